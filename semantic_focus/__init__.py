@@ -1,0 +1,21 @@
+"""Region by region LoRA training: masks, losses and a trainer in plain PyTorch, without ComfyUI.
+
+>>> from semantic_focus import load_masks, downsample_mask_to_latent, semantic_cosine_loss
+"""
+
+from .cache import load_masks, save_masks
+from .categories import SEMANTIC_CATEGORIES
+from .losses import semantic_cosine_loss
+from .masks import SemanticMasks, downsample_mask_to_latent
+from .objective import Objective
+
+__version__ = "0.1.0"
+__all__ = [
+    "SEMANTIC_CATEGORIES",
+    "Objective",
+    "SemanticMasks",
+    "downsample_mask_to_latent",
+    "load_masks",
+    "save_masks",
+    "semantic_cosine_loss",
+]

@@ -1,0 +1,257 @@
+"""Mask cache files: one `<stem>_zi_masks.safetensors` beside each picture.
+
+One uint8 tensor [H, W] per category, `<category>_mask`, 0..255 standing for 0..1 (float tensors in 0..1 are
+read as well), an optional tensor `persons` [P, H, W], and a header of strings that says what was segmented
+and how, so that a file that no longer belongs to its picture or settings is recognised.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .atomic import write_atomically
+from .backends import LazySegmenter, SegmentRequest
+from .masks import SemanticMasks
+
+SUFFIX = "_zi_masks.safetensors"
+FORMAT_VERSION = "1"
+MAX_SIDE = 32768
+"""Longest picture side that a mask file may claim, in pixels."""
+
+
+class MaskFileError(ValueError):
+    """A mask file that cannot be used; the message names the file, what is wrong and what to do."""
+
+    def __init__(self, path: Path, problem: str):
+        super().__init__(f"{path}: {problem}. Delete the file, or run the segmentation again to replace it")
+
+
+def mask_path(picture: Path) -> Path:
+    """Where the masks of a picture file are kept: beside it, `<stem>_zi_masks.safetensors`."""
+    return picture.with_name(picture.stem + SUFFIX)
+
+
+def picture_digest(image: Tensor) -> str:
+    """SHA-256 of a picture's size and 8-bit pixels.
+
+    Args:
+        image: Float[H, W, 3] in 0..1 or uint8[H, W, 3].
+    """
+    pixels = image if image.dtype == torch.uint8 else (image * 255).round().clamp(0, 255).to(torch.uint8)
+    size = f"{image.shape[0]}x{image.shape[1]}:".encode()
+    return hashlib.sha256(size + pixels.cpu().contiguous().numpy().tobytes()).hexdigest()
+
+
+def request_fields(digest: str, request: SegmentRequest, backend: str, weights_id: str) -> dict[str, str]:
+    """The header fields that must match for a file to be fresh."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "image_digest": digest,
+        "sam_version": f"{backend} {weights_id}",
+        "keywords": json.dumps(
+            {name: list(words) for name, words in request.keywords.items()}, ensure_ascii=False
+        ),
+        "refine": request.refine,
+    }
+
+
+def save_masks(
+    path: str | Path, masks: SemanticMasks | Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write the masks of one picture, atomically.
+
+    Args:
+        path: usually `mask_path(picture)`.
+        masks: SemanticMasks of one picture, or category -> Float[H, W] in 0..1, all of one size.
+        metadata: more header fields; strings only, as safetensors wants them.
+
+    Raises:
+        ValueError: more than one picture, no mask, unequal sizes, or values outside 0..1.
+    """
+    if not isinstance(masks, SemanticMasks):
+        if not masks:
+            raise ValueError(f"{path}: no mask to save")
+        if len(sizes := {tuple(mask.shape) for mask in masks.values()}) != 1:
+            raise ValueError(f"{path}: the masks of one picture must be of one size, got {sorted(sizes)}")
+        masks = SemanticMasks(torch.stack(list(masks.values()))[None].float(), tuple(masks))
+    if len(masks.masks) != 1:
+        raise ValueError(
+            f"{path}: a mask file holds one picture, got {len(masks.masks)}: save them one by one"
+        )
+    if not bool(torch.isfinite(masks.masks).all()) or masks.masks.min() < 0 or masks.masks.max() > 1:
+        raise ValueError(f"{path}: mask values must lie in 0..1")
+    tensors = {
+        f"{label}_mask": _to_bytes(mask) for label, mask in zip(masks.labels, masks.masks[0], strict=True)
+    }
+    if masks.persons and len(masks.persons[0]):
+        tensors["persons"] = _to_bytes(masks.persons[0])
+    height, width = masks.size
+    header = {
+        "format_version": FORMAT_VERSION,
+        **masks.provenance,
+        **(metadata or {}),
+        "labels": json.dumps(list(masks.labels), ensure_ascii=False),
+        "image_size": json.dumps([height, width]),
+        "latent_size": json.dumps([height // 8, width // 8]),
+        "categories_detected": json.dumps(
+            [
+                label
+                for label, mask in zip(masks.labels, masks.masks[0], strict=True)
+                if bool((mask >= 0.5).any())
+            ],
+            ensure_ascii=False,
+        ),
+    }
+    write_atomically(Path(path), lambda temporary: save_file(tensors, temporary, header))
+
+
+def _to_bytes(mask: Tensor) -> Tensor:
+    return (mask * 255).round().to(torch.uint8).cpu().contiguous()
+
+
+def load_masks(path: str | Path) -> dict[str, Tensor]:
+    """Category -> Float[H, W] in 0..1 of one mask file.
+
+    Raises:
+        FileNotFoundError: no such file.
+        MaskFileError: truncated, hostile or not a mask file.
+    """
+    masks = read_masks(path)
+    return dict(zip(masks.labels, masks.masks[0], strict=True))
+
+
+def read_masks(path: str | Path) -> SemanticMasks:
+    """The masks of one picture with its persons, the file's header as provenance. Raises as `load_masks`."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no mask file there. Segment the picture first")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            names = [name for name in file.keys() if name.endswith("_mask")]  # noqa: SIM118 (not a mapping)
+            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+            labels = _labels(path, names, header)
+            _check_shapes(path, [shapes[f"{label}_mask"] for label in labels], shapes.get("persons"))
+            masks = torch.stack(
+                [_to_float(path, label, file.get_tensor(f"{label}_mask")) for label in labels]
+            )
+            persons = (
+                _to_float(path, "persons", file.get_tensor("persons")) if "persons" in shapes else masks[:0]
+            )
+    except SafetensorError as error:
+        raise MaskFileError(path, f"not a complete safetensors file ({error})") from error
+    return SemanticMasks(masks[None], tuple(labels), (persons,), header)
+
+
+def _labels(path: Path, names: list[str], header: Mapping[str, str]) -> list[str]:
+    """Region names in palette order; files of other programs have no such header and keep their own order."""
+    found = [name.removesuffix("_mask") for name in names]
+    if not found:
+        raise MaskFileError(path, "it holds no tensor named <category>_mask")
+    try:
+        order = json.loads(header.get("labels", "null"))
+    except json.JSONDecodeError as error:
+        raise MaskFileError(path, f"its header field 'labels' is not JSON ({error})") from error
+    return list(order) if isinstance(order, list) and sorted(map(str, order)) == sorted(found) else found
+
+
+def _check_shapes(path: Path, masks: list[list[int]], persons: list[int] | None) -> None:
+    size = masks[0]
+    if any(len(shape) != 2 or shape != size for shape in masks):
+        raise MaskFileError(path, f"masks must all be [H, W] of one size, got {masks}")
+    if not all(1 <= side <= MAX_SIDE for side in size):
+        raise MaskFileError(path, f"masks are {size}, sides must be 1 to {MAX_SIDE}")
+    if persons is not None and (len(persons) != 3 or persons[1:] != size or persons[0] > 256):
+        raise MaskFileError(path, f"persons is {persons} but the masks are {size}")
+
+
+def _to_float(path: Path, name: str, mask: Tensor) -> Tensor:
+    if mask.dtype == torch.uint8:
+        return mask.float() / 255
+    if not mask.is_floating_point():
+        raise MaskFileError(path, f"{name} is {mask.dtype}, expected uint8 or a float type")
+    mask = mask.float()
+    if not bool(torch.isfinite(mask).all()) or mask.min() < 0 or mask.max() > 1:
+        raise MaskFileError(path, f"{name} has values outside 0..1")
+    return mask
+
+
+def stale_reason(header: Mapping[str, str], wanted: Mapping[str, str]) -> str | None:
+    """Why a file with this header does not answer the request of `request_fields`; None when it does."""
+    reasons = {
+        "format_version": "it was written in format {found}, now {wanted}",
+        "image_digest": "it belongs to another picture, or the picture was edited since",
+        "sam_version": "it was made by {found}, now {wanted}",
+        "keywords": "the keywords changed",
+        "refine": "the refinement changed from {found} to {wanted}",
+    }
+    for name, reason in reasons.items():
+        if header.get(name) != wanted[name]:
+            return reason.format(found=header.get(name, "an unknown program"), wanted=wanted[name])
+    return None
+
+
+def get_or_segment(
+    images: Tensor,
+    request: SegmentRequest,
+    segmenter: LazySegmenter,
+    files: Sequence[Path | None] = (),
+    report: Callable[[str], None] = lambda message: None,
+) -> SemanticMasks:
+    """Read fresh mask files, segment the other pictures and write theirs.
+
+    Args:
+        images: Float[B, H, W, 3] in 0..1.
+        segmenter: loaded only if some picture has no fresh file.
+        files: one path per picture, None or absent for "do not keep".
+        report: told in a sentence for each file that is replaced, and why.
+
+    Returns:
+        Masks with the labels of `request.keywords`; provenance "cache" says how many of the pictures were
+        read.
+    """
+    paths = list(files) or [None] * len(images)
+    if len(paths) != len(images):
+        raise ValueError(f"{len(images)} pictures but {len(paths)} mask files: connect one path per picture")
+    found: list[SemanticMasks] = []
+    hits = 0
+    for image, path in zip(images, paths, strict=True):
+        fields = request_fields(picture_digest(image), request, segmenter.name, segmenter.weights_id)
+        masks = _read_if_fresh(path, fields, report)
+        if masks is None:
+            masks = segmenter.get().segment(image[None], request)
+            masks = SemanticMasks(masks.masks, masks.labels, masks.persons, {**masks.provenance, **fields})
+            if path is not None:
+                save_masks(path, masks)
+        else:
+            hits += 1
+        found.append(masks)
+    return SemanticMasks(
+        torch.cat([m.masks for m in found]),
+        found[0].labels,
+        tuple(person for m in found for person in m.persons),
+        {**found[0].provenance, "cache": f"{hits}/{len(images)}"},
+    )
+
+
+def _read_if_fresh(
+    path: Path | None, fields: Mapping[str, str], report: Callable[[str], None]
+) -> SemanticMasks | None:
+    if path is None or not path.is_file():
+        return None
+    try:
+        masks = read_masks(path)
+    except MaskFileError as error:
+        report(f"{error}; segmenting again")
+        return None
+    reason = stale_reason(masks.provenance, fields)
+    if reason:
+        report(f"{path.name} is stale: {reason}; segmenting again")
+        return None
+    return masks

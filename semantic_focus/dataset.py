@@ -1,0 +1,167 @@
+"""Dataset folders: pictures, captions, and the training size that picture and masks are brought to
+together.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from .cache import mask_path
+from .masks import SemanticMasks
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+FOREIGN_MASK_SUFFIX = "-masklabel"
+"""Stem ending of the mask pictures that other trainers keep beside the pictures."""
+
+
+class DatasetError(ValueError):
+    """A dataset folder that cannot be used; the message names the file and the way out."""
+
+
+@dataclass(frozen=True)
+class DatasetPicture:
+    """One picture file with its caption and the place of its mask cache."""
+
+    path: Path
+    caption: str
+
+    @property
+    def mask_file(self) -> Path:
+        """`<stem>_zi_masks.safetensors` beside the picture; it need not exist yet."""
+        return mask_path(self.path)
+
+
+def scan(folder: str | Path, default_caption: str = "") -> list[DatasetPicture]:
+    """All pictures of a folder (not of its subfolders) by name, each with its caption from `<stem>.txt`.
+
+    Args:
+        default_caption: for pictures without a caption file; when empty, such a picture is an error.
+
+    Raises:
+        DatasetError: no such folder, no picture in it, two pictures of one stem, or a caption that is
+            missing.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise DatasetError(
+            f"{folder}: no such folder. Give the path of the folder that holds your training pictures"
+        )
+    files = sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in PICTURE_SUFFIXES
+        and not path.name.startswith(".")
+        and not path.stem.endswith(FOREIGN_MASK_SUFFIX)
+    )
+    if not files:
+        raise DatasetError(
+            f"{folder}: no picture in it. Put files of type {', '.join(PICTURE_SUFFIXES)} there"
+        )
+    by_stem: dict[str, Path] = {}
+    for path in files:
+        if path.stem in by_stem:
+            raise DatasetError(
+                f"{folder}: {by_stem[path.stem].name} and {path.name} would share one caption and one mask "
+                "file: rename one of them"
+            )
+        by_stem[path.stem] = path
+    pictures = [DatasetPicture(path, _caption(path) or default_caption.strip()) for path in files]
+    missing = [picture.path.name for picture in pictures if not picture.caption]
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise DatasetError(
+            f"{folder}: no caption for {', '.join(missing[:3])}{more}. Write it to a text file of the same "
+            f"name ({Path(missing[0]).stem}.txt), or give a default caption"
+        )
+    return pictures
+
+
+def _caption(picture: Path) -> str:
+    path = picture.with_suffix(".txt")
+    if not path.is_file():
+        return ""
+    try:
+        return path.read_text(encoding="utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{path}: not UTF-8 text ({error}). Save the caption as UTF-8") from error
+
+
+def load_picture(path: str | Path) -> Tensor:
+    """Float[H, W, 3] in 0..1, upright (EXIF orientation applied); transparent parts become white.
+
+    Raises:
+        DatasetError: the file is damaged or no picture.
+    """
+    path = Path(path)
+    try:
+        with Image.open(path) as file:
+            picture = ImageOps.exif_transpose(file)
+            if picture.mode.startswith("I;16"):
+                pixels = np.asarray(picture, dtype=np.float32)[..., None].repeat(3, -1) / 65535
+                return torch.from_numpy(pixels)
+            if picture.has_transparency_data:
+                picture = picture.convert("RGBA")
+                white = Image.new("RGBA", picture.size, "white")
+                picture = Image.alpha_composite(white, picture)
+            pixels = np.asarray(picture.convert("RGB"), dtype=np.float32) / 255
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DatasetError(
+            f"{path}: cannot be read as a picture ({error}). Replace the file or remove it"
+        ) from error
+    return torch.from_numpy(pixels)
+
+
+def training_size(height: int, width: int, resolution: int, multiple: int) -> tuple[int, int]:
+    """Height and width to train a picture at: about resolution² pixels, its own aspect, sides in whole
+    multiples.
+
+    Args:
+        resolution: side of the square with the wanted number of pixels.
+        multiple: what both sides must be divisible by (latent cell × patch of the model).
+    """
+    scale = resolution / math.sqrt(height * width)
+    return tuple(max(multiple, round(side * scale / multiple) * multiple) for side in (height, width))  # type: ignore[return-value]
+
+
+def centre_window(height: int, width: int, target: tuple[int, int]) -> tuple[int, int, int, int]:
+    """(top, left, height, width) of the largest centred window with the aspect of `target` (height,
+    width).
+    """
+    scale = min(height / target[0], width / target[1])
+    rows, columns = max(1, round(target[0] * scale)), max(1, round(target[1] * scale))
+    return (height - rows) // 2, (width - columns) // 2, rows, columns
+
+
+def fit(
+    images: Tensor, masks: SemanticMasks | None, resolution: int, multiple: int
+) -> tuple[Tensor, SemanticMasks | None]:
+    """Cut pictures and masks to the aspect of the training size, and resize the pictures to it.
+
+    The masks keep their resolution: they are only cut, so that area pooling to the latent grid stays exact.
+
+    Args:
+        images: Float[B, H, W, 3] in 0..1.
+        masks: of the same pictures, or None.
+
+    Returns:
+        Float[B, h, w, 3] in 0..1 and the cut masks.
+
+    Raises:
+        ValueError: the masks are of another size than the pictures.
+    """
+    height, width = images.shape[1:3]
+    if masks is not None and (masks.size != (height, width) or len(masks.masks) != len(images)):
+        raise ValueError(
+            f"{len(images)} pictures of {width}x{height} but masks of {len(masks.masks)} pictures of "
+            f"{masks.size[1]}x{masks.size[0]}: segment the pictures that are connected here"
+        )
+    target = training_size(height, width, resolution, multiple)
+    top, left, rows, columns = centre_window(height, width, target)
+    window = images[:, top : top + rows, left : left + columns].movedim(-1, 1)
+    resized = torch.nn.functional.interpolate(window, target, mode="bicubic", antialias=True).clamp(0, 1)
+    return resized.movedim(1, -1), masks.crop(top, left, rows, columns) if masks is not None else None

@@ -1,0 +1,28 @@
+"""The ComfyUI nodes: schema, conversion and progress. Algorithms live in `semantic_focus`."""
+
+from comfy_api.latest import ComfyExtension, io
+
+from . import cache, dataset, latent, loss, preview, report, segment, train
+
+NODES: list[type[io.ComfyNode]] = [
+    *dataset.NODES,
+    *segment.NODES,
+    *cache.NODES,
+    *preview.NODES,
+    *latent.NODES,
+    *loss.NODES,
+    *train.NODES,
+    *report.NODES,
+]
+
+
+class SemanticFocusExtension(ComfyExtension):
+    """All nodes of this pack."""
+
+    async def on_load(self) -> None:
+        """Let ComfyUI know where segmenter weights are kept."""
+        segment.register_weight_folder()
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        """See `NODES`."""
+        return NODES

@@ -1,0 +1,87 @@
+"""Nodes that write and read mask files."""
+
+from pathlib import Path
+
+from comfy_api.latest import io
+
+from ..semantic_focus.cache import picture_digest, read_masks, save_masks
+from .sockets import CATEGORY, SemanticMasksSocket
+
+
+class SaveMaskCache(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="SemanticFocusSaveMasks",
+            display_name="Save Mask Cache",
+            category=CATEGORY,
+            description="Write the masks of one picture to a file, replacing an older one.",
+            is_output_node=True,
+            inputs=[
+                SemanticMasksSocket.Input("masks"),
+                io.String.Input(
+                    "mask_file", tooltip="Usually the mask_files output of Load Semantic Dataset."
+                ),
+            ],
+            outputs=[io.String.Output("saved_file")],
+        )
+
+    @classmethod
+    def execute(cls, masks, mask_file) -> io.NodeOutput:
+        if not mask_file.endswith(".safetensors"):
+            raise ValueError(f"mask_file is {mask_file!r}: give a path that ends in .safetensors")
+        save_masks(mask_file, masks)
+        return io.NodeOutput(mask_file)
+
+
+class LoadMaskCache(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="SemanticFocusLoadMasks",
+            display_name="Load Mask Cache",
+            category=CATEGORY,
+            description="Read the masks of one picture from a file.",
+            inputs=[
+                io.String.Input(
+                    "mask_file", tooltip="Usually the mask_files output of Load Semantic Dataset."
+                ),
+                io.Image.Input(
+                    "image",
+                    optional=True,
+                    tooltip="The picture the masks should belong to; masks of another one are refused.",
+                ),
+            ],
+            outputs=[SemanticMasksSocket.Output("masks")],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, mask_file, image=None):
+        path = Path(mask_file) if mask_file else None
+        return path.stat().st_mtime_ns if path and path.is_file() else None
+
+    @classmethod
+    def execute(cls, mask_file, image=None) -> io.NodeOutput:
+        masks = read_masks(mask_file)
+        if image is not None:
+            check_belongs(mask_file, masks, image)
+        return io.NodeOutput(masks)
+
+
+def check_belongs(mask_file, masks, image) -> None:
+    """Raise ValueError when masks were made from another picture than `image` [1, H, W, C]."""
+    height, width = image.shape[1:3]
+    if masks.size != (height, width):
+        raise ValueError(
+            f"{mask_file}: masks are {masks.size[1]}x{masks.size[0]}, the picture is {width}x{height}: "
+            "it belongs to another picture or to another cut of it. Run SAM Semantic Segment on this picture"
+        )
+    digest = masks.provenance.get("image_digest")
+    if digest and digest != picture_digest(image[0, ..., :3]):
+        raise ValueError(
+            f"{mask_file}: it belongs to another picture, or the picture was edited since. "
+            "Run SAM Semantic Segment on this picture"
+        )
+
+
+NODES = [SaveMaskCache, LoadMaskCache]

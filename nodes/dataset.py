@@ -1,0 +1,98 @@
+"""Nodes that bring a dataset folder into the graph and to its training size."""
+
+import hashlib
+from pathlib import Path
+
+from comfy_api.latest import io
+
+from ..semantic_focus.dataset import PICTURE_SUFFIXES, fit, load_picture, scan
+from .sockets import CATEGORY, SemanticMasksSocket
+
+
+class LoadSemanticDataset(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="SemanticFocusLoadDataset",
+            display_name="Load Semantic Dataset",
+            category=CATEGORY,
+            description="All pictures of a folder, with the captions from the .txt files beside them.",
+            inputs=[
+                io.String.Input(
+                    "folder", tooltip="Folder with the training pictures and their caption files."
+                ),
+                io.String.Input(
+                    "default_caption",
+                    default="",
+                    tooltip="Caption of pictures without a .txt file. Empty: such a picture is an error.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output("images", is_output_list=True, tooltip="Each picture in its own size."),
+                io.String.Output("captions", is_output_list=True),
+                io.String.Output(
+                    "mask_files", is_output_list=True, tooltip="Where the masks of each picture are kept."
+                ),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, folder, default_caption):
+        path = Path(folder).expanduser()
+        if not path.is_dir():
+            return folder
+        listing = sorted(
+            (file.name, file.stat().st_mtime_ns, file.stat().st_size)
+            for file in path.iterdir()
+            if file.suffix.lower() in (*PICTURE_SUFFIXES, ".txt")
+        )
+        return hashlib.sha256(repr(listing).encode()).hexdigest()
+
+    @classmethod
+    def execute(cls, folder, default_caption) -> io.NodeOutput:
+        pictures = scan(folder, default_caption)
+        return io.NodeOutput(
+            [load_picture(picture.path)[None] for picture in pictures],
+            [picture.caption for picture in pictures],
+            [str(picture.mask_file) for picture in pictures],
+        )
+
+
+class FitToTrainingSize(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="SemanticFocusFit",
+            display_name="Fit To Training Size",
+            category=CATEGORY,
+            description="Cut pictures and masks alike to the training aspect, and resize the pictures. "
+            "Put it between segmentation and VAE Encode, so that masks and latents show the same cut.",
+            inputs=[
+                io.Image.Input("images"),
+                SemanticMasksSocket.Input("masks"),
+                io.Int.Input(
+                    "resolution",
+                    default=1024,
+                    min=64,
+                    max=8192,
+                    step=8,
+                    tooltip="Side of a square of the wanted number of pixels; pictures keep their aspect.",
+                ),
+                io.Int.Input(
+                    "multiple_of",
+                    default=64,
+                    min=8,
+                    max=256,
+                    step=8,
+                    tooltip="Both sides become whole multiples of this.",
+                ),
+            ],
+            outputs=[io.Image.Output("fitted_images"), SemanticMasksSocket.Output("fitted_masks")],
+        )
+
+    @classmethod
+    def execute(cls, images, masks, resolution, multiple_of) -> io.NodeOutput:
+        return io.NodeOutput(*fit(images[..., :3], masks, resolution, multiple_of))
+
+
+NODES = [LoadSemanticDataset, FitToTrainingSize]

@@ -1,0 +1,105 @@
+"""The mask preview: data for the overlay widget, and overlay pictures."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+import numpy as np
+import torch
+from comfy_api.latest import io
+from PIL import Image
+
+from ..semantic_focus.masks import SemanticMasks, downsample_mask_to_latent
+from ..semantic_focus.overlay import index_map, is_soft_layer, overlay, region_colour
+from .sockets import CATEGORY, SemanticMasksSocket
+
+PREVIEW_SIDE = 768
+"""Longest side of preview pictures in pixels."""
+
+
+def mask_preview(images: torch.Tensor, masks: SemanticMasks) -> list[dict[str, Any]]:
+    """What the overlay widget draws, one entry per picture.
+
+    `picture` and `map` refer to PNG files in ComfyUI's temp folder; in `map` red is 1 + region index (0:
+    none), green the strongest soft layer 0..255, blue the person number from the left (0: none).
+    """
+    height, width = masks.size
+    scale = min(1.0, PREVIEW_SIDE / max(height, width))
+    size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    return [_preview(images[index], masks, index, size) for index in range(len(images))]
+
+
+def _preview(
+    picture: torch.Tensor, masks: SemanticMasks, index: int, size: tuple[int, int]
+) -> dict[str, Any]:
+    regions = downsample_mask_to_latent(masks.masks[index], size)
+    soft = [k for k, label in enumerate(masks.labels) if is_soft_layer(label)]
+    persons = masks.persons[index] if masks.persons else masks.masks[index, :0]
+    channels = torch.zeros(*size, 3, dtype=torch.uint8)
+    channels[..., 0] = index_map(regions, masks.labels)
+    if soft:
+        channels[..., 1] = (regions[soft].amax(0) * 255).round().to(torch.uint8)
+    if len(persons):
+        strength, person = downsample_mask_to_latent(persons, size).max(0)
+        channels[..., 2] = torch.where(strength >= 0.5, person + 1, 0).to(torch.uint8)
+    small = downsample_mask_to_latent(picture.movedim(-1, 0), size).movedim(0, -1)
+    coverage = masks.masks[index].mean(dim=(1, 2)).tolist()
+    return {
+        "picture": _temporary_png((small * 255).round().to(torch.uint8).numpy()),
+        "map": _temporary_png(channels.numpy()),
+        "width": masks.size[1],
+        "height": masks.size[0],
+        "regions": [
+            {"name": label, "colour": region_colour(label), "coverage": coverage[k], "soft": k in soft}
+            for k, label in enumerate(masks.labels)
+        ],
+        "persons": len(persons),
+        "backend": masks.provenance.get("backend", ""),
+        "cache": masks.provenance.get("cache", ""),
+    }
+
+
+def _temporary_png(pixels: np.ndarray) -> dict[str, str]:
+    """Save uint8[H, W, 3] under a name made of its content; the reference is what /view takes."""
+    name = f"semantic_focus_{hashlib.sha256(pixels.tobytes()).hexdigest()[:24]}.png"
+    folder = Path(folder_paths.get_temp_directory())
+    folder.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(folder / name, compress_level=1)
+    return {"filename": name, "subfolder": "", "type": "temp"}
+
+
+class SemanticMaskPreview(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="SemanticFocusPreview",
+            display_name="Semantic Mask Preview",
+            category=CATEGORY,
+            description="Show the regions in their colours over the pictures.",
+            is_output_node=True,
+            inputs=[
+                io.Image.Input("images"),
+                SemanticMasksSocket.Input("masks"),
+                io.Float.Input(
+                    "opacity", default=0.5, min=0.0, max=1.0, step=0.05, display_mode=io.NumberDisplay.slider
+                ),
+            ],
+            outputs=[io.Image.Output("overlay")],
+        )
+
+    @classmethod
+    def execute(cls, images, masks, opacity) -> io.NodeOutput:
+        pictures = images[..., :3]
+        if len(masks.masks) != len(pictures):
+            raise ValueError(
+                f"{len(pictures)} pictures but masks of {len(masks.masks)}: connect masks of these pictures"
+            )
+        if masks.size != tuple(pictures.shape[1:3]):
+            masks = masks.to_latent(tuple(pictures.shape[1:3]))
+        return io.NodeOutput(
+            overlay(pictures, masks, opacity), ui={"semantic_focus": mask_preview(pictures, masks)}
+        )
+
+
+NODES = [SemanticMaskPreview]

@@ -1,0 +1,15 @@
+"""Our socket types; everything else travels in ComfyUI's own."""
+
+from comfy_api.latest import io
+
+CATEGORY = "SemanticFocus"
+"""Menu folder of all nodes."""
+
+SemanticMasksSocket = io.Custom("SEMANTIC_MASKS")
+"""A `SemanticMasks` at the size of the pictures."""
+
+LatentMasksSocket = io.Custom("SEMANTIC_LATENT_MASKS")
+"""A `SemanticMasks` on the latent grid."""
+
+ObjectiveSocket = io.Custom("SEMANTIC_OBJECTIVE")
+"""An `Objective`."""

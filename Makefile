@@ -1,0 +1,35 @@
+# A fresh machine needs Python 3.10 or later, git and make; `make setup` brings the rest (about 8 GB).
+PYTHON ?= $(shell python3.11 -c 'import sys; print(sys.executable)' 2>/dev/null || command -v python3)
+BIN = .venv/bin
+
+.PHONY: help setup demo serve test lint clean
+
+help:
+	@echo "make setup   environment in .venv, ComfyUI and photographs in .cache (COMFYUI_PATH=... takes your own ComfyUI)"
+	@echo "make demo    segment photographs and train a LoRA by region, on this machine as it is"
+	@echo "make serve   ComfyUI with this checkout as its only custom node (PORT=8188)"
+	@echo "make test    lint, then the unit, host and browser tests (ARGS='-k mask' is handed to pytest)"
+	@echo "make lint    ruff and pyright"
+	@echo "make clean   delete what setup made; what you trained with make serve (.cache/serve) stays"
+
+setup:
+	@$(PYTHON) host/provide.py
+
+demo: setup
+	@$(BIN)/python demo/run.py
+
+PORT ?= 8188
+serve: setup
+	@$(BIN)/python host/serve.py --port $(PORT)
+
+# pytest is started by its own name: `python -m pytest` would put this folder on sys.path, and our `nodes` before ComfyUI's.
+test: lint
+	@$(BIN)/pytest --timeout=600 tests/unit tests/host tests/browser $(ARGS)
+
+lint: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/pyright
+
+clean:
+	rm -rf .venv
+	if [ -d .cache ]; then find .cache -mindepth 1 -maxdepth 1 ! -name serve -exec rm -rf {} +; fi

@@ -1,0 +1,156 @@
+"""The browser tier: the graph editor of a real ComfyUI in a real Chromium, without a fixed sleep anywhere.
+
+Without Chromium these tests do not run, and the last line of the output says so; with
+SEMANTIC_FOCUS_REQUIRE_BROWSER=1 that is a failure.
+"""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+
+if TYPE_CHECKING:
+    from host.serve import ComfyServer
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+MISSING = (
+    f"no Chromium: none of {', '.join(BROWSERS)} is on PATH; install one (Debian: apt install chromium) "
+    "or let CHROMIUM name its executable"
+)
+TIER_MISSING = pytest.StashKey[bool]()
+
+SETTINGS: Mapping[str, Any] = {
+    "Comfy.TutorialCompleted": True,
+    "Comfy.Locale": "en",
+    "Comfy.VueNodes.Enabled": False,
+}
+"""What every test starts from. After a finished tutorial no template dialog is in the way."""
+
+IS_READY = """() => window.app?.extensionManager && app.vueAppReady && !app.configuringGraph
+    && app.graph?.nodes.length > 0 && !document.querySelector(".p-blockui-mask, #splash-loader")"""
+NEXT_FRAME = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+
+OURS = "/extensions/ComfyUI-SemanticFocus/"
+HOSTS_ABSENT_FILES = re.compile(r"/(user\.css|favicon\.ico|api/userdata\b)")
+
+
+@dataclass
+class Editor:
+    """The graph editor, ready for use. `errors` collects errors of the console and uncaught exceptions.
+
+    ComfyUI's own (before it is ready, or when it may not call home) do not count; the pack's always do.
+    """
+
+    page: Page
+    errors: list[str] = field(default_factory=list)
+
+    def load(self, workflow: Mapping[str, Any] | Path) -> None:
+        """Show a workflow (the editor's JSON form, or a file of it) instead of the present one."""
+        if isinstance(workflow, Path):
+            workflow = json.loads(workflow.read_text(encoding="utf-8"))
+        self.page.evaluate("workflow => app.loadGraphData(workflow)", workflow)
+        self.page.wait_for_function("() => !app.configuringGraph")
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until what was changed is drawn."""
+        self.page.evaluate(NEXT_FRAME)
+
+    def prompt(self) -> dict[str, Any]:
+        """What Run would send: node id -> {"class_type", "inputs"}."""
+        return self.page.evaluate("async () => (await app.graphToPrompt()).output")
+
+    def workflow(self) -> dict[str, Any]:
+        """What Save would write."""
+        return self.page.evaluate("() => app.graph.serialize()")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if config.stash.get(TIER_MISSING, False):
+        line = f"THE BROWSER TESTS DID NOT RUN: {MISSING}"
+        config.get_terminal_writer().line(line, red=True, bold=True)
+
+
+@pytest.fixture(scope="session")
+def browser(pytestconfig: pytest.Config) -> Iterator[Browser]:
+    """Debian's Chromium, or another that CHROMIUM names."""
+    executable = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
+    if executable is None:
+        if os.environ.get("SEMANTIC_FOCUS_REQUIRE_BROWSER") == "1":
+            pytest.fail(MISSING, pytrace=False)
+        pytestconfig.stash[TIER_MISSING] = True
+        pytest.skip(MISSING)
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="session")
+def server(browser: Browser, start_server: "Callable[..., ComfyServer]") -> "Iterator[ComfyServer]":
+    """A ComfyUI with the graph editor that it pins."""
+    with start_server() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def newer_server(
+    browser: Browser, start_server: "Callable[..., ComfyServer]", newer_front_end: Path
+) -> "Iterator[ComfyServer]":
+    """The same ComfyUI with a newer graph editor."""
+    with start_server(front_end_root=newer_front_end) as running:
+        yield running
+
+
+@pytest.fixture
+def open_editor(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Callable[..., Editor]]:
+    """Open an editor: `open_editor({"Comfy.VueNodes.Enabled": True}, newer=True)`; closed after the test."""
+    contexts = []
+
+    def open_one(settings: Mapping[str, Any] | None = None, *, newer: bool = False) -> Editor:
+        server: ComfyServer = request.getfixturevalue("newer_server" if newer else "server")
+        context = browser.new_context(viewport={"width": 1600, "height": 1000}, locale="en-US")
+        contexts.append(context)
+        editor = Editor(context.new_page())
+        editor.page.set_default_timeout(20_000)
+        collect_errors(editor)
+        editor.page.request.post(f"{server.url}/api/settings", data={**SETTINGS, **(settings or {})})
+        editor.page.goto(server.url)
+        editor.page.wait_for_function(IS_READY, timeout=90_000)
+        editor.settle()
+        editor.errors[:] = [error for error in editor.errors if OURS in error]
+        return editor
+
+    yield open_one
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture
+def editor(open_editor: Callable[..., Editor]) -> Editor:
+    """The graph editor that ComfyUI pins, drawing nodes on its canvas."""
+    return open_editor()
+
+
+@pytest.fixture
+def page(editor: Editor) -> Page:
+    """The page of `editor`."""
+    return editor.page
+
+
+def collect_errors(editor: Editor) -> None:
+    def on_console(message: ConsoleMessage) -> None:
+        origin = message.location["url"]
+        hosts = HOSTS_ABSENT_FILES.search(origin) or "Content Security Policy" in message.text
+        if message.type == "error" and (OURS in origin or not hosts):
+            editor.errors.append(f"{message.text} ({origin})")
+
+    editor.page.on("console", on_console)
+    editor.page.on("pageerror", lambda error: editor.errors.append(error.stack or error.message))

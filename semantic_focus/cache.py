@@ -76,20 +76,22 @@ def save_masks(
     """
     if not isinstance(masks, SemanticMasks):
         if not masks:
-            raise ValueError(f"{path}: no mask to save")
+            raise ValueError(f"{path}: there is no mask to save")
         if len(sizes := {tuple(mask.shape) for mask in masks.values()}) != 1:
             raise ValueError(f"{path}: the masks of one picture must be of one size, got {sorted(sizes)}")
         masks = SemanticMasks(torch.stack(list(masks.values()))[None].float(), tuple(masks))
+    if not masks.labels:
+        raise ValueError(f"{path}: there is no mask to save")
     if len(masks.masks) != 1:
         raise ValueError(
             f"{path}: a mask file holds one picture, got {len(masks.masks)}: save them one by one"
         )
-    if not bool(torch.isfinite(masks.masks).all()) or masks.masks.min() < 0 or masks.masks.max() > 1:
+    if not bool(((masks.masks >= 0) & (masks.masks <= 1)).all()):
         raise ValueError(f"{path}: mask values must lie in 0..1")
     tensors = {
         f"{label}_mask": _to_bytes(mask) for label, mask in zip(masks.labels, masks.masks[0], strict=True)
     }
-    if masks.persons and len(masks.persons[0]):
+    if masks.persons:
         tensors["persons"] = _to_bytes(masks.persons[0])
     height, width = masks.size
     header = {
@@ -141,12 +143,10 @@ def read_masks(path: str | Path) -> SemanticMasks:
             masks = torch.stack(
                 [_to_float(path, label, file.get_tensor(f"{label}_mask")) for label in labels]
             )
-            persons = (
-                _to_float(path, "persons", file.get_tensor("persons")) if "persons" in shapes else masks[:0]
-            )
+            persons = (_to_float(path, "persons", file.get_tensor("persons")),) if "persons" in shapes else ()
     except SafetensorError as error:
         raise MaskFileError(path, f"not a complete safetensors file ({error})") from error
-    return SemanticMasks(masks[None], tuple(labels), (persons,), header)
+    return SemanticMasks(masks[None], tuple(labels), persons, header)
 
 
 def _labels(path: Path, names: list[str], header: Mapping[str, str]) -> list[str]:
@@ -156,9 +156,10 @@ def _labels(path: Path, names: list[str], header: Mapping[str, str]) -> list[str
         raise MaskFileError(path, "it holds no tensor named <category>_mask")
     try:
         order = json.loads(header.get("labels", "null"))
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise MaskFileError(path, f"its header field 'labels' is not JSON ({error})") from error
-    return list(order) if isinstance(order, list) and sorted(map(str, order)) == sorted(found) else found
+    labels = [str(label) for label in order] if isinstance(order, list) else []
+    return labels if sorted(labels) == sorted(found) else found
 
 
 def _check_shapes(path: Path, masks: list[list[int]], persons: list[int] | None) -> None:
@@ -177,7 +178,7 @@ def _to_float(path: Path, name: str, mask: Tensor) -> Tensor:
     if not mask.is_floating_point():
         raise MaskFileError(path, f"{name} is {mask.dtype}, expected uint8 or a float type")
     mask = mask.float()
-    if not bool(torch.isfinite(mask).all()) or mask.min() < 0 or mask.max() > 1:
+    if not bool(((mask >= 0) & (mask <= 1)).all()):
         raise MaskFileError(path, f"{name} has values outside 0..1")
     return mask
 
@@ -185,15 +186,15 @@ def _to_float(path: Path, name: str, mask: Tensor) -> Tensor:
 def stale_reason(header: Mapping[str, str], wanted: Mapping[str, str]) -> str | None:
     """Why a file with this header does not answer the request of `request_fields`; None when it does."""
     reasons = {
-        "format_version": "it was written in format {found}, now {wanted}",
+        "format_version": "its format version is {found}, now {wanted}",
         "image_digest": "it belongs to another picture, or the picture was edited since",
-        "sam_version": "it was made by {found}, now {wanted}",
+        "sam_version": "its segmenter is {found}, now {wanted}",
         "keywords": "the keywords changed",
-        "refine": "the refinement changed from {found} to {wanted}",
+        "refine": "its refinement is {found}, now {wanted}",
     }
     for name, reason in reasons.items():
         if header.get(name) != wanted[name]:
-            return reason.format(found=header.get(name, "an unknown program"), wanted=wanted[name])
+            return reason.format(found=header.get(name, "unknown"), wanted=wanted[name])
     return None
 
 
@@ -219,11 +220,12 @@ def get_or_segment(
     paths = list(files) or [None] * len(images)
     if len(paths) != len(images):
         raise ValueError(f"{len(images)} pictures but {len(paths)} mask files: connect one path per picture")
+    labels = tuple(request.keywords)
     found: list[SemanticMasks] = []
     hits = 0
     for image, path in zip(images, paths, strict=True):
         fields = request_fields(picture_digest(image), request, segmenter.name, segmenter.weights_id)
-        masks = _read_if_fresh(path, fields, report)
+        masks = _read_if_fresh(path, fields, labels, tuple(image.shape[:2]), report)
         if masks is None:
             masks = segmenter.get().segment(image[None], request)
             masks = SemanticMasks(masks.masks, masks.labels, masks.persons, {**masks.provenance, **fields})
@@ -234,14 +236,18 @@ def get_or_segment(
         found.append(masks)
     return SemanticMasks(
         torch.cat([m.masks for m in found]),
-        found[0].labels,
-        tuple(person for m in found for person in m.persons),
+        labels,
+        tuple(m.persons[0] for m in found) if all(m.persons for m in found) else (),
         {**found[0].provenance, "cache": f"{hits}/{len(images)}"},
     )
 
 
 def _read_if_fresh(
-    path: Path | None, fields: Mapping[str, str], report: Callable[[str], None]
+    path: Path | None,
+    fields: Mapping[str, str],
+    labels: tuple[str, ...],
+    size: tuple[int, ...],
+    report: Callable[[str], None],
 ) -> SemanticMasks | None:
     if path is None or not path.is_file():
         return None
@@ -251,6 +257,8 @@ def _read_if_fresh(
         report(f"{error}; segmenting again")
         return None
     reason = stale_reason(masks.provenance, fields)
+    if not reason and (masks.labels, masks.size) != (labels, size):
+        reason = f"it holds {', '.join(masks.labels)} of {masks.size[1]}x{masks.size[0]}"
     if reason:
         report(f"{path.name} is stale: {reason}; segmenting again")
         return None

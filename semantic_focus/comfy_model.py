@@ -20,6 +20,9 @@ from torch import Tensor, nn
 Conditioning = list[tuple[Tensor, dict[str, Any]]]
 """ComfyUI's CONDITIONING: text embedding Float[1, N, D] with its extras, one entry per prompt."""
 
+EVERYTHING = 10**20
+"""Bytes asked for, so that ComfyUI moves every other model out of the way."""
+
 UNSUPPORTED_EXTRAS = {
     "control": "a ControlNet",
     "gligen": "GLIGEN boxes",
@@ -79,7 +82,7 @@ class ComfyVelocityModel:
     def __init__(self, patcher: comfy.model_patcher.ModelPatcher, conditionings: Sequence[Conditioning]):
         self._patcher = patcher
         self._model = patcher.model
-        self._sampling = patcher.get_model_object("model_sampling")
+        self._sampling: Any = patcher.get_model_object("model_sampling")
         self._conditionings = conditionings
         self._encoded: dict[tuple[int, torch.Size], dict[str, comfy.conds.CONDRegular]] = {}
         self._target = _target_function(self._sampling)
@@ -121,7 +124,7 @@ class ComfyVelocityModel:
         return torch.cat(single)
 
     def _run(self, noisy: Tensor, sigma: Tensor, conditions: dict[str, Any]) -> Tensor:
-        raw: list[Tensor] = []
+        raw: list[Any] = []
         capture = self.network.register_forward_hook(lambda _module, _inputs, output: raw.append(output))
         options = dict(self._options["transformer_options"])
         options.update(cond_or_uncond=[0], sigmas=sigma)
@@ -203,7 +206,7 @@ def velocity_model(
         gradient_checkpointing: recompute each block in the backward pass instead of keeping its activations.
     """
     with torch.inference_mode(False), torch.enable_grad(), ExitStack() as stack:
-        comfy.model_management.load_models_gpu([patcher], memory_required=1e20, force_full_load=True)
+        comfy.model_management.load_models_gpu([patcher], memory_required=EVERYTHING, force_full_load=True)
         stack.callback(patcher.cleanup)
         patcher.pre_run()
         model = patcher.model

@@ -5,6 +5,7 @@ line.
 import difflib
 import json
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,9 @@ from .atomic import write_atomically
 from .categories import PRESETS, SEMANTIC_CATEGORIES
 from .objective import Objective
 
-try:
+if sys.version_info >= (3, 11):
     import tomllib
-except ModuleNotFoundError:  # Python 3.10
+else:
     import tomli as tomllib
 
 SECTION = "semantic_cosine"
@@ -49,10 +50,10 @@ def load_objective(path: str | Path) -> Objective:
         ConfigError: not TOML, no such section, unknown key, wrong type, negative weight.
     """
     path = Path(path)
-    text = path.read_text(encoding="utf-8")
     try:
+        text = path.read_text(encoding="utf-8-sig")
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
     section = document.get(SECTION)
     if not isinstance(section, dict):
@@ -60,7 +61,9 @@ def load_objective(path: str | Path) -> Objective:
     try:
         return objective_from_table(section)
     except _KeyProblem as problem:
-        raise ConfigError(f"{path}, line {_line_of(text, problem.key)}: {problem}") from problem
+        line = _line_of(text, problem.key)
+        place = f"{path}, line {line}" if line else path
+        raise ConfigError(f"{place}: {problem}") from problem
     except ValueError as error:
         raise ConfigError(f"{path}: [{SECTION}]: {error}") from error
 
@@ -77,7 +80,7 @@ def objective_from_table(section: Mapping[str, Any]) -> Objective:
     if not isinstance(enabled, bool):
         raise _KeyProblem("enabled", f"is {enabled!r}: it must be true or false")
     preset = section.get("preset")
-    if preset is not None and preset not in PRESETS:
+    if preset is not None and preset not in tuple(PRESETS):
         raise _KeyProblem("preset", f"is {preset!r}: choose one of {', '.join(PRESETS)}")
     weights = {name: category.default_weight for name, category in SEMANTIC_CATEGORIES.items()}
     if preset is not None:
@@ -98,7 +101,10 @@ def objective_from_table(section: Mapping[str, Any]) -> Objective:
     own = section.get(OWN_CATEGORIES, {})
     if not isinstance(own, Mapping):
         raise _KeyProblem(OWN_CATEGORIES, f"is {own!r}: it must be a table, name = weight")
-    weights.update({name: _weight(name, value) for name, value in own.items()})
+    for name, value in own.items():
+        if name in SEMANTIC_CATEGORIES:
+            raise _KeyProblem(name, f"is no category of your own: write {name}{WEIGHT_SUFFIX} = {value}")
+        weights[name] = _weight(name, value)
     return Objective(weights=weights, enabled=enabled, **terms)
 
 

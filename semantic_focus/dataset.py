@@ -54,7 +54,8 @@ def scan(folder: str | Path, default_caption: str = "") -> list[DatasetPicture]:
     files = sorted(
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in PICTURE_SUFFIXES
+        if path.is_file()
+        and path.suffix.lower() in PICTURE_SUFFIXES
         and not path.name.startswith(".")
         and not path.stem.endswith(FOREIGN_MASK_SUFFIX)
     )
@@ -101,7 +102,7 @@ def load_picture(path: str | Path) -> Tensor:
     try:
         with Image.open(path) as file:
             picture = ImageOps.exif_transpose(file)
-            if picture.mode.startswith("I;16"):
+            if picture.mode.startswith("I"):  # 16-bit grey; "I" in older versions of Pillow
                 pixels = np.asarray(picture, dtype=np.float32)[..., None].repeat(3, -1) / 65535
                 return torch.from_numpy(pixels)
             if picture.has_transparency_data:

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 LAYER_CHOICES: Mapping[str, tuple[str, ...]] = {
     "attention + feed-forward": (
         r"modulation",
-        r"(^|[._])(ada|adaln|mod|embed|embedder|embedding|time|timestep|label|pooled|guidance|vector|txtfusion)[a-z]*([._]|$)",
+        r"(^|[._])(ada(ln[a-z]*)?|mod(c|x|cx|f)?|emb(ed[a-z]*)?)([._]|$)",
+        r"(^|[._])(time|label|pooled|guidance|vector|txtfusion)[a-z]*([._]|$)",
         r"_(embed|embedder|embedding|in)([._]|$)",
-        r"(^|[._])(final_layer|proj_out|head|img_in|txt_in)([._]|$)",
+        r"(^|[._])(final_layer|norm_out|proj_out|head|img_in|txt_in)([._]|$)",
     ),
     "all linear layers": (),
 }
@@ -130,25 +131,29 @@ class LoraAdapters:
         return tensors
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take over the tensors that `state_dict` gave.
+        """Take over the tensors that `state_dict` gave; all of them or, after an error, none.
 
         Raises:
             ValueError: a layer is missing or has another shape.
         """
+        wanted = {
+            f"diffusion_model.{name}.{part}.weight": parameter
+            for name, adapter in self._adapters.items()
+            for part, parameter in (("lora_up", adapter.up), ("lora_down", adapter.down))
+        }
+        for key, parameter in wanted.items():
+            if key not in tensors or tensors[key].shape != parameter.shape:
+                found = list(tensors[key].shape) if key in tensors else "missing"
+                raise ValueError(
+                    f"LoRA key {key} is {found}, the model needs {list(parameter.shape)}: "
+                    "was it trained with another rank, layer choice or base model?"
+                )
+        with torch.no_grad():
+            for key, parameter in wanted.items():
+                parameter.copy_(tensors[key])
         for name, adapter in self._adapters.items():
-            for parameter, part in ((adapter.up, "lora_up"), (adapter.down, "lora_down")):
-                key = f"diffusion_model.{name}.{part}.weight"
-                if key not in tensors or tensors[key].shape != parameter.shape:
-                    found = list(tensors[key].shape) if key in tensors else "missing"
-                    raise ValueError(
-                        f"LoRA key {key} is {found}, the model needs {list(parameter.shape)}: "
-                        "was it trained with another rank, layer choice or base model?"
-                    )
-                with torch.no_grad():
-                    parameter.copy_(tensors[key])
-            adapter.alpha = float(
-                tensors.get(f"diffusion_model.{name}.alpha", torch.tensor(float(len(adapter.down))))
-            )
+            alpha = tensors.get(f"diffusion_model.{name}.alpha")
+            adapter.alpha = float(len(adapter.down) if alpha is None else alpha)
 
     @classmethod
     def from_state_dict(cls, model: nn.Module, tensors: Mapping[str, Tensor]) -> "LoraAdapters":
@@ -157,20 +162,24 @@ class LoraAdapters:
         Raises:
             ValueError: a key names no linear layer of the model.
         """
-        suffix = ".lora_down.weight"
+        prefix, suffix = "diffusion_model.", ".lora_down.weight"
         names = [
-            key.removeprefix("diffusion_model.").removesuffix(suffix)
+            key.removeprefix(prefix).removesuffix(suffix)
             for key in tensors
-            if key.endswith(suffix)
+            if key.startswith(prefix) and key.endswith(suffix)
         ]
         found = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
         unknown = [name for name in names if name not in found]
         if unknown or not names:
             raise ValueError(
                 f"this LoRA does not belong to {type(model).__name__}: "
-                + (f"no linear layer {unknown[0]!r} in it" if unknown else "it has no lora_down keys")
+                + (
+                    f"no linear layer {unknown[0]!r} in it"
+                    if unknown
+                    else f"it has no keys {prefix}….lora_down.weight"
+                )
             )
-        rank = len(tensors[f"diffusion_model.{names[0]}{suffix}"])
+        rank = len(tensors[f"{prefix}{names[0]}{suffix}"])
         adapters = cls({name: found[name] for name in names}, rank, rank, seed=0)
         adapters.load_state_dict(tensors)
         return adapters

@@ -124,7 +124,7 @@ def downsample_mask_to_latent(mask: Tensor, latent_size: Sequence[int]) -> Tenso
     if rows < 1 or columns < 1:
         raise ValueError(f"latent_size must be positive, got {rows}x{columns}")
     if not mask.is_floating_point():
-        mask = mask.float()
+        mask = (mask != 0).float()
     vertical = _overlap(mask.shape[-2], rows, mask)
     horizontal = _overlap(mask.shape[-1], columns, mask)
     return (vertical @ mask @ horizontal.T).clamp(0, 1)
@@ -155,5 +155,5 @@ def partition(
         score = scores.get(name)
         regions[name] = torch.zeros_like(left) if score is None else torch.minimum(score.clamp(0, 1), left)
         left = left - regions[name]
-    regions["background"] = 1 - torch.stack(list(regions.values())).sum(0)
+    regions["background"] = (1 - torch.stack(list(regions.values())).sum(0)).clamp_min(0)
     return regions

@@ -7,7 +7,6 @@ total = base_weight · MSE(v)
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -19,6 +18,7 @@ from .losses import (
     effective_weights,
     region_sums,
     stack_masks,
+    uncovered,
     weighted_mean,
 )
 
@@ -45,7 +45,7 @@ class Objective:
     """How much each region counts.
 
     Attributes:
-        weights: region name -> weight >= 0.
+        weights: region name -> weight >= 0; copied.
         global_fallback: weight of what no region covers.
         enabled: False trains the whole picture as one region with the same cosine and magnitude terms;
             weights and prior are then not used.
@@ -57,9 +57,9 @@ class Objective:
     """
 
     weights: Mapping[str, float] = field(
-        default_factory=lambda: MappingProxyType(
-            {name: category.default_weight for name, category in SEMANTIC_CATEGORIES.items()}
-        )
+        default_factory=lambda: {
+            name: category.default_weight for name, category in SEMANTIC_CATEGORIES.items()
+        }
     )
     global_fallback: float = 0.1
     enabled: bool = True
@@ -70,10 +70,11 @@ class Objective:
     area_shrinkage: float = 0.0
 
     def __post_init__(self):
+        object.__setattr__(self, "weights", dict(self.weights))
         check_weights(self.weights, self.global_fallback)
         for item in fields(self):
             value = getattr(self, item.name)
-            if isinstance(value, float) and not 0 <= value < float("inf"):
+            if isinstance(value, int | float) and not 0 <= value < float("inf"):
                 raise ValueError(f"{item.name} is {value}: it must be a finite number of 0 or more")
         if self.cosine_weight == self.magnitude_weight == self.base_weight == 0:
             raise ValueError(
@@ -98,8 +99,9 @@ class Objective:
             weight > 0 and name in masks and bool(masks[name].any()) for name, weight in self.weights.items()
         ):
             return True
-        covered = torch.stack(list(masks.values())).sum(0) if masks else torch.zeros(1)
-        return self.global_fallback > 0 and bool((covered < 1).any())
+        if self.global_fallback == 0:
+            return False
+        return not masks or bool(uncovered(torch.stack(list(masks.values()), 1)).any())
 
     def __call__(
         self, v_pred: Tensor, v_target: Tensor, masks: Mapping[str, Tensor], v_base: Tensor | None = None
@@ -122,7 +124,7 @@ class Objective:
         sums = region_sums(v_pred, v_target, regions)
         values = self.cosine_weight * sums.cosine_loss() + self.magnitude_weight * sums.squared_error()
         total = weighted_mean(values, effective_weights(sums, wanted, self.area_shrinkage))
-        base = (v_pred.float() - v_target.float()).square().mean()
+        base = (v_pred.to(regions.dtype) - v_target.to(regions.dtype)).square().mean()
         if self.base_weight:
             total = total + self.base_weight * base
         prior = total.new_zeros(())
@@ -147,8 +149,7 @@ def prior_loss(v_pred: Tensor, v_base: Tensor, regions: Tensor, weights: list[fl
         regions: Float[B, K, *grid] in 0..1.
         weights: K region weights; a region of weight 0 is free.
     """
-    trained = regions[:, [k for k, weight in enumerate(weights) if weight > 0]].sum(1).clamp(max=1)
-    free = 1 - trained
+    free = uncovered(regions[:, [k for k, weight in enumerate(weights) if weight > 0]])
     squared = (v_pred.to(free.dtype) - v_base.to(free.dtype)).square().sum(1)
     mass = free.flatten(1).sum(1) * v_pred.shape[1]
     return ((squared * free).flatten(1).sum(1) / torch.where(mass > 0, mass, 1.0)).mean()

@@ -31,6 +31,9 @@ class TimestepSampling:
     def __post_init__(self):
         if self.kind not in ("uniform", "logit_normal", "shifted"):
             raise ValueError(f"timestep sampling {self.kind!r}: choose uniform, logit_normal or shifted")
+        for name in ("std", "shift"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} is {getattr(self, name)}: it must be a finite number above 0")
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
         """Float[count] in [0.001, 0.999], stratified: one draw in each of `count` equal slices, in random

@@ -92,6 +92,9 @@ class TrainingSettings:
             raise ValueError(f"steps ({self.steps}) and batch_size ({self.batch_size}) must be 1 or more")
         if not 0 < self.learning_rate < float("inf"):
             raise ValueError(f"learning_rate is {self.learning_rate}: it must be above 0")
+        for name in ("warmup", "weight_decay", "max_grad_norm"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} is {getattr(self, name)}: it must be a finite number of 0 or more")
         if self.schedule not in ("constant", "cosine"):
             raise ValueError(f"learning rate schedule {self.schedule!r}: choose constant or cosine")
 

@@ -110,4 +110,5 @@ class LazySegmenter:
         """
         if self._loaded is None:
             self._loaded = self._module.load(self.weight_folders)
+        assert self._loaded is not None
         return self._loaded

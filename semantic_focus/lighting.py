@@ -1,0 +1,70 @@
+"""The lighting layer: where light and shadow are in a picture, from luminance alone."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .refine import luminance
+
+LIGHT, SHADOW = (0.4, 2.0), (1.0, 4.0)
+"""Stops (factors of two) above and below the reference at which a highlight or shadow begins, and is full.
+
+A picture has less room above its middle grey than below.
+"""
+EDGE_FAINT, EDGE_STRONG = 0.15, 0.9
+"""Change in stops per pixel at which a luminance edge begins, and is full."""
+EDGE_WEIGHT = 0.5
+NOISE_FLOOR = 0.02
+"""Linear luminance added before the logarithm, so that noise in black does not count as light."""
+LOCAL_SHARE = 0.25
+"""Side of the neighbourhood a pixel is compared with, as a share of the shorter picture side."""
+
+
+def lighting(images: Tensor) -> Tensor:
+    """Highlights, shadows and the edges between them.
+
+    Luminance is compared in stops with a reference: the mean of the picture's median and the local average.
+    One exposure step therefore moves pixel and reference alike and leaves the layer nearly as it was.
+
+    Args:
+        images: Float[B, H, W, 3] in 0..1, sRGB.
+
+    Returns:
+        Float[B, H, W] in 0..1 on the device of `images`; zeros for a flat picture.
+    """
+    if images.ndim != 4 or images.shape[-1] != 3:
+        raise ValueError(f"images must be [B, H, W, 3], got shape {list(images.shape)}")
+    layers = [_lighting(luminance(_linear(image))) for image in images]
+    if not layers:
+        return images.new_zeros(images.shape[:3])
+    return torch.from_numpy(np.stack(layers)).to(images)
+
+
+def _linear(image: Tensor) -> Tensor:
+    """sRGB to linear light (IEC 61966-2-1)."""
+    image = image.detach().float().clamp(0, 1)
+    return torch.where(image <= 0.04045, image / 12.92, ((image + 0.055) / 1.055) ** 2.4)
+
+
+def _lighting(linear: np.ndarray) -> np.ndarray:
+    """Float[H, W] linear luminance to the layer."""
+    import cv2
+
+    stops = np.log2(linear + NOISE_FLOOR).astype(np.float32)
+    side = 2 * max(1, round(LOCAL_SHARE / 2 * min(stops.shape))) + 1
+    around = cv2.blur(stops, (side, side), borderType=cv2.BORDER_REPLICATE)
+    reference = (around + float(np.median(stops))) / 2
+    tone = np.maximum(_smoothstep(stops - reference, *LIGHT), _smoothstep(reference - stops, *SHADOW))
+    smooth = cv2.GaussianBlur(stops, (0, 0), 1.0, borderType=cv2.BORDER_REPLICATE)
+    # a 3x3 Sobel kernel sums to 8 times the slope per pixel
+    slope = [
+        cv2.Sobel(smooth, cv2.CV_32F, *order, ksize=3, scale=1 / 8, borderType=cv2.BORDER_REPLICATE)
+        for order in ((1, 0), (0, 1))
+    ]
+    edge = EDGE_WEIGHT * _smoothstep(np.hypot(*slope), EDGE_FAINT, EDGE_STRONG)
+    return np.maximum(tone, edge).astype(np.float32)
+
+
+def _smoothstep(x: np.ndarray, low: float, high: float) -> np.ndarray:
+    t = np.clip((x - low) / (high - low), 0, 1)
+    return t * t * (3 - 2 * t)

@@ -1,0 +1,202 @@
+"""Clean-up of soft masks: holes, specks, growing and shrinking in pixels, edges drawn to the picture's."""
+
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class EdgeSettings:
+    """Guided filter of one mode.
+
+    `radius_share` is the window radius as a share of the shorter picture side, `epsilon` the variance
+    (luminance 0..1, squared) below which the picture counts as flat, `subsample` the step at which the filter
+    is fitted.
+    """
+
+    radius_share: float
+    epsilon: float
+    subsample: int
+
+
+MODES = MappingProxyType({"fast": EdgeSettings(0.006, 4e-4, 2), "fine": EdgeSettings(0.009, 1e-4, 1)})
+"""Edge settings by mode; "off" is the third mode and changes nothing."""
+
+
+@dataclass(frozen=True)
+class RefineSettings:
+    """What to do with a mask stack.
+
+    `mode`: "off" | "fast" | "fine"; "off" switches everything off. `max_hole` and `min_area` are pixels (0:
+    leave alone): a hole of up to `max_hole` pixels is filled, a speck of fewer than `min_area` pixels goes.
+    `grow` is pixels of true distance, negative shrinks.
+    """
+
+    mode: str = "fast"
+    max_hole: int = 0
+    min_area: int = 0
+    grow: float = 0.0
+
+    def __post_init__(self):
+        if self.mode != "off" and self.mode not in MODES:
+            raise ValueError(f"refine mode must be one of off, {', '.join(MODES)}; got {self.mode!r}")
+        for name in ("max_hole", "min_area"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is a number of pixels, 0 or more; got {getattr(self, name)}")
+
+
+def refine(masks: Tensor, image: Tensor, settings: RefineSettings = RefineSettings()) -> Tensor:
+    """Refine the masks of one picture, each by itself.
+
+    Args:
+        masks: Float[K, H, W] in 0..1.
+        image: Float[H, W, 3] in 0..1, sRGB.
+
+    Returns:
+        Float[K, H, W] in 0..1 on the device of `masks`; the same tensor in mode "off".
+    """
+    if masks.ndim != 3 or image.shape != (*masks.shape[1:], 3):
+        raise ValueError(
+            f"masks must be [K, H, W] and image [H, W, 3] of one size, "
+            f"got {list(masks.shape)} and {list(image.shape)}"
+        )
+    if settings.mode == "off" or masks.numel() == 0:
+        return masks
+    layers = masks.detach().float().cpu().numpy()
+    cleaned = [clean(layer, settings.max_hole, settings.min_area) for layer in layers]
+    grown = [grow(layer, settings.grow) for layer in cleaned] if settings.grow else cleaned
+    refined = refine_edges(np.stack(grown), luminance(image), MODES[settings.mode])
+    return torch.from_numpy(refined).to(masks)
+
+
+def luminance(image: Tensor) -> np.ndarray:
+    """Float[..., H, W]: Rec. 709 luma of Float[..., H, W, 3]."""
+    return (image.detach().float().cpu() @ torch.tensor([0.2126, 0.7152, 0.0722])).numpy()
+
+
+def clean(mask: np.ndarray, max_hole: int, min_area: int) -> np.ndarray:
+    """Fill holes of up to `max_hole` pixels and drop specks of fewer than `min_area`, both judged at 0.5.
+
+    A hole is an area below 0.5 that does not reach the picture's border. Float[H, W] to Float[H, W].
+    """
+    import cv2
+
+    inside = mask > 0.5
+    result = mask
+    if min_area > 0 and inside.any():
+        # 8-connected foreground: diagonal strands are one piece; its complement is then 4-connected
+        label, area = pieces(inside, connectivity=8)
+        small = area < min_area
+        small[0] = False
+        if small.any():
+            speck = small[label]
+            halo = cv2.dilate(speck.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+            result = np.where(speck | (halo & ~inside), 0, result).astype(np.float32)
+            inside &= ~speck
+    if max_hole > 0 and inside.any():
+        label, area = pieces(~inside, connectivity=4)
+        fillable = area <= max_hole
+        border = np.concatenate([label[0], label[-1], label[:, 0], label[:, -1]])
+        fillable[np.unique(border)] = False
+        fillable[0] = False
+        result = np.where(fillable[label], 1, result).astype(np.float32)
+    return result
+
+
+def pieces(inside: np.ndarray, connectivity: int = 8) -> tuple[np.ndarray, np.ndarray]:
+    """Int[H, W], the number of each pixel's connected piece (0: none), and Int[N], their areas."""
+    import cv2
+
+    _, label, stats, _ = cv2.connectedComponentsWithStats(inside.astype(np.uint8), connectivity=connectivity)
+    return np.asarray(label, np.intp), np.asarray(stats[:, cv2.CC_STAT_AREA], np.intp)
+
+
+def grow(mask: np.ndarray, pixels: float) -> np.ndarray:
+    """Move the outline (the 0.5 contour) outwards by `pixels`, inwards when negative; Float[H, W].
+
+    Distances are Euclidean and sub-pixel: the new edge is a ramp one pixel wide.
+    """
+    import cv2
+
+    inside = mask > 0.5
+    if pixels == 0 or not inside.any():
+        return mask
+    if inside.all():
+        return mask
+    outwards = cv2.distanceTransform((~inside).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    inwards = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    # pixel centres lie half a pixel off the outline
+    signed = np.where(inside, 0.5 - inwards, outwards - 0.5)
+    return np.clip(pixels - signed + 0.5, 0, 1).astype(np.float32)
+
+
+def refine_edges(masks: np.ndarray, guide: np.ndarray, settings: EdgeSettings) -> np.ndarray:
+    """Redraw only the band around each mask's edge along the edges of `guide`.
+
+    Args:
+        masks: Float[K, H, W] in 0..1.
+        guide: Float[H, W], luminance 0..1.
+    """
+    import cv2
+
+    radius = max(2, round(settings.radius_share * min(guide.shape)))
+    filtered = guided_filter(guide, masks, radius, settings.epsilon, settings.subsample)
+    kernel = np.ones((2 * radius + 1,) * 2, np.uint8)
+    result = masks.copy()
+    for layer, smooth in zip(result, filtered, strict=True):
+        band = cv2.dilate(layer, kernel) - cv2.erode(layer, kernel)
+        np.copyto(layer, layer + np.clip(2 * band, 0, 1) * (np.clip(smooth, 0, 1) - layer))
+    return result
+
+
+def guided_filter(
+    guide: np.ndarray, masks: np.ndarray, radius: int, epsilon: float, subsample: int = 1
+) -> np.ndarray:
+    """Edge-preserving filter that fits mask = a * guide + b in windows (He, Sun, Tang: Guided Filter).
+
+    With `subsample` s the fit is done on every s-th pixel (He, Sun: Fast Guided Filter). It is linear in
+    the masks: what summed to 1 still does.
+
+    Args:
+        guide: Float[H, W].
+        masks: Float[K, H, W].
+        radius: window half side in pixels of the full picture.
+        epsilon: variance of the guide below which a window counts as flat.
+
+    Returns:
+        Float[K, H, W], not clipped.
+    """
+    import cv2
+
+    height, width = guide.shape
+    step = max(1, min(subsample, height // 2, width // 2))
+    size = (max(1, width // step), max(1, height // step))
+    side = 2 * max(1, round(radius / step)) + 1
+
+    def small(layer: np.ndarray) -> np.ndarray:
+        return layer if step == 1 else cv2.resize(layer, size, interpolation=cv2.INTER_AREA)
+
+    def mean(layer: np.ndarray) -> np.ndarray:
+        return cv2.blur(
+            layer,
+            (side, side),
+            borderType=cv2.BORDER_REFLECT_101 if min(layer.shape) > 1 else cv2.BORDER_REPLICATE,
+        )
+
+    def large(layer: np.ndarray) -> np.ndarray:
+        return layer if step == 1 else cv2.resize(layer, (width, height), interpolation=cv2.INTER_LINEAR)
+
+    grey = small(guide.astype(np.float32))
+    grey_mean = mean(grey)
+    variance = mean(grey * grey) - grey_mean * grey_mean
+    filtered = np.empty(masks.shape, np.float32)
+    for index, mask in enumerate(masks):
+        layer = small(mask.astype(np.float32))
+        layer_mean = mean(layer)
+        slope = (mean(grey * layer) - grey_mean * layer_mean) / (variance + epsilon)
+        offset = layer_mean - slope * grey_mean
+        filtered[index] = large(mean(slope)) * guide + large(mean(offset))
+    return filtered

@@ -16,7 +16,7 @@ setup:
 	@$(PYTHON) host/provide.py
 
 demo: setup
-	@$(BIN)/python demo/run.py
+	@$(BIN)/python -m demo.run
 
 PORT ?= 8188
 serve: setup

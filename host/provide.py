@@ -77,7 +77,9 @@ def stages() -> Iterator[Stage]:
     required = requirements_but_torch(comfyui_folder() / "requirements.txt")
     yield installing("requirements", "what ComfyUI imports", (*required, *pins.COMFYUI_UNDECLARED))
     project = (CHECKOUT / "pyproject.toml").read_bytes()
-    yield installing("library", "semantic_focus and its segmenter", ("-e", f"{CHECKOUT}[mediapipe]"), project)
+    yield installing(
+        "library", "semantic_focus and its segmenter", ("-e", f"{CHECKOUT}[mediapipe,plot]"), project
+    )
     yield installing("tools", "tests and checks", pins.TEST_TOOLS)
     yield unpacking("photographs", "people to segment", pins.PHOTOGRAPHS, CACHE / "photographs")
     yield unpacking("front-end", "a newer graph editor", (pins.NEWER_FRONT_END,), CACHE / "front-end")

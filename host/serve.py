@@ -164,6 +164,10 @@ class ComfyServer:
         """Cancel the prompt that is running."""
         self._request("/interrupt", {})
 
+    def free(self) -> None:
+        """Unload all models and forget all results, before the next but one prompt at the latest."""
+        self._request("/free", {"unload_models": True, "free_memory": True})
+
     def object_info(self, node_id: str | None = None) -> dict[str, Any]:
         """What the server knows about all its nodes, or about one (empty when it does not know it)."""
         return self._json("/object_info" + (f"/{node_id}" if node_id else ""))

@@ -19,10 +19,7 @@ NODES: list[type[io.ComfyNode]] = [
 class SemanticFocusExtension(ComfyExtension):
     """All nodes of this pack."""
 
-    async def on_load(self) -> None:
-        """Let ComfyUI know where segmenter weights are kept."""
-        segment.register_weight_folder()
-
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        """See `NODES`."""
+        """See `NODES`. ComfyUI 0.3.75 calls no `on_load`, so the weight folder is registered here."""
+        segment.register_weight_folder()
         return NODES

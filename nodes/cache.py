@@ -23,7 +23,7 @@ class SaveMaskCache(io.ComfyNode):
                     "mask_file", tooltip="Usually the mask_files output of Load Semantic Dataset."
                 ),
             ],
-            outputs=[io.String.Output("saved_file")],
+            outputs=[io.String.Output(display_name="saved_file")],
         )
 
     @classmethod
@@ -52,7 +52,7 @@ class LoadMaskCache(io.ComfyNode):
                     tooltip="The picture the masks should belong to; masks of another one are refused.",
                 ),
             ],
-            outputs=[SemanticMasksSocket.Output("masks")],
+            outputs=[SemanticMasksSocket.Output(display_name="masks")],
         )
 
     @classmethod

@@ -28,10 +28,14 @@ class LoadSemanticDataset(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output("images", is_output_list=True, tooltip="Each picture in its own size."),
-                io.String.Output("captions", is_output_list=True),
+                io.Image.Output(
+                    display_name="images", is_output_list=True, tooltip="Each picture in its own size."
+                ),
+                io.String.Output(display_name="captions", is_output_list=True),
                 io.String.Output(
-                    "mask_files", is_output_list=True, tooltip="Where the masks of each picture are kept."
+                    display_name="mask_files",
+                    is_output_list=True,
+                    tooltip="Where the masks of each picture are kept.",
                 ),
             ],
         )
@@ -87,7 +91,10 @@ class FitToTrainingSize(io.ComfyNode):
                     tooltip="Both sides become whole multiples of this.",
                 ),
             ],
-            outputs=[io.Image.Output("fitted_images"), SemanticMasksSocket.Output("fitted_masks")],
+            outputs=[
+                io.Image.Output(display_name="fitted_images"),
+                SemanticMasksSocket.Output(display_name="fitted_masks"),
+            ],
         )
 
     @classmethod

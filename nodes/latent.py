@@ -18,7 +18,7 @@ class MasksToLatent(io.ComfyNode):
                 SemanticMasksSocket.Input("masks"),
                 io.Latent.Input("latent", tooltip="The encoded picture: gives the grid."),
             ],
-            outputs=[LatentMasksSocket.Output("latent_masks")],
+            outputs=[LatentMasksSocket.Output(display_name="latent_masks")],
         )
 
     @classmethod

@@ -29,6 +29,18 @@ def term(name: str, default: float, tooltip: str) -> io.Float.Input:
     return io.Float.Input(name, default=default, min=0.0, max=100.0, step=0.05, tooltip=tooltip)
 
 
+def preset_choice() -> io.Combo.Input:
+    """The presets; their weights go along, for the script that moves the sliders."""
+    choice = io.Combo.Input(
+        "preset",
+        options=[CUSTOM, *PRESETS],
+        default=CUSTOM,
+        tooltip="Takes the place of the sliders. custom: the sliders; style: the whole picture.",
+    )
+    choice.extra_dict = {"presets": {name: dict(preset.weights) for name, preset in PRESETS.items()}}
+    return choice
+
+
 class SemanticCosineLoss(io.ComfyNode):
     @classmethod
     def define_schema(cls):
@@ -47,12 +59,7 @@ class SemanticCosineLoss(io.ComfyNode):
                     label_off="whole picture",
                     tooltip="Off: the whole picture is trained alike, the weights below are not used.",
                 ),
-                io.Combo.Input(
-                    "preset",
-                    options=[CUSTOM, *PRESETS],
-                    default=CUSTOM,
-                    tooltip="Takes the place of the sliders. custom: the sliders; style: the whole picture.",
-                ),
+                preset_choice(),
                 *(
                     weight_slider(
                         f"{name}_weight",
@@ -87,7 +94,7 @@ class SemanticCosineLoss(io.ComfyNode):
                     tooltip="Weights of categories of your own, one per line: tattoo: 0.8",
                 ),
             ],
-            outputs=[ObjectiveSocket.Output("objective")],
+            outputs=[ObjectiveSocket.Output(display_name="objective")],
         )
 
     @classmethod

@@ -85,7 +85,7 @@ class SemanticMaskPreview(io.ComfyNode):
                     "opacity", default=0.5, min=0.0, max=1.0, step=0.05, display_mode=io.NumberDisplay.slider
                 ),
             ],
-            outputs=[io.Image.Output("overlay")],
+            outputs=[io.Image.Output(display_name="overlay")],
         )
 
     @classmethod

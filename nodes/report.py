@@ -33,7 +33,7 @@ class SemanticLossReport(io.ComfyNode):
                     tooltip="Share of the running mean that each point keeps.",
                 ),
             ],
-            outputs=[io.Image.Output("plot")],
+            outputs=[io.Image.Output(display_name="plot")],
         )
 
     @classmethod
@@ -60,7 +60,7 @@ class CompareLoraByRegion(io.ComfyNode):
                 io.Conditioning.Input("conditioning"),
                 LatentMasksSocket.Input("latent_masks"),
             ],
-            outputs=[io.String.Output("report", tooltip="The table as JSON.")],
+            outputs=[io.String.Output(display_name="report", tooltip="The table as JSON.")],
         )
 
     @classmethod

@@ -57,7 +57,7 @@ class SamSemanticSegment(io.ComfyNode):
                     tooltip="Keep the masks in this file, and read them from it while they fit.",
                 ),
             ],
-            outputs=[SemanticMasksSocket.Output("masks")],
+            outputs=[SemanticMasksSocket.Output(display_name="masks")],
         )
 
     @classmethod

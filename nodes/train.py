@@ -84,11 +84,14 @@ class LoraTrainStep(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.LoraModel.Output("lora", tooltip="For core's Save LoRA Weights and Load LoRA Model."),
-                io.LossMap.Output(
-                    "loss_map", tooltip="For core's Plot Loss Graph and our Semantic Loss Report."
+                io.LoraModel.Output(
+                    display_name="lora", tooltip="For core's Save LoRA Weights and Load LoRA Model."
                 ),
-                io.Int.Output("trained_steps"),
+                io.LossMap.Output(
+                    display_name="loss_map",
+                    tooltip="For core's Plot Loss Graph and our Semantic Loss Report.",
+                ),
+                io.Int.Output(display_name="trained_steps"),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -120,6 +123,8 @@ class LoraTrainStep(io.ComfyNode):
         def on_step(record: StepRecord) -> None:
             history.append(record)
             progress.update_absolute(record.step)
+            if record.step == 1 or record.step % max(1, settings.steps // 20) == 0:
+                logging.info(f"LoRA training: step {record.step}/{settings.steps}, loss {record.total:.4f}")
             comfy.model_management.throw_exception_if_processing_interrupted()
 
         with velocity_model(patcher, conditionings, gradient_checkpointing[0]) as velocity:
@@ -146,7 +151,8 @@ def _keep_interrupted(adapters: LoraAdapters, step: int, error: BaseException, n
     checkpoint.save_lora(path, adapters.state_dict(), {"steps": str(step), "ended_by": type(error).__name__})
     message = f"Training stopped at step {step} ({type(error).__name__}). The LoRA so far is kept in {path}"
     logging.warning(message)
-    PromptServer.instance.send_progress_text(message, node_id)
+    if node_id is not None:
+        PromptServer.instance.send_progress_text(message, node_id)
 
 
 def loss_map(history: list[StepRecord]) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 """Fixtures of every tier: unit (no ComfyUI), host (a real ComfyUI), browser (a real Chromium)."""
 
 import importlib.util
+import json
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -53,9 +55,46 @@ def comfy() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def start_server(comfy: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> "Callable[..., ComfyServer]":
-    """Start a ComfyUI in a new base directory: `with start_server(front_end_root=...) as server`."""
-    return lambda **options: comfy.ComfyServer(tmp_path_factory.mktemp("comfyui"), **options)
+def start_server(
+    comfy: ModuleType, stand_in_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> "Callable[..., ComfyServer]":
+    """Start a ComfyUI in a new base directory: `with start_server(front_end_root=...) as server`.
+
+    It has the pack, the demo's stand-in nodes and the stand-in model.
+    """
+
+    def start(**options: Any) -> "ComfyServer":
+        base = tmp_path_factory.mktemp("comfyui")
+        models = base / "models" / "diffusion_models"
+        models.mkdir(parents=True)
+        (models / stand_in_model.name).symlink_to(stand_in_model)
+        return comfy.ComfyServer(base, extra_custom_nodes=[REPO / "demo" / "standins"], **options)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def stand_in_model(comfy: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small SD3 model file with random weights, for the demo's stand-in of Load Checkpoint."""
+    file = tmp_path_factory.mktemp("model") / "stand_in.safetensors"
+    program = [comfy.environment_python(), REPO / "tests" / "stand_in_model.py"]
+    subprocess.run([*program, comfy.comfyui_folder(), REPO / "demo", file], check=True, timeout=120)
+    return file
+
+
+@pytest.fixture(scope="session")
+def shared_workflow(stand_in_model: Path) -> dict[str, Any]:
+    """The shared workflow in API form, with the stand-in for Load Checkpoint and sizes that run in seconds."""
+    graph = json.loads((REPO / "workflows" / "api" / "train_person_lora.json").read_text(encoding="utf-8"))
+    graph["1"] = {
+        "class_type": "SemanticFocusDemoCheckpoint",
+        "inputs": {"model_file": stand_in_model.name},
+    }
+    graph["4"]["inputs"].update(resolution=128, multiple_of=16)
+    graph["9"]["inputs"].update(steps=3, rank=4, alpha=4.0, learning_rate=1e-3)
+    graph["15"]["inputs"].update(width=128, height=128)
+    graph["16"]["inputs"].update(steps=2, cfg=1.0)
+    return graph
 
 
 def _made_by_setup(folder: Path) -> Path:

@@ -1,12 +1,20 @@
-"""What ComfyUI-Manager runs after requirements.txt: fetches the weights of the embedded segmenter.
+"""What ComfyUI-Manager runs after requirements.txt: OpenCV if there is none, and the segmenter's weights.
 
-The weights module is run by its path because an embedded Python does not put this folder on its search path.
+OpenCV is not in requirements.txt because its builds (plain, contrib, headless) overwrite each other: whatever build
+another pack has installed is left as it is.
 """
 
+import importlib.util
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
+OPENCV = "opencv-python-headless"
+
 if __name__ == "__main__":
-    runpy.run_path(
-        str(Path(__file__).resolve().parent / "semantic_focus" / "weights.py"), run_name="__main__"
-    )
+    if importlib.util.find_spec("cv2") is None:
+        subprocess.run([sys.executable, "-m", "pip", "install", OPENCV], check=True)
+    # by its path, because an embedded Python does not put this folder on its search path
+    weights = Path(__file__).resolve().parent / "semantic_focus" / "weights.py"
+    runpy.run_path(str(weights), run_name="__main__")

@@ -8,6 +8,7 @@ and how, so that a file that no longer belongs to its picture or settings is rec
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from .atomic import write_atomically
 from .backends import LazySegmenter, SegmentRequest
+from .categories import SEMANTIC_CATEGORIES
 from .masks import SemanticMasks
 
 SUFFIX = "_zi_masks.safetensors"
@@ -111,6 +113,24 @@ def save_masks(
         ),
     }
     write_atomically(Path(path), lambda temporary: save_file(tensors, temporary, header))
+
+
+def to_8_bit(masks: SemanticMasks) -> SemanticMasks:
+    """Round masks to what a mask file holds, so that a training does not depend on where they came from.
+
+    The partitioned regions are rounded together (as differences of their rounded running sum): what summed to
+    1 at a pixel still does, and none moves by more than 1/255.
+    """
+    rounded = (masks.masks * 255).round()
+    partitioned = [
+        index
+        for index, label in enumerate(masks.labels)
+        if label in SEMANTIC_CATEGORIES and SEMANTIC_CATEGORIES[label].partitioned
+    ]
+    running = (masks.masks[:, partitioned].cumsum(1) * 255).round()
+    rounded[:, partitioned] = running.diff(dim=1, prepend=torch.zeros_like(running[:, :1]))
+    persons = tuple((person * 255).round() / 255 for person in masks.persons)
+    return replace(masks, masks=rounded / 255, persons=persons)
 
 
 def _to_bytes(mask: Tensor) -> Tensor:
@@ -227,8 +247,8 @@ def get_or_segment(
         fields = request_fields(picture_digest(image), request, segmenter.name, segmenter.weights_id)
         masks = _read_if_fresh(path, fields, labels, tuple(image.shape[:2]), report)
         if masks is None:
-            masks = segmenter.get().segment(image[None], request)
-            masks = SemanticMasks(masks.masks, masks.labels, masks.persons, {**masks.provenance, **fields})
+            masks = to_8_bit(segmenter.get().segment(image[None], request))
+            masks = replace(masks, provenance={**masks.provenance, **fields})
             if path is not None:
                 save_masks(path, masks)
         else:

@@ -128,7 +128,8 @@ def to_8_bit(masks: SemanticMasks) -> SemanticMasks:
         if label in SEMANTIC_CATEGORIES and SEMANTIC_CATEGORIES[label].partitioned
     ]
     running = (masks.masks[:, partitioned].cumsum(1) * 255).round()
-    rounded[:, partitioned] = running.diff(dim=1, prepend=torch.zeros_like(running[:, :1]))
+    shares = running.diff(dim=1, prepend=torch.zeros_like(running[:, :1]))
+    rounded[:, partitioned] = shares.clamp(max=255)  # regions that overlap after all may sum to more than 1
     persons = tuple((person * 255).round() / 255 for person in masks.persons)
     return replace(masks, masks=rounded / 255, persons=persons)
 

@@ -1,7 +1,7 @@
 """What ComfyUI-Manager runs after requirements.txt: OpenCV if there is none, and the segmenter's weights.
 
-OpenCV is not in requirements.txt because its builds (plain, contrib, headless) overwrite each other: whatever build
-another pack has installed is left as it is.
+OpenCV is not in requirements.txt because its builds (plain, contrib, headless) overwrite each other: whatever
+build another pack has installed is left as it is.
 """
 
 import importlib.util

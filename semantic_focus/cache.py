@@ -30,8 +30,13 @@ MAX_SIDE = 32768
 class MaskFileError(ValueError):
     """A mask file that cannot be used; the message names the file, what is wrong and what to do."""
 
-    def __init__(self, path: Path, problem: str):
-        super().__init__(f"{path}: {problem}. Delete the file, or run the segmentation again to replace it")
+    def __init__(
+        self,
+        path: Path,
+        problem: str,
+        way_out: str = "Delete the file, or run the segmentation again to replace it",
+    ):
+        super().__init__(f"{path}: {problem}. {way_out}")
 
 
 def mask_path(picture: Path) -> Path:
@@ -277,6 +282,12 @@ def _read_if_fresh(
     except MaskFileError as error:
         report(f"{error}; segmenting again")
         return None
+    if "image_digest" not in masks.provenance:
+        raise MaskFileError(
+            path,
+            "it was made by hand or by another program, and would be overwritten",
+            "Read it with Load Mask Cache, or move it away",
+        )
     reason = stale_reason(masks.provenance, fields)
     if not reason and (masks.labels, masks.size) != (labels, size):
         reason = f"it holds {', '.join(masks.labels)} of {masks.size[1]}x{masks.size[0]}"

@@ -50,11 +50,7 @@ def load_objective(path: str | Path) -> Objective:
         ConfigError: not TOML, no such section, unknown key, wrong type, negative weight.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        document = tomllib.loads(text)
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    text, document = _read(path)
     section = document.get(SECTION)
     if not isinstance(section, dict):
         raise ConfigError(f"{path}: no section [{SECTION}] in it")
@@ -66,6 +62,15 @@ def load_objective(path: str | Path) -> Objective:
         raise ConfigError(f"{place}: {problem}") from problem
     except ValueError as error:
         raise ConfigError(f"{path}: [{SECTION}]: {error}") from error
+
+
+def _read(path: Path) -> tuple[str, dict[str, Any]]:
+    """A TOML file as text and as a table."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        return text, tomllib.loads(text)
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
 
 
 class _KeyProblem(ValueError):
@@ -139,7 +144,18 @@ def _line_of(text: str, key: str) -> int:
 
 
 def save_objective(path: str | Path, objective: Objective) -> None:
-    """Write [semantic_cosine] so that `load_objective` gives the same objective again. Replaces the file."""
+    """Write a file of [semantic_cosine] alone, so that `load_objective` gives the same objective again.
+
+    Raises:
+        ConfigError: the file is there and has other settings too, which would be lost.
+    """
+    path = Path(path)
+    if path.is_file():
+        others = [name for name in _read(path)[1] if name != SECTION]
+        if others:
+            raise ConfigError(
+                f"{path}: it also has [{others[0]}], which would be lost. Write to another file"
+            )
     own = {name: weight for name, weight in objective.weights.items() if name not in SEMANTIC_CATEGORIES}
     lines = [f"[{SECTION}]", f"enabled = {str(objective.enabled).lower()}"]
     for name in SEMANTIC_CATEGORIES:
@@ -148,9 +164,7 @@ def save_objective(path: str | Path, objective: Objective) -> None:
     if own:
         lines += ["", f"[{SECTION}.{OWN_CATEGORIES}]"]
         lines += [f"{_quoted(name)} = {float(weight)!r}" for name, weight in own.items()]
-    write_atomically(
-        Path(path), lambda temporary: temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    )
+    write_atomically(path, lambda temporary: temporary.write_text("\n".join(lines) + "\n", encoding="utf-8"))
 
 
 def _quoted(key: str) -> str:

@@ -85,7 +85,7 @@ def format_table(rows: Sequence[RegionChange]) -> str:
     lines = [f"{'region':<12}{'cover':>7}{'error before':>14}{'after':>9}{'change':>9}{'drift':>9}"]
     for row in rows:
         if row.error_before == row.error_before:
-            change = row.error_after / row.error_before - 1
+            change = row.error_after / row.error_before - 1 if row.error_before else 0.0
             lines.append(
                 f"{row.region:<12}{row.coverage:>7.1%}{row.error_before:>14.4f}{row.error_after:>9.4f}"
                 f"{change:>9.1%}{row.drift:>9.4f}"

@@ -3,6 +3,9 @@
 import re
 from collections.abc import Mapping
 
+RESERVED = ("residual", "global", "total")
+"""Names that losses and reports give to what is no category."""
+
 NAME = re.compile(r"[^\W\d][\w -]{0,39}")
 
 
@@ -14,6 +17,8 @@ def _lines(text: str, what: str) -> dict[str, str]:
         name, colon, value = (part.strip() for part in line.replace("：", ":").partition(":"))
         if not colon or not NAME.fullmatch(name):
             raise ValueError(f"{what}, line {number}: {line.strip()!r} is not of the form 'name: value'")
+        if name in RESERVED:
+            raise ValueError(f"{what}, line {number}: {name!r} is a name that reports use: choose another")
         if name in entries:
             raise ValueError(f"{what}, line {number}: {name!r} is there twice: join the two lines")
         entries[name] = value
@@ -31,7 +36,7 @@ def parse_keywords(text: str) -> dict[str, tuple[str, ...]]:
     if not entries:
         raise ValueError("keywords: no category in it. Write one per line, for example 'face: face, eyes'")
     split = {
-        name: tuple(w.strip() for w in re.split("[,，]", value) if w.strip())
+        name: tuple(w.strip() for w in re.split("[,，、]", value) if w.strip())
         for name, value in entries.items()
     }
     return {name: words or (name,) for name, words in split.items()}

@@ -53,7 +53,8 @@ class Objective:
         base_weight: plain mean squared error over everything, on top.
         prior_weight: pull towards the base model's own prediction on everything that has weight 0. Without
             it, free regions drift as far as if they were trained.
-        area_shrinkage: A0 in latent cells, see `semantic_cosine_loss`.
+        area_shrinkage: A0 in latent cells, see `semantic_cosine_loss`: a sliver of a region must not outweigh
+            a whole one.
     """
 
     weights: Mapping[str, float] = field(
@@ -67,7 +68,7 @@ class Objective:
     magnitude_weight: float = 1.0
     base_weight: float = 0.0
     prior_weight: float = 3.0
-    area_shrinkage: float = 0.0
+    area_shrinkage: float = 4.0
 
     def __post_init__(self):
         object.__setattr__(self, "weights", dict(self.weights))

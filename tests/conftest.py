@@ -84,7 +84,7 @@ def stand_in_model(comfy: ModuleType, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="session")
 def shared_workflow(stand_in_model: Path) -> dict[str, Any]:
-    """The shared workflow in API form, with the stand-in for Load Checkpoint and sizes that run in seconds."""
+    """The shared workflow in API form, with the stand-in checkpoint and sizes that run in seconds."""
     graph = json.loads((REPO / "workflows" / "api" / "train_person_lora.json").read_text(encoding="utf-8"))
     graph["1"] = {
         "class_type": "SemanticFocusDemoCheckpoint",

@@ -405,6 +405,13 @@ class TestGetOrSegment:
         masks, messages = segment(right, FakeLazy(), [file])
         assert masks.size == (6, 10) and "another picture" in messages[0]
 
+    def test_masks_made_by_hand_are_never_overwritten(self, file: Path):
+        save_masks(file, {"face": torch.ones(6, 8)})
+        before = file.read_bytes()
+        with pytest.raises(MaskFileError, match="by hand or by another program.*Load Mask Cache"):
+            segment(soft(1, 6, 8, 3), FakeLazy(), [file])
+        assert file.read_bytes() == before
+
     def test_a_damaged_file_is_reported_and_replaced(self, file: Path):
         image = soft(1, 6, 8, 3)
         file.write_bytes(b"broken")

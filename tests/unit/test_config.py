@@ -209,3 +209,11 @@ class TestMistakes:
     def test_no_file(self, file: Path):
         with pytest.raises(FileNotFoundError):
             load_objective(file)
+
+
+def test_saving_over_a_file_with_other_settings_is_refused(tmp_path: Path):
+    path = tmp_path / "config.toml"
+    path.write_text("[lora]\nrank = 8\n[semantic_cosine]\nenabled = true\n")
+    with pytest.raises(ConfigError, match=r"config\.toml: it also has \[lora\].*another file"):
+        save_objective(path, Objective())
+    assert "rank = 8" in path.read_text()

@@ -75,3 +75,9 @@ def test_weights_are_numbers_and_may_be_none_at_all():
 def test_a_weight_that_is_no_weight_is_named(value: str, message: str):
     with pytest.raises(ValueError, match=f"'sword' is .*{message}"):
         parse_weights(f"tattoo: 1\nsword: {value}")
+
+
+@pytest.mark.parametrize("name", ["residual", "global", "total"])
+def test_names_that_reports_use_are_no_categories(name: str):
+    with pytest.raises(ValueError, match=f"line 1: '{name}'.*choose another"):
+        parse_keywords(f"{name}: something")

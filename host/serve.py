@@ -278,8 +278,13 @@ def _command(
 
 
 def _environment() -> dict[str, str]:
-    """Our own environment without PYTHONPATH: the pack's `nodes` on it would hide ComfyUI's."""
-    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    """Our own environment without PYTHONPATH: the pack's `nodes` on it would hide ComfyUI's.
+
+    Idle threads of torch sleep instead of spinning, because in tests a browser shares the cores with the
+    server.
+    """
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return {"OMP_WAIT_POLICY": "PASSIVE", **own}
 
 
 @functools.cache

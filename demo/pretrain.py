@@ -43,6 +43,8 @@ class Settings:
     Attributes:
         depth: joint blocks of the MMDiT; its width is 64 times that.
         size: side of the pictures in pixels; one latent cell is 8, one token of the model 16.
+        margin: pixels by which a picture is read larger than `size`, and shifted at random within; half of
+            the time it is mirrored too. Without, the model learns its pictures by heart and adapts badly.
         sigma_mean, sigma_spread: sigma = sigmoid(N(mean, spread)), logit-normal as in Esser et al. 2024
             (arXiv 2403.03206); a mean above 0 favours the noisy end, where a sample's layout is decided.
         caption_dropout: share of samples that see the empty prompt, so that guidance works.
@@ -51,7 +53,8 @@ class Settings:
 
     depth: int = 3
     size: int = 128
-    steps: int = 900
+    margin: int = 16
+    steps: int = 1200
     batch: int = 16
     learning_rate: float = 2e-3
     warmup: int = 60
@@ -60,7 +63,7 @@ class Settings:
     sigma_spread: float = 1.0
     caption_dropout: float = 0.1
     seed: int = 20
-    format: int = 1
+    format: int = 2
 
 
 @dataclass(frozen=True)
@@ -68,12 +71,14 @@ class Material:
     """What is learnt.
 
     Attributes:
-        clean: Float[N, 16, h, w]; the pictures' latents as the model sees them.
+        pixels: Float[N, S, S, 3] in 0..1; the pictures with their margin.
+        codec: turns pixels into latents.
         context: Float[N + 1, T, 4096]; the captions, the last one the empty prompt.
         pooled: Float[N + 1, 2048]; likewise.
     """
 
-    clean: Tensor
+    pixels: Tensor
+    codec: BlockCodec
     context: Tensor
     pooled: Tensor
 
@@ -110,29 +115,30 @@ def read_square(path: Path, side: int) -> Tensor:
 
 
 def encode_material(pixels: Tensor, captions: Iterable[str], codec: BlockCodec) -> Material:
-    """Encode pictures Float[N, S, S, 3] in 0..1 and their N captions.
-
-    Each picture is learnt as it is, neither shifted nor mirrored: that would change every coefficient of the
-    codec, and so small a model would learn the mean of all variants, which is mush, instead of pictures.
-    """
+    """Pictures Float[N, S, S, 3] in 0..1 with their N captions encoded."""
     encoder = HashingTextEncoder()
     prompts = [encoder.tokenize(caption) for caption in (*captions, "")]
     context, pooled = zip(
         *(encoder.encode_from_tokens(prompt, return_pooled=True) for prompt in prompts), strict=True
     )
-    clean = codec.latent_format.process_in(codec.encode(pixels))
-    return Material(clean, torch.cat(context), torch.cat(pooled))
+    return Material(pixels, codec, torch.cat(context), torch.cat(pooled))
 
 
 def draw_batch(
     settings: Settings, material: Material, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Clean latents Float[B, 16, h, w], and their captions (or the empty one): context, pooled."""
-    count = len(material.clean)
+    count = len(material.pixels)
     index = torch.randint(count, (settings.batch,), generator=generator)
     dropped = torch.rand(settings.batch, generator=generator) < settings.caption_dropout
     caption = torch.where(dropped, count, index)
-    return material.clean[index], material.context[caption], material.pooled[caption]
+    pixels = []
+    for picture in index.tolist():
+        top, left, mirrored = torch.randint(settings.margin + 1, (3,), generator=generator).tolist()
+        window = material.pixels[picture, top : top + settings.size, left : left + settings.size]
+        pixels.append(window.flip(1) if mirrored % 2 else window)
+    clean = material.codec.latent_format.process_in(material.codec.encode(torch.stack(pixels)))
+    return clean, material.context[caption], material.pooled[caption]
 
 
 def learning_rate_factor(step: int, settings: Settings) -> float:
@@ -205,7 +211,7 @@ def ensure_base_model(cache: Path, settings: Settings | None = None) -> Path:
     from comfy.latent_formats import SD3
 
     print(f"base model: learning {len(pictures)} pictures (once)", flush=True)
-    pixels = torch.stack([read_square(path, settings.size) for path in pictures])
+    pixels = torch.stack([read_square(path, settings.size + settings.margin) for path in pictures])
     codec = BlockCodec.fit(pixels, SD3())
     material = encode_material(pixels, pictures.values(), codec)
     threads = torch.get_num_threads()

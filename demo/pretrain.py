@@ -43,8 +43,8 @@ class Settings:
     Attributes:
         depth: joint blocks of the MMDiT; its width is 64 times that.
         size: side of the pictures in pixels; one latent cell is 8, one token of the model 16.
-        margin: pixels by which a picture is read larger than `size`, and shifted at random within; half of
-            the time it is mirrored too. Without, the model learns its pictures by heart and adapts badly.
+        margin: pixels by which a picture is read larger than `size`, to be shifted at random within. Without,
+            the model learns its pictures by heart and adapts badly.
         sigma_mean, sigma_spread: sigma = sigmoid(N(mean, spread)), logit-normal as in Esser et al. 2024
             (arXiv 2403.03206); a mean above 0 favours the noisy end, where a sample's layout is decided.
         caption_dropout: share of samples that see the empty prompt, so that guidance works.
@@ -134,9 +134,8 @@ def draw_batch(
     caption = torch.where(dropped, count, index)
     pixels = []
     for picture in index.tolist():
-        top, left, mirrored = torch.randint(settings.margin + 1, (3,), generator=generator).tolist()
-        window = material.pixels[picture, top : top + settings.size, left : left + settings.size]
-        pixels.append(window.flip(1) if mirrored % 2 else window)
+        top, left = torch.randint(settings.margin + 1, (2,), generator=generator).tolist()
+        pixels.append(material.pixels[picture, top : top + settings.size, left : left + settings.size])
     clean = material.codec.latent_format.process_in(material.codec.encode(torch.stack(pixels)))
     return clean, material.context[caption], material.pooled[caption]
 

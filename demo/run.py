@@ -41,7 +41,6 @@ SETTINGS = {
         "alpha": 8.0,
         "gradient_checkpointing": False,
     },
-    graphs.SAVE: {"prefix": "loras/astronaut"},
     graphs.PROMPT: {"text": "astronaut woman portrait close centre low"},
     graphs.EMPTY: {"width": SIDE, "height": SIDE, "batch_size": 4},
     graphs.SAMPLE: {"cfg": 1.0},
@@ -132,7 +131,7 @@ def train(server: ComfyServer, graph: graphs.Graph, folders: pictures.Folders, n
     say(f"trained, measured and sampled in {time.monotonic() - started:.0f} s")
     slug = name.replace(" ", "_")
     newest = max(
-        (server.base_directory / "output" / "loras").glob("astronaut_*"), key=lambda p: p.stat().st_mtime
+        (server.base_directory / "output" / "loras").glob("my_person_*"), key=lambda p: p.stat().st_mtime
     )
     shutil.copyfile(newest, OUTPUT / f"astronaut_{slug}.safetensors")
     plot = server.view(outputs[graphs.REPORT]["images"][0])

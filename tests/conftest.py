@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from PIL import Image
 
 if TYPE_CHECKING:
     from host.serve import ComfyServer
@@ -27,6 +28,22 @@ def repo() -> Path:
 def photographs() -> Path:
     """Folder with astronaut.png (one woman), bus.jpg (four people in a street), zidane.jpg (two men)."""
     return _made_by_setup(REPO / ".cache" / "photographs")
+
+
+@pytest.fixture(scope="session")
+def make_dataset(photographs: Path) -> Callable[[Path], Path]:
+    """Fill a new folder with two pictures of one woman, 320x320 and 360x480, and their captions."""
+
+    def make(folder: Path) -> Path:
+        folder.mkdir()
+        portrait = Image.open(photographs / "astronaut.png").convert("RGB")
+        portrait.crop((60, 0, 380, 320)).save(folder / "one.png")
+        portrait.crop((40, 0, 400, 480)).save(folder / "two.png")
+        for name in ("one", "two"):
+            (folder / f"{name}.txt").write_text("a woman in an orange suit")
+        return folder
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from PIL import Image
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 if TYPE_CHECKING:
@@ -90,7 +89,9 @@ class Editor:
 
     def prompt(self) -> dict[str, Any]:
         """What Run would send: node id -> {"class_type", "inputs"}."""
-        return self.page.evaluate("async () => (await app.graphToPrompt()).output")
+        return json.loads(
+            self.page.evaluate("async () => JSON.stringify((await app.graphToPrompt()).output)")
+        )
 
     def workflow(self) -> dict[str, Any]:
         """What Save would write."""
@@ -171,16 +172,9 @@ def page(editor: Editor) -> Page:
 
 
 @pytest.fixture(scope="session")
-def dataset(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def dataset(make_dataset: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two pictures of one woman, 320x320 and 360x480, with captions; the first run adds masks."""
-    folder = tmp_path_factory.mktemp("datasets") / "astronaut"
-    folder.mkdir()
-    portrait = Image.open(photographs / "astronaut.png").convert("RGB")
-    portrait.crop((60, 0, 380, 320)).save(folder / "one.png")
-    portrait.crop((40, 0, 400, 480)).save(folder / "two.png")
-    for name in ("one", "two"):
-        (folder / f"{name}.txt").write_text("a woman in an orange suit")
-    return folder
+    return make_dataset(tmp_path_factory.mktemp("datasets") / "astronaut")
 
 
 @pytest.fixture

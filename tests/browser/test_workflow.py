@@ -40,6 +40,7 @@ def test_the_shared_workflow_opens_and_is_what_its_api_file_says(
     editor = open_editor({"Comfy.VueNodes.Enabled": vue}, newer=newer)
     editor.load(workflow)
     assert len(editor.workflow()["nodes"]) == len(workflow["nodes"])
+    assert editor.page.locator("[data-node-id]").count() == (len(workflow["nodes"]) if vue else 0)
     assert editor.page.evaluate(UNKNOWN_NODES) == []
     api = json.loads((repo / "workflows" / "api" / "train_person_lora.json").read_text(encoding="utf-8"))
     assert without_titles(editor.prompt()) == without_titles(api)

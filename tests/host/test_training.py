@@ -19,16 +19,9 @@ Graph = dict[str, dict[str, Any]]
 
 
 @pytest.fixture
-def dataset(photographs: Path, tmp_path: Path) -> Path:
+def dataset(make_dataset: Callable[[Path], Path], tmp_path: Path) -> Path:
     """Two pictures of one woman, in different sizes, with captions."""
-    folder = tmp_path / "astronaut"
-    folder.mkdir()
-    portrait = Image.open(photographs / "astronaut.png").convert("RGB")
-    portrait.crop((60, 0, 380, 320)).save(folder / "one.png")
-    portrait.crop((40, 0, 400, 480)).save(folder / "two.png")
-    for name in ("one", "two"):
-        (folder / f"{name}.txt").write_text("a woman in an orange suit")
-    return folder
+    return make_dataset(tmp_path / "astronaut")
 
 
 @pytest.fixture

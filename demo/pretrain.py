@@ -34,6 +34,8 @@ from torch import Tensor, nn
 
 THREADS = 2
 FEWEST_PICTURES = 24
+TOKEN = 16
+"""Side in pixels of what the model sees as one token: a patch of 2 x 2 latent cells of 8 pixels."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,9 @@ class Settings:
     Attributes:
         depth: joint blocks of the MMDiT; its width is 64 times that.
         size: side of the pictures in pixels; one latent cell is 8, one token of the model 16.
-        margin: pixels by which a picture is read larger than `size`, to be shifted at random within. Without,
-            the model learns its pictures by heart and adapts badly.
+        margin: pixels by which a picture is read larger than `size`, to be shifted at random within, by whole
+            tokens. Without, the model learns its pictures by heart and adapts badly; by single pixels, the
+            codec's coefficients change with every shift and the pictures become mush.
         sigma_mean, sigma_spread: sigma = sigmoid(N(mean, spread)), logit-normal as in Esser et al. 2024
             (arXiv 2403.03206); a mean above 0 favours the noisy end, where a sample's layout is decided.
         caption_dropout: share of samples that see the empty prompt, so that guidance works.
@@ -63,7 +66,7 @@ class Settings:
     sigma_spread: float = 1.0
     caption_dropout: float = 0.1
     seed: int = 20
-    format: int = 2
+    format: int = 3
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,8 @@ def draw_batch(
     caption = torch.where(dropped, count, index)
     pixels = []
     for picture in index.tolist():
-        top, left = torch.randint(settings.margin + 1, (2,), generator=generator).tolist()
+        places = settings.margin // TOKEN + 1
+        top, left = (TOKEN * torch.randint(places, (2,), generator=generator)).tolist()
         pixels.append(material.pixels[picture, top : top + settings.size, left : left + settings.size])
     clean = material.codec.latent_format.process_in(material.codec.encode(torch.stack(pixels)))
     return clean, material.context[caption], material.pooled[caption]

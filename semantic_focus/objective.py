@@ -67,7 +67,7 @@ class Objective:
     cosine_weight: float = 1.0
     magnitude_weight: float = 1.0
     base_weight: float = 0.0
-    prior_weight: float = 3.0
+    prior_weight: float = 4.0
     area_shrinkage: float = 4.0
 
     def __post_init__(self):

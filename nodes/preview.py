@@ -10,6 +10,7 @@ import torch
 from comfy_api.latest import io
 from PIL import Image
 
+from ..semantic_focus.atomic import write_atomically
 from ..semantic_focus.masks import SemanticMasks, downsample_mask_to_latent
 from ..semantic_focus.overlay import index_map, is_soft_layer, overlay, region_colour
 from .sockets import CATEGORY, SemanticMasksSocket
@@ -61,11 +62,16 @@ def _preview(
 
 
 def _temporary_png(pixels: np.ndarray) -> dict[str, str]:
-    """Save uint8[H, W, 3] under a name made of its content; the reference is what /view takes."""
+    """Save uint8[H, W, 3] under a name made of its content; the reference is what /view takes.
+
+    Two nodes that show the same picture share the file, and a browser may be reading it: it is never
+        rewritten.
+    """
     name = f"semantic_focus_{hashlib.sha256(pixels.tobytes()).hexdigest()[:24]}.png"
-    folder = Path(folder_paths.get_temp_directory())
-    folder.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(folder / name, compress_level=1)
+    path = Path(folder_paths.get_temp_directory()) / name
+    if not path.is_file():
+        picture = Image.fromarray(pixels)
+        write_atomically(path, lambda temporary: picture.save(temporary, "PNG", compress_level=1))
     return {"filename": name, "subfolder": "", "type": "temp"}
 
 

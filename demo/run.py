@@ -41,9 +41,9 @@ SETTINGS = {
         "alpha": 8.0,
         "gradient_checkpointing": False,
     },
-    graphs.PROMPT: {"text": "astronaut woman portrait close centre low"},
+    graphs.PROMPT: {"text": "astronaut woman portrait wide left low"},
     graphs.EMPTY: {"width": SIDE, "height": SIDE, "batch_size": 4},
-    graphs.SAMPLE: {"cfg": 1.0},
+    graphs.SAMPLE: {"cfg": 2.0},
 }
 """Sizes for a model of a few million parameters at 128 pixels; everything else is as the workflow has it."""
 

@@ -15,7 +15,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +136,7 @@ def train(server: ComfyServer, graph: graphs.Graph, folders: pictures.Folders, n
     plot = server.view(outputs[graphs.REPORT]["images"][0])
     (OUTPUT / ("loss.png" if name == "by region" else f"loss_{slug}.png")).write_bytes(plot)
     untrained = graphs.with_inputs(trained, {graphs.APPLY_LORA: {"strength_model": 0.0}})
-    before = server.run({node: untrained[node] for node in untrained}, timeout=600)["outputs"][graphs.SHOW]
+    before = server.run(untrained, timeout=600)["outputs"][graphs.SHOW]
     return {
         "regions": json.loads(outputs[graphs.COMPARE]["semantic_focus_report"][0]),
         "before": [picture(server, reference) for reference in before["images"]],
@@ -172,7 +171,6 @@ def report(results: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """
     by_name = {name: {row["region"]: row for row in result["regions"]} for name, result in results.items()}
     whole, region = by_name["whole picture"], by_name["by region"]
-    known: Callable[[dict[str, float]], bool] = lambda row: row["error_before"] == row["error_before"]  # noqa: E731
     weights = graphs.load_workflow(WORKFLOW)[graphs.OBJECTIVE]["inputs"]
     return {
         "steps": STEPS,
@@ -188,7 +186,7 @@ def report(results: dict[str, dict[str, Any]]) -> dict[str, Any]:
                 "drift_by_region": row["drift"],
             }
             for name, row in region.items()
-            if known(row)
+            if row["error_before"] == row["error_before"]  # NaN: the region is in no picture
         ],
     }
 

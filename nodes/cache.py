@@ -4,7 +4,7 @@ from pathlib import Path
 
 from comfy_api.latest import io
 
-from ..semantic_focus.cache import picture_digest, read_masks, save_masks
+from ..semantic_focus.cache import check_belongs, read_masks, save_masks
 from .sockets import CATEGORY, SemanticMasksSocket
 
 
@@ -66,22 +66,6 @@ class LoadMaskCache(io.ComfyNode):
         if image is not None:
             check_belongs(mask_file, masks, image)
         return io.NodeOutput(masks)
-
-
-def check_belongs(mask_file, masks, image) -> None:
-    """Raise ValueError when masks were made from another picture than `image` [1, H, W, C]."""
-    height, width = image.shape[1:3]
-    if masks.size != (height, width):
-        raise ValueError(
-            f"{mask_file}: masks are {masks.size[1]}x{masks.size[0]}, the picture is {width}x{height}: "
-            "it belongs to another picture or to another cut of it. Run SAM Semantic Segment on this picture"
-        )
-    digest = masks.provenance.get("image_digest")
-    if digest and digest != picture_digest(image[0, ..., :3]):
-        raise ValueError(
-            f"{mask_file}: it belongs to another picture, or the picture was edited since. "
-            "Run SAM Semantic Segment on this picture"
-        )
 
 
 NODES = [SaveMaskCache, LoadMaskCache]

@@ -224,6 +224,22 @@ def stale_reason(header: Mapping[str, str], wanted: Mapping[str, str]) -> str | 
     return None
 
 
+def check_belongs(path: str | Path, masks: SemanticMasks, image: Tensor) -> None:
+    """Raise ValueError when masks were made from another picture than `image` [1, H, W, C]."""
+    height, width = image.shape[1:3]
+    if masks.size != (height, width):
+        raise ValueError(
+            f"{path}: masks are {masks.size[1]}x{masks.size[0]}, the picture is {width}x{height}: "
+            "it belongs to another picture or to another cut of it. Run SAM Semantic Segment on this picture"
+        )
+    digest = masks.provenance.get("image_digest")
+    if digest and digest != picture_digest(image[0, ..., :3]):
+        raise ValueError(
+            f"{path}: it belongs to another picture, or the picture was edited since. "
+            "Run SAM Semantic Segment on this picture"
+        )
+
+
 def get_or_segment(
     images: Tensor,
     request: SegmentRequest,

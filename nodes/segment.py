@@ -8,7 +8,6 @@ from comfy_api.latest import io
 
 from ..semantic_focus.backends import BACKENDS, LazySegmenter, SegmentRequest
 from ..semantic_focus.cache import get_or_segment
-from ..semantic_focus.categories import SEMANTIC_CATEGORIES
 from ..semantic_focus.keywords import format_keywords, parse_keywords
 from .preview import mask_preview
 from .sockets import CATEGORY, SemanticMasksSocket
@@ -47,7 +46,7 @@ class SamSemanticSegment(io.ComfyNode):
                 io.String.Input(
                     "keywords",
                     multiline=True,
-                    default=format_keywords({name: c.keywords for name, c in SEMANTIC_CATEGORIES.items()}),
+                    default=format_keywords(SegmentRequest().prompts),
                     tooltip="One category per line, name: keyword, keyword. Add your own.",
                 ),
                 io.String.Input(
@@ -72,7 +71,8 @@ class SamSemanticSegment(io.ComfyNode):
     def execute(cls, images, backend, refine, keywords, mask_file=None) -> io.NodeOutput:
         pictures = images[..., :3]
         request = SegmentRequest(parse_keywords(keywords), refine)
-        segmenter = LazySegmenter(backend, [Path(f) for f in folder_paths.get_folder_paths(WEIGHT_FOLDER)])
+        folders = {WEIGHT_FOLDER: [Path(f) for f in folder_paths.get_folder_paths(WEIGHT_FOLDER)]}
+        segmenter = LazySegmenter(backend, folders)
         files = [Path(mask_file)] if mask_file else ()
         masks = get_or_segment(pictures, request, segmenter, files, report=logging.warning)
         return io.NodeOutput(masks, ui={"semantic_focus": mask_preview(pictures, masks)})

@@ -5,6 +5,7 @@ read as well), an optional tensor `persons` [P, H, W], and a header of strings t
 and how, so that a file that no longer belongs to its picture or settings is recognised.
 """
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -55,15 +56,17 @@ def picture_digest(image: Tensor) -> str:
     return hashlib.sha256(size + pixels.cpu().contiguous().numpy().tobytes()).hexdigest()
 
 
-def request_fields(digest: str, request: SegmentRequest, backend: str, weights_id: str) -> dict[str, str]:
+def request_fields(digest: str, request: SegmentRequest, segmenter: LazySegmenter) -> dict[str, str]:
     """The header fields that must match for a file to be fresh."""
+    prompts = {
+        name: dataclasses.asdict(prompt) if segmenter.prompted else {}
+        for name, prompt in request.prompts.items()
+    }
     return {
         "format_version": FORMAT_VERSION,
         "image_digest": digest,
-        "sam_version": f"{backend} {weights_id}",
-        "keywords": json.dumps(
-            {name: list(words) for name, words in request.keywords.items()}, ensure_ascii=False
-        ),
+        "sam_version": f"{segmenter.name} {segmenter.weights_id}",
+        "keywords": json.dumps(prompts, ensure_ascii=False),
         "refine": request.refine,
     }
 
@@ -256,17 +259,17 @@ def get_or_segment(
         report: told in a sentence for each file that is replaced, and why.
 
     Returns:
-        Masks with the labels of `request.keywords`; provenance "cache" says how many of the pictures were
+        Masks with the labels of `request.prompts`; provenance "cache" says how many of the pictures were
         read.
     """
     paths = list(files) or [None] * len(images)
     if len(paths) != len(images):
         raise ValueError(f"{len(images)} pictures but {len(paths)} mask files: connect one path per picture")
-    labels = tuple(request.keywords)
+    labels = request.labels
     found: list[SemanticMasks] = []
     hits = 0
     for image, path in zip(images, paths, strict=True):
-        fields = request_fields(picture_digest(image), request, segmenter.name, segmenter.weights_id)
+        fields = request_fields(picture_digest(image), request, segmenter)
         masks = _read_if_fresh(path, fields, labels, tuple(image.shape[:2]), report)
         if masks is None:
             masks = to_8_bit(segmenter.get().segment(image[None], request))

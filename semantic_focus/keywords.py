@@ -2,11 +2,27 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 RESERVED = ("residual", "global", "total")
 """Names that losses and reports give to what is no category."""
 
 NAME = re.compile(r"[^\W\d][\w -]{0,39}")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """The words that a category is found by.
+
+    Attributes:
+        words: what belongs to it; the strongest of them counts at each pixel.
+        exclude: what is taken away from it again.
+        threshold: score in 0..1 that a detection needs; None leaves it to the backend.
+    """
+
+    words: tuple[str, ...]
+    exclude: tuple[str, ...] = ()
+    threshold: float | None = None
 
 
 def _lines(text: str, what: str) -> dict[str, str]:
@@ -25,26 +41,58 @@ def _lines(text: str, what: str) -> dict[str, str]:
     return entries
 
 
-def parse_keywords(text: str) -> dict[str, tuple[str, ...]]:
-    """Category -> keywords from lines like ``face: face, head, eyes``; a category without keywords is its
-    own.
+def parse_keywords(text: str) -> dict[str, Prompt]:
+    """Category -> prompt from lines like ``clothing: shirt, dress, -bag, @0.4``.
+
+    A word with a minus is taken away from the category, `@` gives its score threshold. A category without
+    words is its own.
 
     Raises:
-        ValueError: a line of another form, a category twice, or none at all.
+        ValueError: a line of another form, a category twice, a threshold outside 0..1, or no category.
     """
     entries = _lines(text, "keywords")
     if not entries:
         raise ValueError("keywords: no category in it. Write one per line, for example 'face: face, eyes'")
-    split = {
-        name: tuple(w.strip() for w in re.split("[,，、]", value) if w.strip())
-        for name, value in entries.items()
-    }
-    return {name: words or (name,) for name, words in split.items()}
+    return {name: _prompt(name, value) for name, value in entries.items()}
 
 
-def format_keywords(keywords: Mapping[str, tuple[str, ...]]) -> str:
+def _prompt(name: str, value: str) -> Prompt:
+    words: list[str] = []
+    exclude: list[str] = []
+    threshold = None
+    for item in (part.strip() for part in re.split("[,，、]", value)):
+        if item.startswith("@"):
+            if threshold is not None:
+                raise ValueError(f"keywords: {name!r} has two thresholds: keep one '@'")
+            threshold = _share(name, item[1:])
+        elif item[:1] in ("-", "−"):
+            if not item[1:].strip():
+                raise ValueError(f"keywords: {name!r} has a minus without a word: write '-word'")
+            exclude.append(item[1:].strip())
+        elif item:
+            words.append(item)
+    return Prompt(tuple(words) or (name,), tuple(exclude), threshold)
+
+
+def _share(name: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0 <= value <= 1:
+        raise ValueError(f"keywords: the threshold of {name!r} is {text.strip()!r}: write '@' and 0 to 1")
+    return value
+
+
+def format_keywords(prompts: Mapping[str, Prompt]) -> str:
     """The text that `parse_keywords` reads."""
-    return "\n".join(f"{name}: {', '.join(words)}" for name, words in keywords.items())
+    lines = []
+    for name, prompt in prompts.items():
+        items = [*prompt.words, *(f"-{word}" for word in prompt.exclude)]
+        if prompt.threshold is not None:
+            items.append(f"@{prompt.threshold:g}")
+        lines.append(f"{name}: {', '.join(items)}")
+    return "\n".join(lines)
 
 
 def parse_weights(text: str) -> dict[str, float]:

@@ -1,41 +1,66 @@
 """Segmenters behind one small protocol, and the one table that names them.
 
-A backend module is imported when it is first asked for, never with the package: segmenter runtimes are heavy
-and optional.
+A backend is a module with three functions, and is imported when it is first asked for, never with the
+package: segmenter runtimes are heavy and optional.
+
+    missing(folders) -> str | None    why it cannot run here and what to do about it; None when it can. Cheap.
+    weights_id(folders) -> str        names the weights that `load` would take, without loading them. Cheap.
+    load(folders, device) -> Segmenter
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..categories import SEMANTIC_CATEGORIES
+from ..keywords import Prompt
 from ..masks import SemanticMasks
+
+WeightFolders = Mapping[str, Sequence[Path]]
+"""Where to look for weights: the folders of each kind, by the name that ComfyUI's models folder gives it."""
 
 
 @dataclass(frozen=True)
 class SegmentRequest:
     """What to find in the pictures.
 
-    `keywords` maps each wanted category to its prompts; a backend without text prompts goes by the category
-    names. `refine` is "off", "fast" or "fine" (see `refine.py`).
+    Attributes:
+        prompts: each wanted category with its words; a backend without text prompts goes by the category
+            names.
+        refine: "off", "fast" or "fine" (see `refine.py`).
+        keep_overlaps: leave the regions as they were found instead of sharing every pixel out between them
+            (see `masks.partition`).
     """
 
-    keywords: Mapping[str, tuple[str, ...]] = field(
-        default_factory=lambda: {name: category.keywords for name, category in SEMANTIC_CATEGORIES.items()}
+    prompts: Mapping[str, Prompt] = field(
+        default_factory=lambda: {
+            name: Prompt(category.keywords) for name, category in SEMANTIC_CATEGORIES.items()
+        }
     )
     refine: str = "fast"
+    keep_overlaps: bool = False
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The wanted categories, in order."""
+        return tuple(self.prompts)
 
 
 class Segmenter(Protocol):
-    """Finds persons and their parts. `name` and `weights_id` go into every cache file."""
+    """Finds persons and their parts. `name` and `weights_id` go into every cache file.
+
+    `modules` are the networks that ComfyUI may move between devices; empty when there are none of torch.
+    """
 
     name: str
     weights_id: str
+    modules: Sequence[nn.Module]
 
     def segment(self, images: Tensor, request: SegmentRequest) -> SemanticMasks:
         """Segment every picture of a batch.
@@ -53,62 +78,107 @@ class Segmenter(Protocol):
 
 @dataclass(frozen=True)
 class Backend:
-    """Where a segmenter lives.
+    """Where a segmenter lives and what to say about it.
 
-    `module` (relative to this package) has ``load(weight_folders) -> Segmenter`` and ``WEIGHTS_ID``, a string
-    that names its weights and is known without loading them.
+    `module` is relative to this package. `prompted`: it goes by the words of a request, not by its category
+    names alone. `opt_in`: "auto" never takes it, because of its licence.
     """
 
     module: str
     tier: str
     description: str
+    prompted: bool = True
+    opt_in: bool = False
 
 
 BACKENDS: Mapping[str, Backend] = MappingProxyType(
     {
         "mediapipe": Backend(
-            ".mediapipe", "fast", "face, pose and person networks, CPU, no model hub (embedded default)"
+            ".mediapipe",
+            "fast",
+            "face, pose and person networks, CPU, no model hub (embedded default)",
+            prompted=False,
         ),
     }
 )
+"""All backends, the best first: "auto" takes the first that can run."""
+
+TIERS = ("fast", "standard", "best")
 
 
 class MissingWeightsError(FileNotFoundError):
     """Weights or a runtime that a backend needs are not on this machine; the message says how to get them."""
 
 
-@dataclass
+def backend_module(name: str) -> ModuleType:
+    """The module of a backend of the table.
+
+    Raises:
+        ValueError: no such backend.
+    """
+    if name not in BACKENDS:
+        raise ValueError(f"no segmentation backend {name!r}; there are auto, {', '.join(BACKENDS)}")
+    return import_module(BACKENDS[name].module, __package__)
+
+
+def choose(name: str, folders: WeightFolders = MappingProxyType({})) -> str:
+    """The backend to run: `name` itself, for "auto" the best that can run, for a tier the best of it.
+
+    Raises:
+        ValueError: no such backend or tier.
+        MissingWeightsError: a tier or "auto" was asked for and none of its backends can run here.
+    """
+    if name in BACKENDS:
+        return name
+    if name != "auto" and name not in TIERS:
+        raise ValueError(f"no segmentation backend {name!r}; there are auto, {', '.join(BACKENDS)}")
+    reasons = []
+    for candidate, backend in BACKENDS.items():
+        if not backend.opt_in and name in ("auto", backend.tier):
+            reason = backend_module(candidate).missing(folders)
+            if reason is None:
+                return candidate
+            reasons.append(f"{candidate}: {reason}")
+    raise MissingWeightsError("no segmenter can run here.\n" + "\n".join(reasons))
+
+
+@lru_cache(maxsize=2)
+def _loaded(name: str, folders: tuple[tuple[str, tuple[Path, ...]], ...], device: str) -> Segmenter:
+    return backend_module(name).load(dict(folders), device)
+
+
+@dataclass(frozen=True)
 class LazySegmenter:
     """A backend of the table that is loaded when its first picture comes, so that cached masks need no model.
 
     Attributes:
-        name: key in `BACKENDS`, or "auto" for the first entry.
-        weight_folders: where to look for weights before the backend's default folder.
+        name: key in `BACKENDS`; "auto" or a tier is replaced by the one it stands for, see `choose`.
+        folders: where to look for weights before the backend's default folder.
+        device: where its networks run, as torch names it.
     """
 
     name: str
-    weight_folders: Sequence[Path] = ()
-    _loaded: Segmenter | None = None
+    folders: WeightFolders = field(default_factory=dict)
+    device: str = "cpu"
 
     def __post_init__(self):
-        if self.name == "auto":
-            self.name = next(iter(BACKENDS))
-        if self.name not in BACKENDS:
-            raise ValueError(f"no segmentation backend {self.name!r}; there are {', '.join(BACKENDS)}")
-        self._module = import_module(BACKENDS[self.name].module, __package__)
+        object.__setattr__(self, "name", choose(self.name, self.folders))
 
     @property
     def weights_id(self) -> str:
         """Names the weights; part of every cache file."""
-        return self._module.WEIGHTS_ID
+        return backend_module(self.name).weights_id(self.folders)
+
+    @property
+    def prompted(self) -> bool:
+        """Whether the words of a request make a difference."""
+        return BACKENDS[self.name].prompted
 
     def get(self) -> Segmenter:
-        """The loaded segmenter.
+        """The loaded segmenter; the two used last stay loaded.
 
         Raises:
             MissingWeightsError: runtime or weights are not installed.
         """
-        if self._loaded is None:
-            self._loaded = self._module.load(self.weight_folders)
-        assert self._loaded is not None
-        return self._loaded
+        folders = tuple((kind, tuple(Path(p) for p in paths)) for kind, paths in self.folders.items())
+        return _loaded(self.name, folders, self.device)

@@ -1,22 +1,23 @@
 """The embedded default: small TFLite networks find faces, poses and persons; colours tell parts apart."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...lighting import lighting
 from ...masks import SemanticMasks, partition
 from ...refine import RefineSettings, refine
-from .. import Segmenter, SegmentRequest
-from .networks import Networks, load_networks, runtime_versions, weights_id
+from .. import MissingWeightsError, Segmenter, SegmentRequest, WeightFolders
+from . import networks as networks_file
+from .networks import Networks, load_networks, runtime_versions
 from .parts import PARTS, find_parts
 from .persons import find_persons
 
-WEIGHTS_ID = weights_id()
-"""Names the weights without loading them."""
+FOLDER = "mediapipe"
+"""Kind of weight folder that is looked through before the default one."""
 
 LABELS = (*PARTS, "background", "lighting")
 """The categories this backend can find."""
@@ -25,20 +26,35 @@ ANALYSIS_SIDE = 768
 """Pictures are analysed at this longer side; only the edges are refined at full size."""
 
 
-def load(weight_folders: Sequence[Path] = ()) -> Segmenter:
-    """Load the networks once.
+def missing(folders: WeightFolders = MappingProxyType({})) -> str | None:
+    """What keeps the networks from being loaded, and what to do about it; None when nothing does."""
+    try:
+        networks_file.check(folders.get(FOLDER, ()))
+    except MissingWeightsError as error:
+        return str(error)
+    return None
+
+
+def weights_id(folders: WeightFolders = MappingProxyType({})) -> str:
+    """Names the six files and what is made of them; it does not depend on where they lie."""
+    return networks_file.weights_id()
+
+
+def load(folders: WeightFolders = MappingProxyType({}), device: str = "cpu") -> Segmenter:
+    """Load the networks once; they run on the CPU whatever the device.
 
     Raises:
         MissingWeightsError: runtime or weights are not on this machine.
     """
-    return MediaPipeSegmenter(load_networks(weight_folders))
+    return MediaPipeSegmenter(load_networks(folders.get(FOLDER, ())))
 
 
 class MediaPipeSegmenter:
     """Finds persons and their face, hair, clothing and bare skin on the CPU, without text prompts."""
 
     name = "mediapipe"
-    weights_id = WEIGHTS_ID
+    weights_id = networks_file.weights_id()
+    modules: Sequence[nn.Module] = ()
 
     def __init__(self, networks: Networks):
         self._networks = networks
@@ -48,11 +64,11 @@ class MediaPipeSegmenter:
 
         Args:
             images: Float[B, H, W, 3] in 0..1, sRGB.
-            request: categories and refinement; keywords are not used.
+            request: categories and refinement; words, thresholds and `keep_overlaps` make no difference.
         """
         if images.ndim != 4 or images.shape[-1] != 3:
             raise ValueError(f"images must be [B, H, W, 3], got shape {list(images.shape)}")
-        labels = tuple(request.keywords)
+        labels = request.labels
         settings = RefineSettings(mode=request.refine)
         masks = images.new_zeros((len(images), len(labels), *images.shape[1:3]), dtype=torch.float32)
         persons = []
@@ -113,4 +129,4 @@ def _enlarged(layers: Sequence[np.ndarray], size: tuple[int, int]) -> Tensor:
     return torch.from_numpy(np.stack(large).astype(np.float32))
 
 
-__all__ = ["LABELS", "WEIGHTS_ID", "MediaPipeSegmenter", "load"]
+__all__ = ["LABELS", "MediaPipeSegmenter", "load", "missing", "weights_id"]

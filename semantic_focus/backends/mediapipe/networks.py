@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -77,20 +78,35 @@ def load_networks(folders: Sequence[Path]) -> Networks:
     )
 
 
+def check(folders: Sequence[Path]) -> None:
+    """Raise MissingWeightsError unless the runtime and all six files are there, as far as can be told without
+    loading them.
+    """
+    for package in ("ai_edge_litert", "cv2"):
+        if find_spec(package) is None:
+            raise _missing_runtime(f"no module named {package!r}")
+    for weight in weights.WEIGHTS:
+        _find(weight, folders)
+
+
+def _missing_runtime(reason: object) -> MissingWeightsError:
+    return MissingWeightsError(
+        f"segmentation backend 'mediapipe' needs the packages ai-edge-litert and opencv ({reason}). "
+        "Install them into the Python that runs ComfyUI: "
+        "python -m pip install ai-edge-litert opencv-python-headless"
+    )
+
+
 def _runtime() -> Any:
     try:
         import cv2  # noqa: F401
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
-        raise MissingWeightsError(
-            f"segmentation backend 'mediapipe' needs the packages ai-edge-litert and opencv ({error}). "
-            "Install them into the Python that runs ComfyUI: "
-            "python -m pip install ai-edge-litert opencv-python-headless"
-        ) from error
+        raise _missing_runtime(error) from error
     return Interpreter
 
 
-def _read(weight: weights.WeightFile, folders: Sequence[Path]) -> bytes:
+def _find(weight: weights.WeightFile, folders: Sequence[Path]) -> Path:
     path = weights.find(weight.name, folders)
     if path is None:
         looked = ", ".join(str(folder) for folder in (*folders, weights.default_folder()))
@@ -99,6 +115,11 @@ def _read(weight: weights.WeightFile, folders: Sequence[Path]) -> bytes:
             f"{looked}. Run '{weights.FETCH_COMMAND}' once in the folder of this "
             "node pack, with the Python that runs ComfyUI."
         )
+    return path
+
+
+def _read(weight: weights.WeightFile, folders: Sequence[Path]) -> bytes:
+    path = _find(weight, folders)
     content = path.read_bytes()
     if not weights.is_intact(content, weight):
         raise MissingWeightsError(

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from comfy_api.latest import io
 
-from ..semantic_focus.cache import check_belongs, read_masks, save_masks
+from ..semantic_focus.cache import check_belongs
+from ..semantic_focus.mask_file import read_masks, save_masks
 from .sockets import CATEGORY, SemanticMasksSocket
 
 

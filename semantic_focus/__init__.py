@@ -3,9 +3,9 @@
 >>> from semantic_focus import load_masks, downsample_mask_to_latent, semantic_cosine_loss
 """
 
-from .cache import load_masks, save_masks
 from .categories import SEMANTIC_CATEGORIES
 from .losses import semantic_cosine_loss
+from .mask_file import load_masks, save_masks
 from .masks import SemanticMasks, downsample_mask_to_latent
 from .objective import Objective
 

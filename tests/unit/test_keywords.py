@@ -3,24 +3,24 @@
 import pytest
 
 from semantic_focus.categories import SEMANTIC_CATEGORIES
-from semantic_focus.keywords import format_keywords, parse_keywords, parse_weights
+from semantic_focus.keywords import Prompt, format_keywords, parse_keywords, parse_weights
 
 
 def test_one_category_per_line_keywords_between_commas():
     assert parse_keywords("face: face, head ,eyes\n\n  hair :bangs\n") == {
-        "face": ("face", "head", "eyes"),
-        "hair": ("bangs",),
+        "face": Prompt(("face", "head", "eyes")),
+        "hair": Prompt(("bangs",)),
     }
 
 
 def test_chinese_punctuation_is_understood():
-    assert parse_keywords("人脸：脸，眼睛") == {"人脸": ("脸", "眼睛")}
+    assert parse_keywords("人脸：脸，眼睛") == {"人脸": Prompt(("脸", "眼睛"))}
     assert parse_weights("纹身：0.8") == {"纹身": 0.8}
 
 
 @pytest.mark.parametrize("line", ["tattoo:", "tattoo: ,", "tattoo:   "])
 def test_a_category_without_keywords_is_its_own(line: str):
-    assert parse_keywords(line) == {"tattoo": ("tattoo",)}
+    assert parse_keywords(line) == {"tattoo": Prompt(("tattoo",))}
 
 
 def test_the_order_of_the_lines_is_kept():
@@ -28,12 +28,37 @@ def test_the_order_of_the_lines_is_kept():
 
 
 def test_a_keyword_may_hold_a_colon():
-    assert parse_keywords("sign: a sign: stop") == {"sign": ("a sign: stop",)}
+    assert parse_keywords("sign: a sign: stop") == {"sign": Prompt(("a sign: stop",))}
 
 
 def test_format_is_what_parse_reads():
-    keywords = {name: category.keywords for name, category in SEMANTIC_CATEGORIES.items()}
-    assert parse_keywords(format_keywords(keywords)) == keywords
+    prompts = {name: Prompt(category.keywords) for name, category in SEMANTIC_CATEGORIES.items()}
+    prompts["clothing"] = Prompt(("shirt", "T-shirt"), ("bag", "name tag"), 0.35)
+    assert parse_keywords(format_keywords(prompts)) == prompts
+
+
+def test_a_minus_takes_away_and_an_at_sign_sets_the_threshold():
+    found = parse_keywords("clothing: shirt, -bag, T-shirt, − badge , @ 0.4\nhair: -hat")
+    assert found == {
+        "clothing": Prompt(("shirt", "T-shirt"), ("bag", "badge"), 0.4),
+        "hair": Prompt(("hair",), ("hat",)),
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("@1.5", "threshold of 'face' is '1.5'"),
+        ("@-0.1", "threshold of 'face'"),
+        ("@nan", "threshold of 'face'"),
+        ("@", "threshold of 'face' is ''"),
+        ("@0.1, @0.2", "'face' has two thresholds"),
+        ("eyes, -", "'face' has a minus without a word"),
+    ],
+)
+def test_what_is_wrong_with_a_prompt_is_named(value: str, message: str):
+    with pytest.raises(ValueError, match=f"keywords: .*{message}"):
+        parse_keywords(f"face: {value}")
 
 
 @pytest.mark.parametrize("text", ["", "  \n\n"])

@@ -11,7 +11,7 @@ import torch
 
 from semantic_focus import weights as weights_table
 from semantic_focus.backends import MissingWeightsError, Segmenter, SegmentRequest
-from semantic_focus.backends.mediapipe import LABELS, WEIGHTS_ID, load
+from semantic_focus.backends.mediapipe import LABELS, load, missing, weights_id
 from semantic_focus.backends.mediapipe.colour import ColourModel, bins
 from semantic_focus.backends.mediapipe.detect import (
     FACE_FAR,
@@ -58,7 +58,7 @@ def read(path: Path) -> torch.Tensor:
 
 @pytest.fixture(scope="session")
 def segmenter(weights: Path) -> Segmenter:
-    return load([weights])
+    return load({"mediapipe": [weights]})
 
 
 @pytest.fixture(scope="session")
@@ -127,7 +127,7 @@ def test_labels_follow_the_request(segmenter, segmented, photographs):
 def test_provenance_says_what_ran(segmented):
     provenance = segmented["bus.jpg"].provenance
     assert provenance["backend"] == "mediapipe"
-    assert provenance["weights"] == WEIGHTS_ID
+    assert provenance["weights"] == weights_id()
     assert provenance["refine"] == "fast"
     assert provenance["opencv"] == cv2.__version__
     assert all(isinstance(value, str) for value in provenance.values())
@@ -215,13 +215,15 @@ def test_absent_and_damaged_weights_are_named_with_the_way_out(tmp_path, monkeyp
     with pytest.raises(
         MissingWeightsError, match=r"face_detection_short_range\.tflite.*semantic_focus\.weights"
     ):
-        load([tmp_path])
+        load({"mediapipe": [tmp_path]})
+    reason = missing({"mediapipe": [tmp_path]})
+    assert reason and "semantic_focus.weights" in reason and missing({"mediapipe": [weights]}) is None
     for weight in weights_table.WEIGHTS:
         (tmp_path / weight.name).write_bytes((weights / weight.name).read_bytes())
     damaged = weights_table.WEIGHTS[4]
     (tmp_path / damaged.name).write_bytes(bytes(damaged.size))
     with pytest.raises(MissingWeightsError, match=rf"{damaged.name} is damaged.*delete it"):
-        load([tmp_path])
+        load({"mediapipe": [tmp_path]})
 
 
 # 16x16 cells of 2 anchors and 8x8 of 6; one per cell of 48x48; 28x28 of 2, 14x14 of 2 and 7x7 of 6

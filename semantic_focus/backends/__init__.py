@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
-from types import MappingProxyType, ModuleType
-from typing import Protocol
+from types import MappingProxyType
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
@@ -81,7 +81,8 @@ class Backend:
     """Where a segmenter lives and what to say about it.
 
     `module` is relative to this package. `prompted`: it goes by the words of a request, not by its category
-    names alone. `opt_in`: "auto" never takes it, because of its licence.
+    names alone. `opt_in`: "auto" never takes it, because of its licence. `variant`: one key of the module's
+    `VARIANTS`, for example one size of a model; "auto" goes by the module itself, which takes the best.
     """
 
     module: str
@@ -89,15 +90,51 @@ class Backend:
     description: str
     prompted: bool = True
     opt_in: bool = False
+    variant: str = ""
+
+
+class BackendFunctions(Protocol):
+    """What a backend is to its users; see the top of this file."""
+
+    def missing(self, folders: WeightFolders = ..., /) -> str | None: ...
+    def weights_id(self, folders: WeightFolders = ..., /) -> str: ...
+    def load(self, folders: WeightFolders = ..., device: str = ..., /) -> Segmenter: ...
 
 
 BACKENDS: Mapping[str, Backend] = MappingProxyType(
     {
+        "sam3": Backend(".sam3", "best", "SAM 3 (transformers): regions and persons by words"),
+        "sam3_comfy": Backend(
+            ".sam3_comfy", "best", "SAM 3 from ComfyUI's checkpoints, ComfyUI 0.28 or newer"
+        ),
+        "sam2": Backend(
+            ".sam2",
+            "standard",
+            "the largest SAM 2 here, in boxes of GroundingDINO or of the embedded detector",
+        ),
+        **{
+            f"sam2_{size}": Backend(".sam2", "standard", f"SAM 2, {size} only", variant=size)
+            for size in ("large", "base_plus", "small", "tiny")
+        },
         "mediapipe": Backend(
             ".mediapipe",
             "fast",
             "face, pose and person networks, CPU, no model hub (embedded default)",
             prompted=False,
+        ),
+        "segformer": Backend(
+            ".parser_segformer",
+            "standard",
+            "SegFormer human parser of your choice: mind its licence",
+            prompted=False,
+            opt_in=True,
+        ),
+        "selfie": Backend(
+            ".parser_selfie",
+            "fast",
+            "multi-class selfie network, one portrait, CPU",
+            prompted=False,
+            opt_in=True,
         ),
     }
 )
@@ -110,15 +147,17 @@ class MissingWeightsError(FileNotFoundError):
     """Weights or a runtime that a backend needs are not on this machine; the message says how to get them."""
 
 
-def backend_module(name: str) -> ModuleType:
-    """The module of a backend of the table.
+def backend_module(name: str) -> BackendFunctions:
+    """The functions of a backend of the table: its module, or one variant of it.
 
     Raises:
         ValueError: no such backend.
     """
     if name not in BACKENDS:
         raise ValueError(f"no segmentation backend {name!r}; there are auto, {', '.join(BACKENDS)}")
-    return import_module(BACKENDS[name].module, __package__)
+    module: Any = import_module(BACKENDS[name].module, __package__)
+    variant = BACKENDS[name].variant
+    return module.VARIANTS[variant] if variant else module
 
 
 def choose(name: str, folders: WeightFolders = MappingProxyType({})) -> str:
@@ -134,7 +173,7 @@ def choose(name: str, folders: WeightFolders = MappingProxyType({})) -> str:
         raise ValueError(f"no segmentation backend {name!r}; there are auto, {', '.join(BACKENDS)}")
     reasons = []
     for candidate, backend in BACKENDS.items():
-        if not backend.opt_in and name in ("auto", backend.tier):
+        if not backend.opt_in and not backend.variant and name in ("auto", backend.tier):
             reason = backend_module(candidate).missing(folders)
             if reason is None:
                 return candidate

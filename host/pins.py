@@ -89,6 +89,11 @@ PHOTOGRAPHS = (
 )
 """Photographs with people, for the demo, the tests and the benchmarks."""
 
+BUILD_TOOLS = ("setuptools==84.2.1", "wheel==0.48.0")
+"""What builds SAM2: its package comes as source, and is built beside the torch that is here."""
+
+SAM2 = "sam2==1.1.0"
+
 TEST_TOOLS = (
     "pytest==9.2.0",
     "pytest-timeout==2.4.0",

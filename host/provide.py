@@ -80,6 +80,8 @@ def stages() -> Iterator[Stage]:
     yield installing(
         "library", "semantic_focus and its segmenter", ("-e", f"{CHECKOUT}[mediapipe,plot]"), project
     )
+    yield installing("build tools", "setuptools and wheel", pins.BUILD_TOOLS)
+    yield installing("sam2", "SAM 2, built beside our torch", ("--no-build-isolation", pins.SAM2))
     yield installing("tools", "tests and checks", pins.TEST_TOOLS)
     yield unpacking("photographs", "people to segment", pins.PHOTOGRAPHS, CACHE / "photographs")
     yield unpacking("front-end", "a newer graph editor", (pins.NEWER_FRONT_END,), CACHE / "front-end")
@@ -205,6 +207,7 @@ def run(log: Path, failure: str, hint: str, command: Sequence[str]) -> None:
     command that outlives a killed setup keeps the next one waiting instead of both installing at once.
     """
     environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
+    environment["SAM2_BUILD_CUDA"] = "0"  # its CUDA extension only fills holes, and needs a CUDA compiler
     with log.open("ab") as output:
         process = subprocess.Popen(
             command,

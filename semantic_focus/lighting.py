@@ -14,27 +14,37 @@ A picture has less room above its middle grey than below.
 EDGE_FAINT, EDGE_STRONG = 0.15, 0.9
 """Change in stops per pixel at which a luminance edge begins, and is full."""
 EDGE_WEIGHT = 0.5
-NOISE_FLOOR = 0.02
-"""Linear luminance added before the logarithm, so that noise in black does not count as light."""
+NOISE_SHARE, NOISE_LEAST = 0.08, 0.002
+"""Linear luminance added before the logarithm, so that noise in black does not count as light: this share of
+the picture's mean, which follows the exposure, and never less than the second.
+"""
 LOCAL_SHARE = 0.25
 """Side of the neighbourhood a pixel is compared with, as a share of the shorter picture side."""
+MAX_STRENGTH = 2.0
 
 
-def lighting(images: Tensor) -> Tensor:
+def lighting(images: Tensor, strength: float = 1.0) -> Tensor:
     """Highlights, shadows and the edges between them.
 
     Luminance is compared in stops with a reference: the mean of the picture's median and the local average.
-    One exposure step therefore moves pixel and reference alike and leaves the layer nearly as it was.
+    Exposure therefore moves pixel and reference alike, and leaves the layer as it was but for what it clips.
 
     Args:
         images: Float[B, H, W, 3] in 0..1, sRGB.
+        strength: factor on every difference in stops, 0..`MAX_STRENGTH`. 0 gives zeros; more never takes
+            anything away at any pixel.
 
     Returns:
         Float[B, H, W] in 0..1 on the device of `images`; zeros for a flat picture.
+
+    Raises:
+        ValueError: images of another shape, or a strength outside 0..`MAX_STRENGTH`.
     """
     if images.ndim != 4 or images.shape[-1] != 3:
         raise ValueError(f"images must be [B, H, W, 3], got shape {list(images.shape)}")
-    layers = [_lighting(luminance(_linear(image))) for image in images]
+    if not 0 <= strength <= MAX_STRENGTH:
+        raise ValueError(f"lighting strength is 0 to {MAX_STRENGTH:g}, 1 is the usual; got {strength}")
+    layers = [_lighting(luminance(_linear(image)), strength) for image in images]
     if not layers:
         return images.new_zeros(images.shape[:3])
     return torch.from_numpy(np.stack(layers)).to(images)
@@ -46,22 +56,24 @@ def _linear(image: Tensor) -> Tensor:
     return torch.where(image <= 0.04045, image / 12.92, ((image + 0.055) / 1.055) ** 2.4)
 
 
-def _lighting(linear: np.ndarray) -> np.ndarray:
+def _lighting(linear: np.ndarray, strength: float) -> np.ndarray:
     """Float[H, W] linear luminance to the layer."""
     import cv2
 
-    stops = np.log2(linear + NOISE_FLOOR).astype(np.float32)
+    floor = max(NOISE_SHARE * float(linear.mean()), NOISE_LEAST)
+    stops = np.log2(linear + floor).astype(np.float32)
     side = 2 * max(1, round(LOCAL_SHARE / 2 * min(stops.shape))) + 1
     around = cv2.blur(stops, (side, side), borderType=cv2.BORDER_REPLICATE)
     reference = (around + float(np.median(stops))) / 2
-    tone = np.maximum(_smoothstep(stops - reference, *LIGHT), _smoothstep(reference - stops, *SHADOW))
+    above = strength * (stops - reference)
+    tone = np.maximum(_smoothstep(above, *LIGHT), _smoothstep(-above, *SHADOW))
     smooth = cv2.GaussianBlur(stops, (0, 0), 1.0, borderType=cv2.BORDER_REPLICATE)
     # a 3x3 Sobel kernel sums to 8 times the slope per pixel
     slope = [
         cv2.Sobel(smooth, cv2.CV_32F, *order, ksize=3, scale=1 / 8, borderType=cv2.BORDER_REPLICATE)
         for order in ((1, 0), (0, 1))
     ]
-    edge = EDGE_WEIGHT * _smoothstep(np.hypot(*slope), EDGE_FAINT, EDGE_STRONG)
+    edge = EDGE_WEIGHT * _smoothstep(strength * np.hypot(*slope), EDGE_FAINT, EDGE_STRONG)
     return np.maximum(tone, edge).astype(np.float32)
 
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from semantic_focus.dataset import load_picture
 from semantic_focus.lighting import lighting
 
 
@@ -69,3 +70,46 @@ def test_empty_batch_and_wrong_shape():
     assert lighting(torch.zeros(0, 4, 5, 3)).shape == (0, 4, 5)
     with pytest.raises(ValueError, match=r"\[B, H, W, 3\], got shape \[4, 5, 3\]"):
         lighting(torch.zeros(4, 5, 3))
+
+
+def exposed(picture: torch.Tensor, stops: float) -> torch.Tensor:
+    """The picture with its linear light scaled by 2**stops, clipped as a camera would."""
+    linear = torch.where(picture <= 0.04045, picture / 12.92, ((picture + 0.055) / 1.055) ** 2.4)
+    return encode((linear * 2**stops).clamp(0, 1))
+
+
+def test_strength_0_is_nothing_and_1_is_the_usual_layer():
+    picture = scene(0.2, 0.9)
+    assert lighting(picture, 0).abs().max() == 0
+    assert torch.equal(lighting(picture, 1), lighting(picture))
+
+
+def test_more_strength_takes_nothing_away_anywhere_and_adds_somewhere():
+    picture = torch.rand(1, 40, 50, 3, generator=torch.Generator().manual_seed(0))
+    layers = [lighting(picture, strength) for strength in (0, 0.25, 0.5, 1, 1.5, 2)]
+    for weaker, stronger in zip(layers, layers[1:], strict=False):
+        assert (stronger >= weaker).all()
+        assert stronger.mean() > weaker.mean()
+    assert layers[-1].max() <= 1
+
+
+def test_strength_2_sees_in_one_stop_what_strength_1_sees_in_two():
+    # edges aside, the layer depends on strength times stops: the middle of the square has none
+    one, two = scene(0.4, 0.2, 160), scene(0.4, 0.1, 160)
+    noiseless = [lighting(one, 2)[0, 80, 80], lighting(two, 1)[0, 80, 80]]
+    assert noiseless[0] == pytest.approx(float(noiseless[1]), abs=0.05)
+    assert noiseless[0] > 0.05
+
+
+@pytest.mark.parametrize("stops", [-1, 1])
+@pytest.mark.parametrize("strength", [0.5, 1.0, 1.5])
+def test_one_stop_of_exposure_hardly_moves_the_mean_on_a_photograph(photographs, stops, strength):
+    picture = load_picture(photographs / "astronaut.png")[None]
+    usual, other = lighting(picture, strength), lighting(exposed(picture, stops), strength)
+    assert abs(float(usual.mean() - other.mean())) < 0.02
+
+
+@pytest.mark.parametrize("strength", [-0.1, 2.1, float("nan")])
+def test_a_strength_out_of_range_is_refused(strength):
+    with pytest.raises(ValueError, match="0 to 2, 1 is the usual; got"):
+        lighting(torch.zeros(1, 4, 5, 3), strength)

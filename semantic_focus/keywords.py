@@ -25,6 +25,16 @@ class Prompt:
     threshold: float | None = None
 
 
+def check_name(name: str) -> None:
+    """Raise ValueError unless `name` can be a category."""
+    if not NAME.fullmatch(name):
+        raise ValueError(
+            f"category {name!r}: write 1 to 40 letters, digits, spaces or hyphens, with a letter first"
+        )
+    if name in RESERVED:
+        raise ValueError(f"category {name!r}: it is a name that reports use: choose another")
+
+
 def _lines(text: str, what: str) -> dict[str, str]:
     entries: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), 1):

@@ -1,11 +1,16 @@
 """Clean-up of soft masks: holes, specks, growing and shrinking in pixels, edges drawn to the picture's."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from .masks import SemanticMasks
+from .matting import matte
+from .overlay import is_soft_layer
+from .regions import BACKGROUND, edited, overlaps, parts_of, with_parts
 
 
 @dataclass(frozen=True)
@@ -23,16 +28,19 @@ class EdgeSettings:
 
 
 MODES = MappingProxyType({"fast": EdgeSettings(0.006, 4e-4, 2), "fine": EdgeSettings(0.009, 1e-4, 1)})
-"""Edge settings by mode; "off" is the third mode and changes nothing."""
+"""Edge settings by mode; "off" changes nothing, and `MATTING` has edges of its own."""
+
+MATTING = "matting"
+"""The mode that solves for the edges with the optional library pymatting, see `matting.py`."""
 
 
 @dataclass(frozen=True)
 class RefineSettings:
     """What to do with a mask stack.
 
-    `mode`: "off" | "fast" | "fine"; "off" switches everything off. `max_hole` and `min_area` are pixels (0:
-    leave alone): a hole of up to `max_hole` pixels is filled, a speck of fewer than `min_area` pixels goes.
-    `grow` is pixels of true distance, negative shrinks.
+    `mode`: "off" | "fast" | "fine" | "matting"; "off" switches everything off. `max_hole` and `min_area` are
+    pixels (0: leave alone): a hole of up to `max_hole` pixels is filled, a speck of fewer than `min_area`
+    pixels goes. `grow` is pixels of true distance, negative shrinks.
     """
 
     mode: str = "fast"
@@ -41,8 +49,10 @@ class RefineSettings:
     grow: float = 0.0
 
     def __post_init__(self):
-        if self.mode != "off" and self.mode not in MODES:
-            raise ValueError(f"refine mode must be one of off, {', '.join(MODES)}; got {self.mode!r}")
+        if self.mode not in ("off", *MODES, MATTING):
+            raise ValueError(
+                f"refine mode must be one of off, {', '.join(MODES)}, {MATTING}; got {self.mode!r}"
+            )
         for name in ("max_hole", "min_area"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is a number of pixels, 0 or more; got {getattr(self, name)}")
@@ -68,8 +78,61 @@ def refine(masks: Tensor, image: Tensor, settings: RefineSettings = RefineSettin
     layers = masks.detach().float().cpu().numpy()
     cleaned = [clean(layer, settings.max_hole, settings.min_area) for layer in layers]
     grown = [grow(layer, settings.grow) for layer in cleaned] if settings.grow else cleaned
-    refined = refine_edges(np.stack(grown), luminance(image), MODES[settings.mode])
+    if settings.mode == MATTING:
+        refined = matte(np.stack(grown), image.detach().float().cpu().numpy())
+    else:
+        refined = refine_edges(np.stack(grown), luminance(image), MODES[settings.mode])
     return torch.from_numpy(refined).to(masks)
+
+
+def refine_masks(masks: SemanticMasks, images: Tensor, settings: RefineSettings) -> SemanticMasks:
+    """Refine the masks of a batch, and share the pixels out between the regions again.
+
+    Every part (face, hair, clothing, body) and every category of the user's own is refined by itself. Where
+    parts then claim the same pixel, `categories.PARTITION_PRIORITY` decides; what they gain, background
+    loses, and the other way round. Regions that overlapped before are left to overlap. Persons are refined
+    alike (specks of theirs stay) and share every pixel out between them. Soft layers stay as they are.
+
+    Args:
+        images: Float[B, H, W, 3] in 0..1, sRGB, the pictures of the masks.
+
+    Raises:
+        ValueError: another number or size of pictures.
+        ImportError: mode "matting" without the library pymatting.
+    """
+    if images.shape != (len(masks.masks), *masks.size, 3):
+        raise ValueError(
+            f"masks of {len(masks.masks)} pictures of {masks.size[1]}x{masks.size[0]}, but the images are "
+            f"{list(images.shape)}: connect the pictures that were segmented"
+        )
+    if settings.mode == "off":
+        return masks
+    alone = [index for index, label in enumerate(masks.labels) if _is_refined(label)]
+    channels = masks.masks.clone()
+    for index, image in enumerate(images):
+        channels[index, alone] = refine(masks.masks[index, alone], image, settings).clamp(0, 1)
+    refined = {name: channels[:, masks.labels.index(name)] for name in parts_of(masks)}
+    shared = with_parts(masks, refined, shared_out=not overlaps(masks))
+    own = [index for index in alone if masks.labels[index] not in refined]
+    shared[:, own] = channels[:, own]
+    what = [f"refine: {settings.mode}"]
+    what += [
+        f"{name} {value:g}" for name in ("max_hole", "min_area", "grow") if (value := getattr(settings, name))
+    ]
+    persons = tuple(
+        _refine_persons(person, image, settings) for person, image in zip(masks.persons, images, strict=False)
+    )
+    return replace(edited(masks, shared, " ".join(what)), persons=persons)
+
+
+def _is_refined(label: str) -> bool:
+    return label != BACKGROUND and not is_soft_layer(label)
+
+
+def _refine_persons(persons: Tensor, image: Tensor, settings: RefineSettings) -> Tensor:
+    """Float[P, H, W] whose sum is at most 1."""
+    refined = refine(persons, image, replace(settings, min_area=0)).clamp(0, 1)
+    return refined / refined.sum(0).clamp_min(1) if len(refined) else refined
 
 
 def luminance(image: Tensor) -> np.ndarray:

@@ -138,7 +138,7 @@ def test_guided_filter_keeps_a_partition_a_partition(subsample):
 
 
 def test_errors_name_what_is_wrong():
-    with pytest.raises(ValueError, match="one of off, fast, fine; got 'best'"):
+    with pytest.raises(ValueError, match="one of off, fast, fine, matting; got 'best'"):
         RefineSettings("best")
     with pytest.raises(ValueError, match="min_area is a number of pixels, 0 or more; got -1"):
         RefineSettings(min_area=-1)

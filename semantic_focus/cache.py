@@ -8,9 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
+from safetensors.numpy import save_file
 from torch import Tensor
 
+from .atomic import write_atomically
 from .backends import LazySegmenter, SegmentRequest
+from .claims import claimed_if_free
 from .mask_file import (
     FORMAT_VERSION,
     ForeignMaskFileError,
@@ -115,8 +119,22 @@ def segment_and_keep(
         fields["picture_stamp"] = stamp
     masks = replace(as_stored(masks, encoding), provenance={**masks.provenance, **fields})
     if path is not None:
-        save_masks(path, masks, encoding=encoding)
+        with claimed_if_free(path):  # meanwhile, nobody takes its temporary file for a leftover
+            save_masks(path, masks, encoding=encoding)
     return masks
+
+
+def renew_stamp(path: Path, stamp: str) -> None:
+    """Write a mask file anew, with another "picture_stamp" and everything else as it is.
+
+    Raises:
+        FileNotFoundError, MaskFileError: as `read_masks`.
+        OSError: it cannot be written.
+    """
+    header = {**read_header(path), "picture_stamp": stamp}
+    with safe_open(path, framework="np") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    write_atomically(path, lambda temporary: save_file(tensors, temporary, header))
 
 
 def get_or_segment(

@@ -47,30 +47,7 @@ def scan(folder: str | Path, default_caption: str = "") -> list[DatasetPicture]:
             missing.
     """
     folder = Path(folder).expanduser()
-    if not folder.is_dir():
-        raise DatasetError(
-            f"{folder}: no such folder. Give the path of the folder that holds your training pictures"
-        )
-    files = sorted(
-        path
-        for path in folder.iterdir()
-        if path.is_file()
-        and path.suffix.lower() in PICTURE_SUFFIXES
-        and not path.name.startswith(".")
-        and not path.stem.endswith(FOREIGN_MASK_SUFFIX)
-    )
-    if not files:
-        raise DatasetError(
-            f"{folder}: no picture in it. Put files of type {', '.join(PICTURE_SUFFIXES)} there"
-        )
-    by_stem: dict[str, Path] = {}
-    for path in files:
-        if path.stem in by_stem:
-            raise DatasetError(
-                f"{folder}: {by_stem[path.stem].name} and {path.name} would share one caption and one mask "
-                "file: rename one of them"
-            )
-        by_stem[path.stem] = path
+    files = picture_files(folder)
     pictures = [DatasetPicture(path, _caption(path) or default_caption.strip()) for path in files]
     missing = [picture.path.name for picture in pictures if not picture.caption]
     if missing:
@@ -80,6 +57,55 @@ def scan(folder: str | Path, default_caption: str = "") -> list[DatasetPicture]:
             f"name ({Path(missing[0]).stem}.txt), or give a default caption"
         )
     return pictures
+
+
+def picture_files(folder: str | Path, recursive: bool = False) -> list[Path]:
+    """All picture files of a folder by name; hidden ones and mask pictures of other trainers are none.
+
+    Args:
+        recursive: those of its subfolders too, after its own; a folder that is linked twice counts once.
+
+    Raises:
+        DatasetError: no such folder, no picture in it, or two pictures of one stem in one folder.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise DatasetError(
+            f"{folder}: no such folder. Give the path of the folder that holds your training pictures"
+        )
+    files = _picture_files(folder, set() if recursive else None)
+    if not files:
+        raise DatasetError(
+            f"{folder}: no picture in it. Put files of type {', '.join(PICTURE_SUFFIXES)} there"
+        )
+    by_stem: dict[Path, Path] = {}
+    for path in files:
+        stem = path.with_suffix("")
+        if stem in by_stem:
+            raise DatasetError(
+                f"{path.parent}: {by_stem[stem].name} and {path.name} would share one caption and one mask "
+                "file: rename one of them"
+            )
+        by_stem[stem] = path
+    return files
+
+
+def _picture_files(folder: Path, seen: set[Path] | None) -> list[Path]:
+    """Pictures of a folder, and of its subfolders unless `seen` (the folders so far) is None."""
+    entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    files = [
+        path
+        for path in entries
+        if path.suffix.lower() in PICTURE_SUFFIXES
+        and not path.stem.endswith(FOREIGN_MASK_SUFFIX)
+        and path.is_file()
+    ]
+    if seen is not None:
+        seen.add(folder.resolve())
+        for path in entries:
+            if path.is_dir() and path.resolve() not in seen:
+                files += _picture_files(path, seen)
+    return files
 
 
 def _caption(picture: Path) -> str:

@@ -129,10 +129,16 @@ class Sam3:
             )
             if not isinstance(features, Tensor):
                 # transformers 5.0 returns and takes the tensor, later releases an output object around it
-                output_object, features = type(features), features.pooler_output
-                self._as_features = lambda text: output_object(pooler_output=text)
+                features = features.pooler_output
+                self._as_features = _output_object
             self._words[word] = (features, tokens.attention_mask)
         return self._words[word]
+
+
+def _output_object(text: Tensor) -> Any:
+    from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+    return BaseModelOutputWithPooling(pooler_output=text)  # type: ignore[arg-type]
 
 
 def _repeated(vision: Any, times: int) -> Any:

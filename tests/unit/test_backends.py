@@ -26,6 +26,7 @@ from semantic_focus.backends import (
     parser_selfie,
 )
 from semantic_focus.keywords import Prompt
+from semantic_focus.masks import SemanticMasks
 
 PARTITION = ("face", "hair", "clothing", "body", "background")
 LABELS = ("lighting", *PARTITION, "left shoe")
@@ -48,23 +49,14 @@ class Case:
 
     def segment(
         self, images: Tensor, labels: tuple[str, ...] = LABELS, keep_overlaps: bool = False
-    ) -> "Answer":
+    ) -> SemanticMasks:
         prompts = {label: Prompt(KEYWORDS.get(label, (label,)), (), 0.05) for label in labels}
-        result = self.segmenter.segment(images, SegmentRequest(prompts, "off", keep_overlaps))
-        return Answer(result.masks, result.persons, result.labels, result.provenance)
+        return self.segmenter.segment(images, SegmentRequest(prompts, "off", keep_overlaps))
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What came back."""
-
-    masks: Tensor
-    persons: tuple[Tensor, ...]
-    labels: tuple[str, ...]
-    provenance: dict[str, str]
-
-    def parts(self) -> Tensor:
-        return self.masks[:, [self.labels.index(label) for label in PARTITION]]
+def parts(answer: SemanticMasks) -> Tensor:
+    """Float[B, 5, H, W]: the regions that share out every pixel."""
+    return answer.masks[:, [answer.labels.index(label) for label in PARTITION]]
 
 
 CASES = {
@@ -113,7 +105,7 @@ def pictures(photographs: Path) -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def answer(case: Case, pictures: Tensor) -> Answer:
+def answer(case: Case, pictures: Tensor) -> SemanticMasks:
     return case.segment(pictures)
 
 
@@ -126,11 +118,11 @@ def test_there_is_one_mask_in_0_to_1_for_every_label_and_picture(answer):
 
 
 def test_regions_share_out_every_pixel(answer):
-    torch.testing.assert_close(answer.parts().sum(1), torch.ones(4, 160, 128), atol=1e-5, rtol=0)
+    torch.testing.assert_close(parts(answer).sum(1), torch.ones(4, 160, 128), atol=1e-5, rtol=0)
 
 
 def test_something_is_found_in_a_photograph(answer):
-    assert answer.parts()[0, :4].sum(0).max() > 0.5
+    assert parts(answer)[0, :4].sum(0).max() > 0.5
 
 
 def test_persons_are_soft_and_share_their_pixels(answer):
@@ -159,7 +151,7 @@ def test_any_size_is_answered_in_its_own_size(case, size):
     answer = case.segment(picture)
     assert answer.masks.shape == (1, len(LABELS), *size)
     assert torch.isfinite(answer.masks).all()
-    torch.testing.assert_close(answer.parts().sum(1), torch.ones(1, *size), atol=1e-5, rtol=0)
+    torch.testing.assert_close(parts(answer).sum(1), torch.ones(1, *size), atol=1e-5, rtol=0)
     assert all(persons.shape[1:] == size for persons in answer.persons)
 
 
@@ -174,10 +166,10 @@ def test_kept_overlaps_take_nothing_from_a_region(case, pictures):
 
 def test_background_is_what_no_part_or_person_covers(case, pictures):
     kept = case.segment(pictures[:1], PARTITION, keep_overlaps=True)
-    covered = torch.cat((kept.parts()[0, :4], kept.persons[0].sum(0, keepdim=True))).amax(0)
+    covered = torch.cat((parts(kept)[0, :4], kept.persons[0].sum(0, keepdim=True))).amax(0)
     if case.backend == "mediapipe":  # shares every pixel out in any case
-        covered = kept.parts()[0, :4].sum(0)
-    assert (kept.parts()[0, 4] >= 1 - covered - 1e-5).all()
+        covered = parts(kept)[0, :4].sum(0)
+    assert (parts(kept)[0, 4] >= 1 - covered - 1e-5).all()
 
 
 def test_a_category_of_the_users_own_is_found_or_named_as_unsupported(case, answer):

@@ -4,7 +4,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .masks import SemanticMasks
 from .refine import luminance
+from .regions import edited
 
 LIGHT, SHADOW = (0.4, 2.0), (1.0, 4.0)
 """Stops (factors of two) above and below the reference at which a highlight or shadow begins, and is full.
@@ -48,6 +50,20 @@ def lighting(images: Tensor, strength: float = 1.0) -> Tensor:
     if not layers:
         return images.new_zeros(images.shape[:3])
     return torch.from_numpy(np.stack(layers)).to(images)
+
+
+def relight(masks: SemanticMasks, images: Tensor, strength: float) -> SemanticMasks:
+    """Masks whose lighting layer is measured again, with another strength; all else stays.
+
+    Args:
+        masks: of the pictures; without a lighting layer they are given back as they are.
+        images: Float[B, H, W, 3] in 0..1, sRGB.
+    """
+    if "lighting" not in masks.labels:
+        return masks
+    channels = masks.masks.clone()
+    channels[:, masks.labels.index("lighting")] = lighting(images, strength).to(channels)
+    return edited(masks, channels, f"lighting strength {strength:g}")
 
 
 def _linear(image: Tensor) -> Tensor:

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from semantic_focus.dataset import load_picture
-from semantic_focus.lighting import lighting
+from semantic_focus.lighting import lighting, relight
+from semantic_focus.masks import SemanticMasks
 
 
 def encode(linear: torch.Tensor) -> torch.Tensor:
@@ -113,3 +114,14 @@ def test_one_stop_of_exposure_hardly_moves_the_mean_on_a_photograph(photographs,
 def test_a_strength_out_of_range_is_refused(strength):
     with pytest.raises(ValueError, match="0 to 2, 1 is the usual; got"):
         lighting(torch.zeros(1, 4, 5, 3), strength)
+
+
+def test_lighting_is_measured_again_and_all_else_stays():
+    picture = scene(0.2, 0.9)
+    masks = SemanticMasks(torch.rand(1, 2, 96, 96), ("face", "lighting"), (), {"image_digest": "abc"})
+    again = relight(masks, picture, 1.5)
+    assert torch.equal(again.region("lighting"), lighting(picture, 1.5))
+    assert torch.equal(again.region("face"), masks.region("face"))
+    assert again.provenance == {"edited": "lighting strength 1.5"}
+    without = SemanticMasks(masks.masks[:, :1], ("face",))
+    assert relight(without, picture, 1.5) is without

@@ -2,11 +2,14 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import cache, dataset, latent, loss, preview, report, segment, train
+from . import cache, dataset, latent, loss, mask, persons, preview, refine, report, segment, train
 
 NODES: list[type[io.ComfyNode]] = [
     *dataset.NODES,
     *segment.NODES,
+    *persons.NODES,
+    *refine.NODES,
+    *mask.NODES,
     *cache.NODES,
     *preview.NODES,
     *latent.NODES,
@@ -20,6 +23,6 @@ class SemanticFocusExtension(ComfyExtension):
     """All nodes of this pack."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        """See `NODES`. ComfyUI 0.3.75 calls no `on_load`, so the weight folder is registered here."""
-        segment.register_weight_folder()
+        """See `NODES`. ComfyUI 0.3.75 calls no `on_load`, so the weight folders are registered here."""
+        segment.register_weight_folders()
         return NODES

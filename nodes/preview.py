@@ -19,6 +19,16 @@ PREVIEW_SIDE = 768
 """Longest side of preview pictures in pixels."""
 
 
+def check_same_pictures(images: torch.Tensor, masks: SemanticMasks) -> None:
+    """Raise ValueError unless masks are of as many pictures of the same size as `images` [B, H, W, C]."""
+    (count, height, width), (rows, columns) = images.shape[:3], masks.size
+    if (count, height, width) != (len(masks.masks), rows, columns):
+        raise ValueError(
+            f"{count} pictures of {width}x{height} but masks of {len(masks.masks)} pictures of "
+            f"{columns}x{rows}: connect the pictures that were segmented"
+        )
+
+
 def mask_preview(images: torch.Tensor, masks: SemanticMasks) -> list[dict[str, Any]]:
     """What the overlay widget draws, one entry per picture.
 

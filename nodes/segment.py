@@ -1,23 +1,91 @@
 """The segmentation node."""
 
 import logging
+from functools import lru_cache
 from pathlib import Path
 
+import comfy.model_management
+import comfy.model_patcher
 import folder_paths
+import torch
 from comfy_api.latest import io
 
-from ..semantic_focus.backends import BACKENDS, LazySegmenter, SegmentRequest
+from ..semantic_focus.backends import BACKENDS, LazySegmenter, Segmenter, SegmentRequest
 from ..semantic_focus.cache import get_or_segment
 from ..semantic_focus.keywords import format_keywords, parse_keywords
 from .preview import mask_preview
 from .sockets import CATEGORY, SemanticMasksSocket
 
-WEIGHT_FOLDER = "mediapipe"
+OUR_KINDS = ("mediapipe", "sam3", "sam2", "sams", "grounding-dino", "parsers")
+"""Folders below models/ that hold segmenters' weights and that ComfyUI does not know by itself."""
+COMFY_KINDS = ("checkpoints",)
+"""Kinds of ComfyUI's own that are searched too."""
 
 
-def register_weight_folder() -> None:
-    """Make models/mediapipe a place where ComfyUI (and extra_model_paths.yaml) can keep the weights."""
-    folder_paths.add_model_folder_path(WEIGHT_FOLDER, str(Path(folder_paths.models_dir) / WEIGHT_FOLDER))
+def register_weight_folders() -> None:
+    """Make models/<kind> a place where ComfyUI (and extra_model_paths.yaml) can keep weights.
+
+    Folders that are known already, from a configuration or another pack, stay.
+    """
+    for kind in OUR_KINDS:
+        folder_paths.add_model_folder_path(kind, str(Path(folder_paths.models_dir) / kind))
+
+
+def weight_folders() -> dict[str, list[Path]]:
+    """Where ComfyUI keeps the weights of each kind."""
+    return {
+        kind: [Path(f) for f in folder_paths.get_folder_paths(kind)] for kind in (*OUR_KINDS, *COMFY_KINDS)
+    }
+
+
+@lru_cache(maxsize=2)
+def _patcher(segmenter: Segmenter, device: torch.device) -> comfy.model_patcher.ModelPatcher:
+    """The networks of a loaded segmenter as one model of ComfyUI's.
+
+    As many are kept as `LazySegmenter` keeps. The list around them is what ComfyUI writes its notes
+    to: a network's own `device` may be read-only.
+    """
+    offload = comfy.model_management.unet_offload_device()
+    networks = torch.nn.ModuleList(segmenter.modules).to(offload)
+    return comfy.model_patcher.ModelPatcher(networks, device, offload)
+
+
+class ManagedSegmenter(LazySegmenter):
+    """A segmenter whose networks ComfyUI moves to its device, and away when others need the memory."""
+
+    def get(self) -> Segmenter:
+        """The segmenter, its networks on the device.
+
+        Raises:
+            MissingWeightsError: runtime or weights are not installed.
+        """
+        try:
+            segmenter = super().get()
+        except torch.cuda.OutOfMemoryError:
+            comfy.model_management.unload_all_models()
+            comfy.model_management.soft_empty_cache()
+            segmenter = super().get()
+        device = torch.device(self.device)
+        if segmenter.modules and device.type != "cpu":
+            comfy.model_management.load_models_gpu([_patcher(segmenter, device)], force_full_load=True)
+        return segmenter
+
+
+def backend_choice() -> io.Combo.Input:
+    """All backends, and what to know before choosing one."""
+    lines = [f"{name} ({backend.tier}): {backend.description}" for name, backend in BACKENDS.items()]
+    asked = [name for name, backend in BACKENDS.items() if backend.opt_in]
+    if asked:
+        lines.append(
+            f"auto never takes {', '.join(asked)}: read the licence of the weights, then choose it here."
+        )
+    return io.Combo.Input(
+        "backend",
+        options=["auto", *BACKENDS],
+        default="auto",
+        tooltip="auto takes the best one that is installed; the node shows which one ran.\n"
+        + "\n".join(lines),
+    )
 
 
 class SamSemanticSegment(io.ComfyNode):
@@ -31,12 +99,7 @@ class SamSemanticSegment(io.ComfyNode):
             is_output_node=True,
             inputs=[
                 io.Image.Input("images"),
-                io.Combo.Input(
-                    "backend",
-                    options=["auto", *BACKENDS],
-                    default="auto",
-                    tooltip="auto takes the best one that is installed; the node shows which one ran.",
-                ),
+                backend_choice(),
                 io.Combo.Input(
                     "refine",
                     options=["off", "fast", "fine"],
@@ -47,13 +110,22 @@ class SamSemanticSegment(io.ComfyNode):
                     "keywords",
                     multiline=True,
                     default=format_keywords(SegmentRequest().prompts),
-                    tooltip="One category per line, name: keyword, keyword. Add your own.",
+                    tooltip="One category per line, name: word, word. A word with a minus is taken away "
+                    "again, @ and 0 to 1 is the score that a detection needs: "
+                    "clothing: dress, shirt, -bag, @0.4. Add categories of your own.",
                 ),
                 io.String.Input(
                     "mask_file",
                     optional=True,
                     force_input=True,
                     tooltip="Keep the masks in this file, and read them from it while they fit.",
+                ),
+                io.Boolean.Input(
+                    "keep_overlaps",
+                    default=False,
+                    optional=True,
+                    tooltip="Leave the regions as they were found, overlapping, instead of sharing every "
+                    "pixel out between them. Only for backends that go by words.",
                 ),
             ],
             outputs=[SemanticMasksSocket.Output(display_name="masks")],
@@ -68,11 +140,11 @@ class SamSemanticSegment(io.ComfyNode):
         return True
 
     @classmethod
-    def execute(cls, images, backend, refine, keywords, mask_file=None) -> io.NodeOutput:
+    def execute(cls, images, backend, refine, keywords, mask_file=None, keep_overlaps=False) -> io.NodeOutput:
         pictures = images[..., :3]
-        request = SegmentRequest(parse_keywords(keywords), refine)
-        folders = {WEIGHT_FOLDER: [Path(f) for f in folder_paths.get_folder_paths(WEIGHT_FOLDER)]}
-        segmenter = LazySegmenter(backend, folders)
+        request = SegmentRequest(parse_keywords(keywords), refine, keep_overlaps)
+        device = comfy.model_management.get_torch_device()
+        segmenter = ManagedSegmenter(backend, weight_folders(), str(device))
         files = [Path(mask_file)] if mask_file else ()
         masks = get_or_segment(pictures, request, segmenter, files, report=logging.warning)
         return io.NodeOutput(masks, ui={"semantic_focus": mask_preview(pictures, masks)})

@@ -3,7 +3,12 @@ import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { addPanel, chain, element, undoable, widgetOf } from "./lib/panel.mjs";
 
-const NODES = ["SemanticFocusSegment", "SemanticFocusPreview"];
+const NODES = [
+  "SemanticFocusSegment",
+  "SemanticFocusPreview",
+  "SemanticFocusSelectPersons",
+  "SemanticFocusRefine",
+];
 const MIN_HEIGHT = 320;
 const KEYWORDS_HEIGHT = 120;
 const DEFAULT_OPACITY = 0.6;

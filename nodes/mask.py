@@ -1,0 +1,142 @@
+"""Nodes between ComfyUI's own MASK, other trainers' mask pictures, and our masks."""
+
+from pathlib import Path
+
+from comfy_api.latest import io
+
+from ..semantic_focus.dataset import scan
+from ..semantic_focus.interchange import FORMS, import_mask
+from ..semantic_focus.keywords import check_name, parse_weights
+from ..semantic_focus.regions import set_category, weighted_mask
+from .loss import weight_slider
+from .sockets import CATEGORY, SemanticMasksSocket
+
+ONE_EACH, ONE_PICTURE = "one mask per picture", "all masks are of one picture"
+
+
+class CategoryToMask(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="SemanticFocusToMask",
+            display_name="Category To Mask",
+            category=CATEGORY,
+            description="One MASK from one region or a weighted sum of several, for ComfyUI's own nodes.",
+            inputs=[
+                SemanticMasksSocket.Input("masks"),
+                io.String.Input(
+                    "weights",
+                    multiline=True,
+                    default="face: 1",
+                    tooltip="One region per line, name: weight. The sum is cut off at 1.",
+                ),
+                weight_slider("global_fallback", 0.0, "Weight of what no region covers."),
+            ],
+            outputs=[io.Mask.Output(display_name="mask")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, weights):
+        try:
+            parse_weights(weights)
+        except ValueError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def execute(cls, masks, weights, global_fallback) -> io.NodeOutput:
+        return io.NodeOutput(weighted_mask(masks, parse_weights(weights), global_fallback))
+
+
+class MaskToCategory(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="SemanticFocusFromMask",
+            display_name="Mask To Category",
+            category=CATEGORY,
+            description="Make any MASK a region: a new one, or in place of one that was segmented. "
+            "face, hair, clothing and body take their pixels from the other regions.",
+            inputs=[
+                io.Mask.Input("mask", tooltip="White is the region. Of the same size as the pictures."),
+                io.String.Input("name", default="tattoo", tooltip="Name of the region."),
+                io.Combo.Input(
+                    "merge",
+                    options=[ONE_EACH, ONE_PICTURE],
+                    default=ONE_EACH,
+                    tooltip="What several masks are: one for each picture, or several detections in one "
+                    "picture (as SAM3 Detect gives them), which are joined.",
+                ),
+                SemanticMasksSocket.Input(
+                    "masks", optional=True, tooltip="Regions of the same pictures, to add this one to."
+                ),
+            ],
+            outputs=[SemanticMasksSocket.Output(display_name="masks")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, name):
+        try:
+            check_name(name.strip())
+        except ValueError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def execute(cls, mask, name, merge, masks=None) -> io.NodeOutput:
+        layers = mask.reshape(-1, *mask.shape[-2:])
+        if merge == ONE_PICTURE:
+            layers = layers.amax(0, keepdim=True) if len(layers) else layers
+        if not len(layers):
+            raise ValueError(
+                f"no mask for {name.strip()!r}: the node before found nothing. Change its words or threshold"
+            )
+        return io.NodeOutput(set_category(name.strip(), layers, masks))
+
+
+class LoadMaskPictures(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="SemanticFocusLoadMaskPictures",
+            display_name="Load Mask Pictures",
+            category=CATEGORY,
+            description="The masks of a dataset that were made for another trainer, one per picture, in the "
+            "order of Load Semantic Dataset. For Mask To Category.",
+            inputs=[
+                io.String.Input("folder", tooltip="Folder with the training pictures."),
+                io.Combo.Input(
+                    "form",
+                    options=list(FORMS),
+                    default=FORMS[0],
+                    tooltip="masklabel: <name>-masklabel.png beside the picture (OneTrainer). folder: the "
+                    "same name in mask_folder (sd-scripts, diffusion-pipe). alpha: the picture's own "
+                    "transparency.",
+                ),
+                io.String.Input(
+                    "mask_folder",
+                    default="",
+                    tooltip="Folder with the masks, for the form 'folder'. Elsewhere it may stay empty.",
+                ),
+            ],
+            outputs=[io.Mask.Output(display_name="masks", is_output_list=True)],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, folder, form, mask_folder):
+        files: list[tuple[str, int]] = []
+        for place in filter(None, (folder, mask_folder)):
+            path = Path(place).expanduser()
+            if path.is_dir():
+                files += sorted((str(file), file.stat().st_mtime_ns) for file in path.iterdir())
+        return repr(files)
+
+    @classmethod
+    def execute(cls, folder, form, mask_folder) -> io.NodeOutput:
+        pictures = scan(folder, default_caption="-")
+        return io.NodeOutput(
+            [import_mask(picture.path, form, mask_folder or None)[None] for picture in pictures]
+        )
+
+
+NODES = [CategoryToMask, MaskToCategory, LoadMaskPictures]

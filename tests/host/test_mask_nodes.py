@@ -1,0 +1,273 @@
+"""Masks between nodes: chosen persons, refinement, ComfyUI's own MASK, mask pictures of other trainers."""
+
+import io
+import shutil
+import subprocess
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from semantic_focus.backends import BACKENDS
+from semantic_focus.categories import SEMANTIC_CATEGORIES
+
+if TYPE_CHECKING:
+    from host.serve import ComfyServer
+
+Graph = dict[str, dict[str, Any]]
+
+
+def node(class_type: str, **inputs: Any) -> dict[str, Any]:
+    return {"class_type": class_type, "inputs": inputs}
+
+
+def saved(source: str, output: int = 0) -> Graph:
+    """Core's nodes that save a MASK; its picture comes out of node "save"."""
+    return {
+        "as_image": node("MaskToImage", mask=[source, output]),
+        "save": node("SaveImage", images=["as_image", 0], filename_prefix="mask"),
+    }
+
+
+def pixels(server: "ComfyServer", outputs: dict[str, Any]) -> np.ndarray:
+    """uint8[B, H, W] of the saved mask pictures."""
+    files = [server.view(image) for image in outputs["save"]["images"]]
+    return np.stack([np.asarray(Image.open(io.BytesIO(file)).convert("L")) for file in files])
+
+
+@pytest.fixture
+def two_men(server: "ComfyServer", photographs: Path) -> Graph:
+    """Two men side by side, segmented."""
+    shutil.copy(photographs / "zidane.jpg", server.base_directory / "input" / "two_men.jpg")
+    return {
+        "picture": node("LoadImage", image="two_men.jpg"),
+        "segment": node(
+            "SemanticFocusSegment",
+            images=["picture", 0],
+            backend="mediapipe",
+            refine="fast",
+            keywords="\n".join(f"{name}:" for name in SEMANTIC_CATEGORIES),
+        ),
+    }
+
+
+def test_persons_are_chosen_refined_and_handed_to_cores_nodes(server: "ComfyServer", two_men: Graph):
+    def faces(which: str) -> tuple[np.ndarray, dict[str, Any]]:
+        graph = {
+            **two_men,
+            "select": node(
+                "SemanticFocusSelectPersons", masks=["segment", 0], which=which, images=["picture", 0]
+            ),
+            "refine": node(
+                "SemanticFocusRefine",
+                images=["picture", 0],
+                masks=["select", 0],
+                mode="fine",
+                max_hole=50,
+                min_area=50,
+                grow=2.0,
+                lighting_strength=0.0,
+            ),
+            "mask": node(
+                "SemanticFocusToMask", masks=["refine", 0], weights="face: 1\nhair: 0.5", global_fallback=0.0
+            ),
+            "preview": node("MaskPreview", mask=["mask", 0]),
+            **saved("mask"),
+        }
+        outputs = server.run(graph)["outputs"]
+        assert server.view(outputs["preview"]["images"][0]).startswith(b"\x89PNG")
+        return pixels(server, outputs)[0], outputs
+
+    (left, outputs), (right, _), (both, _) = faces("1"), faces("2"), faces("all")
+    height, width = left.shape
+    assert (width, height) == Image.open(server.base_directory / "input" / "two_men.jpg").size
+    columns = [np.average(np.arange(width), weights=mask.sum(0)) for mask in (left, right)]
+    assert columns[0] + 0.1 * width < columns[1]
+    # each man has pixels of his own, and together they are both
+    np.testing.assert_allclose(np.maximum(left, right).sum() / both.sum(), 1, atol=0.02)
+    assert [preview["persons"] for preview in outputs["segment"]["semantic_focus"]] == [2]
+    assert [preview["persons"] for preview in outputs["select"]["semantic_focus"]] == [1]
+    shown = {region["name"]: region for region in outputs["refine"]["semantic_focus"][0]["regions"]}
+    assert shown["lighting"]["coverage"] == 0
+    assert 0 < shown["face"]["coverage"] < 0.3
+    assert outputs["refine"]["semantic_focus"][0]["backend"] == "mediapipe"
+
+
+def test_a_person_who_is_not_there_gives_empty_masks_and_a_note(server: "ComfyServer", two_men: Graph):
+    graph = {
+        **two_men,
+        "select": node("SemanticFocusSelectPersons", masks=["segment", 0], which="5"),
+        "mask": node(
+            "SemanticFocusToMask", masks=["select", 0], weights="background: 1", global_fallback=0.0
+        ),
+        **saved("mask"),
+    }
+    outputs = server.run(graph)["outputs"]
+    assert pixels(server, outputs).min() == 255
+    assert outputs["select"]["text"] == ["picture 1 has 2 persons: number 5 from the left is not in it"]
+
+
+def test_bad_choices_are_rejected_before_anything_runs(server, comfy, two_men):
+    graph = {
+        **two_men,
+        "select": node("SemanticFocusSelectPersons", masks=["segment", 0], which="the tall one"),
+    }
+    with pytest.raises(comfy.PromptRejected, match="(?s)1 is the leftmost.*the tall one"):
+        server.queue(graph)
+    graph = {
+        **two_men,
+        "mask": node("SemanticFocusToMask", masks=["segment", 0], weights="face 1", global_fallback=0.0),
+        **saved("mask"),
+    }
+    with pytest.raises(comfy.PromptRejected, match="line 1: 'face 1'"):
+        server.queue(graph)
+
+
+def test_any_mask_becomes_a_category(server: "ComfyServer"):
+    graph = {
+        "solid": node("SolidMask", value=1.0, width=40, height=24),
+        "category": node(
+            "SemanticFocusFromMask", mask=["solid", 0], name="tattoo", merge="one mask per picture"
+        ),
+        "mask": node(
+            "SemanticFocusToMask", masks=["category", 0], weights="tattoo: 0.4", global_fallback=0.0
+        ),
+        **saved("mask"),
+    }
+    mask = pixels(server, server.run(graph)["outputs"])
+    assert mask.shape == (1, 24, 40)
+    assert np.unique(mask).tolist() == [102]  # 0.4 of 255
+
+
+def test_several_masks_of_one_picture_are_joined(server: "ComfyServer", comfy: ModuleType):
+    graph = {
+        "black": node("EmptyImage", width=16, height=8, batch_size=1, color=0),
+        "white": node("EmptyImage", width=16, height=8, batch_size=1, color=0xFFFFFF),
+        "both": node("ImageBatch", image1=["black", 0], image2=["white", 0]),
+        "masks": node("ImageToMask", image=["both", 0], channel="red"),
+        "one": node("SolidMask", value=0.0, width=16, height=8),
+        "hair": node("SemanticFocusFromMask", mask=["one", 0], name="hair", merge="one mask per picture"),
+        "face": node(
+            "SemanticFocusFromMask",
+            mask=["masks", 0],
+            name="face",
+            merge="all masks are of one picture",
+            masks=["hair", 0],
+        ),
+        "mask": node("SemanticFocusToMask", masks=["face", 0], weights="face: 1", global_fallback=0.0),
+        **saved("mask"),
+    }
+    mask = pixels(server, server.run(graph)["outputs"])
+    assert mask.shape == (1, 8, 16) and mask.min() == 255
+    graph["face"]["inputs"]["merge"] = "one mask per picture"
+    with pytest.raises(comfy.PromptFailed, match="face: 2 masks for 1 pictures.*merge"):
+        server.run(graph)
+
+
+def test_a_face_drawn_by_hand_takes_its_pixels_from_the_others(server, comfy, two_men):
+    width, height = Image.open(server.base_directory / "input" / "two_men.jpg").size
+    graph = {
+        **two_men,
+        "solid": node("SolidMask", value=1.0, width=width, height=height),
+        "face": node(
+            "SemanticFocusFromMask",
+            mask=["solid", 0],
+            name="face",
+            merge="one mask per picture",
+            masks=["segment", 0],
+        ),
+        "mask": node(
+            "SemanticFocusToMask",
+            masks=["face", 0],
+            weights="hair: 1\nclothing: 1\nbody: 1\nbackground: 1\nface: 0.2",
+            global_fallback=0.0,
+        ),
+        **saved("mask"),
+    }
+    assert np.unique(pixels(server, server.run(graph)["outputs"])).tolist() == [51]  # 0.2 of 255
+    graph["solid"]["inputs"]["width"] = 64
+    with pytest.raises(
+        comfy.PromptFailed, match=f"the mask is 64x{height} but the pictures are {width}x{height}"
+    ):
+        server.run(graph)
+
+
+def test_masks_of_another_trainer_come_in_the_order_of_the_pictures(
+    server: "ComfyServer", comfy: ModuleType, tmp_path: Path
+):
+    for name, value in (("b", 51), ("a", 204)):
+        Image.new("RGB", (20, 10)).save(tmp_path / f"{name}.jpg")
+        Image.new("L", (20, 10), value).save(tmp_path / f"{name}-masklabel.png")
+    graph = {
+        "masks": node(
+            "SemanticFocusLoadMaskPictures", folder=str(tmp_path), form="masklabel", mask_folder=""
+        ),
+        "category": node(
+            "SemanticFocusFromMask", mask=["masks", 0], name="sword", merge="one mask per picture"
+        ),
+        "mask": node("SemanticFocusToMask", masks=["category", 0], weights="sword: 1", global_fallback=0.0),
+        **saved("mask"),
+    }
+    masks = pixels(server, server.run(graph)["outputs"])
+    assert [np.unique(mask).tolist() for mask in masks] == [[204], [51]]
+    (tmp_path / "b-masklabel.png").unlink()
+    with pytest.raises(comfy.PromptFailed, match=r"b-masklabel\.png: no mask of b\.jpg there"):
+        server.run(graph)
+
+
+def test_every_backend_can_be_chosen_and_its_weights_have_a_folder(server: "ComfyServer"):
+    inputs = server.object_info("SemanticFocusSegment")["SemanticFocusSegment"]["input"]
+    backend = inputs["required"]["backend"]
+    options = backend[1].get("options") or backend[0]
+    assert options == ["auto", *BACKENDS]
+    for name, entry in BACKENDS.items():
+        assert entry.description in backend[1]["tooltip"], name
+    assert "keep_overlaps" in inputs["optional"]
+
+
+PLACE_NETWORKS = """
+import asyncio, sys
+sys.argv = ["main.py", "--cpu", "--disable-api-nodes"]
+import comfy.options
+comfy.options.enable_args_parsing()
+import folder_paths, nodes, torch
+folder_paths.folder_names_and_paths["sams"] = (["/models/elsewhere"], {".pt"})
+checkpoints = list(folder_paths.get_folder_paths("checkpoints"))
+assert asyncio.run(nodes.load_custom_node(PACK))
+segment = next(module for name, module in sys.modules.items() if name.endswith(".nodes.segment"))
+
+folders = segment.weight_folders()
+assert str(folders["sams"][0]) == "/models/elsewhere"
+assert folder_paths.folder_names_and_paths["sams"][1] == {".pt"}
+assert [str(path) for path in folders["checkpoints"]] == checkpoints
+for kind in ("mediapipe", "sam3", "sam2", "sams", "grounding-dino", "parsers"):
+    assert folders[kind][-1].name == kind, kind
+
+class Network(torch.nn.Linear):
+    device = property(lambda self: self.weight.device)
+
+class Loaded:
+    modules = (Network(2, 3), Network(3, 4))
+
+import comfy.model_management
+patcher = segment._patcher(Loaded(), torch.device("cpu"))
+comfy.model_management.load_models_gpu([patcher], force_full_load=True)
+assert [entry.model for entry in comfy.model_management.current_loaded_models] == [patcher]
+assert patcher.model_size() == 4 * (2 * 3 + 3 + 3 * 4 + 4)
+print("managed")
+"""
+
+
+def test_comfyui_manages_the_networks_and_keeps_its_own_folders(repo: Path, comfy: ModuleType):
+    result = subprocess.run(
+        [comfy.environment_python(), "-c", f"PACK = {str(repo)!r}" + PLACE_NETWORKS],
+        cwd=comfy.comfyui_folder(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1] == "managed"

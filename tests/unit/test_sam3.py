@@ -257,7 +257,7 @@ def test_comfyuis_model_keeps_all_detections_and_encodes_the_picture_once(fake_c
     comfy_sd = sys.modules["comfy.sd"]
     assert comfy_sd.Trunk.calls == 2
     assert sorted(comfy_sd.Clip.words) == ["eyes 5", "face", "hair", "person"]
-    # presence: the text features are 4 * 1.0 * 0.5 = 2; scores: sigmoid(2) * sigmoid(2) and sigmoid(1) * sigmoid(2)
+    # the presence logit is the text's mean, 4 * 1.0 * 0.5 = 2; the queries' own logits are 2 and 1
     sure = 1 / (1 + 2.718281828**-2)
     scores = [sure * sure, sure / (1 + 2.718281828**-1)]
     assert scores[1] > 0.5

@@ -58,9 +58,7 @@ MASKS_HELP = (
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", type=Path, metavar="DATASET", help="folder with the pictures")
     which = parser.add_mutually_exclusive_group()
-    which.add_argument(
-        "--tier", choices=TIERS, default="fast", help="best segmenter of a tier (default: fast)"
-    )
+    which.add_argument("--tier", choices=TIERS, help="best segmenter of a tier (default: fast)")
     which.add_argument("--backend", choices=("auto", *BACKENDS), help="one segmenter, by name")
     parser.add_argument(
         "--models", type=Path, metavar="FOLDER", help="ComfyUI's models folder, with the segmenters' weights"
@@ -199,7 +197,7 @@ def _segmenter(options: argparse.Namespace) -> LazySegmenter:
         if not models.is_dir():
             raise CannotStartError(f"--models {models}: no such folder. Give ComfyUI's models folder")
         folders = {kind: [models / kind] for kind in WEIGHT_KINDS}
-    segmenter = LazySegmenter(options.backend or options.tier, folders, options.device)
+    segmenter = LazySegmenter(options.backend or options.tier or "fast", folders, options.device)
     reason = backend_module(segmenter.name).missing(folders)
     if reason is not None:
         raise CannotStartError(reason)

@@ -27,6 +27,9 @@ SUFFIXES = (".html", ".png")
 THUMBNAIL_SIDE = 224
 """Longer side of a thumbnail, in pixels."""
 PER_ROW = 6
+LINE = 17
+"""Height of a line of text on a contact sheet, in pixels; a picture has one for its name, and two each for
+its coverage and its problems."""
 MOST_ON_SHEET = 120
 """Pictures on a contact sheet; a sheet with all of a large dataset could not be opened."""
 
@@ -221,9 +224,9 @@ def shown(path: Path, folder: Path) -> str:
 
 
 def coverage_line(entry: Entry) -> str:
-    """`face 12 %, hair 8 %, …` of the regions that were found."""
+    """`face 12%, hair 8%, …` of the regions that were found."""
     parts = [
-        f"{label} {round(share * 100)} %"
+        f"{label} {round(share * 100) or '<1'}%"
         for label, share in entry.coverage.items()
         if label in entry.detected
     ]
@@ -234,7 +237,7 @@ def write_contact_sheet(dataset: DatasetSurvey, path: Path) -> None:
     """A PNG with the first MOST_ON_SHEET pictures of a survey, each with its name and coverage below."""
     entries = dataset.entries[:MOST_ON_SHEET]
     font, small = _font(15), _font(12)
-    cell, text, margin, head = THUMBNAIL_SIDE + 16, 66, 16, 60
+    cell, text, margin, head = THUMBNAIL_SIDE + 16, 6 * LINE, 16, 60
     rows = -(-len(entries) // PER_ROW)
     size = (PER_ROW * cell + 2 * margin, rows * (cell + text) + head + margin)
     sheet = Image.new("RGB", size, (246, 246, 248))
@@ -247,14 +250,13 @@ def write_contact_sheet(dataset: DatasetSurvey, path: Path) -> None:
         row, column = divmod(position, PER_ROW)
         left, top = margin + column * cell, head + row * (cell + text)
         picture = thumbnail(entry.picture)
-        sheet.paste(
-            picture, (left + (cell - picture.width) // 2, top + (THUMBNAIL_SIDE - picture.height) // 2)
-        )
-        lines = [(shown(entry.picture, dataset.folder), (20, 20, 24)), (coverage_line(entry), (90, 90, 98))]
-        lines += [("; ".join(entry.problems), (176, 32, 24))] if entry.problems else []
+        sheet.paste(picture, (left + 4, top + THUMBNAIL_SIDE - picture.height))
+        width = cell - 12
+        lines = [(_cut(draw, shown(entry.picture, dataset.folder), small, width), (20, 20, 24))]
+        lines += [(line, (90, 90, 98)) for line in _wrapped(draw, coverage_line(entry), small, width)]
+        lines += [(line, (176, 32, 24)) for line in _wrapped(draw, "; ".join(entry.problems), small, width)]
         for number, (line, colour) in enumerate(lines):
-            line = _cut(draw, line, small, cell - 12)
-            draw.text((left + 4, top + THUMBNAIL_SIDE + 6 + 17 * number), line, colour, small)
+            draw.text((left + 4, top + THUMBNAIL_SIDE + 6 + LINE * number), line, colour, small)
     write_atomically(path, lambda temporary: sheet.save(temporary, "PNG"))
 
 
@@ -286,6 +288,14 @@ def _cut(draw: ImageDraw.ImageDraw, text: str, font, width: int) -> str:
     return kept
 
 
+def _wrapped(draw: ImageDraw.ImageDraw, text: str, font, width: int) -> list[str]:
+    """`text` in at most two lines of `width` pixels, cut where it is longer."""
+    first, rest = "", text.split()
+    while rest and draw.textlength(f"{first} {rest[0]}", font) <= width:
+        first = f"{first} {rest.pop(0)}".strip()
+    return [line for line in (first, _cut(draw, " ".join(rest), font, width)) if line]
+
+
 STYLE = """
 :root {
   color-scheme: light dark;
@@ -296,7 +306,7 @@ STYLE = """
 }
 body { font: 15px/1.45 system-ui, sans-serif; color: var(--text); background: var(--page); margin: 2rem }
 h1 { font-size: 1.4rem; overflow-wrap: anywhere }
-table { border-collapse: collapse }
+table { border-collapse: collapse; margin-bottom: 2rem }
 th, td { border-bottom: 1px solid var(--line); padding: .5rem .75rem; text-align: left; vertical-align: top }
 .name { font-weight: 600; overflow-wrap: anywhere; max-width: 24rem; white-space: pre-wrap }
 .problem { color: var(--bad) }
@@ -326,10 +336,12 @@ def _page(dataset: DatasetSurvey) -> Iterator[str]:
     yield '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
     yield f"<title>{headline}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>{headline}</h1>\n"
-    yield "<table>\n<tr><th>Category</th><th>Median</th><th>Not unusual</th></tr>\n"
+    yield "<table>\n<tr><th>Category</th><th>Median</th><th>Usual</th></tr>\n"
     for label, usual in dataset.spread.items():
         yield f"<tr><td>{html.escape(label)}</td><td>{_bar(label, usual.median)}</td>"
-        yield f'<td class="share">{usual.low:.0%} to {usual.high:.0%}</td></tr>\n'
+        known = len(dataset.entries) >= LEAST_PICTURES
+        usually = f"{usual.low:.0%} to {usual.high:.0%}" if known else "too few pictures to tell"
+        yield f'<td class="share">{usually}</td></tr>\n'
     yield "</table>\n<table>\n<tr><th>Picture</th><th></th>"
     yield "".join(f"<th>{html.escape(label)}</th>" for label in dataset.labels) + "</tr>\n"
     for entry in dataset.entries:

@@ -37,6 +37,8 @@ class CategoryToMask(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, weights):
+        if weights is None:  # it comes from another node
+            return True
         try:
             parse_weights(weights)
         except ValueError as error:
@@ -76,6 +78,8 @@ class MaskToCategory(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, name):
+        if name is None:  # it comes from another node
+            return True
         try:
             check_name(name.strip())
         except ValueError as error:

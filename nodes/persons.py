@@ -41,6 +41,8 @@ class SelectPersons(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, which):
+        if which is None:  # it comes from another node
+            return True
         try:
             parse_choice(which)
         except ValueError as error:

@@ -133,6 +133,8 @@ class SamSemanticSegment(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, keywords):
+        if keywords is None:  # it comes from another node
+            return True
         try:
             parse_keywords(keywords)
         except ValueError as error:

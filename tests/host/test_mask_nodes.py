@@ -99,10 +99,10 @@ def test_persons_are_chosen_refined_and_handed_to_cores_nodes(server: "ComfyServ
 def test_a_person_who_is_not_there_gives_empty_masks_and_a_note(server: "ComfyServer", two_men: Graph):
     graph = {
         **two_men,
-        "select": node("SemanticFocusSelectPersons", masks=["segment", 0], which="5"),
-        "mask": node(
-            "SemanticFocusToMask", masks=["select", 0], weights="background: 1", global_fallback=0.0
-        ),
+        "number": node("PrimitiveString", value="5"),
+        "weights": node("PrimitiveString", value="background: 1"),
+        "select": node("SemanticFocusSelectPersons", masks=["segment", 0], which=["number", 0]),
+        "mask": node("SemanticFocusToMask", masks=["select", 0], weights=["weights", 0], global_fallback=0.0),
         **saved("mask"),
     }
     outputs = server.run(graph)["outputs"]

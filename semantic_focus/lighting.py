@@ -1,5 +1,7 @@
 """The lighting layer: where light and shadow are in a picture, from luminance alone."""
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -33,8 +35,8 @@ def lighting(images: Tensor, strength: float = 1.0) -> Tensor:
 
     Args:
         images: Float[B, H, W, 3] in 0..1, sRGB.
-        strength: factor on every difference in stops, 0..`MAX_STRENGTH`. 0 gives zeros; more never takes
-            anything away at any pixel.
+        strength: 0..`MAX_STRENGTH`. Every difference in stops is taken times its square root, by which the
+            layer's mean follows it about in proportion. 0 gives zeros; more takes nothing away anywhere.
 
     Returns:
         Float[B, H, W] in 0..1 on the device of `images`; zeros for a flat picture.
@@ -81,7 +83,8 @@ def _lighting(linear: np.ndarray, strength: float) -> np.ndarray:
     side = 2 * max(1, round(LOCAL_SHARE / 2 * min(stops.shape))) + 1
     around = cv2.blur(stops, (side, side), borderType=cv2.BORDER_REPLICATE)
     reference = (around + float(np.median(stops))) / 2
-    above = strength * (stops - reference)
+    contrast = math.sqrt(strength)
+    above = contrast * (stops - reference)
     tone = np.maximum(_smoothstep(above, *LIGHT), _smoothstep(-above, *SHADOW))
     smooth = cv2.GaussianBlur(stops, (0, 0), 1.0, borderType=cv2.BORDER_REPLICATE)
     # a 3x3 Sobel kernel sums to 8 times the slope per pixel
@@ -89,7 +92,7 @@ def _lighting(linear: np.ndarray, strength: float) -> np.ndarray:
         cv2.Sobel(smooth, cv2.CV_32F, *order, ksize=3, scale=1 / 8, borderType=cv2.BORDER_REPLICATE)
         for order in ((1, 0), (0, 1))
     ]
-    edge = EDGE_WEIGHT * _smoothstep(strength * np.hypot(*slope), EDGE_FAINT, EDGE_STRONG)
+    edge = EDGE_WEIGHT * _smoothstep(contrast * np.hypot(*slope), EDGE_FAINT, EDGE_STRONG)
     return np.maximum(tone, edge).astype(np.float32)
 
 

@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
+from torch.nn.functional import interpolate
 
 from .atomic import write_atomically
 from .categories import SEMANTIC_CATEGORIES
 from .dataset import DatasetError, load_picture
 from .dataset_cache import PictureResult
 from .mask_file import MaskFileError, mask_path, read_header, read_masks
-from .masks import SemanticMasks, downsample_mask_to_latent
+from .masks import SemanticMasks
 from .overlay import overlay, region_colour
 
 SUFFIXES = (".html", ".png")
@@ -199,19 +200,18 @@ def thumbnail(picture: Path, side: int = THUMBNAIL_SIDE) -> Image.Image:
     """A picture with its regions drawn over it; plain without a readable mask file, grey without a picture.
 
     Args:
-        side: of the longer side, in pixels.
+        side: of the longer side, in pixels; smaller pictures stay as they are.
     """
     try:
         image = load_picture(picture)
     except (DatasetError, OSError, MemoryError):
         return Image.new("RGB", (side, side), (128, 128, 128))
-    scale = side / max(image.shape[:2])
+    scale = min(1.0, side / max(image.shape[:2]))
     size = (max(1, round(image.shape[0] * scale)), max(1, round(image.shape[1] * scale)))
-    small = torch.nn.functional.interpolate(image.movedim(-1, 0)[None], size, mode="area").movedim(1, -1)
+    small = interpolate(image.movedim(-1, 0)[None], size, mode="area").movedim(1, -1)
     try:
         masks = read_masks(mask_path(picture))
-        masks = SemanticMasks(downsample_mask_to_latent(masks.masks[0], size)[None], masks.labels)
-        small = overlay(small, masks)
+        small = overlay(small, SemanticMasks(interpolate(masks.masks, size, mode="area"), masks.labels))
     except (OSError, MaskFileError):
         pass
     return Image.fromarray((small[0] * 255).round().to(torch.uint8).numpy().astype(np.uint8))

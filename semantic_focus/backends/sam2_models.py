@@ -185,14 +185,16 @@ class Sam2PackagePicture:
 
     def masks(self, boxes: Tensor) -> Tensor:
         """See `EncodedForBoxes.masks`."""
-        found = [torch.zeros(0, 1, 1)]
+        if not len(boxes):
+            return torch.zeros(0, 1, 1)
+        found = []
         for chunk in in_pixels(boxes, self._shape).split(BOXES_AT_ONCE):
             _, _, logits = self._predictor.predict(
                 box=chunk.numpy(), multimask_output=False, return_logits=True
             )
             low = torch.from_numpy(logits).float()
             found.append(low.reshape(len(chunk), *low.shape[-2:]).sigmoid())
-        return torch.cat(found[1:]) if len(found) > 1 else found[0]
+        return torch.cat(found)
 
 
 class Sam2Transformers:
@@ -222,7 +224,9 @@ class Sam2TransformersPicture:
 
     def masks(self, boxes: Tensor) -> Tensor:
         """See `EncodedForBoxes.masks`."""
-        found = [torch.zeros(0, 1, 1)]
+        if not len(boxes):
+            return torch.zeros(0, 1, 1)
+        found = []
         for chunk in in_pixels(boxes, self._shape).split(BOXES_AT_ONCE):
             prompt = self._processor(
                 input_boxes=[chunk.tolist()], original_sizes=[list(self._shape[:2])], return_tensors="pt"
@@ -233,7 +237,7 @@ class Sam2TransformersPicture:
                 multimask_output=False,
             )
             found.append(output.pred_masks[0, :, 0].float().sigmoid().cpu())
-        return torch.cat(found[1:]) if len(found) > 1 else found[0]
+        return torch.cat(found)
 
 
 def in_pixels(boxes: Tensor, shape: Sequence[int]) -> Tensor:

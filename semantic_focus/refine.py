@@ -1,5 +1,6 @@
 """Clean-up of soft masks: holes, specks, growing and shrinking in pixels, edges drawn to the picture's."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -32,6 +33,8 @@ MODES = MappingProxyType({"fast": EdgeSettings(0.006, 4e-4, 2), "fine": EdgeSett
 
 MATTING = "matting"
 """The mode that solves for the edges with the optional library pymatting, see `matting.py`."""
+LEAST_TO_FILL = 0.1
+"""Sum of the parts from which on they are scaled to fill the outline of the whole."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,10 @@ def refine_masks(masks: SemanticMasks, images: Tensor, settings: RefineSettings)
     for index, image in enumerate(images):
         channels[index, alone] = refine(masks.masks[index, alone], image, settings).clamp(0, 1)
     refined = {name: channels[:, masks.labels.index(name)] for name in parts_of(masks)}
-    shared = with_parts(masks, refined, shared_out=not overlaps(masks))
+    shared_out = not overlaps(masks)
+    if settings.mode == MATTING and shared_out and refined:
+        refined = _without_seams(refined, torch.stack(list(parts_of(masks).values())), images, settings)
+    shared = with_parts(masks, refined, shared_out)
     own = [index for index in alone if masks.labels[index] not in refined]
     shared[:, own] = channels[:, own]
     what = [f"refine: {settings.mode}"]
@@ -123,6 +129,26 @@ def refine_masks(masks: SemanticMasks, images: Tensor, settings: RefineSettings)
         _refine_persons(person, image, settings) for person, image in zip(masks.persons, images, strict=False)
     )
     return replace(edited(masks, shared, " ".join(what)), persons=persons)
+
+
+def _without_seams(
+    parts: Mapping[str, Tensor], before: Tensor, images: Tensor, settings: RefineSettings
+) -> dict[str, Tensor]:
+    """Parts that fill the outline of all of them together, Float[B, H, W] by name.
+
+    Opacities that were solved one by one need not add up: where two parts meet, background would show.
+
+    Args:
+        before: Float[K, B, H, W], the parts before they were refined.
+    """
+    total = torch.stack(list(parts.values())).sum(0)
+    outline = [
+        refine(union[None], image, settings)[0]
+        for union, image in zip(before.sum(0).clamp_max(1), images, strict=True)
+    ]
+    factor = torch.stack(outline) / total.clamp_min(LEAST_TO_FILL)
+    factor = torch.where(total < LEAST_TO_FILL, 1.0, factor.clamp_min(1))
+    return {name: (layer * factor).clamp(0, 1) for name, layer in parts.items()}
 
 
 def _is_refined(label: str) -> bool:

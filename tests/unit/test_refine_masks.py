@@ -200,6 +200,19 @@ def test_matting_of_a_large_picture_is_solved_at_512_pixels(pymatting):
     assert (int(changed.min()), int(changed.max())) == (500, 523)
 
 
+def test_matting_lets_no_background_in_where_two_parts_meet(pymatting):
+    masks = torch.zeros(1, 3, 100, 100)
+    masks[0, 0, 20:, :50] = 1
+    masks[0, 1, 20:, 50:] = 1
+    masks[0, 2, :20] = 1
+    masks = SemanticMasks(masks, ("face", "hair", "background"))
+    refined = refine_masks(masks, torch.zeros(1, 100, 100, 3), RefineSettings("matting"))
+    # the stand-in answers 0.25 for both, and nothing for the outline of both together: it is even here
+    assert torch.equal(refined.masks[0, :, 80, 50], torch.tensor([0.5, 0.5, 0.0]))
+    # at that outline, above the face, 0.25 of face is all there is
+    assert torch.equal(refined.masks[0, :, 20, 20], torch.tensor([0.25, 0.0, 0.75]))
+
+
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_matting_leaves_an_even_mask_alone(pymatting, value):
     masks = SemanticMasks(torch.full((1, 1, 30, 30), value), ("tattoo",))

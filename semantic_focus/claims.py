@@ -23,6 +23,9 @@ PLACES = 1 << 30
 """How many bytes names are spread over. Two names at one place wait for each other, no more than that;
 Windows wants places below 2 GiB."""
 
+MOST_TRIES = 100
+"""How often to open the lock file anew when somebody removes it just then."""
+
 if sys.platform == "win32":
     import msvcrt
 
@@ -38,6 +41,9 @@ if sys.platform == "win32":
         os.close(handle)
         with contextlib.suppress(OSError):  # Windows removes no file that somebody has open
             path.unlink()
+
+    def _is_open_at(handle: int, path: Path) -> bool:
+        return True  # for the same reason
 else:
     import fcntl
 
@@ -56,6 +62,13 @@ else:
             pass  # whoever has a claim removes the file later
         finally:
             os.close(handle)
+
+    def _is_open_at(handle: int, path: Path) -> bool:
+        """Whether a descriptor is that of the file which is at `path` now."""
+        try:
+            return os.path.samestat(os.fstat(handle), path.stat())
+        except OSError:
+            return False
 
 
 TAKEN = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
@@ -77,22 +90,26 @@ class _LockFile:
     def claim(self, place: int) -> bool:
         if place in self.places:
             return False
-        while self.handle is not None:
+        for _ in range(MOST_TRIES):
+            if self.handle is None:
+                break
             try:
                 _lock(self.handle, place)
             except OSError as error:
                 if error.errno in TAKEN:
                     return False
-                _warn_once(self.path, str(error))
-                self._do_without()
+                self._do_without(str(error))
                 break
             if _is_open_at(self.handle, self.path):
                 break
             self._reopen()  # another process removed the file between our opening and locking it
+        else:
+            self._do_without("the lock file is another one whenever it is opened")
         self.places.add(place)
         return True
 
-    def _do_without(self) -> None:
+    def _do_without(self, reason: str) -> None:
+        _warn_once(self.path, reason)
         if self.handle is not None:
             os.close(self.handle)
             self.handle = None
@@ -205,14 +222,6 @@ def _open(path: Path) -> int | None:
     except OSError as error:
         _warn_once(path, str(error))
         return None
-
-
-def _is_open_at(handle: int, path: Path) -> bool:
-    """Whether a descriptor is that of the file which is at `path` now."""
-    try:
-        return os.path.samestat(os.fstat(handle), path.stat())
-    except OSError:
-        return False
 
 
 @lru_cache(maxsize=1024)

@@ -219,3 +219,19 @@ class TestWithoutLocks:
         held = claim(file)
         assert held and claim(file) is None
         held.release()
+
+    def test_a_file_system_that_numbers_files_anew_each_time_is_one_without_locks(
+        self, file: Path, monkeypatch, caplog: pytest.LogCaptureFixture
+    ):
+        monkeypatch.setattr(claims, "_is_open_at", lambda handle, path: False)
+        with caplog.at_level(logging.WARNING), claimed_if_free(file) as claimed:
+            assert claimed
+        assert "has no locks" in caplog.text
+
+    def test_a_folder_that_cannot_be_written_grants_claims_and_says_so(
+        self, file: Path, tmp_path: Path, monkeypatch, caplog: pytest.LogCaptureFixture
+    ):
+        (tmp_path / LOCK_FILE).mkdir()  # so that opening the lock file fails, for root too
+        with caplog.at_level(logging.WARNING), claimed_if_free(file) as claimed:
+            assert claimed
+        assert "has no locks" in caplog.text

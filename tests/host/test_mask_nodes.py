@@ -257,6 +257,21 @@ patcher = segment._patcher(Loaded(), torch.device("cpu"))
 comfy.model_management.load_models_gpu([patcher], force_full_load=True)
 assert [entry.model for entry in comfy.model_management.current_loaded_models] == [patcher]
 assert patcher.model_size() == 4 * (2 * 3 + 3 + 3 * 4 + 4)
+
+# on a GPU: asked for picture by picture, one patcher is loaded again and again; other models make room
+asked, freed, loaded = [], [], Loaded()
+def get(self):
+    if not freed:
+        raise torch.cuda.OutOfMemoryError("no room")
+    return loaded
+segment.LazySegmenter.get = get
+comfy.model_management.unload_all_models = lambda: freed.append(True)
+comfy.model_management.load_models_gpu = lambda models, **options: asked.append(models)
+segmenter = segment.ManagedSegmenter("mediapipe", {}, "cuda:0")
+assert segmenter.get() is segmenter.get() is loaded
+assert freed == [True] and len(asked) == 2 and asked[0] == asked[1]
+assert asked[0][0].load_device == torch.device("cuda:0")
+assert segment.ManagedSegmenter("mediapipe", {}, "cpu").get() is loaded and len(asked) == 2
 print("managed")
 """
 

@@ -24,11 +24,14 @@ class Findings:
         persons: Float[P, H, W] in 0..1, one soft mask per person, in any order; None when the model cannot
             tell persons apart.
         scores: best detection score in 0..1 by category, of those that have one.
+        shared_out: the parts are shares of each pixel that add up, as a parser's classes do, and not
+            detections of which each stands for itself.
     """
 
     regions: Mapping[str, Tensor]
     persons: Tensor | None
     scores: Mapping[str, float] = field(default_factory=dict)
+    shared_out: bool = False
 
 
 def segment_pictures(
@@ -79,7 +82,9 @@ def compose(picture: Tensor, findings: Findings, request: SegmentRequest) -> tup
     regions = dict(zip(names, refined, strict=False))
     persons = left_to_right(refined[len(names) : -1])
     parts = {name: regions[name] for name in PARTITION_PRIORITY if name in regions}
-    union = torch.stack([persons.sum(0).clamp_max(1), *parts.values()]).amax(0)
+    layers = torch.stack([nothing, *parts.values()])
+    covered = layers.sum(0).clamp_max(1) if findings.shared_out else layers.amax(0)
+    union = torch.maximum(persons.sum(0).clamp_max(1), covered)
     if request.keep_overlaps:
         regions["background"] = torch.maximum(1 - union, regions.get("background", nothing))
     else:

@@ -105,6 +105,7 @@ class SelfieParser:
         return Findings(
             {name: resized(layer[None], size)[0] for name, layer in found.items()},
             None if persons is None else resized(persons, size),
+            shared_out=True,
         )
 
 

@@ -74,7 +74,7 @@ class Sam2WithEmbeddedDetector:
         regions = {name: resized(part[None].float(), size)[0] for name, part in parts.items()}
         masks = resized(torch.from_numpy(np.stack([person.mask for person in outlined])).float(), size)
         scores = {"face": max((person.face.score for person in persons if person.face), default=0.0)}
-        return Findings(regions, masks, scores)
+        return Findings(regions, masks, scores, shared_out=True)
 
 
 def _face(parts: Mapping[str, Tensor], outline: Tensor) -> Tensor:

@@ -176,6 +176,14 @@ class TestTwoProcesses:
             assert ours
             ours.release()
 
+    def test_whoever_lost_its_lock_file_does_not_remove_that_of_another(self, file: Path, tmp_path: Path):
+        ours = claim(file.with_name("b_zi_masks.safetensors"))
+        (tmp_path / LOCK_FILE).unlink()
+        with Holder(file):
+            assert ours
+            ours.release()
+            assert names(tmp_path) == [LOCK_FILE] and claim(file) is None
+
     def test_the_lock_file_of_a_killed_process_can_be_removed_but_not_one_in_use(
         self, file: Path, tmp_path: Path
     ):

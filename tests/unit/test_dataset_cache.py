@@ -240,6 +240,13 @@ class TestNothingIsLost:
         masks = ["a_zi_masks.safetensors", "b_zi_masks.safetensors"]
         assert sorted(os.listdir(tmp_path)) == sorted(["a.png", "b.png", *masks, *theirs])
 
+    def test_the_lock_file_of_a_killed_run_goes_even_if_there_is_nothing_to_do(self, tmp_path: Path):
+        pictures = make(tmp_path, "a.png")
+        run(pictures, FakeLazy())
+        (tmp_path / ".zi_masks.lock").touch()
+        run(pictures, FakeLazy())
+        assert sorted(os.listdir(tmp_path)) == ["a.png", "a_zi_masks.safetensors"]
+
     def test_the_temporary_file_of_a_writer_at_work_stays(self, tmp_path: Path):
         pictures = make(tmp_path, "a.png")
         run(pictures, FakeLazy())

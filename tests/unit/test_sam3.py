@@ -1,6 +1,7 @@
 """SAM 3: the same answer as the model's own call, with the picture and each word encoded once."""
 
 import importlib
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,6 +57,30 @@ def test_instances_are_those_of_the_models_own_call(segmenter, picture, tiny_sam
             torch.testing.assert_close(instances.scores, score, atol=1e-5, rtol=1e-4)
             torch.testing.assert_close(instances.masks, direct.pred_masks[0].sigmoid(), atol=1e-4, rtol=1e-3)
     assert not torch.equal(found["red hat"].scores, found["shoe"].scores)
+
+
+def test_the_published_layout_with_the_video_models_configuration_loads_too(
+    segmenter, picture, tiny_sam3, tmp_path
+):
+    from safetensors.torch import load_file, save_file
+
+    folder, plain = tmp_path / "sam3", tiny_sam3 / "tiny-sam3"
+    folder.mkdir()
+    for file in plain.glob("*.[jt]*"):
+        (folder / file.name).write_bytes(file.read_bytes())
+    detector = json.loads((plain / "config.json").read_text())
+    config = {"model_type": "sam3_video", "detector_config": detector}
+    (folder / "config.json").write_text(json.dumps(config))
+    state = load_file(plain / "model.safetensors")
+    save_file(
+        {f"detector_model.{name}": value for name, value in state.items()}, folder / "model.safetensors"
+    )
+    video = sam3.load({"sam3": [tmp_path]})
+    assert isinstance(video, PromptedSegmenter)
+    with torch.inference_mode():
+        found = video.model.encode(picture).find({"hat": 0.0})["hat"]
+        expected = segmenter.model.encode(picture).find({"hat": 0.0})["hat"]
+    torch.testing.assert_close(found.scores, expected.scores)
 
 
 def test_only_what_reaches_the_threshold_is_found(segmenter, picture):

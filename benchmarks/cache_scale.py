@@ -21,6 +21,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from semantic_focus.claims import LOCK_FILE
 from semantic_focus.dataset import picture_files
 from semantic_focus.mask_file import read_masks
 
@@ -111,7 +112,7 @@ def killed(dataset: Path, kills: int, pictures: int, chance: random.Random) -> l
         now = state(dataset)
         touched += sum(now.get(name) != found for name, found in known.items())
         broken += sum(not readable(dataset / name) for name in now.keys() - known.keys())
-        parts += len(list(dataset.glob(".*.part")))
+        parts += sum(path.name != LOCK_FILE for path in dataset.glob(".*"))
         known = now
     print(
         f"{done} kills: {len(known)} mask files, {parts} temporary files left behind on the way", flush=True
@@ -155,7 +156,7 @@ def resumed(dataset: Path, pictures: int) -> list[Bar]:
     return [
         Bar("resumed run makes the rest, once", f"{segmented} of {rest}", segmented == rest and untouched),
         Bar("all mask files complete", f"{len(now)}", all_readable(dataset, now) and len(now) == pictures),
-        Bar("temporary and lock files left", f"{len(leftovers)}", not leftovers),
+        Bar("temporary and lock files left", " ".join(leftovers) or "none", not leftovers),
         Bar(
             f"memory, first and last {STRETCH} of {rest}",
             f"{first:.1f} -> {last:.1f} MB ({growth:+.1%})",

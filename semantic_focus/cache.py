@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 from torch import Tensor
 
 from .atomic import write_atomically
@@ -134,7 +134,8 @@ def renew_stamp(path: Path, stamp: str) -> None:
     header = {**read_header(path), "picture_stamp": stamp}
     with safe_open(path, framework="np") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    write_atomically(path, lambda temporary: save_file(tensors, temporary, header))
+    content = save(tensors, header)
+    write_atomically(path, lambda temporary: temporary.write_bytes(content))
 
 
 def get_or_segment(

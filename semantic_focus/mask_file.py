@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from PIL import Image
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from .atomic import write_atomically
@@ -119,7 +119,9 @@ def save_masks(
         tensors = {name: _to_png(name, mask, masks) for name, mask in tensors.items()}
     else:
         tensors = {name: mask.to(torch.float16).cpu().contiguous() for name, mask in tensors.items()}
-    write_atomically(Path(path), lambda temporary: save_file(tensors, temporary, header))
+    # not `save_file`: it writes to a file of its own first, whose name says nothing if the program is killed
+    content = save(tensors, header)
+    write_atomically(Path(path), lambda temporary: temporary.write_bytes(content))
 
 
 def _one_picture(path: str | Path, masks: SemanticMasks | Mapping[str, Tensor]) -> SemanticMasks:

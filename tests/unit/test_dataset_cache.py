@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from semantic_focus import dataset_cache, mask_file
+from semantic_focus import atomic, dataset_cache, mask_file
 from semantic_focus.backends import MissingWeightsError, SegmentRequest
 from semantic_focus.cache import get_or_segment
 from semantic_focus.claims import claim
@@ -239,6 +239,31 @@ class TestNothingIsLost:
         run(pictures, FakeLazy())
         masks = ["a_zi_masks.safetensors", "b_zi_masks.safetensors"]
         assert sorted(os.listdir(tmp_path)) == sorted(["a.png", "b.png", *masks, *theirs])
+
+    def test_mask_files_are_written_under_no_name_that_a_later_run_does_not_know(
+        self, tmp_path: Path, monkeypatch
+    ):
+        opened, flushed = [], []
+        open_file, flush = os.open, os.fsync
+
+        def opening(path, flags, mode=0o777):
+            handle = open_file(path, flags, mode)
+            if str(path).endswith(".part"):
+                opened.append(os.fstat(handle).st_ino)
+            return handle
+
+        def flushing(handle):
+            flushed.append(os.fstat(handle).st_ino)
+            flush(handle)
+
+        monkeypatch.setattr(atomic.os, "open", opening)
+        monkeypatch.setattr(atomic.os, "fsync", flushing)
+        pictures = make(tmp_path, "a.png")
+        run(pictures, FakeLazy())
+        os.utime(pictures[0], ns=(1, 1))
+        run(pictures, FakeLazy())
+        # what is moved into place is the file that was opened, not another one put in its place
+        assert len(opened) == 2 and flushed == opened
 
     def test_the_lock_file_of_a_killed_run_goes_even_if_there_is_nothing_to_do(self, tmp_path: Path):
         pictures = make(tmp_path, "a.png")

@@ -297,11 +297,13 @@ class TestRefusedToSave:
         save_masks(file, {"face": torch.ones(4, 4)})
         before = file.read_bytes()
 
-        def half(tensors, path, metadata):
-            Path(path).write_bytes(b"half")
+        write = Path.write_bytes
+
+        def half(path: Path, content: bytes) -> int:
+            write(path, content[: len(content) // 2])
             raise OSError("no space left on device")
 
-        monkeypatch.setattr(mask_file, "save_file", half)
+        monkeypatch.setattr(Path, "write_bytes", half)
         with pytest.raises(OSError, match="no space"):
             save_masks(file, {"face": torch.zeros(4, 4)})
         assert file.read_bytes() == before

@@ -2,7 +2,20 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import cache, dataset, latent, loss, mask, persons, preview, refine, report, segment, train
+from . import (
+    cache,
+    dataset,
+    dataset_cache,
+    latent,
+    loss,
+    mask,
+    persons,
+    preview,
+    refine,
+    report,
+    segment,
+    train,
+)
 
 NODES: list[type[io.ComfyNode]] = [
     *dataset.NODES,
@@ -11,6 +24,7 @@ NODES: list[type[io.ComfyNode]] = [
     *refine.NODES,
     *mask.NODES,
     *cache.NODES,
+    *dataset_cache.NODES,
     *preview.NODES,
     *latent.NODES,
     *loss.NODES,

@@ -88,6 +88,27 @@ def backend_choice() -> io.Combo.Input:
     )
 
 
+def refine_choice() -> io.Combo.Input:
+    """How edges are refined."""
+    return io.Combo.Input(
+        "refine",
+        options=["off", "fast", "fine"],
+        default="fast",
+        tooltip="How much work goes into holes, specks and edges.",
+    )
+
+
+def keywords_problem(keywords: str | None) -> str | None:
+    """What is wrong with a keywords text; None when nothing is, or when it comes from another node."""
+    if keywords is None:
+        return None
+    try:
+        parse_keywords(keywords)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
 class SamSemanticSegment(io.ComfyNode):
     @classmethod
     def define_schema(cls):
@@ -100,12 +121,7 @@ class SamSemanticSegment(io.ComfyNode):
             inputs=[
                 io.Image.Input("images"),
                 backend_choice(),
-                io.Combo.Input(
-                    "refine",
-                    options=["off", "fast", "fine"],
-                    default="fast",
-                    tooltip="How much work goes into holes, specks and edges.",
-                ),
+                refine_choice(),
                 io.String.Input(
                     "keywords",
                     multiline=True,
@@ -133,13 +149,7 @@ class SamSemanticSegment(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, keywords):
-        if keywords is None:  # it comes from another node
-            return True
-        try:
-            parse_keywords(keywords)
-        except ValueError as error:
-            return str(error)
-        return True
+        return keywords_problem(keywords) or True
 
     @classmethod
     def execute(cls, images, backend, refine, keywords, mask_file=None, keep_overlaps=False) -> io.NodeOutput:

@@ -22,6 +22,8 @@ NOISE_SHARE, NOISE_LEAST = 0.08, 0.002
 """Linear luminance added before the logarithm, so that noise in black does not count as light: this share of
 the picture's mean, which follows the exposure, and never less than the second.
 """
+TABLE = 1 << 14
+"""Steps of the table from sRGB to linear light."""
 LOCAL_SHARE = 0.25
 """Side of the neighbourhood a pixel is compared with, as a share of the shorter picture side."""
 MAX_STRENGTH = 2.0
@@ -69,9 +71,11 @@ def relight(masks: SemanticMasks, images: Tensor, strength: float) -> SemanticMa
 
 
 def _linear(image: Tensor) -> Tensor:
-    """sRGB to linear light (IEC 61966-2-1)."""
-    image = image.detach().float().clamp(0, 1)
-    return torch.where(image <= 0.04045, image / 12.92, ((image + 0.055) / 1.055) ** 2.4)
+    """sRGB to linear light (IEC 61966-2-1), in steps of a table: finer than 16 bits is not needed here."""
+    steps = torch.arange(TABLE, dtype=torch.float32) / (TABLE - 1)
+    table = torch.where(steps <= 0.04045, steps / 12.92, ((steps + 0.055) / 1.055) ** 2.4).numpy()
+    index = (image.detach().float().cpu().numpy().clip(0, 1) * (TABLE - 1) + 0.5).astype(np.uint16)
+    return torch.from_numpy(table.take(index))
 
 
 def _lighting(linear: np.ndarray, strength: float) -> np.ndarray:
@@ -79,23 +83,29 @@ def _lighting(linear: np.ndarray, strength: float) -> np.ndarray:
     import cv2
 
     floor = max(NOISE_SHARE * float(linear.mean()), NOISE_LEAST)
-    stops = np.log2(linear + floor).astype(np.float32)
+    stops = cv2.log(linear + np.float32(floor))
+    stops *= np.float32(1 / math.log(2))
     side = 2 * max(1, round(LOCAL_SHARE / 2 * min(stops.shape))) + 1
     around = cv2.blur(stops, (side, side), borderType=cv2.BORDER_REPLICATE)
-    reference = (around + float(np.median(stops))) / 2
+    around += float(np.median(stops))
     contrast = math.sqrt(strength)
-    above = contrast * (stops - reference)
-    tone = np.maximum(_smoothstep(above, *LIGHT), _smoothstep(-above, *SHADOW))
+    above = contrast * (stops - 0.5 * around)
+    layer = np.maximum(_smoothstep(above, *LIGHT), _smoothstep(-above, *SHADOW))
     smooth = cv2.GaussianBlur(stops, (0, 0), 1.0, borderType=cv2.BORDER_REPLICATE)
     # a 3x3 Sobel kernel sums to 8 times the slope per pixel
     slope = [
         cv2.Sobel(smooth, cv2.CV_32F, *order, ksize=3, scale=1 / 8, borderType=cv2.BORDER_REPLICATE)
         for order in ((1, 0), (0, 1))
     ]
-    edge = EDGE_WEIGHT * _smoothstep(contrast * np.hypot(*slope), EDGE_FAINT, EDGE_STRONG)
-    return np.maximum(tone, edge).astype(np.float32)
+    edge = _smoothstep(contrast * cv2.magnitude(*slope), EDGE_FAINT, EDGE_STRONG)
+    edge *= EDGE_WEIGHT
+    return np.maximum(layer, edge, out=layer)
 
 
 def _smoothstep(x: np.ndarray, low: float, high: float) -> np.ndarray:
-    t = np.clip((x - low) / (high - low), 0, 1)
-    return t * t * (3 - 2 * t)
+    t = (x - np.float32(low)) * np.float32(1 / (high - low))
+    np.clip(t, 0, 1, out=t)
+    result = 3 - 2 * t
+    result *= t
+    result *= t
+    return result

@@ -150,10 +150,11 @@ def partition(
         Float[..., H, W] for every name in `priority` plus "background"; they sum to 1 at every pixel.
     """
     left = torch.ones_like(next(iter(scores.values()))) if person is None else person.clamp(0, 1)
+    nobody = 1 - left
     regions = {}
     for name in priority:
         score = scores.get(name)
-        regions[name] = torch.zeros_like(left) if score is None else torch.minimum(score.clamp(0, 1), left)
+        regions[name] = torch.zeros_like(left) if score is None else torch.minimum(score.clamp_min(0), left)
         left = left - regions[name]
-    regions["background"] = (1 - torch.stack(list(regions.values())).sum(0)).clamp_min(0)
+    regions["background"] = nobody + left
     return regions

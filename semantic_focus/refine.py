@@ -163,7 +163,11 @@ def _refine_persons(persons: Tensor, image: Tensor, settings: RefineSettings) ->
 
 def luminance(image: Tensor) -> np.ndarray:
     """Float[..., H, W]: Rec. 709 luma of Float[..., H, W, 3]."""
-    return (image.detach().float().cpu() @ torch.tensor([0.2126, 0.7152, 0.0722])).numpy()
+    import cv2
+
+    pixels = image.detach().float().cpu().numpy()
+    weights = np.array([[0.2126, 0.7152, 0.0722]], np.float32)
+    return cv2.transform(pixels.reshape(-1, 1, 3), weights).reshape(pixels.shape[:-1])
 
 
 def clean(mask: np.ndarray, max_hole: int, min_area: int) -> np.ndarray:
@@ -232,18 +236,31 @@ def refine_edges(masks: np.ndarray, guide: np.ndarray, settings: EdgeSettings) -
     import cv2
 
     radius = max(2, round(settings.radius_share * min(guide.shape)))
-    filtered = guided_filter(guide, masks, radius, settings.epsilon, settings.subsample)
-    kernel = np.ones((2 * radius + 1,) * 2, np.uint8)
-    result = masks.copy()
-    for layer, smooth in zip(result, filtered, strict=True):
-        band = cv2.dilate(layer, kernel) - cv2.erode(layer, kernel)
-        np.copyto(layer, layer + np.clip(2 * band, 0, 1) * (np.clip(smooth, 0, 1) - layer))
+    edges = GuidedFilter(guide, radius, settings.epsilon, settings.subsample)
+    kernel = np.ones((2 * max(1, round(radius / edges.step)) + 1,) * 2, np.uint8)
+    result = masks.astype(np.float32)
+    for layer in result:
+        small = edges.shrunk(layer)
+        band = cv2.dilate(small, kernel)
+        band -= cv2.erode(small, kernel)
+        band *= 2
+        change = edges(layer)
+        np.clip(change, 0, 1, out=change)
+        change -= layer
+        change *= edges.enlarged(np.minimum(band, 1))
+        layer += change
     return result
 
 
 def guided_filter(
     guide: np.ndarray, masks: np.ndarray, radius: int, epsilon: float, subsample: int = 1
 ) -> np.ndarray:
+    """`GuidedFilter` of several masks, Float[K, H, W]."""
+    edges = GuidedFilter(guide, radius, epsilon, subsample)
+    return np.stack([edges(mask) for mask in masks]) if len(masks) else masks.astype(np.float32)
+
+
+class GuidedFilter:
     """Edge-preserving filter that fits mask = a * guide + b in windows (He, Sun, Tang: Guided Filter).
 
     With `subsample` s the fit is done on every s-th pixel (He, Sun: Fast Guided Filter). It is linear in
@@ -251,41 +268,49 @@ def guided_filter(
 
     Args:
         guide: Float[H, W].
-        masks: Float[K, H, W].
         radius: window half side in pixels of the full picture.
         epsilon: variance of the guide below which a window counts as flat.
-
-    Returns:
-        Float[K, H, W], not clipped.
     """
-    import cv2
 
-    height, width = guide.shape
-    step = max(1, min(subsample, height // 2, width // 2))
-    size = (max(1, width // step), max(1, height // step))
-    side = 2 * max(1, round(radius / step)) + 1
+    def __init__(self, guide: np.ndarray, radius: int, epsilon: float, subsample: int = 1):
+        height, width = guide.shape
+        self.step = max(1, min(subsample, height // 2, width // 2))
+        self._size = (width, height)
+        self._small = (max(1, width // self.step), max(1, height // self.step))
+        self._window = (2 * max(1, round(radius / self.step)) + 1,) * 2
+        self._guide = guide.astype(np.float32, copy=False)
+        self._grey = self.shrunk(self._guide)
+        self._grey_mean = self._mean(self._grey)
+        variance = self._mean(self._grey * self._grey) - self._grey_mean * self._grey_mean
+        self._scale = 1 / (variance + epsilon)
 
-    def small(layer: np.ndarray) -> np.ndarray:
-        return layer if step == 1 else cv2.resize(layer, size, interpolation=cv2.INTER_AREA)
+    def shrunk(self, layer: np.ndarray) -> np.ndarray:
+        """Float[h, w] at which the fit is done."""
+        import cv2
 
-    def mean(layer: np.ndarray) -> np.ndarray:
-        return cv2.blur(
-            layer,
-            (side, side),
-            borderType=cv2.BORDER_REFLECT_101 if min(layer.shape) > 1 else cv2.BORDER_REPLICATE,
-        )
+        layer = layer.astype(np.float32, copy=False)
+        return layer if self.step == 1 else cv2.resize(layer, self._small, interpolation=cv2.INTER_AREA)
 
-    def large(layer: np.ndarray) -> np.ndarray:
-        return layer if step == 1 else cv2.resize(layer, (width, height), interpolation=cv2.INTER_LINEAR)
+    def enlarged(self, layer: np.ndarray) -> np.ndarray:
+        """Float[H, W] of Float[h, w]."""
+        import cv2
 
-    grey = small(guide.astype(np.float32))
-    grey_mean = mean(grey)
-    variance = mean(grey * grey) - grey_mean * grey_mean
-    filtered = np.empty(masks.shape, np.float32)
-    for index, mask in enumerate(masks):
-        layer = small(mask.astype(np.float32))
-        layer_mean = mean(layer)
-        slope = (mean(grey * layer) - grey_mean * layer_mean) / (variance + epsilon)
-        offset = layer_mean - slope * grey_mean
-        filtered[index] = large(mean(slope)) * guide + large(mean(offset))
-    return filtered
+        return layer if self.step == 1 else cv2.resize(layer, self._size, interpolation=cv2.INTER_LINEAR)
+
+    def _mean(self, layer: np.ndarray) -> np.ndarray:
+        import cv2
+
+        border = cv2.BORDER_REFLECT_101 if min(layer.shape) > 1 else cv2.BORDER_REPLICATE
+        return cv2.blur(layer, self._window, borderType=border)
+
+    def __call__(self, mask: np.ndarray) -> np.ndarray:
+        """Float[H, W] of one mask Float[H, W]; not clipped."""
+        small = self.shrunk(mask)
+        mean = self._mean(small)
+        slope = self._mean(self._grey * small)
+        slope -= self._grey_mean * mean
+        slope *= self._scale
+        mean -= slope * self._grey_mean
+        result = self.enlarged(self._mean(slope)) * self._guide
+        result += self.enlarged(self._mean(mean))
+        return result

@@ -73,13 +73,14 @@ class MediaPipeSegmenter:
         masks = images.new_zeros((len(images), len(labels), *images.shape[1:3]), dtype=torch.float32)
         persons = []
         for index, image in enumerate(images):
-            regions, instances = self._segment_one(image, settings)
+            picture = image.detach().float().cpu()
+            regions, instances = self._segment_one(picture, settings)
             persons.append(instances.to(images.device))
-            if "lighting" in labels:
-                regions["lighting"] = lighting(image[None])[0]
             for channel, label in enumerate(labels):
-                if label in regions:
-                    masks[index, channel] = regions[label]
+                if label == "lighting":
+                    masks[index, channel] = lighting(picture[None])[0]
+                elif label in regions:
+                    masks[index, channel] = regions.pop(label)
         unsupported = [label for label in labels if label not in LABELS]
         provenance = {
             "backend": self.name,
@@ -91,25 +92,53 @@ class MediaPipeSegmenter:
         return SemanticMasks(masks.clamp_(0, 1), labels, tuple(persons), provenance)
 
     def _segment_one(self, image: Tensor, settings: RefineSettings) -> tuple[dict[str, Tensor], Tensor]:
-        """Regions by name, Float[H, W], and persons, Float[P, H, W], of one Float[H, W, 3]."""
+        """Regions by name, Float[H, W], and persons, Float[P, H, W], of one Float[H, W, 3] on the CPU."""
         size = (image.shape[0], image.shape[1])
-        picture = _shrunk((image.detach().float().clamp(0, 1) * 255).round().byte().cpu().numpy())
+        regions = {name: torch.zeros(size) for name in PARTS}
+        picture = analysed(_eight_bit(image))
         persons = find_persons(self._networks, picture)
-        if not persons:
-            nothing = torch.zeros(size)
-            return partition({name: nothing for name in PARTS}), torch.zeros(0, *size)
-        found = find_parts(picture, persons)
-        layers = _enlarged([*(found[name] for name in PARTS), *(person.mask for person in persons)], size)
-        refined = refine(layers, image.detach().float().cpu(), settings)
-        parts, instances = refined[: len(PARTS)], refined[len(PARTS) :]
-        instances = instances / instances.sum(0).clamp_min(1)
-        union = instances.sum(0)
-        # edges were refined part by part: hand the person's pixels out completely
-        parts = parts * (union / parts.sum(0).clamp_min(1e-6))
-        return partition(dict(zip(PARTS, parts, strict=True)), person=union), instances
+        instances = torch.zeros(len(persons), *size)
+        if persons:
+            found = find_parts(picture, persons)
+            masks = [person.mask for person in persons]
+            # all that follows is at full size: only where somebody is
+            small, large = _window(np.max(masks, axis=0), size)
+            layers = _enlarged([layer[small] for layer in (*(found[name] for name in PARTS), *masks)], large)
+            refined = refine(layers, image[large], settings)
+            parts, window = refined[: len(PARTS)], refined[len(PARTS) :]
+            if len(persons) > 1:
+                window /= window.sum(0).clamp_min_(1)
+            union = window.sum(0)
+            # edges were refined part by part: hand the person's pixels out completely
+            parts *= union / parts.sum(0).clamp_min_(1e-6)
+            for name, part in zip(PARTS, parts, strict=True):
+                regions[name][large] = part
+            instances[(slice(None), *large)] = window
+        covered = instances.sum(0)
+        return partition(regions, person=covered), instances
 
 
-def _shrunk(picture: np.ndarray) -> np.ndarray:
+def _eight_bit(image: Tensor) -> np.ndarray:
+    """UInt8[H, W, 3] of Float[H, W, 3] in 0..1."""
+    import cv2
+
+    return cv2.convertScaleAbs(image.numpy().clip(0, 1), alpha=255)
+
+
+def _window(union: np.ndarray, size: tuple[int, int]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Rows and columns that persons take, with a margin: in Float[h, w] and in a picture of `size`."""
+    small, large = [], []
+    for axis, length in enumerate(size):
+        taken = np.flatnonzero(union.max(1 - axis) > 0)
+        margin = max(4, len(union) // 40)
+        first, last = max(0, taken[0] - margin), min(union.shape[axis], taken[-1] + 1 + margin)
+        scale = length / union.shape[axis]
+        small.append(slice(int(first), int(last)))
+        large.append(slice(round(first * scale), max(round(first * scale) + 1, round(last * scale))))
+    return (small[0], small[1]), (large[0], large[1])
+
+
+def analysed(picture: np.ndarray) -> np.ndarray:
     """UInt8[H, W, 3] with its longer side at most ANALYSIS_SIDE."""
     import cv2
 
@@ -121,12 +150,15 @@ def _shrunk(picture: np.ndarray) -> np.ndarray:
     return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
 
 
-def _enlarged(layers: Sequence[np.ndarray], size: tuple[int, int]) -> Tensor:
-    """Float[K, H, W] of layers resized to (height, width)."""
+def _enlarged(layers: Sequence[np.ndarray], window: tuple[slice, slice]) -> Tensor:
+    """Float[K, H, W] of layers resized to the size of a window."""
     import cv2
 
-    large = [cv2.resize(layer, size[::-1], interpolation=cv2.INTER_LINEAR) for layer in layers]
-    return torch.from_numpy(np.stack(large).astype(np.float32))
+    size = (window[1].stop - window[1].start, window[0].stop - window[0].start)
+    large = np.empty((len(layers), size[1], size[0]), np.float32)
+    for index, layer in enumerate(layers):
+        large[index] = cv2.resize(np.ascontiguousarray(layer), size, interpolation=cv2.INTER_LINEAR)
+    return torch.from_numpy(large)
 
 
 __all__ = ["LABELS", "MediaPipeSegmenter", "load", "missing", "weights_id"]

@@ -17,7 +17,7 @@ from .. import MissingWeightsError
 
 MAX_THREADS = 4
 
-REVISION = 1
+REVISION = 2
 """Raised with every change of what is made of the networks' output: older cached masks are stale then."""
 
 

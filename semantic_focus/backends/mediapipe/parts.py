@@ -1,56 +1,37 @@
-"""Face, hair, bare skin and clothing of each person, from the face mesh, body landmarks and colours.
+"""Face, hair, bare skin and clothing of each person.
 
-No network names these parts. Each person's pixels are shared out among skin, hair and clothing by Bayes'
-rule: a prior from where the pixel lies relative to the head and limbs, times how typical its colour is of the
-part. The colours are learnt from this person in a few rounds, from where each part nearly always is.
+No network of the embedded six names these parts. Small networks of our own do, pixel by pixel, from what
+`features.py` measures; `benchmarks/fit_parts.py` fitted them to hand-drawn references.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import numpy as np
+import torch
+from safetensors.torch import load_file
 
-from ...refine import clean, guided_filter, pieces
-from .colour import BINS, ColourModel, bins, skin_like, skin_tone
+from ...refine import clean, guided_filter
+from .colour import ColourModel, bins, skin_like
 from .detect import Face, Pose
+from .features import features
+from .guess import grey_of
 from .persons import Person, oval_mask
 
 PARTS = ("face", "hair", "clothing", "body")
 WORK_SIDE = 448
+FITTED = Path(__file__).with_name("parts.safetensors")
+EDGE_RADIUS, EDGE_EPSILON = 0.03, 1e-3
+"""Guided filter that draws the parts' borders along the picture's: radius in face heights, variance."""
 SPECK = 0.003
 """Pieces of a part, and holes in it, below this share of the person go to what surrounds them."""
-SMALLEST_HAT = 0.025
-"""Share of the person that a piece of clothing on the head must cover to be one."""
-ROUNDS = 4
-COMPANY = 1.5
-"""How strongly a pixel joins the parts around it: the log-odds that company of one part only gives it."""
 LIMBS = ((11, 13), (13, 15), (12, 14), (14, 16), (23, 25), (25, 27), (24, 26), (26, 28))
 """Upper and lower arms, then legs, as pairs of pose landmarks."""
 HANDS = ((15, 19), (16, 20))
 FEET = ((27, 31), (28, 32))
-
-
-@dataclass(frozen=True)
-class HeadFrame:
-    """Where pixels lie relative to a face.
-
-    `across` is 0 on the face's axis and 0.5 at the cheeks, `down` 0 at the forehead's top and 1 at the chin,
-    both Float[H, W]; `oval` is the soft inside of the mesh.
-    """
-
-    across: np.ndarray
-    down: np.ndarray
-    oval: np.ndarray
-
-    @staticmethod
-    def of(face: Face, shape: Sequence[int]) -> "HeadFrame":
-        top = face.top
-        axis = (face.chin - top) / max(face.height, 1e-6)
-        rows, columns = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
-        centre = face.centre
-        across = (-(columns - centre[0]) * axis[1] + (rows - centre[1]) * axis[0]) / max(face.width, 1e-6)
-        down = ((columns - top[0]) * axis[0] + (rows - top[1]) * axis[1]) / max(face.height, 1e-6)
-        return HeadFrame(across, down, oval_mask(face, shape))
+SHOULDERS = slice(11, 13)
 
 
 def find_parts(picture: np.ndarray, persons: Sequence[Person]) -> dict[str, np.ndarray]:
@@ -67,9 +48,8 @@ def find_parts(picture: np.ndarray, persons: Sequence[Person]) -> dict[str, np.n
         return result
     skin = _skin_of_all(bins(picture), persons)
     for person in persons:
-        window = _window(person.mask)
-        parts = _parts_of(picture, person, skin, window)
-        for name, part in parts.items():
+        window = window_of(person)
+        for name, part in zip(PARTS, _parts_of(picture, person, skin), strict=True):
             result[name][window] += part
     return result
 
@@ -79,26 +59,66 @@ def _window(mask: np.ndarray) -> tuple[slice, slice]:
     return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
-def _parts_of(
-    picture: np.ndarray, person: Person, skin: ColourModel | None, window: tuple[slice, slice]
-) -> dict[str, np.ndarray]:
-    """Float[h, w] of each part inside the window; colours are weighed at no more than WORK_SIDE."""
+@dataclass(frozen=True)
+class View:
+    """One person, cut out and at no more than WORK_SIDE: what the parts are found in.
+
+    `picture` UInt8[h, w, 3], `mask` and `limbs` Float[h, w]; `face` and `shoulders` (row of their line,
+    NaN where it is not seen) in its pixels.
+    """
+
+    picture: np.ndarray
+    mask: np.ndarray
+    limbs: np.ndarray
+    face: Face | None
+    shoulders: float
+
+    @staticmethod
+    def of(picture: np.ndarray, person: Person) -> "View":
+        import cv2
+
+        window = window_of(person)
+        size = person.mask[window].shape
+        scale = min(1.0, WORK_SIDE / max(size))
+        small = (max(1, round(size[1] * scale)), max(1, round(size[0] * scale)))
+
+        def shrunk(layer: np.ndarray) -> np.ndarray:
+            return cv2.resize(layer, small, interpolation=cv2.INTER_AREA)
+
+        corner = np.array([window[1].start, window[0].start])
+        pose, shoulders = person.pose, float("nan")
+        if pose is not None and pose.visibility[SHOULDERS].min() > 0.5:
+            shoulders = (float(pose.landmarks[SHOULDERS, 1].mean()) - corner[1]) * scale
+        return View(
+            shrunk(picture[window]),
+            shrunk(person.mask[window]),
+            shrunk(_limb_prior(person, window)),
+            None if person.face is None else person.face.moved(-corner).scaled(scale),
+            shoulders,
+        )
+
+    def features(self) -> np.ndarray:
+        """Float[F, h, w]; only for a person whose face is seen."""
+        assert self.face is not None
+        return features(self.picture, self.mask, self.limbs, self.face, self.shoulders)
+
+
+def window_of(person: Person) -> tuple[slice, slice]:
+    """Rows and columns that a person's mask takes."""
+    rows, columns = np.where(person.mask.max(1) > 0)[0], np.where(person.mask.max(0) > 0)[0]
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+
+
+def _parts_of(picture: np.ndarray, person: Person, skin: ColourModel | None) -> np.ndarray:
+    """Float[4, h, w] inside the person's window: the mask, shared out among the parts."""
     import cv2
 
-    size = person.mask[window].shape
-    scale = min(1.0, WORK_SIDE / max(size))
-    small = (max(1, round(size[1] * scale)), max(1, round(size[0] * scale)))
-    view = cv2.resize(picture[window], small, interpolation=cv2.INTER_AREA)
-    mask = cv2.resize(person.mask[window], small, interpolation=cv2.INTER_AREA)
-    limbs = cv2.resize(_limb_prior(person, window), small, interpolation=cv2.INTER_AREA)
-    if person.face is None:
-        parts = _faceless(view, mask, limbs, skin)
-    else:
-        face = person.face.moved(-np.array([window[1].start, window[0].start])).scaled(scale)
-        parts = _with_face(view, mask, limbs, face)
-    whole = tidy(np.stack([parts[name] for name in PARTS]), mask)
-    large = [cv2.resize(layer, size[::-1], interpolation=cv2.INTER_LINEAR) for layer in whole]
-    return {name: layer * person.mask[window] for name, layer in zip(PARTS, large, strict=True)}
+    view = View.of(picture, person)
+    shares = _faceless(view, skin) if view.face is None else _with_face(view, view.face)
+    mask = person.mask[window_of(person)]
+    whole = tidy(shares, view.mask)
+    large = [cv2.resize(layer, mask.shape[::-1], interpolation=cv2.INTER_LINEAR) for layer in whole]
+    return np.stack(large) * mask
 
 
 def tidy(shares: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -121,136 +141,38 @@ def tidy(shares: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return filled / filled.sum(0)
 
 
-def _with_face(picture: np.ndarray, mask: np.ndarray, limbs: np.ndarray, face: Face) -> dict[str, np.ndarray]:
-    """Shares Float[h, w] of a person whose face is seen; they sum to 1."""
-    head = HeadFrame.of(face, mask.shape)
-    skin_share, hair_share, clothing_share = _share_out(picture, mask, head, _priors(head, limbs), face)
-    glint = _glint(clothing_share, mask, head)
-    hair_share, clothing_share = hair_share + glint * clothing_share, clothing_share * (1 - glint)
-    on_head = _head_region(head)
-    stray = _stray(skin_share * on_head, head.oval) * on_head
-    return {
-        "face": skin_share * on_head * (1 - stray),
-        "hair": hair_share + skin_share * stray * on_head,
-        "clothing": clothing_share,
-        "body": skin_share * (1 - on_head),
-    }
-
-
-def _stray(face: np.ndarray, oval: np.ndarray) -> np.ndarray:
-    """Float[h, w], 1 on head skin that does not touch the face: it is a glint or ornament in the hair."""
-    import cv2
-
-    label, _ = pieces(np.maximum(face, oval) > 0.3, connectivity=4)
-    known = np.bincount(label.ravel(), weights=(oval > 0.5).ravel()) > 0
-    known[0] = True
-    return cv2.dilate((~known[label]).astype(np.float32), np.ones((5, 5), np.uint8))
-
-
-def _glint(clothing: np.ndarray, mask: np.ndarray, head: HeadFrame) -> np.ndarray:
-    """Float[h, w], 1 on small pieces of clothing above the chin: light on the hair, too small for a hat."""
-    import cv2
-
-    label, area = pieces(clothing * mask > 0.3)
-    small = area < SMALLEST_HAT * mask.sum()
-    small[np.unique(label[head.down > 0.9])] = False
-    small[0] = False
-    return cv2.dilate(small[label].astype(np.float32), np.ones((5, 5), np.uint8))
-
-
-def _grey(picture: np.ndarray) -> np.ndarray:
-    import cv2
-
-    return cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
-
-
-def _priors(head: HeadFrame, limbs: np.ndarray) -> np.ndarray:
-    """Float[3, h, w]: skin, hair and clothing by place alone; they sum to 1."""
-    side, down, oval = np.abs(head.across), head.down, head.oval
-    above_chin = _ramp(down, 1.15, 0.85)
-    near_head = _ramp(side, 1.3, 0.8) * _ramp(down, -1.2, -0.7)
-    crown = _ramp(down, 0.45, 0.1)
-    temples = _ramp(side, 0.38, 0.55) * _ramp(down, 1.3, 0.7)
-    long_hair = 0.3 * _ramp(side, 0.25, 0.5) * _ramp(side, 1.6, 0.9) * _ramp(down, 3.2, 1.2)
-    hair = np.maximum(np.maximum(crown, temples) * 0.7 * near_head, long_hair)
-    neck = _ramp(side, 0.6, 0.3) * _ramp(down, 1.9, 1.2) * _ramp(down, 0.8, 1.0)
-    ears = 0.12 * _ramp(np.abs(down - 0.45), 0.3, 0.15) * _ramp(side, 0.7, 0.55)
-    forehead = 0.35 * _ramp(side, 0.5, 0.3) * _ramp(down, -0.35, -0.1) * above_chin
-    shoulders = _ramp(down, 1.0, 1.3) * (1 - 0.6 * _ramp(down, 1.6, 2.4))
-    skin = np.maximum.reduce([0.07 + 0.26 * shoulders, 0.6 * limbs, 0.6 * neck, ears, forehead])
-    clothing = 0.12 + 0.58 * _ramp(down, 0.95, 1.35) * (1 - 0.6 * neck) * (1 - 0.8 * _ramp(limbs, 0.5, 1))
-    bangs = 0.35 * _ramp(down, 0.4, 0.0)
-    inside = np.stack([1 - bangs, bangs, np.zeros_like(bangs)]) + 1e-3
-    outside = np.stack([skin, hair + 0.02, clothing])
-    priors = oval * inside / inside.sum(0) + (1 - oval) * outside / outside.sum(0)
-    return (priors / priors.sum(0)).astype(np.float32)
-
-
-def _share_out(
-    picture: np.ndarray, mask: np.ndarray, head: HeadFrame, priors: np.ndarray, face: Face
-) -> np.ndarray:
-    """Float[3, h, w]: skin, hair, clothing; sums to 1. Mean-field rounds with colours relearnt in each."""
-    import cv2
-
-    codes, grey = bins(picture), _grey(picture)
-    inner = ((head.oval > 0.5) & (head.down > 0.3) & (head.down < 0.95)) * mask
-    not_skin = 1.001 - skin_tone(codes, inner)[codes]
-    outside = mask * (1 - head.oval)
-    below = ColourModel.fit(codes, priors[2] * outside * not_skin * (head.down > 1.5))
-    covered = _covered(below, codes, picture, face) * (1 - head.oval)
-    clothing = ColourModel.fit(codes, priors[2] * outside * not_skin**1.5 + covered * mask)
-    priors = priors * np.stack([np.ones_like(mask), 1 - 0.9 * covered, np.ones_like(mask)])
-    skin = ColourModel.fit(codes, inner).mixed(skin_like(codes, inner), 0.5)
-    hair = _hair_model(codes, priors[1] * outside * (1 - 0.9 * covered) ** 3, skin, clothing)
-    first = models = [skin, hair, clothing]
-    radius = max(1, round(0.03 * face.height))
-    reach = 2 * max(1, round(0.12 * face.height)) + 1
-    shares, company = priors, np.zeros_like(priors)
-    for _ in range(ROUNDS):
-        likelihood = np.stack([model.density(codes) for model in models])
-        posterior = priors * likelihood * np.exp(COMPANY * company)
-        posterior /= posterior.sum(0)
-        smooth = np.clip(guided_filter(grey, posterior, radius, 2e-3, 2), 1e-4, 1)
-        shares = smooth / smooth.sum(0)
-        company = np.stack([cv2.blur(share * mask, (reach, reach)) for share in shares])
-        weights = (shares[0], shares[1], shares[2] * not_skin)
-        models = [ColourModel.fit(codes, w * mask).mixed(f, 0.5) for w, f in zip(weights, first, strict=True)]
-    crisp = shares**3
+def _with_face(view: View, face: Face) -> np.ndarray:
+    """Float[4, h, w]: shares of a person whose face is seen; they sum to 1."""
+    probability = classify(view.features(), view.mask > 0.02)
+    radius = max(1, round(EDGE_RADIUS * face.height))
+    smooth = guided_filter(grey_of(view.picture), probability, radius, EDGE_EPSILON, 2)
+    crisp = np.clip(smooth, 1e-4, 1) ** 2
     return crisp / crisp.sum(0)
 
 
-def _covered(clothing: ColourModel, codes: np.ndarray, picture: np.ndarray, face: Face) -> np.ndarray:
-    """Float[h, w] in 0..1: how likely a pixel is a veil or cap: white or cream, and in the clothing too.
+def classify(layers: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """Float[4, h, w]: probability of each part, the mean over the fitted networks.
 
-    Other colours say nothing: dark hair above dark clothes is the commonest of coincidences.
+    Args:
+        layers: Float[F, h, w], see `features.py`.
+        where: Bool[h, w], the pixels that matter; the others are clothing.
     """
-    import cv2
-
-    side = 2 * max(1, round(0.04 * face.height)) + 1
-    lab = cv2.cvtColor(cv2.blur(picture, (side, side)), cv2.COLOR_RGB2LAB).astype(np.float32)
-    chroma = np.hypot(lab[..., 1] - 128, lab[..., 2] - 128)
-    white = _ramp(lab[..., 0], 135, 185) * _ramp(chroma, 18, 12)
-    relative = clothing.density(codes) * BINS**3
-    return white * cv2.blur(relative / (relative + 10), (side, side))
-
-
-def _hair_model(
-    codes: np.ndarray, weight: np.ndarray, skin: ColourModel, clothing: ColourModel
-) -> ColourModel:
-    """Colours where hair is expected, those that skin or clothing explains held back."""
-    hair = ColourModel.fit(codes, weight)
-    skin_seen, clothing_seen = skin.density(codes), clothing.density(codes)
-    for _ in range(2):
-        seen = hair.density(codes)
-        hair = ColourModel.fit(codes, weight / (1 + skin_seen / seen + (2 * clothing_seen / seen) ** 2))
-    return hair
+    fitted = fitted_networks()
+    result = np.zeros((len(PARTS), *where.shape), np.float32)
+    result[PARTS.index("clothing")] = 1
+    inputs = (torch.from_numpy(layers[:, where].T) - fitted["mean"]) / fitted["scale"]
+    x = inputs.expand(len(fitted["bias_1"]), *inputs.shape)
+    x = torch.baddbmm(fitted["bias_1"][:, None], x, fitted["weight_1"]).relu_()
+    x = torch.baddbmm(fitted["bias_2"][:, None], x, fitted["weight_2"]).relu_()
+    x = torch.baddbmm(fitted["bias_3"][:, None], x, fitted["weight_3"])
+    result[:, where] = x.softmax(-1).mean(0).T.numpy()
+    return result
 
 
-def _head_region(head: HeadFrame) -> np.ndarray:
-    """Float[h, w]: where skin is the face's (with forehead and ears), not the neck's or a hand's."""
-    side, down = np.abs(head.across), head.down
-    above = _ramp(side, 0.85, 0.7) * _ramp(down, 0.72, 0.62) * _ramp(down, -0.7, -0.55)
-    return np.maximum(head.oval, above)
+@cache
+def fitted_networks() -> dict[str, torch.Tensor]:
+    """N networks of three layers: `mean` and `scale` of the inputs, `weight_i` Float[N, in, out]."""
+    return load_file(FITTED)
 
 
 def _limb_prior(person: Person, window: tuple[slice, slice]) -> np.ndarray:
@@ -289,21 +211,14 @@ def _skin_of_all(codes: np.ndarray, persons: Sequence[Person]) -> ColourModel | 
     return skin_like(codes, weight) if weight.any() else None
 
 
-def _faceless(
-    picture: np.ndarray, mask: np.ndarray, limbs: np.ndarray, skin: ColourModel | None
-) -> dict[str, np.ndarray]:
-    """Shares of a person whose face is not seen: clothing, but for limbs in the skin colours of others."""
-    body = np.zeros_like(mask)
+def _faceless(view: View, skin: ColourModel | None) -> np.ndarray:
+    """Float[4, h, w] of a person whose face is not seen: clothing, limbs in the skin of others."""
+    body = np.zeros_like(view.mask)
     if skin is not None:
-        codes = bins(picture)
-        clothing = ColourModel.fit(codes, mask * (1 - limbs))
-        odds = (0.1 + 0.4 * limbs) * skin.density(codes) / clothing.density(codes)
-        share = guided_filter(_grey(picture), (odds / (1 + odds))[None], 2, 2e-3)[0]
-        body = np.clip(share, 0, 1) * limbs
-    zeros = np.zeros_like(mask)
-    return {"face": zeros, "hair": zeros, "clothing": 1 - body, "body": body}
-
-
-def _ramp(x: np.ndarray, zero: float, one: float) -> np.ndarray:
-    """Linear from 0 at `zero` to 1 at `one`, flat beyond; either may be the larger."""
-    return np.clip((x - zero) / (one - zero), 0, 1)
+        codes = bins(view.picture)
+        clothing = ColourModel.fit(codes, view.mask * (1 - view.limbs))
+        odds = (0.1 + 0.4 * view.limbs) * skin.density(codes) / clothing.density(codes)
+        share = guided_filter(grey_of(view.picture), (odds / (1 + odds))[None], 2, 2e-3)[0]
+        body = np.clip(share, 0, 1) * view.limbs
+    zeros = np.zeros_like(view.mask)
+    return np.stack([zeros, zeros, 1 - body, body])

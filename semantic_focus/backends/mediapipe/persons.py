@@ -59,10 +59,15 @@ def find_bodies(networks: Networks, picture: np.ndarray) -> list[tuple[Face | No
         if near or face.score > SURE_FACE:
             bodies.append((face, free.pop(near[0][1]) if near else None))
     for pose in free:
-        found = find_faces(networks, picture, [_head(pose)])
-        own = next((face for face in found if face.score > WEAK_FACE and _gap(face, pose) < 1), None)
-        known = own is not None and any(other is not None and own.is_at(other) for other, _ in bodies)
-        if not known and (own is not None or _is_body(pose)):
+        found = [f for f in find_faces(networks, picture, [_head(pose)]) if f.score > WEAK_FACE]
+        known = [face for face, _ in bodies if face is not None]
+        new = [face for face in found if not any(face.is_at(other) for other in known)]
+        own = next((face for face in new if _gap(face, pose) < 1), None)
+        if own is None and any(_gap(face, pose) < 1 for face in found):
+            continue  # another reading of somebody already there
+        if own is None:
+            own = next((face for face in new if face.score > SURE_FACE and _is_inside(face, pose)), None)
+        if own is not None or _is_body(pose):
             bodies.append((own, pose))
     return bodies
 
@@ -91,6 +96,12 @@ def _head(pose: Pose) -> tuple[float, float, float, float]:
 def _gap(face: Face, pose: Pose) -> float:
     """Distance of the pose's head from the face, in face sizes."""
     return float(np.hypot(*(pose.landmarks[:11].mean(0) - face.centre))) / max(face.width, face.height)
+
+
+def _is_inside(face: Face, pose: Pose) -> bool:
+    """Whether the middle of the face lies on the body: the pose network often misplaces a turned head."""
+    x, y = np.clip(face.centre.round().astype(int), 0, np.array(pose.mask.shape[::-1]) - 1)
+    return bool(pose.mask[y, x] > 0.5)
 
 
 def _is_body(pose: Pose) -> bool:

@@ -1,0 +1,116 @@
+"""The node that makes the mask files of a whole folder, and says what stands out in them."""
+
+import logging
+import os
+from pathlib import Path
+
+import comfy.model_management
+import comfy.utils
+import folder_paths
+import numpy as np
+import torch
+from comfy_api.latest import io, ui
+from PIL import Image
+
+from ..semantic_focus import dataset_report
+from ..semantic_focus.backends import SegmentRequest
+from ..semantic_focus.dataset import picture_files
+from ..semantic_focus.dataset_cache import STATUSES, CacheSettings, PictureResult, cache_pictures
+from ..semantic_focus.keywords import format_keywords, parse_keywords
+from .segment import ManagedSegmenter, backend_choice, keywords_problem, refine_choice, weight_folders
+from .sockets import CATEGORY
+
+REPORTS = "semantic_focus"
+"""Folder of the reports below ComfyUI's output folder."""
+
+
+class CacheDatasetMasks(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="SemanticFocusCacheDataset",
+            display_name="Cache Dataset Masks",
+            category=CATEGORY,
+            description="Segment every picture of a folder and keep the masks beside it. Pictures whose mask "
+            "file is up to date are left alone, so it can be stopped and run again at any time.",
+            is_output_node=True,
+            inputs=[
+                io.String.Input("folder", tooltip="Folder with the training pictures."),
+                backend_choice(),
+                refine_choice(),
+                io.String.Input(
+                    "keywords",
+                    multiline=True,
+                    default=format_keywords(SegmentRequest().prompts),
+                    tooltip="As in SAM Semantic Segment. Give both nodes the same, or masks are made twice.",
+                ),
+                io.Boolean.Input("recursive", default=False, tooltip="The pictures of subfolders too."),
+                io.Boolean.Input("force", default=False, tooltip="Segment again what is up to date."),
+            ],
+            outputs=[
+                io.Image.Output(display_name="contact_sheet", tooltip="Overlays, problems first."),
+                io.String.Output(display_name="summary"),
+                io.String.Output(display_name="report_file", tooltip="An HTML page with all pictures."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, keywords):
+        return keywords_problem(keywords) or True
+
+    @classmethod
+    def fingerprint_inputs(cls, **inputs):
+        return float("nan")  # files may have changed; a run that finds nothing to do takes no time
+
+    @classmethod
+    def execute(cls, folder, backend, refine, keywords, recursive, force) -> io.NodeOutput:
+        root = Path(folder).expanduser()
+        pictures = picture_files(root, recursive)
+        request = SegmentRequest(parse_keywords(keywords), refine)
+        device = str(comfy.model_management.get_torch_device())
+        segmenter = ManagedSegmenter(backend, weight_folders(), device)
+        progress = comfy.utils.ProgressBar(len(pictures))
+
+        def settled(result: PictureResult) -> None:
+            progress.update(1)
+            if result.status in ("failed", "kept"):
+                logging.warning(f"{result.picture}: {result.reason}")
+
+        results = cache_pictures(
+            pictures,
+            request,
+            segmenter,
+            CacheSettings(force=force, workers=min(4, os.cpu_count() or 1)),
+            settled,
+            comfy.model_management.processing_interrupted,
+        )
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        report = dataset_report.survey(root, results)
+        base = Path(folder_paths.get_output_directory()) / REPORTS / f"masks_{root.resolve().name or 'root'}"
+        page, sheet = base.with_name(base.name + ".html"), base.with_name(base.name + ".png")
+        dataset_report.write(report, page)
+        dataset_report.write(report, sheet)
+        summary = summarize(segmenter.name, results, report.with_problems)
+        return io.NodeOutput(_image(sheet), summary, str(page), ui=ui.PreviewText(f"{summary}\n{page}"))
+
+
+def summarize(backend: str, results: list[PictureResult], with_problems: int) -> str:
+    """How many pictures came to what, and the reasons of those that failed."""
+    counts = {status: sum(result.status == status for result in results) for status in STATUSES}
+    lines = [", ".join(f"{count} {status}" for status, count in counts.items() if count) + f" ({backend})"]
+    if with_problems:
+        lines.append(f"{with_problems} to look at: see the report")
+    failed = [result for result in results if result.status == "failed"]
+    lines += [f"failed: {result.reason}" for result in failed[:10]]
+    if len(failed) > 10:
+        lines.append(f"and {len(failed) - 10} more")
+    return "\n".join(lines)
+
+
+def _image(path: Path) -> torch.Tensor:
+    """Float[1, H, W, 3] of a PNG."""
+    with Image.open(path) as picture:
+        return torch.from_numpy(np.array(picture.convert("RGB"), dtype=np.float32) / 255)[None]
+
+
+NODES = [CacheDatasetMasks]

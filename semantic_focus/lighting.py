@@ -74,7 +74,7 @@ def _linear(image: Tensor) -> Tensor:
     """sRGB to linear light (IEC 61966-2-1), in steps of a table: finer than 16 bits is not needed here."""
     steps = torch.arange(TABLE, dtype=torch.float32) / (TABLE - 1)
     table = torch.where(steps <= 0.04045, steps / 12.92, ((steps + 0.055) / 1.055) ** 2.4).numpy()
-    index = (image.detach().float().cpu().numpy().clip(0, 1) * (TABLE - 1) + 0.5).astype(np.uint16)
+    index = (image.detach().float().clamp(0, 1).cpu() * (TABLE - 1)).round_().numpy().astype(np.uint16)
     return torch.from_numpy(table.take(index))
 
 
@@ -97,7 +97,8 @@ def _lighting(linear: np.ndarray, strength: float) -> np.ndarray:
         cv2.Sobel(smooth, cv2.CV_32F, *order, ksize=3, scale=1 / 8, borderType=cv2.BORDER_REPLICATE)
         for order in ((1, 0), (0, 1))
     ]
-    edge = _smoothstep(contrast * cv2.magnitude(*slope), EDGE_FAINT, EDGE_STRONG)
+    # not cv2.magnitude: its last bits depend on where in memory a picture lies
+    edge = _smoothstep(contrast * np.sqrt(slope[0] ** 2 + slope[1] ** 2), EDGE_FAINT, EDGE_STRONG)
     edge *= EDGE_WEIGHT
     return np.maximum(layer, edge, out=layer)
 

@@ -1,6 +1,6 @@
 """Clean-up of soft masks: holes, specks, growing and shrinking in pixels, edges drawn to the picture's."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -84,7 +84,7 @@ def refine(masks: Tensor, image: Tensor, settings: RefineSettings = RefineSettin
     if settings.mode == MATTING:
         refined = matte(np.stack(grown), image.detach().float().cpu().numpy())
     else:
-        refined = refine_edges(np.stack(grown), luminance(image), MODES[settings.mode])
+        refined = refine_edges(grown, luminance(image), MODES[settings.mode])
     return torch.from_numpy(refined).to(masks)
 
 
@@ -226,11 +226,11 @@ def grow(mask: np.ndarray, pixels: float) -> np.ndarray:
     return np.clip(pixels - signed + 0.5, 0, 1).astype(np.float32)
 
 
-def refine_edges(masks: np.ndarray, guide: np.ndarray, settings: EdgeSettings) -> np.ndarray:
+def refine_edges(masks: Sequence[np.ndarray], guide: np.ndarray, settings: EdgeSettings) -> np.ndarray:
     """Redraw only the band around each mask's edge along the edges of `guide`.
 
     Args:
-        masks: Float[K, H, W] in 0..1.
+        masks: K of Float[H, W] in 0..1.
         guide: Float[H, W], luminance 0..1.
     """
     import cv2
@@ -238,7 +238,7 @@ def refine_edges(masks: np.ndarray, guide: np.ndarray, settings: EdgeSettings) -
     radius = max(2, round(settings.radius_share * min(guide.shape)))
     edges = GuidedFilter(guide, radius, settings.epsilon, settings.subsample)
     kernel = np.ones((2 * max(1, round(radius / edges.step)) + 1,) * 2, np.uint8)
-    result = masks.astype(np.float32)
+    result = np.array(masks, np.float32)
     for layer in result:
         small = edges.shrunk(layer)
         band = cv2.dilate(small, kernel)

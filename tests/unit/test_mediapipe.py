@@ -23,6 +23,7 @@ from semantic_focus.backends.mediapipe.detect import (
     suppress,
 )
 from semantic_focus.backends.mediapipe.parts import tidy
+from semantic_focus.keywords import Prompt
 from semantic_focus.masks import SemanticMasks
 
 PARTITION = ("face", "hair", "clothing", "body", "background")
@@ -115,7 +116,7 @@ def test_persons_together_are_what_background_is_not(segmented):
 def test_labels_follow_the_request(segmenter, segmented, photographs):
     wanted = ("lighting", "tattoo", "background", "face", "sword")
     result = segmenter.segment(
-        read(photographs / "astronaut.png"), SegmentRequest({name: (name,) for name in wanted})
+        read(photographs / "astronaut.png"), SegmentRequest({name: Prompt((name,)) for name in wanted})
     )
     assert result.labels == wanted
     assert result.region("tattoo").abs().max() == 0

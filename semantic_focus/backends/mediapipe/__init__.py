@@ -73,7 +73,7 @@ class MediaPipeSegmenter:
         masks = images.new_zeros((len(images), len(labels), *images.shape[1:3]), dtype=torch.float32)
         persons = []
         for index, image in enumerate(images):
-            picture = image.detach().float().cpu()
+            picture = image.detach().float().clamp(0, 1).cpu()
             regions, instances = self._segment_one(picture, settings)
             persons.append(instances.to(images.device))
             for channel, label in enumerate(labels):
@@ -109,8 +109,9 @@ class MediaPipeSegmenter:
             if len(persons) > 1:
                 window /= window.sum(0).clamp_min_(1)
             union = window.sum(0)
-            # edges were refined part by part: hand the person's pixels out completely
+            # edges were refined one by one: hand the persons' pixels out completely, and no others
             parts *= union / parts.sum(0).clamp_min_(1e-6)
+            window *= parts.sum(0) / union.clamp_min_(1e-6)
             for name, part in zip(PARTS, parts, strict=True):
                 regions[name][large] = part
             instances[(slice(None), *large)] = window
@@ -119,10 +120,10 @@ class MediaPipeSegmenter:
 
 
 def _eight_bit(image: Tensor) -> np.ndarray:
-    """UInt8[H, W, 3] of Float[H, W, 3] in 0..1."""
+    """UInt8[H, W, 3] of Float[H, W, 3] in 0..1; more than 1 is 1."""
     import cv2
 
-    return cv2.convertScaleAbs(image.numpy().clip(0, 1), alpha=255)
+    return cv2.convertScaleAbs(image.numpy(), alpha=255)
 
 
 def _window(union: np.ndarray, size: tuple[int, int]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:

@@ -21,8 +21,10 @@ from .guess import grey_of
 from .persons import Person, oval_mask
 
 PARTS = ("face", "hair", "clothing", "body")
-WORK_SIDE = 448
+WORK_SIDE = 320
 FITTED = Path(__file__).with_name("parts.safetensors")
+CHUNK = 1 << 13
+"""Pixels that are classified at a time: more does not fit into a processor's cache."""
 EDGE_RADIUS, EDGE_EPSILON = 0.03, 1e-3
 """Guided filter that draws the parts' borders along the picture's: radius in face heights, variance."""
 SPECK = 0.003
@@ -160,12 +162,14 @@ def classify(layers: np.ndarray, where: np.ndarray) -> np.ndarray:
     fitted = fitted_networks()
     result = np.zeros((len(PARTS), *where.shape), np.float32)
     result[PARTS.index("clothing")] = 1
-    inputs = (torch.from_numpy(layers[:, where].T) - fitted["mean"]) / fitted["scale"]
-    x = inputs.expand(len(fitted["bias_1"]), *inputs.shape)
-    x = torch.baddbmm(fitted["bias_1"][:, None], x, fitted["weight_1"]).relu_()
-    x = torch.baddbmm(fitted["bias_2"][:, None], x, fitted["weight_2"]).relu_()
-    x = torch.baddbmm(fitted["bias_3"][:, None], x, fitted["weight_3"])
-    result[:, where] = x.softmax(-1).mean(0).T.numpy()
+    flat, shares = layers.reshape(len(layers), -1), result.reshape(len(PARTS), -1)
+    for pixels in np.array_split(np.flatnonzero(where), max(1, int(where.sum()) // CHUNK)):
+        inputs = (torch.from_numpy(flat[:, pixels].T) - fitted["mean"]) / fitted["scale"]
+        x = inputs.expand(len(fitted["bias_1"]), *inputs.shape)
+        x = torch.baddbmm(fitted["bias_1"][:, None], x, fitted["weight_1"]).relu_()
+        x = torch.baddbmm(fitted["bias_2"][:, None], x, fitted["weight_2"]).relu_()
+        x = torch.baddbmm(fitted["bias_3"][:, None], x, fitted["weight_3"])
+        shares[:, pixels] = x.softmax(-1).mean(0).T.numpy()
     return result
 
 

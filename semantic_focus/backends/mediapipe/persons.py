@@ -15,6 +15,8 @@ SURE_FACE = 0.7
 WEAK_FACE = 0.45
 MAX_TORSO_SQUARES = 4.0
 """A silhouette without a face may cover this many squares of its shoulder-to-hip length; flowers do more."""
+NEAR_HEAD = 1.6
+"""A face this many face sizes from a pose's head may still be that body's: turned heads are misplaced."""
 REACH = 2.0
 """How far, in face heights, a person may extend beyond what the pose network saw: hair, sleeves."""
 
@@ -36,7 +38,7 @@ def find_persons(networks: Networks, picture: np.ndarray) -> list[Person]:
     evidence = np.stack([_evidence(face, pose, picture.shape) for face, pose in bodies])
     union = _union(networks, picture, bodies, evidence)
     persons = []
-    for (face, pose), share in zip(bodies, _shares(evidence), strict=True):
+    for (face, pose), share in zip(bodies, _shares(bodies, evidence), strict=True):
         mask = union * share
         if mask.max() > 0.5:
             persons.append(Person(mask, face, pose))
@@ -65,6 +67,9 @@ def find_bodies(networks: Networks, picture: np.ndarray) -> list[tuple[Face | No
         own = next((face for face in new if _gap(face, pose) < 1), None)
         if own is None and any(_gap(face, pose) < 1 for face in found):
             continue  # another reading of somebody already there
+        if own is None and (near := _without_pose(bodies, pose)) is not None:
+            bodies[near] = (bodies[near][0], pose)
+            continue
         if own is None:
             own = next((face for face in new if face.score > SURE_FACE and _is_inside(face, pose)), None)
         if own is not None or _is_body(pose):
@@ -98,6 +103,17 @@ def _gap(face: Face, pose: Pose) -> float:
     return float(np.hypot(*(pose.landmarks[:11].mean(0) - face.centre))) / max(face.width, face.height)
 
 
+def _without_pose(bodies: Sequence[tuple[Face | None, Pose | None]], pose: Pose) -> int | None:
+    """Index of the nearest body that has a face on this pose's mask, not far from its head, and no pose."""
+    gaps = [
+        (_gap(face, pose), index)
+        for index, (face, other) in enumerate(bodies)
+        if face is not None and other is None and _is_inside(face, pose)
+    ]
+    gap, index = min(gaps, default=(NEAR_HEAD, -1))
+    return index if gap < NEAR_HEAD else None
+
+
 def _is_inside(face: Face, pose: Pose) -> bool:
     """Whether the middle of the face lies on the body: the pose network often misplaces a turned head."""
     x, y = np.clip(face.centre.round().astype(int), 0, np.array(pose.mask.shape[::-1]) - 1)
@@ -116,18 +132,48 @@ def _evidence(face: Face | None, pose: Pose | None, shape: Sequence[int]) -> np.
     return mask if face is None else np.maximum(mask, oval_mask(face, shape))
 
 
-def _shares(evidence: np.ndarray) -> np.ndarray:
-    """Float[P, H, W]: whose each pixel is, by evidence, and by distance where nobody has any."""
+def _shares(bodies: Sequence[tuple[Face | None, Pose | None]], evidence: np.ndarray) -> np.ndarray:
+    """Float[P, H, W]: whose each pixel is: on a head by the face, elsewhere by evidence, and by distance
+    where nobody has any.
+    """
     import cv2
 
     if len(evidence) == 1:
         return np.ones_like(evidence)
-    scores = []
-    for layer in evidence:
+    scores, heads = [], []
+    for (face, pose), layer in zip(bodies, evidence, strict=True):
         distance = cv2.distanceTransform((layer < 0.5).astype(np.uint8), cv2.DIST_L2, 5)
-        scores.append(layer**2 + 1e-6 + 0.05 / (1 + (distance / (0.01 * max(layer.shape))) ** 4))
-    stack = np.stack(scores)
-    return stack / stack.sum(0)
+        known = np.maximum(layer, 0.6 * _torso(face, layer.shape)) if face and not pose else layer
+        scores.append(known**2 + 1e-6 + 0.05 / (1 + (distance / (0.01 * max(layer.shape))) ** 4))
+        heads.append(_nearness(face, layer.shape) if face else np.zeros_like(layer))
+    by_body, nearest = np.stack(scores), np.stack(heads)
+    by_head = nearest**4 + 1e-9
+    on_a_head = np.clip((nearest.max(0) - 0.3) / 0.3, 0, 1)
+    return (1 - on_a_head) * by_body / by_body.sum(0) + on_a_head * by_head / by_head.sum(0)
+
+
+def _nearness(face: Face, shape: Sequence[int]) -> np.ndarray:
+    """Float[H, W]: 1 in the middle of a face, 0.5 at about where the head ends."""
+    rows, columns = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
+    x, y = face.centre
+    distance = (columns - x) ** 2 + (rows - y) ** 2
+    return np.exp(-distance / (0.9 * max(face.width, face.height)) ** 2)
+
+
+def _torso(face: Face, shape: Sequence[int]) -> np.ndarray:
+    """Float[H, W], 1 where the body below an upright face would be."""
+    import cv2
+
+    (x, y), wide, high = face.centre, face.width, face.height
+    outline = [(x - wide, y + high), (x + wide, y + high), (x + 1.6 * wide, y + 3 * high)]
+    outline += [
+        (x + 1.3 * wide, y + 7 * high),
+        (x - 1.3 * wide, y + 7 * high),
+        (x - 1.6 * wide, y + 3 * high),
+    ]
+    layer = np.zeros(tuple(shape[:2]), np.uint8)
+    cv2.fillPoly(layer, [np.round(outline).astype(np.int32)], 1)
+    return layer.astype(np.float32)
 
 
 def _union(

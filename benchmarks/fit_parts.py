@@ -24,12 +24,12 @@ from benchmarks.photographs import PHOTOGRAPHS, provide
 from benchmarks.segmentation import REFERENCES, read_reference
 from semantic_focus.backends.mediapipe import analysed
 from semantic_focus.backends.mediapipe.networks import load_networks
-from semantic_focus.backends.mediapipe.parts import FITTED, PARTS, View, window_of
+from semantic_focus.backends.mediapipe.parts import FITTED, PARTS, View, windows_of
 from semantic_focus.backends.mediapipe.persons import find_persons
 from semantic_focus.dataset import load_picture
 
-NETWORKS, HIDDEN = 3, 32
-EPOCHS, BATCH, RATE, DECAY, DROPOUT, NOISE, SMOOTHING = 10, 4096, 4e-3, 1e-2, 0.1, 0.1, 0.02
+NETWORKS, HIDDEN = 4, 32
+EPOCHS, BATCH, RATE, DECAY, DROPOUT, NOISE, SMOOTHING = 8, 4096, 4e-3, 1e-2, 0.1, 0.2, 0.02
 PIXELS = 2500
 """Pixels taken of each person in each version of a picture; most of them near the head."""
 CLASS_WEIGHT = (1.0, 1.3, 1.0, 1.3)
@@ -70,20 +70,20 @@ def collect(name: str, path: Path, generator: np.random.Generator) -> Sample | N
         size = (picture.shape[1], picture.shape[0])
         small = cv2.resize(np.ascontiguousarray(drawn), size, interpolation=cv2.INTER_NEAREST)
         for person in find_persons(networks, picture):
-            view = View.of(picture, person)
-            if view.face is None:
-                continue
-            shape = (view.mask.shape[1], view.mask.shape[0])
-            truth = cv2.resize(small[window_of(person)], shape, interpolation=cv2.INTER_NEAREST)
-            known = np.flatnonzero((view.mask > 0.5) & (truth > 0) & (truth <= len(PARTS)))
-            if len(known) < 200:
-                continue
-            layers = view.features()
-            near_head = (layers[12] < 2) & (layers[13] > -1) & (layers[13] < 2.5)
-            chance = np.where(near_head.ravel()[known], 1.0, 0.35)
-            chosen = generator.choice(known, min(len(known), PIXELS), replace=False, p=chance / chance.sum())
-            features.append(layers.reshape(len(layers), -1)[:, chosen].T)
-            parts.append(truth.ravel()[chosen].astype(np.int64) - 1)
+            for window in windows_of(person) if person.face is not None else ():
+                view = View.of(picture, person, window)
+                shape = (view.mask.shape[1], view.mask.shape[0])
+                truth = cv2.resize(small[window], shape, interpolation=cv2.INTER_NEAREST)
+                known = np.flatnonzero((view.mask > 0.5) & (truth > 0) & (truth <= len(PARTS)))
+                if len(known) < 200:
+                    continue
+                layers = view.features()
+                near_head = (layers[12] < 2) & (layers[13] > -1) & (layers[13] < 2.5)
+                chance = np.where(near_head.ravel()[known], 1.0, 0.35)
+                count = min(len(known), PIXELS)
+                chosen = generator.choice(known, count, replace=False, p=chance / chance.sum())
+                features.append(layers.reshape(len(layers), -1)[:, chosen].T)
+                parts.append(truth.ravel()[chosen].astype(np.int64) - 1)
     if not features:
         return None
     return Sample(
@@ -101,9 +101,10 @@ def fit(samples: Sequence[Sample], count: int) -> dict[str, Tensor]:
     inputs, weight = (features - mean) / scale, weight / weight.mean()
     nets = [_fit_one(inputs, parts, weight, seed) for seed in range(count)]
     fitted = {"mean": mean, "scale": scale}
-    for index, layer in enumerate((0, 3, 6), 1):
-        fitted[f"weight_{index}"] = torch.stack([net[layer].weight.detach().T for net in nets]).contiguous()
-        fitted[f"bias_{index}"] = torch.stack([net[layer].bias.detach() for net in nets])
+    for index in (1, 2, 3):
+        layers = [[m for m in net if isinstance(m, nn.Linear)][index - 1] for net in nets]
+        fitted[f"weight_{index}"] = torch.stack([layer.weight.detach().T for layer in layers]).contiguous()
+        fitted[f"bias_{index}"] = torch.stack([layer.bias.detach() for layer in layers])
     return fitted
 
 

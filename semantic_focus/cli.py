@@ -1,4 +1,8 @@
-"""The command line: `semantic-focus masks DATASET` makes the mask files of a dataset."""
+"""The command line.
+
+semantic-focus masks DATASET      make the mask files of a dataset
+semantic-focus export DATASET     write them as the mask pictures of other trainers
+"""
 
 import argparse
 import dataclasses
@@ -17,7 +21,8 @@ from . import dataset_report
 from .backends import BACKENDS, TIERS, LazySegmenter, MissingWeightsError, SegmentRequest, backend_module
 from .dataset import DatasetError, picture_files
 from .dataset_cache import STATUSES, CacheSettings, PictureResult, SegmenterLoadError, cache_pictures
-from .keywords import parse_keywords
+from .interchange import FORMS, export_masks
+from .keywords import parse_keywords, parse_weights
 
 WEIGHT_KINDS = ("mediapipe", "sam3", "sam2", "sams", "grounding-dino", "checkpoints", "parsers")
 """Folders of ComfyUI's models folder in which the backends look for weights."""
@@ -38,6 +43,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "semantic-focus"
     parser = argparse.ArgumentParser(program, description="Train LoRAs region by region.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_arguments(commands.add_parser("masks", help=MASKS_HELP, description=MASKS_HELP))
+    _add_export_arguments(commands.add_parser("export", help=EXPORT_HELP, description=EXPORT_HELP))
     return _guarded(parser.parse_args(arguments))
 
 
@@ -48,6 +54,45 @@ def cache_masks(arguments: Sequence[str] | None = None, program: str = "cache_ma
     return _guarded(parser.parse_args(arguments))
 
 
+EXPORT_HELP = (
+    "Write the masks of a folder as mask pictures of other trainers: masklabel (OneTrainer), folder "
+    "(sd-scripts, diffusion-pipe) or alpha (sd-scripts). White is trained, black is not."
+)
+
+
+def _add_export_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(command_function=_export)
+    parser.add_argument("dataset", type=Path, metavar="DATASET", help="folder with the segmented pictures")
+    parser.add_argument("--form", choices=FORMS, default="masklabel", help="default: masklabel")
+    parser.add_argument(
+        "--to", type=Path, metavar="FOLDER", help="where to write (default: beside the pictures)"
+    )
+    parser.add_argument(
+        "--weights", default="face: 1", metavar="TEXT", help="as 'face: 1; hair: 0.5' (default: 'face: 1')"
+    )
+    parser.add_argument(
+        "--fallback",
+        type=float,
+        default=0.0,
+        metavar="N",
+        help="weight of what no category covers (default: 0)",
+    )
+    parser.add_argument("--recursive", action="store_true", help="the pictures of subfolders too")
+
+
+def _export(options: argparse.Namespace) -> int:
+    try:
+        weights = parse_weights(options.weights.replace(";", "\n"))
+        pictures = picture_files(options.dataset, options.recursive)
+        written = export_masks(pictures, options.to, options.form, weights, options.fallback)
+    except DatasetError:
+        raise
+    except (ValueError, FileNotFoundError) as error:
+        raise CannotStartError(str(error)) from error
+    _say(f"{len(written)} mask pictures in {written[0].parent}")
+    return SUCCESS
+
+
 MASKS_HELP = (
     "Segment every picture of a folder and keep its masks beside it, as <name>_zi_masks.safetensors. "
     "Pictures whose mask file is up to date are left alone, so the command can be stopped and run again at "
@@ -56,6 +101,7 @@ MASKS_HELP = (
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(command_function=_masks)
     parser.add_argument("dataset", type=Path, metavar="DATASET", help="folder with the pictures")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--tier", choices=TIERS, help="best segmenter of a tier (default: fast)")
@@ -100,7 +146,7 @@ class _Outcome:
 def _guarded(options: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
-        return _masks(options)
+        return options.command_function(options)
     except (CannotStartError, DatasetError, MissingWeightsError, SegmenterLoadError) as error:
         _say(str(error))
         return CANNOT_START

@@ -13,6 +13,7 @@ from PIL import Image
 
 from semantic_focus.backends import BACKENDS
 from semantic_focus.categories import SEMANTIC_CATEGORIES
+from semantic_focus.mask_file import read_masks
 
 if TYPE_CHECKING:
     from host.serve import ComfyServer
@@ -286,3 +287,39 @@ def test_comfyui_manages_the_networks_and_keeps_its_own_folders(repo: Path, comf
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines()[-1] == "managed"
+
+
+def test_a_folder_is_cached_with_a_report_and_the_second_run_finds_nothing_to_do(
+    server: "ComfyServer", photographs: Path, tmp_path: Path
+):
+    folder = tmp_path / "my pictures"
+    folder.mkdir()
+    with Image.open(photographs / "astronaut.png") as picture:
+        for side in (96, 160):
+            picture.resize((side, side)).save(folder / f"astronaut {side}.png")
+    (folder / "broken.png").write_bytes(b"not a picture")
+    graph = {
+        "cache": node(
+            "SemanticFocusCacheDataset",
+            folder=str(folder),
+            backend="mediapipe",
+            refine="fast",
+            keywords="face: face\nhair: hair\nbackground: background",
+            recursive=False,
+            force=False,
+        ),
+        "sheet": node("PreviewImage", images=["cache", 0]),
+    }
+    outputs = server.run(graph)["outputs"]
+    (text,) = outputs["cache"]["text"]
+    assert "2 segmented, 1 failed (mediapipe)" in text and "broken.png" in text
+    page = Path(text.splitlines()[-1])
+    assert page.suffix == ".html" and "astronaut 96.png" in page.read_text(encoding="utf-8")
+    sheet = Image.open(io.BytesIO(server.view(outputs["sheet"]["images"][0])))
+    assert sheet.width > 300 and sheet.height > 200
+    for side in (96, 160):
+        masks = read_masks(folder / f"astronaut {side}_zi_masks.safetensors")
+        assert masks.labels == ("face", "hair", "background") and masks.size == (side, side)
+
+    (again,) = server.run(graph)["outputs"]["cache"]["text"]
+    assert "2 fresh, 1 failed (mediapipe)" in again

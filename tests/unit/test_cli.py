@@ -306,3 +306,46 @@ class TestCannotStart:
         (tmp_path / "models").mkdir()
         assert cli.main(["masks", str(make("a.png")), "--models", str(tmp_path / "models")]) == 2
         assert str(tmp_path / "models" / "mediapipe") in capsys.readouterr().err
+
+
+class TestExport:
+    @pytest.fixture
+    def dataset(self, tmp_path: Path) -> Path:
+        """Two pictures of 6x4 with a face on the left half and hair on the right."""
+        folder = tmp_path / "set"
+        folder.mkdir()
+        for name in ("a", "b"):
+            Image.new("RGB", (6, 4), "grey").save(folder / f"{name}.png")
+            face = torch.zeros(4, 6)
+            face[:, :3] = 1
+            save_masks(mask_path(folder / f"{name}.png"), {"face": face, "hair": 1 - face})
+        return folder
+
+    def test_weights_become_grey_in_pictures_of_the_form_asked_for(self, dataset: Path, tmp_path: Path):
+        out = tmp_path / "masks"
+        arguments = ["export", str(dataset), "--form", "folder", "--to", str(out)]
+        assert cli.main([*arguments, "--weights", "face: 1; hair: 0.5"]) == 0
+        assert sorted(path.name for path in out.iterdir()) == ["a.png", "b.png"]
+        grey = np.asarray(Image.open(out / "a.png"))
+        assert (grey[:, :3] == 255).all() and (np.abs(grey[:, 3:].astype(int) - 128) <= 1).all()
+
+    def test_without_a_folder_they_lie_beside_the_pictures(self, dataset: Path):
+        assert cli.main(["export", str(dataset)]) == 0
+        assert (dataset / "a-masklabel.png").is_file() and (dataset / "b-masklabel.png").is_file()
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["--weights", "nose: 1"], "nose"),
+            (["--weights", "face"], "'name: value'"),
+            (["--form", "folder"], "give its path"),
+        ],
+    )
+    def test_what_cannot_be_exported_is_said(self, dataset: Path, capsys, arguments, message: str):
+        assert cli.main(["export", str(dataset), *arguments]) == 2
+        assert message in capsys.readouterr().err
+
+    def test_pictures_that_are_not_segmented_are_named(self, dataset: Path, capsys):
+        mask_path(dataset / "b.png").unlink()
+        assert cli.main(["export", str(dataset)]) == 2
+        assert "b_zi_masks.safetensors" in capsys.readouterr().err

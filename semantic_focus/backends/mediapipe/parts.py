@@ -36,6 +36,10 @@ FEET = ((27, 31), (28, 32))
 SHOULDERS = slice(11, 13)
 
 
+Window = tuple[slice, slice]
+"""Rows and columns."""
+
+
 def find_parts(picture: np.ndarray, persons: Sequence[Person]) -> dict[str, np.ndarray]:
     """Scores of the four parts over all persons.
 
@@ -76,10 +80,9 @@ class View:
     shoulders: float
 
     @staticmethod
-    def of(picture: np.ndarray, person: Person) -> "View":
+    def of(picture: np.ndarray, person: Person, window: Window) -> "View":
         import cv2
 
-        window = window_of(person)
         size = person.mask[window].shape
         scale = min(1.0, WORK_SIDE / max(size))
         small = (max(1, round(size[1] * scale)), max(1, round(size[0] * scale)))
@@ -105,22 +108,58 @@ class View:
         return features(self.picture, self.mask, self.limbs, self.face, self.shoulders)
 
 
-def window_of(person: Person) -> tuple[slice, slice]:
+def window_of(person: Person) -> Window:
     """Rows and columns that a person's mask takes."""
     rows, columns = np.where(person.mask.max(1) > 0)[0], np.where(person.mask.max(0) > 0)[0]
     return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
+def windows_of(person: Person) -> list[Window]:
+    """What a person is looked at in: all of it, and the head again from near if it is small in that."""
+    whole = window_of(person)
+    height, width = person.mask[whole].shape
+    if person.face is None or max(height, width) <= 1.2 * WORK_SIDE:
+        return [whole]
+    (x, y), size = person.face.centre, max(person.face.height, person.face.width)
+    rows = slice(max(whole[0].start, int(y - 1.7 * size)), min(whole[0].stop, int(y + 2.2 * size)))
+    columns = slice(max(whole[1].start, int(x - 1.7 * size)), min(whole[1].stop, int(x + 1.7 * size)))
+    near = max(rows.stop - rows.start, columns.stop - columns.start)
+    return [whole, (rows, columns)] if 16 < near < 0.8 * max(height, width) else [whole]
+
+
 def _parts_of(picture: np.ndarray, person: Person, skin: ColourModel | None) -> np.ndarray:
     """Float[4, h, w] inside the person's window: the mask, shared out among the parts."""
+    whole, *near = windows_of(person)
+    shares = _shares_in(picture, person, whole, skin)
+    for window in near:
+        rows = slice(window[0].start - whole[0].start, window[0].stop - whole[0].start)
+        columns = slice(window[1].start - whole[1].start, window[1].stop - whole[1].start)
+        inside = _fading((rows, columns), (shares.shape[1], shares.shape[2]))
+        closer = _shares_in(picture, person, window, skin)
+        shares[:, rows, columns] += inside * (closer - shares[:, rows, columns])
+    return shares * person.mask[whole]
+
+
+def _shares_in(picture: np.ndarray, person: Person, window: Window, skin: ColourModel | None) -> np.ndarray:
+    """Float[4, h, w] of one window: shares that sum to 1."""
     import cv2
 
-    view = View.of(picture, person)
+    view = View.of(picture, person, window)
     shares = _faceless(view, skin) if view.face is None else _with_face(view, view.face)
-    mask = person.mask[window_of(person)]
+    size = (window[1].stop - window[1].start, window[0].stop - window[0].start)
     whole = tidy(shares, view.mask)
-    large = [cv2.resize(layer, mask.shape[::-1], interpolation=cv2.INTER_LINEAR) for layer in whole]
-    return np.stack(large) * mask
+    return np.stack([cv2.resize(layer, size, interpolation=cv2.INTER_LINEAR) for layer in whole])
+
+
+def _fading(window: Window, shape: tuple[int, int]) -> np.ndarray:
+    """Float[h, w] of a window in an area of `shape`: 1, towards its borders inside the area 0."""
+    fades = []
+    for part, length in zip(window, shape, strict=True):
+        place, margin = np.arange(part.start, part.stop), 0.15 * (part.stop - part.start)
+        before = (place - part.start) / margin if part.start > 0 else np.ones(len(place))
+        after = (part.stop - 1 - place) / margin if part.stop < length else np.ones(len(place))
+        fades.append(np.clip(np.minimum(before, after), 0, 1))
+    return np.outer(*fades).astype(np.float32)
 
 
 def tidy(shares: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -15,6 +15,8 @@ SURE_FACE = 0.7
 WEAK_FACE = 0.45
 MAX_TORSO_SQUARES = 4.0
 """A silhouette without a face may cover this many squares of its shoulder-to-hip length; flowers do more."""
+SURE_POSE, LEAST_BODY = 0.95, 0.02
+"""Score of a pose, and its share of the picture, from which a body counts that only a second look found."""
 NEAR_HEAD = 1.6
 """A face this many face sizes from a pose's head may still be that body's: turned heads are misplaced."""
 REACH = 2.0
@@ -46,14 +48,36 @@ def find_persons(networks: Networks, picture: np.ndarray) -> list[Person]:
 
 
 def find_bodies(networks: Networks, picture: np.ndarray) -> list[tuple[Face | None, Pose | None]]:
-    """Faces and poses that belong together; a face alone must be sure, a pose alone must look like a body."""
+    """Faces and poses that belong together; a face alone must be sure, a pose alone must look like a body.
+
+    Where nobody is found, the picture is looked at again in smaller windows, and what is found then must be
+    sure: a house has a roof for a head.
+    """
+    bodies = _bodies(networks, picture, find_faces(networks, picture), ())
+    if bodies:
+        return bodies
     height, width = picture.shape[:2]
-    faces = [face for face in find_faces(networks, picture) if face.score > WEAK_FACE]
+    grid = [
+        (x * width, y * height, (x + side) * width, (y + side) * height)
+        for side in (0.7, 0.5)
+        for x in (0.0, (1 - side) / 2, 1 - side)
+        for y in (0.0, (1 - side) / 2, 1 - side)
+    ]
+    found = _bodies(networks, picture, find_faces(networks, picture, grid), grid)
+    return [(face, pose) for face, pose in found if face is not None or _is_sure(networks, picture, pose)]
+
+
+def _bodies(
+    networks: Networks, picture: np.ndarray, seen: Sequence[Face], more: Sequence[Sequence[float]]
+) -> list[tuple[Face | None, Pose | None]]:
+    """Bodies from the faces seen; poses are looked for around them and in `more` windows (boxes)."""
+    height, width = picture.shape[:2]
+    faces = [face for face in seen if face.score > WEAK_FACE]
     windows = [_around(face) for face in faces if face.width < 0.2 * width]
     one_portrait = len(faces) == 1 and faces[0].width > 0.1 * width
     if not one_portrait:
         windows += [(start * width, 0, (start + 0.5) * width, height) for start in (0.0, 0.25, 0.5)]
-    poses = find_poses(networks, picture, windows)
+    poses = find_poses(networks, picture, [*windows, *more])
     free = list(poses)
     bodies: list[tuple[Face | None, Pose | None]] = []
     for face in faces:
@@ -101,6 +125,15 @@ def _head(pose: Pose) -> tuple[float, float, float, float]:
 def _gap(face: Face, pose: Pose) -> float:
     """Distance of the pose's head from the face, in face sizes."""
     return float(np.hypot(*(pose.landmarks[:11].mean(0) - face.centre))) / max(face.width, face.height)
+
+
+def _is_sure(networks: Networks, picture: np.ndarray, pose: Pose | None) -> bool:
+    """Whether pose and selfie network agree on a body that is not tiny."""
+    if pose is None or pose.score < SURE_POSE or (pose.mask > 0.5).mean() < LEAST_BODY:
+        return False
+    window = _with_margin(pose.mask)
+    seen = _selfie(networks, picture, window) if window is not None else pose.mask
+    return float(seen[pose.mask > 0.5].mean()) > 0.6
 
 
 def _without_pose(bodies: Sequence[tuple[Face | None, Pose | None]], pose: Pose) -> int | None:
@@ -232,14 +265,19 @@ def _body_windows(
     height, width = evidence.shape[1:]
     windows = []
     for _, layer in zip(bodies, evidence, strict=True):
-        rows, columns = np.where(layer.max(1) > 0.4)[0], np.where(layer.max(0) > 0.4)[0]
-        if not len(rows):
-            continue
-        margin = 0.15 * max(np.ptp(rows), np.ptp(columns))
-        window = (columns[0] - margin, rows[0] - margin, columns[-1] + margin, rows[-1] + margin)
-        if (window[2] - window[0]) * (window[3] - window[1]) < 0.7 * height * width:
+        window = _with_margin(layer)
+        if window is not None and (window[2] - window[0]) * (window[3] - window[1]) < 0.7 * height * width:
             windows.append(window)
     return windows
+
+
+def _with_margin(mask: np.ndarray) -> tuple[float, float, float, float] | None:
+    """The box of a mask and some more around it; None when the mask is empty."""
+    rows, columns = np.where(mask.max(1) > 0.4)[0], np.where(mask.max(0) > 0.4)[0]
+    if not len(rows):
+        return None
+    margin = 0.15 * max(np.ptp(rows), np.ptp(columns))
+    return columns[0] - margin, rows[0] - margin, columns[-1] + margin, rows[-1] + margin
 
 
 def _by_colour(picture: np.ndarray, person: np.ndarray) -> np.ndarray:

@@ -177,7 +177,8 @@ def _shares(bodies: Sequence[tuple[Face | None, Pose | None]], evidence: np.ndar
     for (face, pose), layer in zip(bodies, evidence, strict=True):
         distance = cv2.distanceTransform((layer < 0.5).astype(np.uint8), cv2.DIST_L2, 5)
         known = np.maximum(layer, 0.6 * _torso(face, layer.shape)) if face and not pose else layer
-        scores.append(known**2 + 1e-6 + 0.05 / (1 + (distance / (0.01 * max(layer.shape))) ** 4))
+        away = np.minimum(distance / (0.01 * max(layer.shape)), 1e6)
+        scores.append(known**2 + 1e-6 + 0.05 / (1 + away**4))
         heads.append(_nearness(face, layer.shape) if face else np.zeros_like(layer))
     by_body, nearest = np.stack(scores), np.stack(heads)
     by_head = nearest**4 + 1e-9

@@ -5,6 +5,7 @@ from pathlib import Path
 from comfy_api.latest import io
 
 from ..semantic_focus.cache import check_belongs
+from ..semantic_focus.claims import claimed_if_free
 from ..semantic_focus.mask_file import read_masks, save_masks
 from .sockets import CATEGORY, SemanticMasksSocket
 
@@ -31,7 +32,8 @@ class SaveMaskCache(io.ComfyNode):
     def execute(cls, masks, mask_file) -> io.NodeOutput:
         if not mask_file.endswith(".safetensors"):
             raise ValueError(f"mask_file is {mask_file!r}: give a path that ends in .safetensors")
-        save_masks(mask_file, masks)
+        with claimed_if_free(Path(mask_file)):  # a dataset run at work there leaves its temporary file alone
+            save_masks(mask_file, masks)
         return io.NodeOutput(mask_file)
 
 

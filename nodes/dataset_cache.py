@@ -1,5 +1,6 @@
 """The node that makes the mask files of a whole folder, and says what stands out in them."""
 
+import hashlib
 import logging
 import os
 from pathlib import Path
@@ -17,7 +18,14 @@ from ..semantic_focus.backends import SegmentRequest
 from ..semantic_focus.dataset import picture_files
 from ..semantic_focus.dataset_cache import STATUSES, CacheSettings, PictureResult, cache_pictures
 from ..semantic_focus.keywords import format_keywords, parse_keywords
-from .segment import ManagedSegmenter, backend_choice, keywords_problem, refine_choice, weight_folders
+from .segment import (
+    ManagedSegmenter,
+    backend_choice,
+    keywords_problem,
+    overlaps_choice,
+    refine_choice,
+    weight_folders,
+)
 from .sockets import CATEGORY
 
 REPORTS = "semantic_focus"
@@ -46,6 +54,12 @@ class CacheDatasetMasks(io.ComfyNode):
                 ),
                 io.Boolean.Input("recursive", default=False, tooltip="The pictures of subfolders too."),
                 io.Boolean.Input("force", default=False, tooltip="Segment again what is up to date."),
+                io.Boolean.Input(
+                    "report",
+                    default=True,
+                    tooltip="Write the page with all pictures: about half a second for each.",
+                ),
+                overlaps_choice(),
             ],
             outputs=[
                 io.Image.Output(display_name="contact_sheet", tooltip="Overlays, problems first."),
@@ -60,13 +74,15 @@ class CacheDatasetMasks(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **inputs):
-        return float("nan")  # files may have changed; a run that finds nothing to do takes no time
+        return float("nan")  # files may have changed, and finding out takes hardly any time
 
     @classmethod
-    def execute(cls, folder, backend, refine, keywords, recursive, force) -> io.NodeOutput:
-        root = Path(folder).expanduser()
-        pictures = picture_files(root, recursive)
-        request = SegmentRequest(parse_keywords(keywords), refine)
+    def execute(
+        cls, folder, backend, refine, keywords, recursive, force, report, keep_overlaps=False
+    ) -> io.NodeOutput:
+        pictures = picture_files(folder, recursive)
+        root = Path(folder).expanduser().resolve()
+        request = SegmentRequest(parse_keywords(keywords), refine, keep_overlaps)
         device = str(comfy.model_management.get_torch_device())
         segmenter = ManagedSegmenter(backend, weight_folders(), device)
         progress = comfy.utils.ProgressBar(len(pictures))
@@ -85,13 +101,21 @@ class CacheDatasetMasks(io.ComfyNode):
             comfy.model_management.processing_interrupted,
         )
         comfy.model_management.throw_exception_if_processing_interrupted()
-        report = dataset_report.survey(root, results)
-        base = Path(folder_paths.get_output_directory()) / REPORTS / f"masks_{root.resolve().name or 'root'}"
-        page, sheet = base.with_name(base.name + ".html"), base.with_name(base.name + ".png")
-        dataset_report.write(report, page)
-        dataset_report.write(report, sheet)
-        summary = summarize(segmenter.name, results, report.with_problems)
-        return io.NodeOutput(_image(sheet), summary, str(page), ui=ui.PreviewText(f"{summary}\n{page}"))
+        survey = dataset_report.survey(root, results)
+        page = report_file(root)
+        sheet = page.with_suffix(".png")
+        dataset_report.write(survey, sheet)
+        if report:
+            dataset_report.write(survey, page)
+        summary = summarize(segmenter.name, results, survey.with_problems)
+        text = f"{summary}\n{page}" if report else summary
+        return io.NodeOutput(_image(sheet), summary, str(page) if report else "", ui=ui.PreviewText(text))
+
+
+def report_file(root: Path) -> Path:
+    """Where the report of a dataset goes: named after its folder, and told apart from others of that name."""
+    digest = hashlib.sha256(str(root).encode("utf-8", "surrogatepass")).hexdigest()[:6]
+    return Path(folder_paths.get_output_directory()) / REPORTS / f"masks_{root.name or 'root'}_{digest}.html"
 
 
 def summarize(backend: str, results: list[PictureResult], with_problems: int) -> str:

@@ -1,8 +1,8 @@
 """The segmentation node."""
 
 import logging
-from functools import lru_cache
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import comfy.model_management
 import comfy.model_patcher
@@ -10,16 +10,14 @@ import folder_paths
 import torch
 from comfy_api.latest import io
 
-from ..semantic_focus.backends import BACKENDS, LazySegmenter, Segmenter, SegmentRequest
+from ..semantic_focus.backends import BACKENDS, WEIGHT_KINDS, LazySegmenter, Segmenter, SegmentRequest
 from ..semantic_focus.cache import get_or_segment
 from ..semantic_focus.keywords import format_keywords, parse_keywords
 from .preview import mask_preview
 from .sockets import CATEGORY, SemanticMasksSocket
 
-OUR_KINDS = ("mediapipe", "sam3", "sam2", "sams", "grounding-dino", "parsers")
-"""Folders below models/ that hold segmenters' weights and that ComfyUI does not know by itself."""
 COMFY_KINDS = ("checkpoints",)
-"""Kinds of ComfyUI's own that are searched too."""
+"""Kinds of weight folders that ComfyUI knows by itself; the others are registered."""
 
 
 def register_weight_folders() -> None:
@@ -27,27 +25,30 @@ def register_weight_folders() -> None:
 
     Folders that are known already, from a configuration or another pack, stay.
     """
-    for kind in OUR_KINDS:
+    for kind in set(WEIGHT_KINDS).difference(COMFY_KINDS):
         folder_paths.add_model_folder_path(kind, str(Path(folder_paths.models_dir) / kind))
 
 
 def weight_folders() -> dict[str, list[Path]]:
     """Where ComfyUI keeps the weights of each kind."""
-    return {
-        kind: [Path(f) for f in folder_paths.get_folder_paths(kind)] for kind in (*OUR_KINDS, *COMFY_KINDS)
-    }
+    return {kind: [Path(f) for f in folder_paths.get_folder_paths(kind)] for kind in WEIGHT_KINDS}
 
 
-@lru_cache(maxsize=2)
+_PATCHERS: WeakKeyDictionary[Segmenter, comfy.model_patcher.ModelPatcher] = WeakKeyDictionary()
+"""One for each loaded segmenter; it goes when the segmenter goes."""
+
+
 def _patcher(segmenter: Segmenter, device: torch.device) -> comfy.model_patcher.ModelPatcher:
     """The networks of a loaded segmenter as one model of ComfyUI's.
 
-    As many are kept as `LazySegmenter` keeps. The list around them is what ComfyUI writes its notes
+    The list around them is what ComfyUI writes its notes
     to: a network's own `device` may be read-only.
     """
-    offload = comfy.model_management.unet_offload_device()
-    networks = torch.nn.ModuleList(segmenter.modules).to(offload)
-    return comfy.model_patcher.ModelPatcher(networks, device, offload)
+    if segmenter not in _PATCHERS:
+        offload = comfy.model_management.unet_offload_device()
+        networks = torch.nn.ModuleList(segmenter.modules).to(offload)
+        _PATCHERS[segmenter] = comfy.model_patcher.ModelPatcher(networks, device, offload)
+    return _PATCHERS[segmenter]
 
 
 class ManagedSegmenter(LazySegmenter):
@@ -98,6 +99,17 @@ def refine_choice() -> io.Combo.Input:
     )
 
 
+def overlaps_choice() -> io.Boolean.Input:
+    """Whether regions may overlap."""
+    return io.Boolean.Input(
+        "keep_overlaps",
+        default=False,
+        optional=True,
+        tooltip="Leave the regions as they were found, overlapping, instead of sharing every pixel out "
+        "between them. The embedded segmenter always shares out.",
+    )
+
+
 def keywords_problem(keywords: str | None) -> str | None:
     """What is wrong with a keywords text; None when nothing is, or when it comes from another node."""
     if keywords is None:
@@ -136,13 +148,7 @@ class SamSemanticSegment(io.ComfyNode):
                     force_input=True,
                     tooltip="Keep the masks in this file, and read them from it while they fit.",
                 ),
-                io.Boolean.Input(
-                    "keep_overlaps",
-                    default=False,
-                    optional=True,
-                    tooltip="Leave the regions as they were found, overlapping, instead of sharing every "
-                    "pixel out between them. Only for backends that go by words.",
-                ),
+                overlaps_choice(),
             ],
             outputs=[SemanticMasksSocket.Output(display_name="masks")],
         )

@@ -26,6 +26,9 @@ from .mask_file import (
 )
 from .masks import SemanticMasks
 
+PROCESSING = "1"
+"""Raised with every change of what all backends share: refinement, lighting, partition."""
+
 
 def picture_digest(image: Tensor) -> str:
     """SHA-256 of a picture's size and 8-bit pixels.
@@ -54,8 +57,9 @@ def request_fields(request: SegmentRequest, segmenter: LazySegmenter) -> dict[st
         "format_version": FORMAT_VERSION,
         "sam_version": f"{segmenter.name} {segmenter.weights_id}",
         "keywords": json.dumps(prompts, ensure_ascii=False),
+        "processing": PROCESSING,
         "refine": request.refine,
-        "overlaps": "kept" if request.keep_overlaps else "shared out",
+        "overlaps": "kept" if request.keep_overlaps and segmenter.overlaps else "shared out",
     }
 
 
@@ -70,6 +74,7 @@ def stale_reason(header: Mapping[str, str], wanted: Mapping[str, str]) -> str | 
         "image_digest": "it belongs to another picture, or the picture was edited since",
         "sam_version": "its segmenter is {found}, now {wanted}",
         "keywords": "the keywords changed",
+        "processing": "it was made by an older version",
         "refine": "its refinement is {found}, now {wanted}",
         "overlaps": "its overlaps are {found}, now {wanted}",
     }

@@ -18,14 +18,19 @@ from pathlib import Path
 from tqdm import tqdm
 
 from . import dataset_report
-from .backends import BACKENDS, TIERS, LazySegmenter, MissingWeightsError, SegmentRequest, backend_module
+from .backends import (
+    BACKENDS,
+    TIERS,
+    WEIGHT_KINDS,
+    LazySegmenter,
+    MissingWeightsError,
+    SegmentRequest,
+    backend_module,
+)
 from .dataset import DatasetError, picture_files
 from .dataset_cache import STATUSES, CacheSettings, PictureResult, SegmenterLoadError, cache_pictures
 from .interchange import FORMS, export_masks
 from .keywords import parse_keywords, parse_weights
-
-WEIGHT_KINDS = ("mediapipe", "sam3", "sam2", "sams", "grounding-dino", "checkpoints", "parsers")
-"""Folders of ComfyUI's models folder in which the backends look for weights."""
 
 SUCCESS, SOME_FAILED, CANNOT_START, INTERRUPTED = 0, 1, 2, 130
 
@@ -118,6 +123,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         default="fast",
         help="work put into holes, specks and edges (default: fast)",
     )
+    parser.add_argument(
+        "--keep-overlaps", action="store_true", help="do not share pixels out between regions"
+    )
     parser.add_argument("--float", action="store_true", help="16-bit masks instead of 8-bit PNG; larger")
     parser.add_argument("--recursive", action="store_true", help="the pictures of subfolders too")
     parser.add_argument("--dry-run", action="store_true", help="only say what would be done, and why")
@@ -188,12 +196,12 @@ def _write_report(options: argparse.Namespace, outcome: _Outcome) -> bool:
 
 
 def _request(options: argparse.Namespace) -> SegmentRequest:
-    request = SegmentRequest(refine=options.refine)
+    request = SegmentRequest(refine=options.refine, keep_overlaps=options.keep_overlaps)
     if options.keywords is None:
         return request
     try:
         return dataclasses.replace(request, prompts=parse_keywords(_keywords_text(options.keywords)))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise CannotStartError(
             f"--keywords {options.keywords!r}: {error}. Give a text file with one 'name: word, word' per "
             "line, or such lines with ';' between them"
@@ -203,7 +211,7 @@ def _request(options: argparse.Namespace) -> SegmentRequest:
 def _keywords_text(file_or_text: str) -> str:
     try:
         is_file = Path(file_or_text).expanduser().is_file()
-    except OSError:  # longer than any file name
+    except (OSError, RuntimeError):  # longer than any file name, or the home of nobody
         is_file = False
     if is_file or ":" not in file_or_text:
         return Path(file_or_text).expanduser().read_text(encoding="utf-8-sig")
@@ -246,7 +254,12 @@ def _segmenter(options: argparse.Namespace) -> LazySegmenter:
     segmenter = LazySegmenter(options.backend or options.tier or "fast", folders, options.device)
     reason = backend_module(segmenter.name).missing(folders)
     if reason is not None:
-        raise CannotStartError(reason)
+        hint = (
+            ""
+            if options.models
+            else "\nGive ComfyUI's models folder with --models, if the weights are there."
+        )
+        raise CannotStartError(reason + hint)
     return segmenter
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from .mask_file import mask_path
@@ -68,6 +68,8 @@ def picture_files(folder: str | Path, recursive: bool = False) -> list[Path]:
     Raises:
         DatasetError: no such folder, no picture in it, or two pictures of one stem in one folder.
     """
+    if not str(folder).strip():
+        raise DatasetError("no folder given. Give the path of the folder that holds your training pictures")
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise DatasetError(
@@ -136,7 +138,9 @@ def load_picture(path: str | Path) -> Tensor:
                 white = Image.new("RGBA", picture.size, "white")
                 picture = Image.alpha_composite(white, picture)
             pixels = np.asarray(picture.convert("RGB"), dtype=np.float32) / 255
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # damaged files make Pillow raise nearly anything: struct.error, TypeError ...
         raise DatasetError(
             f"{path}: cannot be read as a picture ({error}). Replace the file or remove it"
         ) from error

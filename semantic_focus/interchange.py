@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
@@ -134,7 +134,9 @@ def _open(path: Path) -> Image.Image:
     try:
         with Image.open(path) as file:
             return ImageOps.exif_transpose(file)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # damaged files make Pillow raise nearly anything: struct.error, TypeError ...
         raise MaskPictureError(
             f"{path}: cannot be read as a picture ({error}). Replace the file or remove it"
         ) from error
@@ -168,6 +170,8 @@ def export_masks(
         MaskPictureError: a file that would be written is there and not ours, or two pictures share one.
         ValueError: another form, no folder, an unknown category, or a mask file of another picture.
     """
+    if not 0 <= fallback <= 1:
+        raise ValueError(f"fallback is a weight of 0 to 1, got {fallback}")
     pictures = [Path(picture) for picture in pictures]
     targets = _targets(pictures, _checked_folder(form, folder), form)
     for picture, target in zip(pictures, targets, strict=True):
@@ -219,6 +223,11 @@ def _targets(pictures: list[Path], folder: Path | None, form: str) -> list[Path]
             raise MaskPictureError(
                 f"{target.parent}: the pictures are there, and {target.name} would be taken for one of them: "
                 "give another folder"
+            )
+        if form != "masklabel" and target.parent.resolve().is_relative_to(picture.parent.resolve()):
+            raise MaskPictureError(
+                f"{target.parent}: it is inside the folder of the pictures, and masks in it would be taken "
+                "for pictures when subfolders are included: give a folder outside"
             )
         if other := taken.get(target):
             raise MaskPictureError(

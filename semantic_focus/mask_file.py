@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -37,6 +38,8 @@ MAX_SIDE = 32768
 MAX_PIXELS = 1 << 28
 """Most pixels that a stored PNG may have: one of a few kilobytes can claim any number."""
 MAX_PERSONS = 256
+MAX_PERSON_PIXELS = 1 << 30
+"""Most pixels that all persons of a stored picture may have together."""
 SOFT_LEVELS = 31
 """Steps between 0 and 1 of a soft layer in a png file."""
 
@@ -139,6 +142,17 @@ def _one_picture(path: str | Path, masks: SemanticMasks | Mapping[str, Tensor]) 
         )
     if not bool(((masks.masks >= 0) & (masks.masks <= 1)).all()):
         raise ValueError(f"{path}: mask values must lie in 0..1")
+    persons, pixels = len(masks.persons[0]) if masks.persons else 0, math.prod(masks.size)
+    if max(masks.size) > MAX_SIDE or pixels > MAX_PIXELS:
+        raise ValueError(
+            f"{path}: masks are {masks.size[1]}x{masks.size[0]}, a mask file holds sides up to {MAX_SIDE} "
+            f"and {MAX_PIXELS} pixels. Make the picture smaller"
+        )
+    if persons > MAX_PERSONS or persons * pixels > MAX_PERSON_PIXELS:
+        raise ValueError(
+            f"{path}: {persons} persons of {masks.size[1]}x{masks.size[0]}, a mask file holds {MAX_PERSONS} "
+            f"and {MAX_PERSON_PIXELS} pixels of them. Make the picture smaller, or select persons first"
+        )
     return masks
 
 
@@ -298,7 +312,7 @@ def _read_persons(
     if (
         not isinstance(count, int)
         or not 0 <= count <= MAX_PERSONS
-        or count * size[0] * size[1] > MAX_PIXELS * 4
+        or count * size[0] * size[1] > MAX_PERSON_PIXELS
     ):
         raise MaskFileError(path, f"its header field 'persons' is {header.get('persons')!r}")
     if count == 0:
@@ -314,10 +328,11 @@ def _from_png(path: Path, name: str, content: Tensor, shape: tuple[int, int]) ->
             path, f"{name} is {content.dtype} {list(content.shape)}, expected the bytes of a PNG"
         )
     try:
-        picture = Image.open(io.BytesIO(content.numpy().tobytes()), formats=("PNG",))
+        # not Image.open: its limit is for pictures of unknown size, this one is checked before it is decoded
+        picture = PngImageFile(io.BytesIO(content.numpy().tobytes()))
         if picture.mode == "L" and picture.size == (shape[1], shape[0]):
             return torch.from_numpy(np.array(picture))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError) as error:
         raise MaskFileError(path, f"{name} is not a complete PNG picture ({error})") from error
     raise MaskFileError(
         path,

@@ -59,10 +59,11 @@ class SemanticMasks:
         return self.masks.mean(dim=(2, 3))
 
     def crop(self, top: int, left: int, height: int, width: int) -> "SemanticMasks":
-        """The same window cut out of every mask."""
+        """The same window cut out of every mask; they are of another picture then, see `provenance`."""
         window = (slice(top, top + height), slice(left, left + width))
         return replace(
             self,
+            provenance=of_another_picture(self.provenance),
             masks=self.masks[:, :, window[0], window[1]],
             persons=tuple(p[:, window[0], window[1]] for p in self.persons),
         )
@@ -77,11 +78,17 @@ class SemanticMasks:
         check_aspect(self.size, latent_size)
         return replace(
             self,
+            provenance=of_another_picture(self.provenance),
             masks=downsample_mask_to_latent(self.masks.flatten(0, 1), latent_size).unflatten(
                 0, self.masks.shape[:2]
             ),
             persons=tuple(downsample_mask_to_latent(p, latent_size) for p in self.persons),
         )
+
+
+def of_another_picture(provenance: Mapping[str, str]) -> dict[str, str]:
+    """Without what ties masks to one picture file: a file of such masks counts as made by hand."""
+    return {key: value for key, value in provenance.items() if key not in ("image_digest", "picture_stamp")}
 
 
 def check_aspect(mask_size: tuple[int, int], latent_size: tuple[int, int]) -> None:

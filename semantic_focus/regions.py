@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .categories import PARTITION_PRIORITY
 from .keywords import check_name
-from .masks import SemanticMasks, partition
+from .masks import SemanticMasks, of_another_picture, partition
 from .overlay import is_soft_layer
 
 BACKGROUND = "background"
@@ -46,9 +46,7 @@ def edited(masks: SemanticMasks, channels: Tensor, what: str, **said: str) -> Se
         what: what was done, in a few words; provenance "edited" collects them.
         said: more fields for the provenance.
     """
-    provenance = {
-        key: value for key, value in masks.provenance.items() if key not in ("image_digest", "picture_stamp")
-    }
+    provenance = of_another_picture(masks.provenance)
     so_far = provenance.get("edited")
     provenance["edited"] = f"{so_far}; {what}" if so_far else what
     return replace(masks, masks=channels, provenance={**provenance, **said})

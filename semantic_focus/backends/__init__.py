@@ -81,7 +81,8 @@ class Backend:
     """Where a segmenter lives and what to say about it.
 
     `module` is relative to this package. `prompted`: it goes by the words of a request, not by its category
-    names alone. `opt_in`: "auto" never takes it, because of its licence. `variant`: one key of the module's
+    names alone. `opt_in`: "auto" never takes it, because of its licence. `overlaps`: it can leave regions
+    overlapping. `variant`: one key of the module's
     `VARIANTS`, for example one size of a model; "auto" goes by the module itself, which takes the best.
     """
 
@@ -90,6 +91,7 @@ class Backend:
     description: str
     prompted: bool = True
     opt_in: bool = False
+    overlaps: bool = True
     variant: str = ""
 
 
@@ -120,6 +122,7 @@ BACKENDS: Mapping[str, Backend] = MappingProxyType(
             ".mediapipe",
             "fast",
             "face, pose and person networks, CPU, no model hub (embedded default)",
+            overlaps=False,
             prompted=False,
         ),
         "segformer": Backend(
@@ -139,6 +142,9 @@ BACKENDS: Mapping[str, Backend] = MappingProxyType(
     }
 )
 """All backends, the best first: "auto" takes the first that can run."""
+
+WEIGHT_KINDS = ("mediapipe", "sam3", "sam2", "sams", "grounding-dino", "parsers", "checkpoints")
+"""Folders of ComfyUI's models folder in which the backends look for weights."""
 
 TIERS = ("fast", "standard", "best")
 
@@ -182,7 +188,10 @@ def choose(name: str, folders: WeightFolders = MappingProxyType({})) -> str:
 
 
 @lru_cache(maxsize=2)
-def _loaded(name: str, folders: tuple[tuple[str, tuple[Path, ...]], ...], device: str) -> Segmenter:
+def _loaded(
+    name: str, weights_id: str, folders: tuple[tuple[str, tuple[Path, ...]], ...], device: str
+) -> Segmenter:
+    """`weights_id` only tells one state of the folders from another: new weights are loaded anew."""
     return backend_module(name).load(dict(folders), device)
 
 
@@ -213,6 +222,11 @@ class LazySegmenter:
         """Whether the words of a request make a difference."""
         return BACKENDS[self.name].prompted
 
+    @property
+    def overlaps(self) -> bool:
+        """Whether `SegmentRequest.keep_overlaps` makes a difference."""
+        return BACKENDS[self.name].overlaps
+
     def get(self) -> Segmenter:
         """The loaded segmenter; the two used last stay loaded.
 
@@ -220,4 +234,4 @@ class LazySegmenter:
             MissingWeightsError: runtime or weights are not installed.
         """
         folders = tuple((kind, tuple(Path(p) for p in paths)) for kind, paths in self.folders.items())
-        return _loaded(self.name, folders, self.device)
+        return _loaded(self.name, self.weights_id, folders, self.device)

@@ -188,7 +188,8 @@ def missing_message(backend: str, names: Sequence[str], folders: WeightFolders) 
         lines.append(f"- {_offer(name, folders)}")
         alternative = MODELS[name].alternative
         if alternative and alternative not in names:
-            lines.append(f"  without an account or licence question: {_offer(alternative, folders)}")
+            lines.append(f"  without an account: {_offer(alternative, folders)}")
+    lines.append("Commands are for the folder of this node pack, with the Python that runs ComfyUI.")
     return "\n".join(lines)
 
 

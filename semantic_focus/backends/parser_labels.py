@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from . import WeightFolders
-from .sam2_embedded import ANALYSIS_SIDE, shrunk
 
 NAMES = MappingProxyType(
     {
@@ -86,8 +85,9 @@ class EmbeddedPersons:
         """Float[P, h, w] of a picture Float[H, W, 3] in 0..1, h <= H; None when persons cannot be told."""
         if self._networks is None:
             return None
+        from .mediapipe import analysed, eight_bit
         from .mediapipe.persons import find_persons
 
-        small = shrunk(picture, ANALYSIS_SIDE)
+        small = analysed(eight_bit(picture))
         masks = [person.mask for person in find_persons(self._networks, small)]
         return torch.from_numpy(np.stack(masks)).float() if masks else torch.zeros(0, *small.shape[:2])

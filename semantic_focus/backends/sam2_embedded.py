@@ -13,8 +13,6 @@ from .compose import Findings, resized, segment_pictures
 from .sam2_models import BoxModel
 
 LABELS = ("face", "hair", "clothing", "body", "background", "lighting")
-ANALYSIS_SIDE = 768
-"""The embedded detector looks at pictures of this longer side; SAM 2 sees them whole."""
 MARGIN = 0.05
 """A person's box is drawn this share of its side larger: the detector's masks end early at hair and feet."""
 AGREEMENT = 0.3
@@ -50,11 +48,12 @@ class Sam2WithEmbeddedDetector:
             return segment_pictures(images, request, self._find, provenance)
 
     def _find(self, picture: Tensor) -> Findings:
+        from .mediapipe import analysed, eight_bit
         from .mediapipe.parts import find_parts
         from .mediapipe.persons import find_persons
 
         size = (picture.shape[0], picture.shape[1])
-        small = shrunk(picture, ANALYSIS_SIDE)
+        small = analysed(eight_bit(picture))
         persons = find_persons(self._networks, small)
         if not persons:
             return Findings({}, torch.zeros(0, *size))
@@ -96,16 +95,3 @@ def person_box(mask: np.ndarray) -> np.ndarray:
     x0, y0, x1, y1 = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
     across, down = MARGIN * (x1 - x0), MARGIN * (y1 - y0)
     return np.array([x0 - across, y0 - down, x1 + across, y1 + down], np.float32)
-
-
-def shrunk(picture: Tensor, side: int) -> np.ndarray:
-    """UInt8[h, w, 3] of Float[H, W, 3] in 0..1, its longer side at most `side`."""
-    import cv2
-
-    pixels = (picture * 255).round().byte().numpy()
-    height, width = pixels.shape[:2]
-    scale = side / max(height, width)
-    if scale >= 1:
-        return np.ascontiguousarray(pixels)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)

@@ -95,7 +95,7 @@ class MediaPipeSegmenter:
         """Regions by name, Float[H, W], and persons, Float[P, H, W], of one Float[H, W, 3] on the CPU."""
         size = (image.shape[0], image.shape[1])
         regions = {name: torch.zeros(size) for name in PARTS}
-        picture = analysed(_eight_bit(image))
+        picture = analysed(eight_bit(image))
         persons = find_persons(self._networks, picture)
         instances = torch.zeros(len(persons), *size)
         if persons:
@@ -119,7 +119,7 @@ class MediaPipeSegmenter:
         return partition(regions, person=covered), instances
 
 
-def _eight_bit(image: Tensor) -> np.ndarray:
+def eight_bit(image: Tensor) -> np.ndarray:
     """UInt8[H, W, 3] of Float[H, W, 3] in 0..1; more than 1 is 1."""
     import cv2
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from .colour import bins, skin_tone
 from .detect import Face
-from .guess import HeadFrame, first_guess, grey_of, priors_by_place
+from .guess import HeadFrame, first_guess, priors_by_place
 
 LAB_SPREAD = (30.0, 10.0, 10.0)
 """Steps of 8-bit L, a and b that count as one unit of difference between two colours."""
@@ -19,7 +19,8 @@ def features(
     """Float[F, h, w]: place, colour and surroundings of every pixel of one person.
 
     All lengths are in face heights and all colours relative to this person's own, so that neither size nor
-    light makes much difference.
+    light makes much difference. Nothing is the same for a whole person (a skin tone, say): what was fitted
+    would know the few persons it was fitted to by it.
 
     Args:
         picture: UInt8[h, w, 3], sRGB, cut to the person.
@@ -39,10 +40,6 @@ def features(
         width = 2 * max(1, round(reach * unit)) + 1
         return cv2.blur(layer * mask, (width, width)) / (cv2.blur(mask, (width, width)) + 1e-3)
 
-    def share(layer: np.ndarray, where: np.ndarray, default: float) -> float:
-        weight = where * mask
-        return float((layer * weight).sum() / weight.sum()) if weight.sum() > 10 else default
-
     lab = cv2.cvtColor(picture, cv2.COLOR_RGB2LAB).astype(np.float32)
     inner = (head.oval > 0.5) & (down > 0.3) & (down < 0.95) & inside
     skin = _median(lab, inner, np.median(lab, (0, 1)))
@@ -56,25 +53,10 @@ def features(
     hue = (chroma @ tint) / (strength * (np.hypot(*tint) + 2))
     codes = bins(picture)
     likeness = skin_tone(codes, inner.astype(np.float32))[codes]
-    texture = _texture(grey_of(picture))
     depth = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, 5) / unit
     seen = bool(np.isfinite(shoulders))
     rows = np.arange(mask.shape[0], dtype=np.float32)[:, None] + np.zeros_like(mask)
-    of_the_person = (
-        share(likeness, (side < 0.3) & (down > -0.35) & (down < -0.08), 0),
-        share(likeness, (side < 0.3) & (down > 0.8) & (down < 1), 1),
-        share(guess[1], (side > 0.5) & (side < 0.9) & (down > 1) & (down < 1.6), 0),
-        float(seen),
-        *(
-            float(_difference(a, b))
-            for a, b in ((crown, skin), (torso, skin), (torso, crown), (temples, crown), (temples, skin))
-        ),
-        float(np.hypot(*tint)) / 20,
-        float(skin[0]) / 128,
-        face.width / unit,
-    )
     layers = [
-        *(np.full_like(mask, value) for value in of_the_person),
         np.minimum(side, 3),
         np.clip(down, -1.5, 5),
         np.clip(side - 0.5, -0.5, 0.5),
@@ -90,8 +72,6 @@ def features(
         likeness,
         around(likeness, 0.06),
         around(likeness, 0.2),
-        texture,
-        around(texture, 0.1),
         limbs,
         np.clip((rows - shoulders) / unit if seen else down - 1.45, -3, 3),
         np.minimum(depth, 1.5),
@@ -112,11 +92,3 @@ def _difference(colours: np.ndarray, colour: np.ndarray | Sequence[float]) -> np
     """Float[...]: distance of Float[..., 3] from one colour, in units of LAB_SPREAD, at most FARTHEST."""
     scaled = (colours - np.asarray(colour, np.float32)) / np.asarray(LAB_SPREAD, np.float32)
     return np.minimum(np.sqrt((scaled * scaled).sum(-1)), FARTHEST)
-
-
-def _texture(grey: np.ndarray) -> np.ndarray:
-    """Float[h, w] in 0..2: how busy the 5x5 pixels around are."""
-    import cv2
-
-    variance = cv2.blur(grey * grey, (5, 5)) - cv2.blur(grey, (5, 5)) ** 2
-    return np.minimum(8 * np.sqrt(np.maximum(variance, 0)), 2)

@@ -17,14 +17,17 @@ from .. import MissingWeightsError
 
 MAX_THREADS = 4
 
+FITTED = Path(__file__).with_name("parts.safetensors")
+"""The networks of our own, see `parts.py`."""
 REVISION = 2
 """Raised with every change of what is made of the networks' output: older cached masks are stale then."""
 
 
 def weights_id() -> str:
-    """Names the six files and what is made of them, from the table alone."""
-    digest = hashlib.sha256("".join(weight.sha256 for weight in weights.WEIGHTS).encode()).hexdigest()
-    return f"{weights.WHEEL} sha256:{digest[:16]} revision {REVISION}"
+    """Names the six files (by their table), our own networks, and what is made of their output."""
+    digest = hashlib.sha256("".join(weight.sha256 for weight in weights.WEIGHTS).encode())
+    digest.update(FITTED.read_bytes())
+    return f"{weights.WHEEL} sha256:{digest.hexdigest()[:16]} revision {REVISION}"
 
 
 class Network:

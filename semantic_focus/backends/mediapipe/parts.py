@@ -7,7 +7,6 @@ No network of the embedded six names these parts. Small networks of our own do, 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,11 +17,11 @@ from .colour import ColourModel, bins, skin_like
 from .detect import Face, Pose
 from .features import features
 from .guess import grey_of
+from .networks import FITTED
 from .persons import Person, oval_mask
 
 PARTS = ("face", "hair", "clothing", "body")
 WORK_SIDE = 320
-FITTED = Path(__file__).with_name("parts.safetensors")
 CHUNK = 1 << 13
 """Pixels that are classified at a time: more does not fit into a processor's cache."""
 EDGE_RADIUS, EDGE_EPSILON = 0.03, 1e-3
@@ -58,11 +57,6 @@ def find_parts(picture: np.ndarray, persons: Sequence[Person]) -> dict[str, np.n
         for name, part in zip(PARTS, _parts_of(picture, person, skin), strict=True):
             result[name][window] += part
     return result
-
-
-def _window(mask: np.ndarray) -> tuple[slice, slice]:
-    rows, columns = np.where(mask.max(1) > 0)[0], np.where(mask.max(0) > 0)[0]
-    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from semantic_focus.backends.mediapipe.persons import find_persons
 from semantic_focus.dataset import load_picture
 
 NETWORKS, HIDDEN = 4, 32
-EPOCHS, BATCH, RATE, DECAY, DROPOUT, NOISE, SMOOTHING = 6, 4096, 4e-3, 1e-2, 0.1, 0.2, 0.02
+EPOCHS, BATCH, RATE, DECAY, DROPOUT, NOISE, SMOOTHING = 10, 4096, 4e-3, 1e-2, 0.1, 0.15, 0.02
 PIXELS = 2500
 """Pixels taken of each person in each version of a picture; most of them near the head."""
 CLASS_WEIGHT = (1.0, 1.3, 1.0, 1.3)

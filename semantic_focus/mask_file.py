@@ -3,9 +3,10 @@
 Tensors are named `<category>_mask`, with an optional `persons`. Two encodings are written, and files of other
 programs in the second one are read as well:
 
-png     (default) uint8 [N], the bytes of an 8-bit grey PNG picture. 0..255 stands for 0..1. A background that
-        is just what the other regions leave is not stored, and soft layers (lighting) have one of 32 levels
-        for each 2x2 block of pixels. About 0.3 MB for a picture of 1024x1024.
+png     (default) uint8 [N], the bytes of an 8-bit grey PNG picture, 0..255 for 0..1. Regions have one of 52
+        levels, soft layers (lighting) one of 32 and persons one of 16 for each 2x2 block of pixels. A
+        background that is just what the other regions leave is not stored. At most about 0.5 MB for a
+        picture of 1024x1024.
 float   float16 [H, W] in 0..1, `persons` [P, H, W]. (Read: any float type, and uint8 for 0..255.)
 
 The header is a mapping of strings to strings; nested values are JSON.
@@ -40,8 +41,8 @@ MAX_PIXELS = 1 << 28
 MAX_PERSONS = 256
 MAX_PERSON_PIXELS = 1 << 30
 """Most pixels that all persons of a stored picture may have together."""
-SOFT_LEVELS = 31
-"""Steps between 0 and 1 of a soft layer in a png file."""
+REGION_STEPS, SOFT_STEPS, PERSON_STEPS = 51, 31, 15
+"""Steps between 0 and 1 of a region, a soft layer and a person in a png file."""
 
 
 class MaskFileError(ValueError):
@@ -160,22 +161,32 @@ def as_stored(masks: SemanticMasks, encoding: str = "png") -> SemanticMasks:
     """Round masks to what a file holds, so that a training does not depend on where they came from.
 
     In png files, partitioned regions are rounded together (as differences of their rounded running sum): what
-    summed to 1 at a pixel still does, and none moves by more than 1/255. Soft layers get one of 32 levels for
-    each 2x2 block. Rounding twice changes nothing.
+    summed to 1 at a pixel still does, and none moves by more than one step of REGION_STEPS. Soft layers and
+    persons get one level for each 2x2 block. Rounding twice changes nothing.
     """
     if encoding == "float":
         persons = tuple(person.half().float() for person in masks.persons)
         return replace(masks, masks=masks.masks.half().float(), persons=persons)
-    rounded = (masks.masks * 255).round()
+    rounded = (masks.masks * REGION_STEPS).round() / REGION_STEPS
     partitioned = _partitioned(masks.labels)
-    running = (masks.masks[:, partitioned].cumsum(1) * 255).round()
+    running = (masks.masks[:, partitioned].cumsum(1) * REGION_STEPS).round()
     shares = running.diff(dim=1, prepend=torch.zeros_like(running[:, :1]))
-    rounded[:, partitioned] = shares.clamp(max=255)  # regions that overlap after all may sum to more than 1
+    rounded[:, partitioned] = shares.clamp(0, REGION_STEPS) / REGION_STEPS  # overlaps may sum to more than 1
     for index, label in enumerate(masks.labels):
         if _is_soft(label):
-            rounded[:, index] = _enlarged(_soft_bytes(masks.masks[:, index]), masks.size).float()
-    persons = tuple((person * 255).round() / 255 for person in masks.persons)
-    return replace(masks, masks=rounded / 255, persons=persons)
+            blocks = (_blocks(masks.masks[:, index]) * SOFT_STEPS).round() / SOFT_STEPS
+            rounded[:, index] = _enlarged(blocks, masks.size)
+    persons = tuple(_stored_persons(person) for person in masks.persons)
+    return replace(masks, masks=(rounded * 255).round() / 255, persons=persons)
+
+
+def _stored_persons(persons: Tensor) -> Tensor:
+    """Float[P, H, W] rounded together, so that what summed to 1 or less still does."""
+    if not len(persons):
+        return persons
+    running = (_blocks(persons).cumsum(0) * PERSON_STEPS).round()
+    steps = running.diff(dim=0, prepend=torch.zeros_like(running[:1])).clamp(0, PERSON_STEPS)
+    return _enlarged((steps * (255 / PERSON_STEPS)).round() / 255, (persons.shape[1], persons.shape[2]))
 
 
 def _is_soft(label: str) -> bool:
@@ -198,23 +209,21 @@ def _is_the_rest(masks: SemanticMasks, index: int) -> bool:
     return bool((steps[_partitioned(masks.labels)].sum(0) == 255).all())
 
 
-def _soft_bytes(layer: Tensor) -> Tensor:
-    """uint8[B, ceil(H/2), ceil(W/2)] of a soft layer Float[B, H, W]: the mean of each block, in 32 levels."""
-    blocks = torch.nn.functional.avg_pool2d(layer[:, None].float(), 2, ceil_mode=True)[:, 0]
-    return ((blocks * SOFT_LEVELS).round() * (255 / SOFT_LEVELS)).round().to(torch.uint8)
+def _blocks(layers: Tensor) -> Tensor:
+    """Float[B, ceil(H/2), ceil(W/2)]: the mean of each 2x2 block of Float[B, H, W]."""
+    return torch.nn.functional.avg_pool2d(layers[:, None].float(), 2, ceil_mode=True)[:, 0]
 
 
 def _enlarged(blocks: Tensor, size: tuple[int, int]) -> Tensor:
-    """uint8[B, H, W] of one value for each 2x2 block."""
+    """[B, H, W] of one value for each 2x2 block."""
     return blocks.repeat_interleave(2, -2).repeat_interleave(2, -1)[..., : size[0], : size[1]]
 
 
 def _to_png(name: str, mask: Tensor, masks: SemanticMasks) -> Tensor:
     """uint8[N]: the bytes of a PNG; persons are one above the other."""
-    if _is_soft(name.removesuffix("_mask")):
-        steps = _soft_bytes(mask[None])[0]
-    else:
-        steps = (mask * 255).round().to(torch.uint8).reshape(-1, masks.size[1])
+    if name == "persons" or _is_soft(name.removesuffix("_mask")):
+        mask = _blocks(mask.reshape(-1, *masks.size))
+    steps = (mask * 255).round().to(torch.uint8).reshape(-1, mask.shape[-1])
     if not steps.numel():
         return torch.zeros(0, dtype=torch.uint8)
     buffer = io.BytesIO()
@@ -317,8 +326,9 @@ def _read_persons(
         raise MaskFileError(path, f"its header field 'persons' is {header.get('persons')!r}")
     if count == 0:
         return (torch.zeros(0, *size),)
-    steps = _from_png(path, "persons", tensors["persons"], (count * size[0], size[1]))
-    return (steps.view(count, *size).float() / 255,)
+    rows, columns = math.ceil(size[0] / 2), math.ceil(size[1] / 2)
+    steps = _from_png(path, "persons", tensors["persons"], (count * rows, columns))
+    return (_enlarged(steps.view(count, rows, columns), size).float() / 255,)
 
 
 def _from_png(path: Path, name: str, content: Tensor, shape: tuple[int, int]) -> Tensor:

@@ -71,7 +71,7 @@ class FakeLazy:
 
     def __init__(self, weights_id: str = "v1", persons: bool = True):
         self.name, self.weights_id = "fake", weights_id
-        self.prompted = True
+        self.prompted = self.overlaps = True
         self.loads = 0
         self.segmenter = FakeSegmenter(persons)
 

@@ -146,7 +146,7 @@ class TestEncodings:
 
     def test_a_background_that_does_not_follow_is_kept(self, file: Path):
         save_masks(file, {"face": torch.zeros(4, 4), "background": torch.full((4, 4), 0.5)})
-        assert load_masks(file)["background"].unique().tolist() == [pytest.approx(26 / 51)]  # 25.5 of 51 steps
+        assert load_masks(file)["background"].unique().tolist() == [pytest.approx(26 / 51)]
 
     def test_png_is_the_smaller_by_far(self, file: Path):
         save_masks(file, self.masks(), encoding="float")

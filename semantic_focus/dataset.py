@@ -8,13 +8,23 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 from torch import Tensor
 
 from .mask_file import mask_path
 from .masks import SemanticMasks
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What brings a picture upright, by EXIF orientation."""
 FOREIGN_MASK_SUFFIX = "-masklabel"
 """Stem ending of the mask pictures that other trainers keep beside the pictures."""
 
@@ -120,6 +130,16 @@ def _caption(picture: Path) -> str:
         raise DatasetError(f"{path}: not UTF-8 text ({error}). Save the caption as UTF-8") from error
 
 
+def upright(picture: Image.Image) -> Image.Image:
+    """A picture turned as its EXIF orientation says.
+
+    Only that field is looked at: Pillow's own function writes all of them again, and fails where a camera
+    wrote another one wrongly.
+    """
+    turn = TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    return picture if turn is None else picture.transpose(turn)
+
+
 def load_picture(path: str | Path) -> Tensor:
     """Float[H, W, 3] in 0..1, upright (EXIF orientation applied); transparent parts become white.
 
@@ -129,7 +149,7 @@ def load_picture(path: str | Path) -> Tensor:
     path = Path(path)
     try:
         with Image.open(path) as file:
-            picture = ImageOps.exif_transpose(file)
+            picture = upright(file)
             if picture.mode.startswith("I"):  # 16-bit grey; "I" in older versions of Pillow
                 pixels = np.asarray(picture, dtype=np.float32)[..., None].repeat(3, -1) / 65535
                 return torch.from_numpy(pixels)

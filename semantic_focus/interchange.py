@@ -16,13 +16,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from .atomic import write_atomically
 from .cache import check_belongs
-from .dataset import FOREIGN_MASK_SUFFIX, PICTURE_SUFFIXES, load_picture
+from .dataset import FOREIGN_MASK_SUFFIX, PICTURE_SUFFIXES, load_picture, upright
 from .mask_file import mask_path, read_masks
 from .regions import weighted_mask
 
@@ -133,7 +133,7 @@ def _open(path: Path) -> Image.Image:
     """The whole picture, upright."""
     try:
         with Image.open(path) as file:
-            return ImageOps.exif_transpose(file)
+            return upright(file).copy()
     except FileNotFoundError:
         raise
     except Exception as error:  # damaged files make Pillow raise nearly anything: struct.error, TypeError ...

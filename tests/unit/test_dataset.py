@@ -1,13 +1,22 @@
 """Dataset folders as users have them, pictures of every kind, and the cut that picture and mask share."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
-from semantic_focus.dataset import DatasetError, centre_window, fit, load_picture, scan, training_size
+from semantic_focus.dataset import (
+    DatasetError,
+    centre_window,
+    fit,
+    load_picture,
+    picture_files,
+    scan,
+    training_size,
+)
 from semantic_focus.masks import SemanticMasks
 
 GRADIENT = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3) * 14
@@ -251,3 +260,32 @@ class TestFit:
             ValueError, match=rf"1 pictures of 70x50 but .*{shape[0]} pictures of {shape[3]}x50"
         ):
             fit(torch.zeros(1, 50, 70, 3), masks, 64, 16)
+
+
+def test_a_turned_picture_with_another_exif_field_damaged_is_turned_all_the_same(tmp_path: Path):
+    orientation = struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)
+    resolution = struct.pack("<HHI4s", 0x011A, 2, 4, b"72\0\0")  # text instead of a fraction
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + orientation + resolution + bytes(4)
+    picture = tmp_path / "turned.jpg"
+    Image.new("RGB", (8, 4)).save(picture, exif=exif)
+    with Image.open(picture) as file, pytest.raises((TypeError, ValueError, struct.error)):
+        ImageOps.exif_transpose(file)
+    assert load_picture(picture).shape == (8, 4, 3)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_turned_as_pillow_turns_it(tmp_path: Path, orientation: int):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "x.png", exif=exif)
+    with Image.open(tmp_path / "x.png") as file:
+        expected = np.asarray(ImageOps.exif_transpose(file))
+    found = (load_picture(tmp_path / "x.png") * 255).round().byte().numpy()
+    assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("folder", ["", "  "])
+def test_no_folder_is_not_the_working_directory(folder: str):
+    with pytest.raises(DatasetError, match="no folder given"):
+        picture_files(folder, recursive=True)

@@ -199,3 +199,9 @@ def test_import_errors_name_the_file_and_the_way_out(dataset, tmp_path):
     (masks / "b.png").write_bytes((dataset / "b.png").read_bytes()[:80])
     with pytest.raises(ValueError, match=r"b\.png: cannot be read as a picture"):
         import_mask(dataset / "b.png", "folder", masks)
+
+
+@pytest.mark.parametrize("fallback", [float("nan"), -0.1, 1.5])
+def test_a_fallback_that_is_no_share_is_refused(tmp_path: Path, fallback: float):
+    with pytest.raises(ValueError, match="fallback is a weight of 0 to 1"):
+        export_masks([], tmp_path, "folder", {"face": 1.0}, fallback)

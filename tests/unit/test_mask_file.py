@@ -412,3 +412,22 @@ class TestDamagedOrHostile:
     def test_no_file_is_told_apart_from_a_bad_one(self, file: Path):
         with pytest.raises(FileNotFoundError, match=file.name):
             read_masks(file)
+
+
+class TestLimits:
+    def test_many_persons_on_a_large_picture_come_back_whatever_pillow_thinks_of_their_size(
+        self, file: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        people = torch.zeros(3, 40, 60)
+        people[0, :, :20] = people[1, :, 20:40] = people[2, :, 40:] = 1
+        save_masks(file, SemanticMasks(people[None, :1], ("face",), (people,)))
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+        assert torch.equal(read_masks(file).persons[0], people)
+
+    def test_what_could_not_be_read_again_is_not_written(self, file: Path):
+        people = torch.zeros(mask_file.MAX_PERSONS + 1, 2, 2)
+        with pytest.raises(ValueError, match="257 persons of 2x2, a mask file holds 256"):
+            save_masks(file, SemanticMasks(torch.zeros(1, 1, 2, 2), ("face",), (people,)))
+        with pytest.raises(ValueError, match=f"sides up to {mask_file.MAX_SIDE}"):
+            save_masks(file, {"face": torch.zeros(1, mask_file.MAX_SIDE + 1)})
+        assert not file.exists()

@@ -207,3 +207,11 @@ class TestSemanticMasks:
     def test_what_does_not_fit_together_is_refused(self, masks, labels, persons, message: str):
         with pytest.raises(ValueError, match=message):
             SemanticMasks(masks, labels, persons)
+
+
+def test_masks_that_were_cut_or_pooled_are_no_longer_those_of_their_picture_file():
+    provenance = {"image_digest": "d", "picture_stamp": "s", "backend": "x"}
+    masks = SemanticMasks(torch.rand(1, 1, 16, 16), ("face",), provenance=provenance)
+    for other in (masks.crop(0, 0, 8, 8), masks.to_latent((2, 2))):
+        assert other.provenance == {"backend": "x"}
+    assert masks.provenance == provenance

@@ -68,6 +68,25 @@ class SemanticMasks:
             persons=tuple(p[:, window[0], window[1]] for p in self.persons),
         )
 
+    def mirrored(self) -> "SemanticMasks":
+        """Left and right changed; persons are counted from the other side then."""
+        return replace(
+            self,
+            provenance=of_another_picture(self.provenance),
+            masks=self.masks.flip(3),
+            persons=tuple(p.flip(2).flip(0) for p in self.persons),
+        )
+
+    def padded(self, top: int, left: int, bottom: int, right: int) -> "SemanticMasks":
+        """Borders of so many pixels added, in which no region is: nothing there is trained."""
+        borders = (left, right, top, bottom)
+        return replace(
+            self,
+            provenance=of_another_picture(self.provenance),
+            masks=torch.nn.functional.pad(self.masks, borders),
+            persons=tuple(torch.nn.functional.pad(p, borders) for p in self.persons),
+        )
+
     def to_latent(self, latent_size: tuple[int, int]) -> "SemanticMasks":
         """Area-pool every mask to `latent_size` (height, width); coverage is kept exactly.
 

@@ -215,3 +215,23 @@ def test_masks_that_were_cut_or_pooled_are_no_longer_those_of_their_picture_file
     for other in (masks.crop(0, 0, 8, 8), masks.to_latent((2, 2))):
         assert other.provenance == {"backend": "x"}
     assert masks.provenance == provenance
+
+
+def test_mirrored_masks_are_those_of_the_mirrored_picture_with_persons_from_the_left_again():
+    left, right = torch.zeros(2, 4, 6).unbind(0)
+    left[:, :2], right[:, 4:] = 1, 0.5
+    masks = SemanticMasks(torch.rand(1, 2, 4, 6), ("face", "hair"), (torch.stack((left, right)),))
+    mirrored = masks.mirrored()
+    assert torch.equal(mirrored.masks, masks.masks[..., [5, 4, 3, 2, 1, 0]])
+    first, second = mirrored.persons[0]
+    assert first[:, :2].unique().tolist() == [0.5] and second[:, 4:].unique().tolist() == [1]
+    assert torch.equal(mirrored.mirrored().masks, masks.masks)
+
+
+def test_padding_adds_pixels_of_no_region_around_the_same_masks():
+    masks = SemanticMasks(torch.rand(1, 2, 4, 6) + 0.1, ("face", "background"), (torch.ones(1, 4, 6),))
+    padded = masks.padded(1, 2, 3, 4)
+    assert padded.size == (8, 12)
+    assert torch.equal(padded.crop(1, 2, 4, 6).masks, masks.masks)
+    assert padded.masks.sum() == pytest.approx(masks.masks.sum().item(), rel=1e-5)
+    assert padded.persons[0].sum() == 24

@@ -52,11 +52,16 @@ class CacheDatasetMasks(io.ComfyNode):
                     default=format_keywords(SegmentRequest().prompts),
                     tooltip="As in SAM Semantic Segment. Give both nodes the same, or masks are made twice.",
                 ),
-                io.Boolean.Input("recursive", default=False, tooltip="The pictures of subfolders too."),
-                io.Boolean.Input("force", default=False, tooltip="Segment again what is up to date."),
+                io.Boolean.Input(
+                    "recursive", default=False, optional=True, tooltip="The pictures of subfolders too."
+                ),
+                io.Boolean.Input(
+                    "force", default=False, optional=True, tooltip="Segment again what is up to date."
+                ),
                 io.Boolean.Input(
                     "report",
                     default=True,
+                    optional=True,
                     tooltip="Write the page with all pictures: about half a second for each.",
                 ),
                 overlaps_choice(),
@@ -78,7 +83,15 @@ class CacheDatasetMasks(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, folder, backend, refine, keywords, recursive, force, report, keep_overlaps=False
+        cls,
+        folder,
+        backend,
+        refine,
+        keywords,
+        recursive=False,
+        force=False,
+        report=True,
+        keep_overlaps=False,
     ) -> io.NodeOutput:
         pictures = picture_files(folder, recursive)
         root = Path(folder).expanduser().resolve()

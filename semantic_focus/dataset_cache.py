@@ -30,6 +30,7 @@ from .mask_file import (
     save_masks,
 )
 from .masks import SemanticMasks
+from .memory import give_back
 
 log = logging.getLogger("semantic_focus.dataset_cache")
 
@@ -42,6 +43,9 @@ LEFTOVER = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.part")
 
 SECONDS_BETWEEN_LOOKS = 0.1
 """How often to look at pictures that another program is busy with."""
+
+WRITTEN_BETWEEN_TRIMS = 16
+"""Mask files after which free memory is given back."""
 
 MISSING = "it has no mask file"
 
@@ -183,6 +187,7 @@ class _Run:
         self.on_result, self.should_stop = on_result, should_stop
         self.wanted = request_fields(request, segmenter)
         self.results: list[PictureResult] = []
+        self.written = 0
 
     def settle(self, result: PictureResult) -> None:
         self.results.append(result)
@@ -349,6 +354,9 @@ class _Run:
         finally:
             job.claim.release()
         self.settle(result)
+        self.written += 1
+        if self.written % WRITTEN_BETWEEN_TRIMS == 0:
+            give_back()
 
     def read(self, due: _Due) -> _Decoded | PictureResult:
         """Look at a claimed picture again, and read it if there is work to do. Runs in the pool."""

@@ -110,8 +110,9 @@ def test_a_picture_is_encoded_once_however_many_words(tiny_sam3, picture, count)
 def test_several_words_in_one_pass_answer_as_one_by_one(segmenter, picture, monkeypatch):
     thresholds = dict.fromkeys(WORDS[:5], 0.0)
     with torch.inference_mode():
+        monkeypatch.setattr(sam3, "WORDS_AT_ONCE", 1)
         single = segmenter.model.encode(picture).find(thresholds)
-        monkeypatch.setattr(sam3.Sam3, "words_at_once", 3)
+        monkeypatch.setattr(sam3, "WORDS_AT_ONCE", 3)
         together = segmenter.model.encode(picture).find(thresholds)
     assert list(single) == list(together) == WORDS[:5]
     for word in thresholds:

@@ -106,26 +106,22 @@ def check_belongs(path: str | Path, masks: SemanticMasks, image: Tensor) -> None
         )
 
 
-def segment_and_keep(
+def _segment_and_keep(
     image: Tensor,
     path: Path | None,
     request: SegmentRequest,
     segmenter: LazySegmenter,
-    stamp: str = "",
-    encoding: str = "png",
+    fields: Mapping[str, str],
 ) -> SemanticMasks:
-    """Segment one picture Float[H, W, 3] and write its mask file, if there is to be one.
+    """Segment one picture Float[H, W, 3] and write its mask file, if there is to be one, with these fields.
 
     The masks are those that the file gives back.
     """
     masks = segmenter.get().segment(image[None], request)
-    fields = {**request_fields(request, segmenter), "image_digest": picture_digest(image)}
-    if stamp:
-        fields["picture_stamp"] = stamp
-    masks = replace(as_stored(masks, encoding), provenance={**masks.provenance, **fields})
+    masks = replace(as_stored(masks), provenance={**masks.provenance, **fields})
     if path is not None:
         with claimed_if_free(path):  # meanwhile, nobody takes its temporary file for a leftover
-            save_masks(path, masks, encoding=encoding)
+            save_masks(path, masks)
     return masks
 
 
@@ -167,11 +163,12 @@ def get_or_segment(
         raise ValueError(f"{len(images)} pictures but {len(paths)} mask files: connect one path per picture")
     found: list[SemanticMasks] = []
     hits = 0
+    wanted = request_fields(request, segmenter)
     for image, path in zip(images, paths, strict=True):
-        fields = {**request_fields(request, segmenter), "image_digest": picture_digest(image)}
+        fields = {**wanted, "image_digest": picture_digest(image)}
         masks = _read_if_fresh(path, fields, request.labels, tuple(image.shape[:2]), report)
         if masks is None:
-            masks = segment_and_keep(image, path, request, segmenter)
+            masks = _segment_and_keep(image, path, request, segmenter, fields)
         else:
             hits += 1
         found.append(masks)

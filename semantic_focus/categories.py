@@ -38,6 +38,12 @@ SEMANTIC_CATEGORIES: Mapping[str, Category] = MappingProxyType(
 )
 """Category by name, in palette order."""
 
+
+def is_soft_layer(label: str) -> bool:
+    """Whether a region overlaps the others as a soft layer (lighting)."""
+    return label in SEMANTIC_CATEGORIES and not SEMANTIC_CATEGORIES[label].partitioned
+
+
 PARTITION_PRIORITY = ("face", "hair", "clothing", "body")
 """Who keeps a pixel that several detections claim, first wins; background takes what is left."""
 

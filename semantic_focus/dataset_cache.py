@@ -21,13 +21,12 @@ from .cache import picture_digest, picture_stamp, refuse_foreign, renew_stamp, r
 from .dataset import DatasetError, load_picture
 from .mask_file import (
     ENCODINGS,
-    MAX_PIXELS,
-    MAX_SIDE,
     ForeignMaskFileError,
     MaskFileError,
     mask_path,
     read_header,
     save_masks,
+    size_problem,
 )
 from .masks import SemanticMasks
 from .memory import give_back
@@ -373,13 +372,8 @@ class _Run:
             return PictureResult(due.picture, "failed", str(error) or type(error).__name__)
         if found.only_stamp and _has_digest(due.mask_file, digest):
             return self._renewed(due, stamp)
-        height, width = image.shape[:2]
-        if max(height, width) > MAX_SIDE or height * width > MAX_PIXELS:
-            reason = (
-                f"{due.picture}: it is {width}x{height}, a mask file holds sides up to {MAX_SIDE} and "
-                f"{MAX_PIXELS} pixels. Make the picture smaller"
-            )
-            return PictureResult(due.picture, "failed", reason)
+        if problem := size_problem(image.shape[0], image.shape[1]):
+            return PictureResult(due.picture, "failed", f"{due.picture}: {problem}")
         return _Decoded(image, {**self.wanted, "image_digest": digest, "picture_stamp": stamp})
 
     def _renewed(self, due: _Due, stamp: str) -> PictureResult:

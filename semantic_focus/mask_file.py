@@ -29,7 +29,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from .atomic import write_atomically
-from .categories import SEMANTIC_CATEGORIES
+from .categories import SEMANTIC_CATEGORIES, is_soft_layer
 from .masks import SemanticMasks
 
 SUFFIX = "_zi_masks.safetensors"
@@ -129,6 +129,16 @@ def save_masks(
     write_atomically(Path(path), lambda temporary: temporary.write_bytes(content))
 
 
+def size_problem(height: int, width: int) -> str | None:
+    """Why a mask file cannot hold a picture of this size, and what to do; None when it can."""
+    if max(height, width) <= MAX_SIDE and height * width <= MAX_PIXELS:
+        return None
+    return (
+        f"it is {width}x{height}, a mask file holds sides up to {MAX_SIDE} and {MAX_PIXELS} pixels. "
+        "Make the picture smaller"
+    )
+
+
 def _one_picture(path: str | Path, masks: SemanticMasks | Mapping[str, Tensor]) -> SemanticMasks:
     if not isinstance(masks, SemanticMasks):
         if not masks:
@@ -145,11 +155,8 @@ def _one_picture(path: str | Path, masks: SemanticMasks | Mapping[str, Tensor]) 
     if not bool(((masks.masks >= 0) & (masks.masks <= 1)).all()):
         raise ValueError(f"{path}: mask values must lie in 0..1")
     persons, pixels = len(masks.persons[0]) if masks.persons else 0, math.prod(masks.size)
-    if max(masks.size) > MAX_SIDE or pixels > MAX_PIXELS:
-        raise ValueError(
-            f"{path}: masks are {masks.size[1]}x{masks.size[0]}, a mask file holds sides up to {MAX_SIDE} "
-            f"and {MAX_PIXELS} pixels. Make the picture smaller"
-        )
+    if problem := size_problem(*masks.size):
+        raise ValueError(f"{path}: {problem}")
     if persons > MAX_PERSONS or persons * pixels > MAX_PERSON_PIXELS:
         raise ValueError(
             f"{path}: {persons} persons of {masks.size[1]}x{masks.size[0]}, a mask file holds {MAX_PERSONS} "
@@ -174,7 +181,7 @@ def as_stored(masks: SemanticMasks, encoding: str = "png") -> SemanticMasks:
     shares = running.diff(dim=1, prepend=torch.zeros_like(running[:, :1]))
     rounded[:, partitioned] = shares.clamp(0, REGION_STEPS) / REGION_STEPS  # overlaps may sum to more than 1
     for index, label in enumerate(masks.labels):
-        if _is_soft(label):
+        if is_soft_layer(label):
             blocks = (_blocks(masks.masks[:, index]) * SOFT_STEPS).round() / SOFT_STEPS
             rounded[:, index] = _enlarged(blocks, masks.size)
     persons = tuple(_stored_persons(person) for person in masks.persons)
@@ -188,10 +195,6 @@ def _stored_persons(persons: Tensor) -> Tensor:
     running = (_blocks(persons).cumsum(0) * PERSON_STEPS).round()
     steps = running.diff(dim=0, prepend=torch.zeros_like(running[:1])).clamp(0, PERSON_STEPS)
     return _enlarged((steps * (255 / PERSON_STEPS)).round() / 255, (persons.shape[1], persons.shape[2]))
-
-
-def _is_soft(label: str) -> bool:
-    return label in SEMANTIC_CATEGORIES and not SEMANTIC_CATEGORIES[label].partitioned
 
 
 def _partitioned(labels: Sequence[str]) -> list[int]:
@@ -222,7 +225,7 @@ def _enlarged(blocks: Tensor, size: tuple[int, int]) -> Tensor:
 
 def _to_png(name: str, mask: Tensor, masks: SemanticMasks) -> Tensor:
     """uint8[N]: the bytes of a PNG; persons are one above the other."""
-    if name == "persons" or _is_soft(name.removesuffix("_mask")):
+    if name == "persons" or is_soft_layer(name.removesuffix("_mask")):
         mask = _blocks(mask.reshape(-1, *masks.size))
     steps = (mask * 255).round().to(torch.uint8).reshape(-1, mask.shape[-1])
     if not steps.numel():
@@ -304,7 +307,7 @@ def _read_png(path: Path, header: Mapping[str, str], tensors: Mapping[str, Tenso
     for index, label in enumerate(labels):
         if names[index] in absent:
             continue
-        half = _is_soft(label)
+        half = is_soft_layer(label)
         shape = (math.ceil(height / 2), math.ceil(width / 2)) if half else (height, width)
         steps = _from_png(path, names[index], tensors[names[index]], shape)
         masks[0, index] = (_enlarged(steps[None], (height, width))[0] if half else steps).float() / 255

@@ -6,7 +6,7 @@ import hashlib
 import torch
 from torch import Tensor
 
-from .categories import SEMANTIC_CATEGORIES
+from .categories import SEMANTIC_CATEGORIES, is_soft_layer
 from .masks import SemanticMasks
 
 Colour = tuple[int, int, int]
@@ -21,11 +21,6 @@ def region_colour(label: str) -> Colour:
     hue = int.from_bytes(hashlib.sha256(label.encode()).digest()[:2], "big") / 65536
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.65, 0.95)
     return round(red * 255), round(green * 255), round(blue * 255)
-
-
-def is_soft_layer(label: str) -> bool:
-    """Whether a region overlaps the others as a soft layer (lighting)."""
-    return label in SEMANTIC_CATEGORIES and not SEMANTIC_CATEGORIES[label].partitioned
 
 
 def index_map(masks: Tensor, labels: tuple[str, ...]) -> Tensor:

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .categories import is_soft_layer
 from .masks import SemanticMasks
 from .matting import matte
-from .overlay import is_soft_layer
 from .regions import BACKGROUND, edited, overlaps, parts_of, with_parts
 
 

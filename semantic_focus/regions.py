@@ -6,10 +6,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from .categories import PARTITION_PRIORITY
+from .categories import PARTITION_PRIORITY, is_soft_layer
 from .keywords import check_name
 from .masks import SemanticMasks, of_another_picture, partition
-from .overlay import is_soft_layer
 
 BACKGROUND = "background"
 OVERLAP_TOLERANCE = 0.02

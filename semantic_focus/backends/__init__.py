@@ -10,7 +10,7 @@ package: segmenter runtimes are heavy and optional.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
@@ -212,9 +212,9 @@ class LazySegmenter:
     def __post_init__(self):
         object.__setattr__(self, "name", choose(self.name, self.folders))
 
-    @property
+    @cached_property
     def weights_id(self) -> str:
-        """Names the weights; part of every cache file."""
+        """Names the weights, in every cache file. Read once: it takes file I/O, and `get` asks for it."""
         return backend_module(self.name).weights_id(self.folders)
 
     @property

@@ -295,7 +295,7 @@ class TestBadPictures:
         Image.new("RGB", (80, 80)).save(tmp_path / "huge.png")
         Image.new("RGB", (40, 1)).save(tmp_path / "long.png")
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-        monkeypatch.setattr(dataset_cache, "MAX_SIDE", 32)
+        monkeypatch.setattr(mask_file, "MAX_SIDE", 32)
         names = ["broken.png", "blue.png", "huge.png", "long.png", "gone.png"]
         found = run([good[0], *(tmp_path / name for name in names), good[1]], FakeLazy())
         assert {name: status for name, (status, _) in found.items()} == {

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from semantic_focus.categories import SEMANTIC_CATEGORIES
+from semantic_focus.categories import SEMANTIC_CATEGORIES, is_soft_layer
 from semantic_focus.masks import SemanticMasks
-from semantic_focus.overlay import index_map, is_soft_layer, overlay, region_colour
+from semantic_focus.overlay import index_map, overlay, region_colour
 from semantic_focus.plot import loss_plot, smoothed
 
 

@@ -34,7 +34,8 @@ def features(
     side, down = np.abs(head.across), head.down
     unit = max(face.height, 1.0)
     inside = mask > 0.5
-    guess = first_guess(picture, mask, head, priors_by_place(head, limbs), face)
+    codes = bins(picture)
+    guess = first_guess(picture, codes, mask, head, priors_by_place(head, limbs), face)
 
     def around(layer: np.ndarray, reach: float) -> np.ndarray:
         width = 2 * max(1, round(reach * unit)) + 1
@@ -51,7 +52,6 @@ def features(
     chroma, tint = lab[..., 1:] - 128, skin[1:] - 128
     strength = np.hypot(chroma[..., 0], chroma[..., 1]) + 2
     hue = (chroma @ tint) / (strength * (np.hypot(*tint) + 2))
-    codes = bins(picture)
     likeness = skin_tone(codes, inner.astype(np.float32))[codes]
     depth = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, 5) / unit
     seen = bool(np.isfinite(shoulders))

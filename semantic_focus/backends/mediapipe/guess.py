@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...refine import guided_filter
-from .colour import BINS, ColourModel, bins, skin_like, skin_tone
+from .colour import BINS, ColourModel, skin_like, skin_tone
 from .detect import Face
 from .persons import oval_mask
 
@@ -66,12 +66,20 @@ def priors_by_place(head: HeadFrame, limbs: np.ndarray) -> np.ndarray:
 
 
 def first_guess(
-    picture: np.ndarray, mask: np.ndarray, head: HeadFrame, priors: np.ndarray, face: Face
+    picture: np.ndarray,
+    codes: np.ndarray,
+    mask: np.ndarray,
+    head: HeadFrame,
+    priors: np.ndarray,
+    face: Face,
 ) -> np.ndarray:
-    """Float[3, h, w]: skin, hair, clothing; sums to 1. Mean-field rounds with colours relearnt in each."""
+    """Float[3, h, w]: skin, hair, clothing; sums to 1. Mean-field rounds with colours relearnt in each.
+
+    `codes` are the `bins` of the picture.
+    """
     import cv2
 
-    codes, grey = bins(picture), grey_of(picture)
+    grey = grey_of(picture)
     inner = ((head.oval > 0.5) & (head.down > 0.3) & (head.down < 0.95)) * mask
     not_skin = 1.001 - skin_tone(codes, inner)[codes]
     outside = mask * (1 - head.oval)

@@ -51,7 +51,8 @@ def find_parts(picture: np.ndarray, persons: Sequence[Person]) -> dict[str, np.n
     result = {name: np.zeros(picture.shape[:2], np.float32) for name in PARTS}
     if not persons:
         return result
-    skin = _skin_of_all(bins(picture), persons)
+    everybody_is_seen = all(person.face is not None for person in persons)
+    skin = None if everybody_is_seen else _skin_of_all(bins(picture), persons)
     for person in persons:
         window = window_of(person)
         for name, part in zip(PARTS, _parts_of(picture, person, skin), strict=True):

@@ -59,8 +59,78 @@ def test_the_same_generator_gives_the_same_positions():
 
 
 def test_an_unknown_kind_is_answered_with_the_choices():
-    with pytest.raises(ValueError, match="'sigmoid': choose uniform, logit_normal or shifted"):
+    with pytest.raises(ValueError, match="'sigmoid': choose uniform, logit_normal, shifted, acrf or anchors"):
         TimestepSampling("sigmoid")  # type: ignore[arg-type]
+
+
+def test_acrf_trains_near_its_ten_anchors_equally_often():
+    """An anchor is the point x/9 of the way from 0.003 to 1, moved towards noise by shift 3."""
+    plain = [1 - k / 9 * (1 - 0.003) for k in range(10)]
+    expected = [3 * u / (1 + 2 * u) for u in plain]
+    found, _ = sample(count=1000, kind="acrf", jitter=0.0).sort(descending=True)
+    for anchor, draws in zip(expected, found.view(10, 100), strict=True):
+        assert draws.tolist() == pytest.approx([min(anchor, 0.999)] * 100, abs=1e-3)
+
+
+def test_jitter_is_the_spread_around_an_anchor():
+    found = sample(count=20_000, kind="anchors", anchors=(0.5,), jitter=0.02)
+    assert found.mean().item() == pytest.approx(0.5, abs=1e-3)
+    assert found.std().item() == pytest.approx(0.02, rel=0.03)
+
+
+def test_fewer_draws_than_anchors_are_all_at_different_ones():
+    anchors = (0.1, 0.3, 0.5, 0.7, 0.9)
+    seen = set()
+    for seed in range(60):
+        found = sample(3, seed, kind="anchors", anchors=anchors, jitter=0.0).tolist()
+        assert len(set(found)) == 3
+        seen.update(found)
+    assert sorted(seen) == pytest.approx(anchors)
+
+
+def test_anchors_come_in_random_order():
+    first = [sample(10, seed, kind="acrf", jitter=0.0)[0].item() for seed in range(300)]
+    counts = torch.histc(torch.tensor(first), 2, 0, 1)
+    assert counts.tolist() == pytest.approx([90, 210], abs=30)  # 3 of the 10 anchors are below 0.5
+
+
+@pytest.mark.parametrize("kind", ["uniform", "logit_normal", "shifted"])
+def test_limits_cut_the_distribution_and_keep_its_shape(kind: str):
+    """The quartiles within the limits are those of the unlimited draws that fall between them."""
+    limited = sample(count=4000, kind=kind, low=0.2, high=0.6)
+    assert limited.min() >= 0.2 and limited.max() <= 0.6
+    every = sample(count=40_000, kind=kind)
+    inside = every[(every >= 0.2) & (every <= 0.6)]
+    quarters = torch.tensor((0.25, 0.5, 0.75))
+    expected = torch.quantile(inside, quarters).tolist()
+    assert torch.quantile(limited, quarters).tolist() == pytest.approx(expected, abs=3e-3)
+
+
+def test_limits_leave_out_anchors_and_hold_the_jitter_back():
+    found = sample(count=700, kind="acrf", low=0.3, high=0.8, jitter=0.2)
+    assert found.min() >= 0.3 and found.max() <= 0.8
+    still = sample(count=8, kind="acrf", low=0.3, high=0.8, jitter=0.0).tolist()
+    assert sorted(still) == pytest.approx([0.465, 0.465, 0.602, 0.602, 0.707, 0.707, 0.79, 0.79])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"low": 0.6, "high": 0.6}, "0 <= low < high <= 1"),
+        ({"low": -0.1}, "0 <= low < high <= 1"),
+        ({"high": 1.5}, "0 <= low < high <= 1"),
+        ({"low": math.nan}, "0 <= low < high <= 1"),
+        ({"mean": -20.0, "low": 0.9}, "practically no position between 0.9 and 1.0"),
+        ({"kind": "anchors"}, "needs anchors"),
+        ({"kind": "anchors", "anchors": (0.9, 1.0), "high": 0.5}, "no anchor lies between 0.0 and 0.5"),
+        ({"kind": "acrf", "jitter": -0.1}, "jitter is -0.1"),
+        ({"kind": "acrf", "jitter": math.inf}, "jitter is inf"),
+    ],
+    ids=str,
+)
+def test_settings_that_leave_nothing_to_train_are_refused(settings: dict, message: str):
+    with pytest.raises(ValueError, match=message):
+        TimestepSampling(**settings)
 
 
 @pytest.mark.parametrize("bad", [0.0, -1.0, math.nan, math.inf])

@@ -1,0 +1,129 @@
+"""What a loaded ComfyUI model needs to pass gradients to adapters. Everything is undone on leaving."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import comfy.ops
+import torch
+import torch.utils.checkpoint
+from torch import Tensor, nn
+
+
+@contextmanager
+def training_mode(model: nn.Module, gradient_checkpointing: bool) -> Iterator[None]:
+    """Freeze the weights, let gradients through every layer, and recompute blocks if asked to."""
+    leave_inference_mode(model)
+    with ExitStack() as stack:
+        stack.enter_context(_frozen(model))
+        stack.enter_context(_differentiable_products(model))
+        if gradient_checkpointing:
+            stack.enter_context(_checkpointed(checkpoint_blocks(model)))
+        yield
+
+
+def leave_inference_mode(model: nn.Module) -> None:
+    """Replace inference tensors by equal ordinary ones: autograd cannot save the former for the backward
+    pass.
+    """
+    for module in model.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None and parameter.is_inference():
+                module._parameters[name] = nn.Parameter(parameter.detach().clone(), requires_grad=False)
+        for tensors in (module._buffers, vars(module)):
+            for name, tensor in tensors.items():
+                if torch.is_tensor(tensor) and tensor.is_inference():
+                    tensors[name] = tensor.clone()
+
+
+@contextmanager
+def _frozen(model: nn.Module) -> Iterator[None]:
+    """No gradient for any weight of the model; afterwards each has its own setting again."""
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    model.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trainable:
+            parameter.requires_grad_(True)
+
+
+@contextmanager
+def _differentiable_products(model: nn.Module) -> Iterator[None]:
+    """Let layers with fp8 or quantised weights multiply in the precision of the activations.
+
+    Their fast products round the activations, most have no backward pass, and some choose by whether a
+    gradient is needed: the base model's own prediction would then differ from that of idle adapters.
+    """
+    fp8_layers = [module for module in model.modules() if isinstance(module, comfy.ops.fp8_ops.Linear)]
+    quantised: list[Any] = [module for module in model.modules() if hasattr(module, "_full_precision_mm")]
+    changed = [(module, name) for module in fp8_layers for name in ("training", "weight_function")]
+    changed += [(module, "_full_precision_mm") for module in quantised]
+    own = [vars(module).get(name, _OF_THE_CLASS) for module, name in changed]
+    try:
+        for module in fp8_layers:
+            module.training = True
+            module.weight_function = [*module.weight_function, _as_it_is]
+        for module in quantised:
+            module._full_precision_mm = True
+        yield
+    finally:
+        for (module, name), value in zip(changed, own, strict=True):
+            if value is not _OF_THE_CLASS:
+                setattr(module, name, value)
+            elif name in vars(module):
+                delattr(module, name)
+
+
+_OF_THE_CLASS = object()
+"""Marks an attribute that a module has not got itself."""
+
+
+def _as_it_is(weight: Tensor) -> Tensor:
+    """A weight function for ComfyUI from 0.28: a layer that has one does not use its fp8 product."""
+    return weight
+
+
+def checkpoint_blocks(model: nn.Module) -> list[nn.Module]:
+    """The largest parts of a network that are members of module lists or sequences and have parts themselves.
+
+    The containers are no such parts: a UNet walks through its sequences without calling them.
+    """
+    blocks: list[nn.Module] = []
+
+    def visit(module: nn.Module, is_member: bool) -> None:
+        container = isinstance(module, nn.ModuleList | nn.Sequential)
+        has_parts = next(module.children(), None) is not None
+        if is_member and not container and has_parts and next(module.parameters(), None) is not None:
+            blocks.append(module)
+            return
+        for child in module.children():
+            visit(child, container)
+
+    visit(model, False)
+    return blocks
+
+
+@contextmanager
+def _checkpointed(blocks: list[nn.Module]) -> Iterator[None]:
+    """Recompute these blocks in the backward pass instead of keeping their activations."""
+    originals = [(block, vars(block).get("forward")) for block in blocks]
+    for block in blocks:
+        block.forward = _recomputed(block.forward)
+    try:
+        yield
+    finally:
+        for block, own in originals:
+            if own is None:
+                del block.forward
+            else:
+                block.forward = own
+
+
+def _recomputed(forward: Callable[..., Any]) -> Callable[..., Any]:
+    def run(*args: Any, **kwargs: Any) -> Any:
+        if not torch.is_grad_enabled():
+            return forward(*args, **kwargs)
+        return torch.utils.checkpoint.checkpoint(forward, *args, use_reentrant=False, **kwargs)
+
+    return run

@@ -9,14 +9,16 @@ import comfy.utils
 import folder_paths
 from comfy_api.latest import io, ui
 
-from ..semantic_focus import checkpoint
+from ..semantic_focus.adapters import AdapterSettings
 from ..semantic_focus.comfy_model import (
     ComfyVelocityModel,
     conditioning_per_picture,
     latents_for_model,
     velocity_model,
 )
-from ..semantic_focus.lora import LAYER_CHOICES, LoraAdapters, linear_layers
+from ..semantic_focus.layers import LAYER_CHOICES, linear_layers
+from ..semantic_focus.lora import LoraAdapters
+from ..semantic_focus.lora_file import free_path, save_lora
 from ..semantic_focus.masks import SemanticMasks
 from ..semantic_focus.timesteps import TimestepSampling
 from ..semantic_focus.training import StepRecord, TrainingPictures, TrainingSettings, train
@@ -130,7 +132,9 @@ class LoraTrainStep(io.ComfyNode):
         with velocity_model(patcher, conditionings, gradient_checkpointing[0]) as velocity:
             data = training_pictures(velocity, patcher, latents, latent_masks)
             adapters = LoraAdapters(
-                linear_layers(velocity.network, layers[0]), rank[0], alpha[0], settings.seed
+                linear_layers(velocity.network, layers[0]),
+                AdapterSettings(rank=rank[0], alpha=alpha[0]),
+                settings.seed,
             )
             try:
                 train(velocity, adapters, data, goal, settings, on_step)
@@ -147,8 +151,8 @@ def _keep_interrupted(adapters: LoraAdapters, step: int, error: BaseException, n
     from server import PromptServer
 
     folder = Path(folder_paths.get_output_directory()) / "loras"
-    path = checkpoint.free_path(folder, f"interrupted_{step}_steps")
-    checkpoint.save_lora(path, adapters.state_dict(), {"steps": str(step), "ended_by": type(error).__name__})
+    path = free_path(folder, f"interrupted_{step}_steps")
+    save_lora(path, adapters.state_dict(), {"steps": str(step), "ended_by": type(error).__name__})
     message = f"Training stopped at step {step} ({type(error).__name__}). The LoRA so far is kept in {path}"
     logging.warning(message)
     if node_id is not None:

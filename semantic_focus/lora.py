@@ -1,134 +1,137 @@
-"""Low-rank adapters on the linear layers of a frozen model, and their file format.
+"""The adapters of one model: when they act, and what they hold.
 
-An adapter adds ``scale · up(down(x))`` to the activations of its layer through a forward hook, so the model's
-own weights are never rebuilt or touched (Hu et al. 2021, "LoRA").
+They work on the activations of frozen linear layers through forward hooks: the model's own weights are never
+rebuilt or touched.
 """
 
-import math
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-LAYER_CHOICES: Mapping[str, tuple[str, ...]] = {
-    "attention + feed-forward": (
-        r"modulation",
-        r"(^|[._])(ada(ln[a-z]*)?|mod(c|x|cx|f)?|emb(ed[a-z]*)?)([._]|$)",
-        r"(^|[._])(time|label|pooled|guidance|vector|txtfusion)[a-z]*([._]|$)",
-        r"_(embed|embedder|embedding|in)([._]|$)",
-        r"(^|[._])(final_layer|norm_out|proj_out|head|img_in|txt_in)([._]|$)",
-    ),
-    "all linear layers": (),
-}
-"""Patterns of layer names that a choice leaves alone."""
-
-
-def linear_layers(model: nn.Module, choice: str = "attention + feed-forward") -> dict[str, nn.Linear]:
-    """The linear layers of a model that a choice of `LAYER_CHOICES` trains, by dotted name.
-
-    Raises:
-        ValueError: unknown choice, or no layer left.
-    """
-    if choice not in LAYER_CHOICES:
-        raise ValueError(f"layers {choice!r}: choose one of {', '.join(LAYER_CHOICES)}")
-    left_alone = [re.compile(pattern, re.IGNORECASE) for pattern in LAYER_CHOICES[choice]]
-    layers = {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and not any(pattern.search(name) for pattern in left_alone)
-    }
-    if not layers:
-        raise ValueError(f"{type(model).__name__} has no linear layer that {choice!r} would train")
-    return layers
-
-
-class LowRank(nn.Module):
-    """The update of one linear layer.
-
-    `down` is Float[rank, in], `up` Float[out, rank] and zero at the start, so that training starts at the
-    base model.
-    """
-
-    def __init__(self, layer: nn.Linear, rank: int, alpha: float, generator: torch.Generator):
-        super().__init__()
-        down = torch.empty(rank, layer.in_features)
-        bound = 1 / math.sqrt(layer.in_features)
-        down.uniform_(-bound, bound, generator=generator)
-        device = layer.weight.device
-        self.down = nn.Parameter(down.to(device))
-        self.up = nn.Parameter(torch.zeros(layer.out_features, rank, device=device))
-        self.alpha = alpha
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Float[..., in] -> Float[..., out] in the adapter's own precision."""
-        hidden = nn.functional.linear(x.to(self.down.dtype), self.down)
-        return nn.functional.linear(hidden, self.up) * (self.alpha / len(self.down))
+from .adapters import ADAPTER_KINDS, Adapter, AdapterSettings
+from .layers import is_linear
+from .lora_keys import PREFIX, KeyMap, adapters_from_tensors, generic_tensors
 
 
 class LoraAdapters:
     """All adapters of one model. They act only inside ``with adapters.attached():``.
 
     Args:
-        layers: dotted name -> linear layer, as from `linear_layers`; the names become the file's keys.
-        rank: of every adapter, >= 1.
-        alpha: the update is scaled by alpha / rank.
-        seed: of the random initialisation of `down`.
+        layers: dotted name -> linear layer, as from `layers.linear_layers`; the names become the file's keys.
+        settings: of every adapter.
+        seed: of the random initialisation; torch's own generator is left alone.
     """
 
-    def __init__(self, layers: Mapping[str, nn.Linear], rank: int, alpha: float, seed: int):
-        if rank < 1:
-            raise ValueError(f"rank is {rank}: it must be 1 or more")
+    def __init__(self, layers: Mapping[str, nn.Linear], settings: AdapterSettings, seed: int):
         generator = torch.Generator().manual_seed(seed)
+        make = ADAPTER_KINDS[settings.kind].new
+        self._bind(
+            layers,
+            {
+                name: make(layer.out_features, layer.in_features, settings, generator)
+                for name, layer in layers.items()
+            },
+            settings.dropout,
+        )
+
+    def _bind(self, layers: Mapping[str, nn.Linear], adapters: Mapping[str, Adapter], dropout: float) -> None:
         self._layers = dict(layers)
-        self._adapters = {name: LowRank(layer, rank, alpha, generator) for name, layer in layers.items()}
+        self._adapters = {name: adapter.to(layers[name].weight.device) for name, adapter in adapters.items()}
+        self._dropout = dropout
         self._enabled = True
+        self._training = False
+        self._attached = 0
+
+    def named_parameters(self) -> list[tuple[str, nn.Parameter]]:
+        """The trainable tensors with the keys that `state_dict` gives them, in a fixed order."""
+        return [
+            (f"{PREFIX}{name}.{suffix}", factor)
+            for name, adapter in self._adapters.items()
+            for suffix, factor in adapter.named_factors().items()
+        ]
 
     def parameters(self) -> list[nn.Parameter]:
-        """The trainable tensors, in a fixed order."""
-        return [p for adapter in self._adapters.values() for p in adapter.parameters()]
+        """The trainable tensors, in the order of `named_parameters`."""
+        return [parameter for _, parameter in self.named_parameters()]
+
+    def parameter_groups(self, learning_rate: float, up_rate_ratio: float = 1.0) -> list[dict[str, Any]]:
+        """Groups for an optimizer, in which what starts at zero learns faster (Hayou et al. 2024, "LoRA+").
+
+        Args:
+            up_rate_ratio: learning rate of `up` (w_a of loha, w2 or w2_a of lokr) over that of the others;
+                about 16 in the paper. 1: a single group.
+        """
+        if up_rate_ratio == 1:
+            return [{"params": self.parameters(), "lr": learning_rate}]
+        groups: dict[bool, list[nn.Parameter]] = {False: [], True: []}
+        for adapter in self._adapters.values():
+            for suffix, factor in adapter.named_factors().items():
+                groups[suffix in adapter.UP].append(factor)
+        return [
+            {"params": groups[False], "lr": learning_rate},
+            {"params": groups[True], "lr": learning_rate * up_rate_ratio},
+        ]
 
     @contextmanager
     def attached(self) -> Iterator[None]:
-        """Let the adapters act on the model; on leaving, also by an error, the model is as it was."""
-        handles = [
-            layer.register_forward_hook(self._hook(self._adapters[name]))
-            for name, layer in self._layers.items()
-        ]
+        """Let the adapters act on the model; on leaving, also by an error, the model is as it was.
+
+        Entered once more inside, it changes nothing. The backward pass belongs inside too where blocks are
+        recomputed in it.
+        """
+        handles = []
+        if self._attached == 0:
+            handles = [
+                layer.register_forward_hook(self._hook(self._adapters[name]))
+                for name, layer in self._layers.items()
+            ]
+        self._attached += 1
         try:
             yield
         finally:
+            self._attached -= 1
             for handle in handles:
                 handle.remove()
 
     @contextmanager
     def disabled(self) -> Iterator[None]:
         """Let the base model answer alone for a while."""
-        self._enabled = False
+        before, self._enabled = self._enabled, False
         try:
             yield
         finally:
-            self._enabled = True
+            self._enabled = before
 
-    def _hook(self, adapter: LowRank):
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """Use dropout for a while, drawn from torch's own generator; without it there is none.
+
+        Forward and backward pass belong in the same one.
+        """
+        before, self._training = self._training, True
+        try:
+            yield
+        finally:
+            self._training = before
+
+    def _hook(self, adapter: Adapter) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor | None]:
         def add_update(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
-            return output + adapter(inputs[0]).to(output.dtype) if self._enabled else None
+            if not self._enabled:
+                return None
+            return adapter.add_to(output, inputs[0], self._dropout if self._training else 0.0)
 
         return add_update
 
     def state_dict(self) -> dict[str, Tensor]:
         """Copies of all tensors under ComfyUI's generic LoRA keys, on the CPU.
 
-        ``diffusion_model.<layer>.lora_up.weight``, ``….lora_down.weight`` and ``….alpha``.
+        ``diffusion_model.<layer>.lora_up.weight``, ``….lora_down.weight`` and ``….alpha``, or those of loha
+        (``….hada_w1_a`` …) and lokr (``….lokr_w1`` …).
         """
-        tensors = {}
-        for name, adapter in self._adapters.items():
-            key = f"diffusion_model.{name}"
-            tensors[f"{key}.lora_up.weight"] = adapter.up.detach().cpu().clone()
-            tensors[f"{key}.lora_down.weight"] = adapter.down.detach().cpu().clone()
-            tensors[f"{key}.alpha"] = torch.tensor(float(adapter.alpha))
-        return tensors
+        return generic_tensors(self._adapters)
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
         """Take over the tensors that `state_dict` gave; all of them or, after an error, none.
@@ -136,50 +139,45 @@ class LoraAdapters:
         Raises:
             ValueError: a layer is missing or has another shape.
         """
-        wanted = {
-            f"diffusion_model.{name}.{part}.weight": parameter
-            for name, adapter in self._adapters.items()
-            for part, parameter in (("lora_up", adapter.up), ("lora_down", adapter.down))
-        }
-        for key, parameter in wanted.items():
+        wanted = self.named_parameters()
+        for key, parameter in wanted:
             if key not in tensors or tensors[key].shape != parameter.shape:
                 found = list(tensors[key].shape) if key in tensors else "missing"
                 raise ValueError(
                     f"LoRA key {key} is {found}, the model needs {list(parameter.shape)}: "
-                    "was it trained with another rank, layer choice or base model?"
+                    "was it trained with another rank, kind, layer choice or base model?"
                 )
         with torch.no_grad():
-            for key, parameter in wanted.items():
+            for key, parameter in wanted:
                 parameter.copy_(tensors[key])
         for name, adapter in self._adapters.items():
-            alpha = tensors.get(f"diffusion_model.{name}.alpha")
-            adapter.alpha = float(len(adapter.down) if alpha is None else alpha)
+            alpha = tensors.get(f"{PREFIX}{name}.alpha")
+            adapter.alpha = float(adapter.rank if alpha is None else alpha)
 
     @classmethod
-    def from_state_dict(cls, model: nn.Module, tensors: Mapping[str, Tensor]) -> "LoraAdapters":
-        """Adapters for the layers of `model` that a LoRA in ComfyUI's generic keys holds.
+    def from_state_dict(
+        cls,
+        model: nn.Module,
+        tensors: Mapping[str, Tensor],
+        key_map: KeyMap | None = None,
+        dropout: float = 0.0,
+    ) -> "LoraAdapters":
+        """Adapters that do what a LoRA, LoHa or LoKr does to `model`, in any of the key styles.
+
+        Ranks and kinds may differ from layer to layer. Parts of a fused layer (to_q, to_k, to_v) become one
+        adapter whose rank is the sum of theirs; if they have `down` in common, it stays as it is.
+
+        Args:
+            tensors: of a LoRA file, in any floating point type; a missing alpha is the rank.
+            key_map: the names that other programs have for the layers; without it, the keys must be those of
+                ComfyUI (``diffusion_model.…``) or kohya's ``lora_unet_…`` after the same names.
 
         Raises:
-            ValueError: a key names no linear layer of the model.
+            ValueError: a key names no linear layer of the model, or shapes do not fit it. (Keys of text
+                encoders are left out, which is logged.)
         """
-        prefix, suffix = "diffusion_model.", ".lora_down.weight"
-        names = [
-            key.removeprefix(prefix).removesuffix(suffix)
-            for key in tensors
-            if key.startswith(prefix) and key.endswith(suffix)
-        ]
-        found = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
-        unknown = [name for name in names if name not in found]
-        if unknown or not names:
-            raise ValueError(
-                f"this LoRA does not belong to {type(model).__name__}: "
-                + (
-                    f"no linear layer {unknown[0]!r} in it"
-                    if unknown
-                    else f"it has no keys {prefix}….lora_down.weight"
-                )
-            )
-        rank = len(tensors[f"{prefix}{names[0]}{suffix}"])
-        adapters = cls({name: found[name] for name in names}, rank, rank, seed=0)
-        adapters.load_state_dict(tensors)
-        return adapters
+        layers = {name: module for name, module in model.named_modules() if is_linear(module)}
+        adapters = adapters_from_tensors(tensors, layers, key_map or KeyMap.of_layers(layers))
+        loaded = cls.__new__(cls)
+        loaded._bind({name: layers[name] for name in adapters}, adapters, dropout)
+        return loaded

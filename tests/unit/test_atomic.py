@@ -12,7 +12,7 @@ import torch
 from safetensors import safe_open
 
 from semantic_focus.atomic import write_atomically
-from semantic_focus.checkpoint import free_path, load_lora, save_lora
+from semantic_focus.lora_file import free_path, load_lora, save_lora
 
 
 class TestWriteAtomically:

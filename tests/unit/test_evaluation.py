@@ -7,8 +7,10 @@ import pytest
 import torch
 from torch import nn
 
+from semantic_focus.adapters import AdapterSettings
 from semantic_focus.evaluation import RegionChange, compare, format_table
-from semantic_focus.lora import LoraAdapters, linear_layers
+from semantic_focus.layers import linear_layers
+from semantic_focus.lora import LoraAdapters
 from semantic_focus.training import TrainingPictures
 
 POSITIONS = (0.3, 0.8)
@@ -16,7 +18,7 @@ POSITIONS = (0.3, 0.8)
 
 def adapters_of(model: nn.Module, size: float) -> LoraAdapters:
     """Random contents of this size; 0 is an untrained adapter."""
-    adapters = LoraAdapters(linear_layers(model, "all linear layers"), 2, 2.0, seed=0)
+    adapters = LoraAdapters(linear_layers(model, "all linear layers"), AdapterSettings(rank=2, alpha=2.0), 0)
     generator = torch.Generator().manual_seed(3)
     if size:
         with torch.no_grad():

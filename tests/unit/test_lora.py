@@ -1,10 +1,12 @@
-"""Adapters: what they add, when they act, which layers they choose, and their files' keys."""
+"""The adapters of a model: what they add, when they act, and what they hold."""
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from semantic_focus.lora import LAYER_CHOICES, LoraAdapters, linear_layers
+from semantic_focus.adapters import AdapterSettings
+from semantic_focus.layers import linear_layers
+from semantic_focus.lora import LoraAdapters
 
 
 class Net(nn.Module):
@@ -23,7 +25,7 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 
 
 def adapters_of(net: nn.Module, rank: int = 2, alpha: float = 3.0, seed: int = 0) -> LoraAdapters:
-    return LoraAdapters(linear_layers(net), rank, alpha, seed)
+    return LoraAdapters(linear_layers(net), AdapterSettings(rank=rank, alpha=alpha), seed)
 
 
 def shaken(adapters: LoraAdapters, seed: int = 1) -> LoraAdapters:
@@ -196,143 +198,6 @@ class TestFiles:
             adapters.load_state_dict(tensors)
         assert all(torch.equal(tensor, before[key]) for key, tensor in adapters.state_dict().items())
 
-    @pytest.mark.parametrize(
-        ("tensors", "message"),
-        [
-            ({"diffusion_model.third.lora_down.weight": torch.zeros(2, 5)}, "Net: no linear layer 'third'"),
-            ({}, "Net: it has no keys diffusion_model"),
-            ({"lora_unet_first.lora_down.weight": torch.zeros(2, 5)}, "no keys diffusion_model"),
-            ({"first.lora_down.weight": torch.zeros(2, 5)}, "no keys diffusion_model"),
-        ],
-        ids=["another model", "empty", "another key format", "no prefix"],
-    )
-    def test_a_lora_of_another_model_is_refused(self, tensors: dict[str, Tensor], message: str):
-        with pytest.raises(ValueError, match=message):
-            LoraAdapters.from_state_dict(Net(), tensors)
-
     def test_a_rank_below_1_is_refused(self):
         with pytest.raises(ValueError, match="rank is 0: it must be 1 or more"):
             adapters_of(Net(), rank=0)
-
-
-TRAINED = {
-    "sd3": [
-        "joint_blocks.0.x_block.attn.qkv",
-        "joint_blocks.0.x_block.attn.proj",
-        "joint_blocks.0.context_block.attn.qkv",
-        "joint_blocks.0.x_block.mlp.fc1",
-        "joint_blocks.0.x_block.mlp.fc2",
-    ],
-    "flux": [
-        "double_blocks.0.img_attn.qkv",
-        "double_blocks.0.img_attn.proj",
-        "double_blocks.0.txt_attn.qkv",
-        "double_blocks.0.img_mlp.0",
-        "double_blocks.0.txt_mlp.2",
-        "single_blocks.0.linear1",
-        "single_blocks.0.linear2",
-    ],
-    "lumina": [
-        "layers.0.attention.qkv",
-        "layers.0.attention.out",
-        "layers.0.feed_forward.w1",
-        "noise_refiner.0.attention.qkv",
-        "context_refiner.1.feed_forward.w3",
-    ],
-    "unet": [
-        "input_blocks.1.1.transformer_blocks.0.attn1.to_q",
-        "input_blocks.1.1.transformer_blocks.0.attn2.to_k",
-        "middle_block.1.transformer_blocks.0.attn1.to_out.0",
-        "output_blocks.3.1.transformer_blocks.0.ff.net.0.proj",
-        "output_blocks.3.1.transformer_blocks.0.ff.net.2",
-    ],
-    "wan": ["blocks.0.self_attn.q", "blocks.0.cross_attn.o", "blocks.0.ffn.0", "blocks.0.ffn.2"],
-    "qwen": [
-        "transformer_blocks.0.attn.to_q",
-        "transformer_blocks.0.attn.add_q_proj",
-        "transformer_blocks.0.attn.to_add_out",
-        "transformer_blocks.0.img_mlp.net.0.proj",
-        "transformer_blocks.0.txt_mlp.net.2",
-    ],
-    "a network inside a wrapper": ["model.layers.0.attention.qkv", "module.blocks.0.ffn.0"],
-}
-LEFT_ALONE = {
-    "sd3": [
-        "joint_blocks.0.x_block.adaLN_modulation.1",
-        "joint_blocks.0.context_block.adaLN_modulation.1",
-        "context_embedder",
-        "t_embedder.mlp.0",
-        "y_embedder.mlp.2",
-        "final_layer.linear",
-        "final_layer.adaLN_modulation.1",
-    ],
-    "flux": [
-        "double_blocks.0.img_mod.lin",
-        "double_blocks.0.txt_mod.lin",
-        "single_blocks.0.modulation.lin",
-        "img_in",
-        "txt_in",
-        "time_in.in_layer",
-        "vector_in.out_layer",
-        "guidance_in.in_layer",
-        "final_layer.linear",
-    ],
-    "lumina": [
-        "layers.0.adaLN_modulation.0",
-        "cap_embedder.1",
-        "t_embedder.mlp.0",
-        "x_embedder",
-        "final_layer.linear",
-    ],
-    "unet": ["time_embed.0", "time_embed.2", "label_emb.0.0", "input_blocks.1.0.emb_layers.1"],
-    "wan": ["text_embedding.0", "time_embedding.2", "time_projection.1", "img_emb.proj.1", "head.head"],
-    "qwen": [
-        "transformer_blocks.0.img_mod.1",
-        "transformer_blocks.0.txt_mod.1",
-        "time_text_embed.timestep_embedder.linear_1",
-        "img_in",
-        "txt_in",
-        "norm_out.linear",
-        "proj_out",
-    ],
-    "aura": ["double_layers.0.modC.1", "single_layers.0.modCX.1", "modF.1"],
-    "a network inside a wrapper": ["model.t_embedder.mlp.0"],
-}
-
-
-def tree(names: list[str]) -> nn.Module:
-    """A module tree with one linear layer at each dotted name."""
-    root = nn.Module()
-    for name in names:
-        *parents, last = name.split(".")
-        module = root
-        for part in parents:
-            if part not in module._modules:
-                module.add_module(part, nn.Module())
-            module = module.get_submodule(part)
-        module.add_module(last, nn.Linear(2, 2))
-    return root
-
-
-class TestLayerChoice:
-    @pytest.mark.parametrize("family", TRAINED)
-    def test_attention_and_feed_forward_are_trained_and_nothing_else(self, family: str):
-        network = tree(TRAINED[family] + LEFT_ALONE[family])
-        assert set(linear_layers(network)) == set(TRAINED[family])
-
-    def test_a_model_of_modulation_layers_only_has_nothing_to_train(self):
-        with pytest.raises(ValueError, match="no linear layer that 'attention \\+ feed-forward' would train"):
-            linear_layers(tree(LEFT_ALONE["aura"]))
-
-    @pytest.mark.parametrize("family", TRAINED)
-    def test_all_linear_layers_means_all(self, family: str):
-        names = TRAINED[family] + LEFT_ALONE[family]
-        assert set(linear_layers(tree(names), "all linear layers")) == set(names)
-
-    def test_layers_that_are_not_linear_are_left_alone(self):
-        network = nn.Sequential(nn.Conv2d(2, 2, 1), nn.Linear(2, 2), nn.LayerNorm(2))
-        assert list(linear_layers(network, "all linear layers")) == ["1"]
-
-    def test_an_unknown_choice_is_answered_with_the_choices(self):
-        with pytest.raises(ValueError, match=f"'everything'.*{' '.join(list(LAYER_CHOICES)[1:])}"):
-            linear_layers(Net(), "everything")

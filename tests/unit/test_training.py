@@ -9,8 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from semantic_focus.adapters import AdapterSettings
 from semantic_focus.evaluation import compare
-from semantic_focus.lora import LoraAdapters, linear_layers
+from semantic_focus.layers import linear_layers
+from semantic_focus.lora import LoraAdapters
 from semantic_focus.objective import Objective
 from semantic_focus.timesteps import TimestepSampling
 from semantic_focus.training import (
@@ -28,7 +30,7 @@ FACE_ONLY = Objective(weights={"face": 1.0}, global_fallback=0.0, prior_weight=0
 
 
 def new_adapters(model: nn.Module, seed: int = 0) -> LoraAdapters:
-    return LoraAdapters(linear_layers(model, "all linear layers"), 4, 4.0, seed)
+    return LoraAdapters(linear_layers(model, "all linear layers"), AdapterSettings(rank=4, alpha=4.0), seed)
 
 
 def trained(

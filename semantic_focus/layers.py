@@ -1,0 +1,121 @@
+"""Which layers of a network get an adapter."""
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeGuard
+
+from torch import nn
+
+
+@dataclass(frozen=True)
+class LayerChoice:
+    """Layers whose name matches any pattern of `include` and none of `exclude`."""
+
+    include: tuple[str, ...] = ("",)
+    exclude: tuple[str, ...] = ()
+
+
+NOT_IN_BLOCKS = (
+    r"modulation",
+    r"(^|[._])(ada(ln[a-z]*)?|mod(c|x|cx|f)?|emb(ed[a-z]*)?)([._]|$)",
+    r"(^|[._])(time|label|pooled|guidance|vector|txtfusion)[a-z]*([._]|$)",
+    r"_(embed|embedder|embedding|in)([._]|$)",
+    r"(^|[._])(final_layer|norm_out|proj_out|head|img_in|txt_in)([._]|$)",
+)
+"""Modulation, embedders, and what enters and leaves the network."""
+
+LAYER_CHOICES: Mapping[str, LayerChoice] = {
+    "attention + feed-forward": LayerChoice(exclude=NOT_IN_BLOCKS),
+    # Flux keeps q, k and v of its single blocks in linear1, together with a part of the feed-forward
+    "attention only": LayerChoice(
+        (r"attn", r"attention", r"single_blocks\.\d+\.linear1$"), (*NOT_IN_BLOCKS, r"mlp")
+    ),
+    "all linear layers": LayerChoice(),
+    "SD3: image stream": LayerChoice((r"joint_blocks\.\d+\.x_block\.(attn2?|mlp)\.",)),
+    "Flux: double blocks": LayerChoice((r"double_blocks\.\d+\.(img|txt)_(attn|mlp)\.",)),
+    "Flux: single blocks": LayerChoice((r"single_blocks\.\d+\.linear[12]$",)),
+    "Z-Image / Lumina 2: without refiners": LayerChoice((r"(^|\.)layers\.\d+\.(attention|feed_forward)\.",)),
+    "Qwen-Image: image stream": LayerChoice(
+        (r"transformer_blocks\.\d+\.(attn\.to_(q|k|v|out\.0)$|img_mlp\.)",)
+    ),
+    "Wan: self-attention + feed-forward": LayerChoice((r"blocks\.\d+\.(self_attn|ffn)\.",)),
+    "SD1.5 / SDXL: cross-attention": LayerChoice((r"transformer_blocks\.\d+\.attn2\.",)),
+    "SD1.5 / SDXL: transformer blocks": LayerChoice(
+        (r"(input|middle|output)_block.*\.transformer_blocks\.",)
+    ),
+}
+"""Regular expressions, searched in dotted layer names without regard to case."""
+
+
+def is_linear(module: nn.Module) -> TypeGuard[nn.Linear]:
+    """Whether an adapter can go on a module: linear layers, also quantised ones that are no `nn.Linear`."""
+    return isinstance(module, nn.Linear) or (
+        type(module).__name__ == "Linear"
+        and hasattr(module, "weight")
+        and hasattr(module, "in_features")
+        and hasattr(module, "out_features")
+    )
+
+
+def linear_layers(
+    model: nn.Module,
+    choice: str = "attention + feed-forward",
+    include: Iterable[str] = (),
+    exclude: Iterable[str] = (),
+) -> dict[str, nn.Linear]:
+    """The linear layers of a model to train, by dotted name.
+
+    Args:
+        choice: one of `LAYER_CHOICES`.
+        include: regular expressions as in `LAYER_CHOICES`; any of them take the place of the choice.
+        exclude: regular expressions of layers to leave alone in either case.
+
+    Raises:
+        ValueError: unknown choice, no regular expression, one that matches no layer, or no layer left.
+    """
+    if choice not in LAYER_CHOICES:
+        raise ValueError(f"layers {choice!r}: choose one of {', '.join(LAYER_CHOICES)}")
+    layers = {name: module for name, module in model.named_modules() if is_linear(module)}
+    wanted, unwanted = _compiled(include), _compiled(exclude)
+    for pattern in (*wanted, *unwanted):
+        if not any(pattern.search(name) for name in layers):
+            raise ValueError(
+                f"layer pattern '{pattern.pattern}' matches no linear layer of {type(model).__name__}; "
+                f"near: {_near(pattern.pattern, layers)}"
+            )
+    preset = LAYER_CHOICES[choice]
+    if not wanted:
+        wanted, unwanted = _compiled(preset.include), [*unwanted, *_compiled(preset.exclude)]
+    chosen = {
+        name: module
+        for name, module in layers.items()
+        if any(pattern.search(name) for pattern in wanted)
+        and not any(pattern.search(name) for pattern in unwanted)
+    }
+    if not chosen:
+        what = "these patterns" if include else repr(choice)
+        raise ValueError(
+            f"{type(model).__name__} has no linear layer that {what} would train; "
+            f"it has: {_near(' '.join(preset.include), layers)}"
+        )
+    return chosen
+
+
+def _compiled(patterns: Iterable[str]) -> list[re.Pattern[str]]:
+    compiled = []
+    for pattern in patterns:
+        try:
+            compiled.append(re.compile(pattern, re.IGNORECASE))
+        except re.error as error:
+            raise ValueError(f"layer pattern '{pattern}' is no regular expression: {error}") from error
+    return compiled
+
+
+def _near(pattern: str, names: Iterable[str]) -> str:
+    """Up to 5 kinds of layers whose names, numbers aside, are most like a pattern."""
+    kinds = {re.sub(r"\d+", "0", name): name for name in reversed(list(names))}
+    plain = " ".join(re.findall(r"[a-z_]{2,}", pattern.lower()))
+    near = sorted(kinds, key=lambda kind: -difflib.SequenceMatcher(None, plain, kind.lower()).ratio())
+    return ", ".join(kinds[kind] for kind in near[:5]) or "it has none"

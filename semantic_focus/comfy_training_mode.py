@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import comfy.model_management
 import comfy.ops
 import torch
 import torch.utils.checkpoint
@@ -15,11 +16,28 @@ def training_mode(model: nn.Module, gradient_checkpointing: bool) -> Iterator[No
     """Freeze the weights, let gradients through every layer, and recompute blocks if asked to."""
     leave_inference_mode(model)
     with ExitStack() as stack:
+        stack.enter_context(_comfyui_in_training())
         stack.enter_context(_frozen(model))
         stack.enter_context(_differentiable_products(model))
+        blocks = checkpoint_blocks(model)
+        stack.enter_context(_unshared_norm_inputs(blocks))
         if gradient_checkpointing:
-            stack.enter_context(_checkpointed(checkpoint_blocks(model)))
+            stack.enter_context(_checkpointed(blocks))
         yield
+
+
+@contextmanager
+def _comfyui_in_training() -> Iterator[None]:
+    """Tell ComfyUI, from 0.28 on, to leave out kernels that have no backward pass."""
+    management: Any = comfy.model_management
+    before = getattr(management, "in_training", None)
+    if before is not None:
+        management.in_training = True
+    try:
+        yield
+    finally:
+        if before is not None:
+            management.in_training = before
 
 
 def leave_inference_mode(model: nn.Module) -> None:
@@ -105,6 +123,32 @@ def checkpoint_blocks(model: nn.Module) -> list[nn.Module]:
 
 
 @contextmanager
+def _unshared_norm_inputs(blocks: list[nn.Module]) -> Iterator[None]:
+    """Let the norms of blocks keep copies of their inputs for the backward pass.
+
+    Flux's blocks add to the residual stream in place, after a norm has saved it.
+    """
+    norms = [
+        child
+        for block in blocks
+        for child in block.children()
+        if isinstance(child, nn.LayerNorm | nn.RMSNorm)
+    ]
+    handles = [norm.register_forward_pre_hook(_copy_input) for norm in norms]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _copy_input(_norm: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+    if torch.is_grad_enabled() and inputs[0].requires_grad:
+        return (inputs[0].clone(), *inputs[1:])
+    return None
+
+
+@contextmanager
 def _checkpointed(blocks: list[nn.Module]) -> Iterator[None]:
     """Recompute these blocks in the backward pass instead of keeping their activations."""
     originals = [(block, vars(block).get("forward")) for block in blocks]
@@ -121,9 +165,17 @@ def _checkpointed(blocks: list[nn.Module]) -> Iterator[None]:
 
 
 def _recomputed(forward: Callable[..., Any]) -> Callable[..., Any]:
+    def on_copies(*args: Any, **kwargs: Any) -> Any:
+        """Flux's blocks write into their inputs, from which the second run must start again."""
+        return forward(*map(_copy, args), **{name: _copy(value) for name, value in kwargs.items()})
+
     def run(*args: Any, **kwargs: Any) -> Any:
         if not torch.is_grad_enabled():
             return forward(*args, **kwargs)
-        return torch.utils.checkpoint.checkpoint(forward, *args, use_reentrant=False, **kwargs)
+        return torch.utils.checkpoint.checkpoint(on_copies, *args, use_reentrant=False, **kwargs)
 
     return run
+
+
+def _copy(value: Any) -> Any:
+    return value.clone() if torch.is_tensor(value) else value

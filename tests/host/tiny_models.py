@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import comfy.ldm.flux.model
 import comfy.ldm.modules.diffusionmodules.mmdit
 import comfy.ldm.wan.model
 import comfy.model_management
@@ -52,13 +53,15 @@ FLUX = {
     "hidden_size": 64,
     "mlp_ratio": 2.0,
     "num_heads": 2,
-    "depth": 1,
-    "depth_single_blocks": 1,
+    "depth": 2,
+    "depth_single_blocks": 2,
     "axes_dim": [8, 12, 12],
     "theta": 10000,
     "qkv_bias": True,
     "guidance_embed": True,
 }
+if "txt_ids_dims" in comfy.ldm.flux.model.FluxParams.__annotations__:  # from ComfyUI 0.28 on
+    FLUX["txt_ids_dims"] = []
 
 Z_IMAGE = {
     "image_model": "lumina2",

@@ -62,7 +62,7 @@ logging.getLogger().handlers = [complaints]
 def patched_weights(patcher: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Weights as core's LoRA loader makes them from a file with these tensors."""
     with torch.inference_mode():
-        lora, _ = comfy.sd.load_lora_for_models(patcher, None, dict(tensors), 1.0, 0)
+        lora: Any = comfy.sd.load_lora_for_models(patcher, None, dict(tensors), 1.0, 0)[0]
         weights = {}
         for key in lora.patches:
             weight = patcher.model.state_dict()[key].clone()
@@ -109,7 +109,7 @@ def measure_activations(patcher: Any, family: Any, adapters: LoraAdapters) -> di
     prompts = [tiny_models.conditioning(family, 8, 1)]
     generator = torch.Generator().manual_seed(4)
     noisy = torch.randn(1, *family.grid, generator=generator)
-    lora, _ = comfy.sd.load_lora_for_models(patcher, None, adapters.state_dict(), 1.0, 0)
+    lora: Any = comfy.sd.load_lora_for_models(patcher, None, adapters.state_dict(), 1.0, 0)[0]
     answers = []
     for model in (patcher, lora):
         with velocity_model(model, prompts) as velocity, torch.no_grad():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 from types import ModuleType
@@ -87,34 +88,49 @@ def test_parts_with_a_down_each_in_half_precision_without_alpha_are_taken_over(m
     assert measured["z_image"]["origin"] < 1e-6
 
 
+SD3_ATTENTION = {"x_block.attn.qkv", "x_block.attn.proj", "context_block.attn.qkv", "context_block.attn.proj"}
+FLUX_DOUBLE = {f"{s}_{layer}" for s in ("img", "txt") for layer in ("attn.qkv", "attn.proj", "mlp.N")}
+Z_IMAGE_LAYERS = {"attention.qkv", "attention.out", *(f"feed_forward.w{n}" for n in (1, 2, 3))}
+QWEN_IMAGE = {"attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.N", "img_mlp.net.N.proj", "img_mlp.net.N"}
+WAN_SELF = {"self_attn.q", "self_attn.k", "self_attn.v", "self_attn.o", "ffn.N"}
+UNET_CROSS = {"attn2.to_q", "attn2.to_k", "attn2.to_v", "attn2.to_out.N"}
+UNET_BLOCK = UNET_CROSS | {name.replace("2", "1") for name in UNET_CROSS} | {"ff.net.N.proj", "ff.net.N"}
+
 PRESETS = {
-    "sd3": {"attention + feed-forward": 13, "attention only": 7, "SD3: image stream": 8},
-    "flux": {
-        "attention + feed-forward": 10,
-        "attention only": 5,
-        "Flux: double blocks": 8,
-        "Flux: single blocks": 2,
+    "sd3": {
+        "attention only": SD3_ATTENTION,
+        "SD3: image stream": {"x_block.attn.qkv", "x_block.attn.proj", "x_block.mlp.fc1", "x_block.mlp.fc2"},
     },
+    "flux": {"Flux: double blocks": FLUX_DOUBLE, "Flux: single blocks": {"linear1", "linear2"}},
     "z_image": {
-        "attention + feed-forward": 15,
-        "attention only": 6,
-        "Z-Image / Lumina 2: without refiners": 5,
+        "attention only": {"attention.qkv", "attention.out"},
+        "attention + feed-forward": Z_IMAGE_LAYERS,
+        "Z-Image / Lumina 2: without refiners": Z_IMAGE_LAYERS,
     },
-    "qwen_image": {"attention + feed-forward": 12, "attention only": 8, "Qwen-Image: image stream": 6},
-    "wan_video": {
-        "attention + feed-forward": 10,
-        "attention only": 8,
-        "Wan: self-attention + feed-forward": 6,
+    "qwen_image": {"Qwen-Image: image stream": QWEN_IMAGE},
+    "wan_video": {"Wan: self-attention + feed-forward": WAN_SELF},
+    "sd15": {
+        "attention + feed-forward": UNET_BLOCK,
+        "SD1.5 / SDXL: cross-attention": UNET_CROSS,
+        "SD1.5 / SDXL: transformer blocks": UNET_BLOCK,
     },
-    "sd15": {"SD1.5 / SDXL: cross-attention": 28, "SD1.5 / SDXL: transformer blocks": 70},
-    "sdxl_v": {"SD1.5 / SDXL: cross-attention": 28, "SD1.5 / SDXL: transformer blocks": 70},
 }
-"""Layers of one block each, of two of SD3 (the last has no text feed-forward), of seven of the UNets."""
+PRESETS["sdxl_v"] = PRESETS["sd15"]
+
+
+def within_block(layer: str) -> str:
+    """The name of a layer in its block, with N for every part that is a number."""
+    name = re.sub(r"\.\d+(?=\.|$)", ".N", layer)
+    return re.sub(r"^.*(blocks|layers|refiner)\.N\.", "", name)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_presets_choose_the_layers_of_their_family_and_none_of_others(measured: dict[str, Any], family: str):
     chosen = measured[family]["layers"]
-    assert {choice: len(chosen[choice]) for choice in PRESETS[family]} == PRESETS[family]
+    found = {choice: {within_block(layer) for layer in chosen[choice]} for choice in PRESETS[family]}
+    assert found == PRESETS[family]
     general = {"attention + feed-forward", "attention only", "all linear layers"}
     assert not any(chosen[choice] for choice in chosen.keys() - PRESETS[family].keys() - general)
+    inside = chosen["attention + feed-forward"]
+    assert 0 < len(inside) < len(chosen["all linear layers"])
+    assert not any(word in layer for layer in inside for word in ("embed", "mod", "final", "time", "head"))

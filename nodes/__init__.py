@@ -7,6 +7,7 @@ from . import (
     dataset,
     dataset_cache,
     latent,
+    lora,
     loss,
     mask,
     persons,
@@ -14,6 +15,7 @@ from . import (
     refine,
     report,
     segment,
+    timesteps,
     train,
 )
 
@@ -28,6 +30,8 @@ NODES: list[type[io.ComfyNode]] = [
     *preview.NODES,
     *latent.NODES,
     *loss.NODES,
+    *timesteps.NODES,
+    *lora.NODES,
     *train.NODES,
     *report.NODES,
 ]

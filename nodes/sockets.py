@@ -13,3 +13,9 @@ LatentMasksSocket = io.Custom("SEMANTIC_LATENT_MASKS")
 
 ObjectiveSocket = io.Custom("SEMANTIC_OBJECTIVE")
 """An `Objective`."""
+
+TimestepsSocket = io.Custom("SEMANTIC_TIMESTEPS")
+"""A `TimestepSampling`."""
+
+AdapterSocket = io.Custom("SEMANTIC_ADAPTER")
+"""An `AdapterSettings`."""

@@ -11,7 +11,7 @@ import comfy.model_base
 import comfy.model_patcher
 import comfy.utils
 
-from .layers import is_linear
+from .layers import all_linear_layers
 from .lora_keys import PREFIX, KeyMap, LayerRows
 
 WEIGHT = ".weight"
@@ -20,7 +20,7 @@ WEIGHT = ".weight"
 def comfy_key_map(patcher: comfy.model_patcher.ModelPatcher) -> KeyMap:
     """The names that ComfyUI's LoRA loader understands for a MODEL, and those to write per key style."""
     model: Any = patcher.model
-    linear = [name for name, module in model.diffusion_model.named_modules() if is_linear(module)]
+    linear = list(all_linear_layers(model.diffusion_model))
     names = {**KeyMap.of_layers(linear).names}
     for name, target in comfy.lora.model_lora_keys_unet(model, {}).items():
         rows = _rows(target)

@@ -59,6 +59,11 @@ def is_linear(module: nn.Module) -> TypeGuard[nn.Linear]:
     )
 
 
+def all_linear_layers(model: nn.Module) -> dict[str, nn.Linear]:
+    """Every linear layer of a model, by dotted name."""
+    return {name: module for name, module in model.named_modules() if is_linear(module)}
+
+
 def linear_layers(
     model: nn.Module,
     choice: str = "attention + feed-forward",
@@ -77,7 +82,7 @@ def linear_layers(
     """
     if choice not in LAYER_CHOICES:
         raise ValueError(f"layers {choice!r}: choose one of {', '.join(LAYER_CHOICES)}")
-    layers = {name: module for name, module in model.named_modules() if is_linear(module)}
+    layers = all_linear_layers(model)
     wanted, unwanted = _compiled(include), _compiled(exclude)
     for pattern in (*wanted, *unwanted):
         if not any(pattern.search(name) for name in layers):

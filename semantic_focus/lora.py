@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .adapters import ADAPTER_KINDS, Adapter, AdapterSettings
-from .layers import is_linear
+from .layers import all_linear_layers
 from .lora_keys import PREFIX, KeyMap, adapters_from_tensors, generic_tensors
 
 
@@ -58,10 +58,10 @@ class LoraAdapters:
         return [parameter for _, parameter in self.named_parameters()]
 
     def parameter_groups(self, learning_rate: float, up_rate_ratio: float = 1.0) -> list[dict[str, Any]]:
-        """Groups for an optimizer, in which what starts at zero learns faster (Hayou et al. 2024, "LoRA+").
+        """Groups for an optimizer, in which `up` learns faster than `down` (Hayou et al. 2024, "LoRA+").
 
         Args:
-            up_rate_ratio: learning rate of `up` (w_a of loha, w2 or w2_a of lokr) over that of the others;
+            up_rate_ratio: rate of `up` (of loha w1_a and w2_a, of lokr w2 or w2_a) over that of the others;
                 about 16 in the paper. 1: a single group.
         """
         if up_rate_ratio == 1:
@@ -176,7 +176,7 @@ class LoraAdapters:
             ValueError: a key names no linear layer of the model, or shapes do not fit it. (Keys of text
                 encoders are left out, which is logged.)
         """
-        layers = {name: module for name, module in model.named_modules() if is_linear(module)}
+        layers = all_linear_layers(model)
         adapters = adapters_from_tensors(tensors, layers, key_map or KeyMap.of_layers(layers))
         loaded = cls.__new__(cls)
         loaded._bind({name: layers[name] for name in adapters}, adapters, dropout)

@@ -109,6 +109,13 @@ def generic_tensors(adapters: Mapping[str, Adapter]) -> dict[str, Tensor]:
     return tensors
 
 
+def generic_lora(
+    tensors: Mapping[str, Tensor], layers: Mapping[str, nn.Linear], key_map: KeyMap
+) -> dict[str, Tensor]:
+    """A LoRA of any key style under generic keys, in fp32; errors of `lora.LoraAdapters.from_state_dict`."""
+    return generic_tensors(adapters_from_tensors(tensors, layers, key_map))
+
+
 def adapters_from_tensors(
     tensors: Mapping[str, Tensor], layers: Mapping[str, nn.Linear], key_map: KeyMap
 ) -> dict[str, Adapter]:

@@ -1,0 +1,154 @@
+"""Which adapters are trained, from which file a training goes on, and files for other programs."""
+
+from pathlib import Path
+
+import folder_paths
+import torch
+from comfy_api.latest import io, ui
+
+from ..semantic_focus.adapters import ADAPTER_KINDS, AdapterSettings
+from ..semantic_focus.comfy_fingerprint import model_fingerprint
+from ..semantic_focus.comfy_lora import comfy_key_map
+from ..semantic_focus.layers import all_linear_layers
+from ..semantic_focus.lora_file import load_lora, save_lora
+from ..semantic_focus.lora_keys import KEY_STYLES, export_lora, generic_lora
+from ..semantic_focus.lora_metadata import Provenance, lora_metadata
+from .sockets import CATEGORY, AdapterSocket
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class AdapterOptions(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        settings = AdapterSettings()
+        return io.Schema(
+            node_id="SemanticFocusAdapterOptions",
+            display_name="Adapter Options",
+            category=CATEGORY,
+            description="What LoRA Train Step trains: the kind of adapter, its size, and on which layers.",
+            inputs=[
+                io.Combo.Input(
+                    "kind",
+                    options=list(ADAPTER_KINDS),
+                    default=settings.kind,
+                    tooltip="lora loads everywhere; loha is slower and says more for its size; lokr is small.",
+                ),
+                io.Int.Input("rank", default=settings.rank, min=1, max=1024),
+                io.Float.Input(
+                    "alpha",
+                    default=settings.alpha,
+                    min=0.01,
+                    max=4096.0,
+                    step=0.5,
+                    tooltip="Scale is alpha / rank.",
+                ),
+                io.Float.Input(
+                    "dropout",
+                    default=settings.dropout,
+                    min=0.0,
+                    max=0.9,
+                    step=0.05,
+                    tooltip="Share of the adapter that is left out in each step, against learning by heart.",
+                ),
+                io.Int.Input(
+                    "factor",
+                    default=settings.factor,
+                    min=1,
+                    max=128,
+                    tooltip="lokr only: size of its first part. Larger: smaller files, less expressive.",
+                ),
+                io.String.Input(
+                    "include",
+                    default="",
+                    multiline=True,
+                    tooltip="Patterns of layer names (regular expressions, one a line) to train "
+                    "in place of the choice 'layers'.",
+                ),
+                io.String.Input(
+                    "exclude",
+                    default="",
+                    multiline=True,
+                    tooltip="Patterns of layer names (regular expressions, one a line) to leave alone.",
+                ),
+            ],
+            outputs=[AdapterSocket.Output(display_name="adapter")],
+        )
+
+    @classmethod
+    def execute(cls, include, exclude, **values) -> io.NodeOutput:
+        return io.NodeOutput(AdapterSettings(include=_lines(include), exclude=_lines(exclude), **values))
+
+
+class LoadLoraFile(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="SemanticFocusLoadLoRA",
+            display_name="Load LoRA File",
+            category=CATEGORY,
+            description="A LoRA, LoHa or LoKr of any key style, to train on or to save in another style.",
+            inputs=[io.Combo.Input("lora_name", options=folder_paths.get_filename_list("loras"))],
+            outputs=[io.LoraModel.Output(display_name="lora"), io.String.Output(display_name="name")],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, lora_name):
+        path = folder_paths.get_full_path("loras", lora_name)
+        return lora_name if path is None else Path(path).stat().st_mtime_ns
+
+    @classmethod
+    def execute(cls, lora_name) -> io.NodeOutput:
+        path = folder_paths.get_full_path_or_raise("loras", lora_name)
+        return io.NodeOutput(load_lora(path), Path(lora_name).stem)
+
+
+class SaveLoraAs(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="SemanticFocusSaveLoRA",
+            display_name="Save LoRA As",
+            category=CATEGORY,
+            description="Save a LoRA for ComfyUI, kohya's tools or diffusers. It does the same in each.",
+            is_output_node=True,
+            inputs=[
+                io.LoraModel.Input("lora"),
+                io.Model.Input("model", tooltip="The base model: its layers have other names elsewhere."),
+                io.String.Input("filename_prefix", default="loras/semantic_focus"),
+                io.Combo.Input(
+                    "key_style",
+                    options=list(KEY_STYLES),
+                    default="comfyui",
+                    tooltip="; ".join(f"{style}: {meaning}" for style, meaning in KEY_STYLES.items()),
+                ),
+                io.Combo.Input(
+                    "dtype",
+                    options=list(DTYPES),
+                    default="fp32",
+                    optional=True,
+                    tooltip="fp32 is what was trained; bf16 and fp16 are half as large.",
+                ),
+            ],
+            outputs=[io.String.Output(display_name="path")],
+        )
+
+    @classmethod
+    def execute(cls, lora, model, filename_prefix, key_style, dtype="fp32") -> io.NodeOutput:
+        key_map = comfy_key_map(model)
+        generic = generic_lora(lora, all_linear_layers(model.model.diffusion_model), key_map)
+        tensors = export_lora(generic, key_style, key_map, DTYPES[dtype])
+        metadata = lora_metadata(generic, key_style, Provenance(base_model=model_fingerprint(model)))
+        folder, name, counter, *_ = folder_paths.get_save_image_path(
+            filename_prefix, folder_paths.get_output_directory()
+        )
+        path = Path(folder) / f"{name}_{counter:05}_.safetensors"
+        save_lora(path, tensors, metadata)
+        return io.NodeOutput(str(path), ui=ui.PreviewText(str(path)))
+
+
+def _lines(text: str) -> tuple[str, ...]:
+    return tuple(line.strip() for line in text.splitlines() if line.strip())
+
+
+NODES = [AdapterOptions, LoadLoraFile, SaveLoraAs]

@@ -1,10 +1,15 @@
-"""The node that makes an objective: a value, no computation."""
+"""The nodes that make an objective: a value, no computation."""
+
+from dataclasses import replace
+from typing import get_args
 
 from comfy_api.latest import io
 
 from ..semantic_focus.categories import PRESETS, SEMANTIC_CATEGORIES
 from ..semantic_focus.keywords import parse_weights
-from ..semantic_focus.objective import Objective
+from ..semantic_focus.losses import CosineKind, Normalisation
+from ..semantic_focus.noise_weighting import parse_windows
+from ..semantic_focus.objective import BaseLoss, Objective
 from .sockets import CATEGORY, ObjectiveSocket
 
 CUSTOM = "custom"
@@ -29,16 +34,22 @@ def term(name: str, default: float, tooltip: str) -> io.Float.Input:
     return io.Float.Input(name, default=default, min=0.0, max=100.0, step=0.05, tooltip=tooltip)
 
 
+def choice(name: str, kind: object, tooltip: str) -> io.Combo.Input:
+    """The strings of a Literal; its first is the default."""
+    options = list(get_args(kind))
+    return io.Combo.Input(name, options=options, default=options[0], tooltip=tooltip)
+
+
 def preset_choice() -> io.Combo.Input:
     """The presets; their weights go along, for the script that moves the sliders."""
-    choice = io.Combo.Input(
+    presets = io.Combo.Input(
         "preset",
         options=[CUSTOM, *PRESETS],
         default=CUSTOM,
         tooltip="Takes the place of the sliders. custom: the sliders; style: the whole picture.",
     )
-    choice.extra_dict = {"presets": {name: dict(preset.weights) for name, preset in PRESETS.items()}}
-    return choice
+    presets.extra_dict = {"presets": {name: dict(preset.weights) for name, preset in PRESETS.items()}}
+    return presets
 
 
 class SemanticCosineLoss(io.ComfyNode):
@@ -125,4 +136,77 @@ class SemanticCosineLoss(io.ComfyNode):
         )
 
 
-NODES = [SemanticCosineLoss]
+WHOLE_PICTURE = -0.05
+"""Mask floor below 0: none, the base loss counts the whole picture."""
+
+
+class ObjectiveOptions(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        defaults = Objective()
+        return io.Schema(
+            node_id="SemanticFocusObjectiveOptions",
+            display_name="Objective Options",
+            category=CATEGORY,
+            description="The rarer settings of an objective. They take the place of what it had.",
+            inputs=[
+                ObjectiveSocket.Input("objective"),
+                term("base_weight", defaults.base_weight, "Share of a plain loss over everything, on top."),
+                choice("base_loss", BaseLoss, "The plain loss: squared, absolute, or Huber (in between)."),
+                io.Float.Input(
+                    "base_mask_floor",
+                    default=WHOLE_PICTURE,
+                    min=WHOLE_PICTURE,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="How much the plain loss counts outside the weighted regions. "
+                    "Below 0: as much as inside.",
+                ),
+                choice("cosine", CosineKind, "One cosine for a whole region, or the mean of one per cell."),
+                choice(
+                    "normalise",
+                    Normalisation,
+                    "Divide by the weights of the regions a picture has, or of all: then a picture with few "
+                    "regions counts less.",
+                ),
+                io.Float.Input(
+                    "area_shrinkage",
+                    default=defaults.area_shrinkage,
+                    min=0.0,
+                    max=10000.0,
+                    step=1.0,
+                    tooltip="Latent cells at which a region has half its weight: slivers count less.",
+                ),
+                term("snr_gamma", defaults.snr_gamma, "Min-SNR weight of each picture: 5 is usual, 0 off."),
+                io.Int.Input(
+                    "prior_every",
+                    default=defaults.prior_every,
+                    min=1,
+                    max=100,
+                    tooltip="The prior at every n-th step only, n times as strong: faster.",
+                ),
+                io.String.Input(
+                    "windows",
+                    multiline=True,
+                    default="",
+                    optional=True,
+                    tooltip="Noise positions at which a region is trained, 0 clean to 1 noise, one per line: "
+                    "face: 0 .. 0.6 or face: 0 .. 0.6 ramp 0.1",
+                ),
+            ],
+            outputs=[ObjectiveSocket.Output(display_name="objective")],
+        )
+
+    @classmethod
+    def execute(cls, objective, base_mask_floor, windows="", **options) -> io.NodeOutput:
+        return io.NodeOutput(
+            replace(
+                objective,
+                base_mask_floor=base_mask_floor if base_mask_floor >= 0 else None,
+                windows=parse_windows(windows),
+                **options,
+            )
+        )
+
+
+NODES = [SemanticCosineLoss, ObjectiveOptions]

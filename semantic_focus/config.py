@@ -6,13 +6,16 @@ import difflib
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from .atomic import write_atomically
 from .categories import PRESETS, SEMANTIC_CATEGORIES
-from .objective import Objective
+from .losses import CosineKind, Normalisation
+from .noise_weighting import SigmaWindow, window_of
+from .objective import BaseLoss, Objective
+from .region_sums import RESIDUAL
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -22,6 +25,8 @@ else:
 SECTION = "semantic_cosine"
 OWN_CATEGORIES = "categories"
 """Table inside the section with weights of categories of the user's own: ``tattoo = 0.8``."""
+WINDOWS = "windows"
+"""Table inside the section with the noise positions of regions: ``face = [low, high]`` or with a ramp."""
 WEIGHT_SUFFIX = "_weight"
 TERMS = (
     "cosine_weight",
@@ -30,8 +35,14 @@ TERMS = (
     "prior_weight",
     "area_shrinkage",
     "global_fallback",
+    "huber_delta",
+    "snr_gamma",
 )
 """Numbers of the objective that are not the weight of a region."""
+CHOICES = {"base_loss": BaseLoss, "cosine": CosineKind, "normalise": Normalisation}
+FLOOR = "base_mask_floor"
+"""A number; left out: no floor, the base loss counts the whole picture."""
+EVERY = "prior_every"
 
 
 class ConfigError(ValueError):
@@ -43,7 +54,8 @@ def load_objective(path: str | Path) -> Objective:
 
     `<category>_weight` sets a region's weight, `preset` gives the weights to start from, `enabled = false`
     trains the whole picture alike, the table [semantic_cosine.categories] holds weights of categories of the
-    user's own.
+    user's own, the table [semantic_cosine.windows] the noise positions [low, high] or [low, high, ramp] at
+    which a region is trained. The other keys are the attributes of `Objective`.
 
     Raises:
         FileNotFoundError: no such file.
@@ -91,18 +103,20 @@ def objective_from_table(section: Mapping[str, Any]) -> Objective:
     if preset is not None:
         weights.update(PRESETS[preset].weights)
         enabled = section.get("enabled", PRESETS[preset].enabled)
-    terms = {}
+    terms: dict[str, Any] = {}
     for key, value in section.items():
-        if key in ("enabled", "preset", OWN_CATEGORIES):
+        if key in ("enabled", "preset", OWN_CATEGORIES, WINDOWS):
             continue
-        if key in TERMS:
+        if key in (*TERMS, FLOOR):
             terms[key] = _weight(key, value)
+        elif key in CHOICES:
+            terms[key] = _choice(key, value)
+        elif key == EVERY:
+            terms[key] = _count(key, value)
         elif key.removesuffix(WEIGHT_SUFFIX) in SEMANTIC_CATEGORIES and key.endswith(WEIGHT_SUFFIX):
             weights[key.removesuffix(WEIGHT_SUFFIX)] = _weight(key, value)
         else:
-            near = difflib.get_close_matches(key, _known_keys(), 1)
-            meant = f"did you mean {near[0]}?" if near else f"keys are {', '.join(_known_keys())}"
-            raise _KeyProblem(key, f"is not known in [{SECTION}]: {meant}")
+            raise _KeyProblem(key, f"is not known in [{SECTION}]: {_meant(key, _known_keys())}")
     own = section.get(OWN_CATEGORIES, {})
     if not isinstance(own, Mapping):
         raise _KeyProblem(OWN_CATEGORIES, f"is {own!r}: it must be a table, name = weight")
@@ -110,7 +124,44 @@ def objective_from_table(section: Mapping[str, Any]) -> Objective:
         if name in SEMANTIC_CATEGORIES:
             raise _KeyProblem(name, f"is no category of your own: write {name}{WEIGHT_SUFFIX} = {value}")
         weights[name] = _weight(name, value)
-    return Objective(weights=weights, enabled=enabled, **terms)
+    windows = _windows(section.get(WINDOWS, {}), (*weights, RESIDUAL))
+    return Objective(weights=weights, enabled=enabled, windows=windows, **terms)
+
+
+def _windows(table: Any, regions: Sequence[str]) -> dict[str, SigmaWindow]:
+    if not isinstance(table, Mapping):
+        raise _KeyProblem(WINDOWS, f"is {table!r}: it must be a table, name = [low, high]")
+    windows = {}
+    for name, value in table.items():
+        if name not in regions:
+            raise _KeyProblem(name, f"in [{SECTION}.{WINDOWS}] is no region: {_meant(name, regions)}")
+        if not isinstance(value, list) or any(
+            isinstance(part, bool) or not isinstance(part, int | float) for part in value
+        ):
+            raise _KeyProblem(name, f"is {value!r}: write [low, high] or [low, high, ramp]")
+        try:
+            windows[name] = window_of(value, name)
+        except ValueError as error:
+            raise _KeyProblem(name, f"cannot be used: {error}") from None
+    return windows
+
+
+def _choice(key: str, value: Any) -> str:
+    options = get_args(CHOICES[key])
+    if value not in options:
+        raise _KeyProblem(key, f"is {value!r}: choose one of {', '.join(options)}")
+    return value
+
+
+def _count(key: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise _KeyProblem(key, f"is {value!r}: it must be a whole number of 1 or more")
+    return value
+
+
+def _meant(key: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(key, known, 1)
+    return f"did you mean {near[0]}?" if near else f"keys are {', '.join(known)}"
 
 
 def _weight(key: str, value: Any) -> float:
@@ -126,8 +177,12 @@ def _known_keys() -> list[str]:
         "enabled",
         "preset",
         OWN_CATEGORIES,
+        WINDOWS,
         *(name + WEIGHT_SUFFIX for name in SEMANTIC_CATEGORIES),
         *TERMS,
+        *CHOICES,
+        FLOOR,
+        EVERY,
     ]
 
 
@@ -137,7 +192,7 @@ def _line_of(text: str, key: str) -> int:
     for number, line in enumerate(text.splitlines(), 1):
         header = re.match(r"\s*\[\s*([^\]]+?)\s*\]", line)
         if header:
-            inside = header.group(1) in (SECTION, f"{SECTION}.{OWN_CATEGORIES}")
+            inside = header.group(1) in (SECTION, f"{SECTION}.{OWN_CATEGORIES}", f"{SECTION}.{WINDOWS}")
         elif inside and re.match(rf"""\s*["']?{re.escape(key)}["']?\s*=""", line):
             return number
     return 0
@@ -161,9 +216,19 @@ def save_objective(path: str | Path, objective: Objective) -> None:
     for name in SEMANTIC_CATEGORIES:
         lines.append(f"{name}{WEIGHT_SUFFIX} = {float(objective.weights.get(name, 0.0))!r}")
     lines += [f"{term} = {float(getattr(objective, term))!r}" for term in TERMS]
+    lines += [f'{choice} = "{getattr(objective, choice)}"' for choice in CHOICES]
+    lines.append(f"{EVERY} = {objective.prior_every}")
+    if objective.base_mask_floor is not None:
+        lines.append(f"{FLOOR} = {float(objective.base_mask_floor)!r}")
     if own:
         lines += ["", f"[{SECTION}.{OWN_CATEGORIES}]"]
         lines += [f"{_quoted(name)} = {float(weight)!r}" for name, weight in own.items()]
+    if objective.windows:
+        lines += ["", f"[{SECTION}.{WINDOWS}]"]
+        lines += [
+            f"{_quoted(name)} = {[float(window.low), float(window.high), float(window.ramp)]!r}"
+            for name, window in objective.windows.items()
+        ]
     write_atomically(path, lambda temporary: temporary.write_text("\n".join(lines) + "\n", encoding="utf-8"))
 
 

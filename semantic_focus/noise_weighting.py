@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 Prediction = Literal["flow", "eps", "v"]
-"""What a model predicts: velocity ε − x0 of a rectified flow, the noise, or v of a variance-preserving model."""
+"""What a model predicts: ε − x0 of a rectified flow, the noise, or v of a variance-preserving model."""
 
 NUMBER = r"\d*\.?\d+(?:e-?\d+)?"
 WINDOW_LINE = re.compile(rf"({NUMBER})\s*\.\.\s*({NUMBER})(?:\s+ramp\s+({NUMBER}))?")

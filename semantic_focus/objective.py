@@ -1,11 +1,12 @@
 """The training objective: what the sliders mean, as a value that turns predictions into one number.
 
-total = mean_b s_b · (base_weight · base_b + Σ_k w_kb · (cosine_weight · (1 − cos_kb) + magnitude_weight · MSE_kb)
-                                             / Σ_k w_kb)
+total = mean_b s_b · (base_weight · base_b + Σ_k w_bk · region_bk / Σ_k w_bk)
       + prior_weight · mean squared (v_lora − v_base) over what has weight 0
 
-s_b is the min-SNR weight of the sample (1 without), w_kb the region's weight there: 0 where it is absent, shrunk
-where it is small, and only within its window of noise positions.
+region_bk = cosine_weight · (1 − cos_bk) + magnitude_weight · MSE_bk
+
+s_b is the min-SNR weight of the sample (1 without), w_bk the region's weight there: 0 where it is absent,
+shrunk where it is small, and only within its window of noise positions.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,8 +41,8 @@ class ObjectiveValue:
     """What one batch cost.
 
     `total` is the scalar to differentiate. `regions` maps a region's name to the mean of its unweighted value
-    over the samples in which it is present (NaN: in none); `base` and `prior` are the unweighted scalars, `prior`
-    NaN at a step that leaves it out.
+    over the samples in which it is present (NaN: in none); `base` and `prior` are the unweighted scalars,
+    `prior` NaN at a step that leaves it out.
 
     The rest is for diagnostics, detached, on the device of the batch, for the K regions in `names`: `cosine`
     Float[B, K] is 1 − cosine, `squared_error` Float[B, K] the mean squared error, `coverage` Float[B, K] the
@@ -179,8 +180,9 @@ class Objective:
             v_pred: Float[B, C, *grid], the prediction with the adapter.
             v_target: as `v_pred`, the model's own target (velocity, eps or v).
             masks: region name -> Float[B, H, W] in 0..1 on the latent grid.
-            v_base: the prediction without the adapter; needed when `needs_base_prediction`, with `prior_every`
-                above 1 only at the steps of `needs_base_prediction_at`.
+            v_base: the prediction without the adapter, without gradient; needed when
+                `needs_base_prediction`, but with `prior_every` above 1 only at the steps that
+                `needs_base_prediction_at` tells.
             noise_position: Float[B] in (0, 1), 0 clean: σ of a rectified flow. A `NoiseLevel` for models that
                 predict eps or v. Needed when `needs_noise_position`.
 
@@ -199,9 +201,8 @@ class Objective:
             regions = torch.cat((regions, torch.ones_like(regions[:, :1])), 1)
             wanted = [0.0] * len(wanted) + [1.0]
         sums = products.region_sums(regions)
-        weight = effective_weights(
-            sums, self._weights_at(names, wanted, level, sums.area), self.area_shrinkage
-        )
+        at_level = self._weights_at(names, wanted, level, sums.area)
+        weight = effective_weights(sums, at_level, self.area_shrinkage)
         cosine = sums.cosine_loss() if self.cosine == "region" else products.cosine_loss(regions)
         error = sums.squared_error()
         values = self.cosine_weight * cosine + self.magnitude_weight * error
@@ -211,29 +212,35 @@ class Objective:
             losses = losses + self.base_weight * base
         if self.snr_gamma and level is not None:
             losses = losses * level.min_snr_weight(self.snr_gamma).to(losses)
-        total, prior = losses.mean(), losses.new_zeros(())
-        if self.needs_base_prediction and v_base is None:
-            if self.prior_every == 1:
-                raise ValueError("prior_weight > 0 needs v_base, the prediction without the adapter")
-            prior = losses.new_full((), float("nan"))
-        elif self.needs_base_prediction and v_base is not None:
-            prior = prior_loss(v_pred, v_base, weighted)
+        prior = self._prior(v_pred, v_base, weighted)
+        total = losses.mean()
+        if prior is not None:
             total = total + self.prior_weight * self.prior_every * prior
         present = sums.present()
-        means = torch.where(present, values.detach(), float("nan")).nanmean(0)
-        report = torch.cat((means, torch.stack((base.detach().mean(), prior.detach())))).tolist()
+        left_out = total.new_tensor(float("nan") if self.needs_base_prediction else 0.0)
+        numbers = _numbers(values, present, base, left_out if prior is None else prior)
         return ObjectiveValue(
             total=total,
-            regions=dict(zip(names, report, strict=False)),
-            base=report[-2],
-            prior=report[-1],
+            regions=dict(zip(names, numbers, strict=False)),
+            base=numbers[-2],
+            prior=numbers[-1],
             names=names,
             cosine=cosine.detach(),
             squared_error=error.detach(),
             coverage=sums.area / regions[0, 0].numel(),
             present=present,
-            weight=weight,
+            weight=weight.detach(),
         )
+
+    def _prior(self, v_pred: Tensor, v_base: Tensor | None, weighted: Tensor) -> Tensor | None:
+        """The unweighted prior; None where there is none, or this step leaves it out."""
+        if not self.needs_base_prediction:
+            return None
+        if v_base is not None:
+            return prior_loss(v_pred, v_base, weighted)
+        if self.prior_every == 1:
+            raise ValueError("prior_weight > 0 needs v_base, the prediction without the adapter")
+        return None
 
     def _noise_level(self, given: Tensor | NoiseLevel | None, v_pred: Tensor) -> NoiseLevel | None:
         if given is None:
@@ -303,3 +310,9 @@ def prior_loss(v_pred: Tensor, v_base: Tensor, weighted: Tensor) -> Tensor:
     squared = (v_pred.to(free.dtype) - v_base.to(free.dtype)).square().sum(1)
     mass = free.flatten(1).sum(1) * v_pred.shape[1]
     return ((squared * free).flatten(1).sum(1) / torch.where(mass > 0, mass, 1.0)).mean()
+
+
+def _numbers(values: Tensor, present: Tensor, base: Tensor, prior: Tensor) -> list[float]:
+    """Each region's mean over the samples that have it, then base and prior: one wait for the device."""
+    means = torch.where(present, values, float("nan")).nanmean(0)
+    return torch.cat((means, base.mean()[None], prior[None])).detach().tolist()

@@ -81,9 +81,8 @@ class CellProducts:
 
     def region_sums(self, masks: Tensor) -> RegionSums:
         """The sums over regions Float[B, K, *grid] in 0..1."""
-        with torch.autocast(self.stacked.device.type, enabled=False):
-            weights = masks.to(self.stacked).flatten(2)
-            dot, pred, target = torch.bmm(self.stacked, weights.mT).unbind(1)
+        weights = masks.to(self.stacked).flatten(2)
+        dot, pred, target = _MaskProduct.apply(self.stacked, weights).unbind(1)
         return RegionSums(dot, pred, target, weights.sum(-1), self.channels)
 
     def cosine_loss(self, masks: Tensor) -> Tensor:
@@ -93,9 +92,8 @@ class CellProducts:
         """
         dot, pred, target = self.stacked.unbind(1)
         losses = 1 - _cosine(dot, pred, target, target > 0)
-        with torch.autocast(self.stacked.device.type, enabled=False):
-            weights = masks.to(self.stacked).flatten(2)
-            total = torch.bmm(weights, losses.unsqueeze(-1)).squeeze(-1)
+        weights = masks.to(self.stacked).flatten(2)
+        total = _MaskProduct.apply(losses.unsqueeze(1), weights).squeeze(1)
         area = weights.sum(-1)
         return total / torch.where(area > 0, area, 1.0)
 
@@ -103,6 +101,26 @@ class CellProducts:
         """Float[B, N]: mean squared error over the channels of each cell."""
         dot, pred, target = self.stacked.unbind(1)
         return (pred - 2 * dot + target).clamp_min(0) / self.channels
+
+
+class _MaskProduct(torch.autograd.Function):
+    """Float[B, R, N], Float[B, K, N] -> Float[B, R, K]: a matrix product that autocast lowers neither forward
+    nor, where plain autograd would let it, backward.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, weights: Tensor) -> Tensor:
+        ctx.save_for_backward(values, weights)
+        with torch.autocast(values.device.type, enabled=False):
+            return torch.bmm(values, weights.mT)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        values, weights = ctx.saved_tensors
+        with torch.autocast(values.device.type, enabled=False):
+            to_values = torch.bmm(grads[0], weights) if ctx.needs_input_grad[0] else None
+            to_weights = torch.bmm(grads[0].mT, values) if ctx.needs_input_grad[1] else None
+        return to_values, to_weights
 
 
 class _ChannelProducts(torch.autograd.Function):

@@ -32,7 +32,7 @@ class AdapterOptions(io.ComfyNode):
                     "kind",
                     options=list(ADAPTER_KINDS),
                     default=settings.kind,
-                    tooltip="lora loads everywhere; loha is slower and says more for its size; lokr is small.",
+                    tooltip="lora loads everywhere; loha is slower and says more for its size; lokr is small",
                 ),
                 io.Int.Input("rank", default=settings.rank, min=1, max=1024),
                 io.Float.Input(

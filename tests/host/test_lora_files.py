@@ -6,9 +6,15 @@ import re
 import subprocess
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+if TYPE_CHECKING:
+    from host.serve import ComfyServer
 
 FAMILIES = ("sd3", "flux", "z_image", "qwen_image", "wan_video", "sd15", "sdxl_v")
 KINDS = ("lora", "lora, alpha 3", "loha", "lokr", "lokr, full")
@@ -134,3 +140,75 @@ def test_presets_choose_the_layers_of_their_family_and_none_of_others(measured: 
     inside = chosen["attention + feed-forward"]
     assert 0 < len(inside) < len(chosen["all linear layers"])
     assert not any(word in layer for layer in inside for word in ("embed", "mod", "final", "time", "head"))
+
+
+QKV = "diffusion_model.joint_blocks.0.x_block.attn.qkv"
+FC1 = "diffusion_model.joint_blocks.0.x_block.mlp.fc1"
+
+
+@pytest.fixture
+def lora_file(server: "ComfyServer") -> dict[str, torch.Tensor]:
+    """A LoRA of two layers of the stand-in model in models/loras, as mine.safetensors; its tensors."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = {
+        f"{QKV}.lora_up.weight": (384, 2),
+        f"{QKV}.lora_down.weight": (2, 128),
+        f"{FC1}.lora_up.weight": (512, 2),
+        f"{FC1}.lora_down.weight": (2, 128),
+    }
+    tensors = {key: torch.randn(shape, generator=generator) for key, shape in shapes.items()}
+    tensors |= {f"{layer}.alpha": torch.tensor(4.0) for layer in (QKV, FC1)}
+    folder = server.base_directory / "models" / "loras"
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, folder / "mine.safetensors")
+    return tensors
+
+
+def test_the_nodes_save_a_lora_in_another_style(
+    server: "ComfyServer", shared_workflow: dict[str, Any], lora_file: dict[str, torch.Tensor]
+):
+    def save(style: str, dtype: str) -> Path:
+        graph = {
+            "1": shared_workflow["1"],
+            "load": {"class_type": "SemanticFocusLoadLoRA", "inputs": {"lora_name": "mine.safetensors"}},
+            "save": {
+                "class_type": "SemanticFocusSaveLoRA",
+                "inputs": {
+                    "lora": ["load", 0],
+                    "model": ["1", 0],
+                    "filename_prefix": f"loras/{style}_{dtype}",
+                    "key_style": style,
+                    "dtype": dtype,
+                },
+            },
+        }
+        (text,) = server.run(graph)["outputs"]["save"]["text"]
+        return Path(text)
+
+    same = load_file(save("comfyui", "fp32"))
+    assert same.keys() == lora_file.keys()
+    assert all(torch.equal(tensor, lora_file[key]) for key, tensor in same.items())
+
+    path = save("diffusers", "bf16")
+    assert path.name == "diffusers_bf16_00001_.safetensors"
+    split = load_file(path)
+    assert {tensor.dtype for tensor in split.values()} == {torch.bfloat16}
+    # alpha / rank is 2
+    up = torch.cat([split[f"transformer.transformer_blocks.0.attn.to_{p}.lora_B.weight"] for p in "qkv"])
+    assert torch.equal(up, (lora_file[f"{QKV}.lora_up.weight"] * 2).bfloat16())
+    with safe_open(path, "pt") as file:
+        header = file.metadata()
+    assert header["semantic_focus.key_style"] == "diffusers"
+    assert (header["ss_network_dim"], header["ss_network_alpha"]) == ("2", "4")
+    assert len(header["semantic_focus.base_model"]) == 16
+
+
+def test_adapter_options_make_settings(server: "ComfyServer"):
+    values = {"rank": 3, "alpha": 6.0, "dropout": 0.25, "factor": 4, "exclude": ""}
+    inputs = {"kind": "lokr", "include": " attn \n\nmlp", **values}
+    graph = {
+        "options": {"class_type": "SemanticFocusAdapterOptions", "inputs": inputs},
+        "show": {"class_type": "PreviewAny", "inputs": {"source": ["options", 0]}},
+    }
+    (text,) = server.run(graph)["outputs"]["show"]["text"]
+    assert "kind='lokr', rank=3, alpha=6.0, dropout=0.25, factor=4, include=('attn', 'mlp')" in text

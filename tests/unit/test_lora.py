@@ -107,6 +107,33 @@ class TestWhenTheyAct:
                 raise RuntimeError("stop")
             assert torch.equal(net(x), adapted)
 
+    def test_attached_and_disabled_may_be_nested(self):
+        net, x = Net(), noise(7, 5)
+        base, adapters = net(x), shaken(adapters_of(net))
+        with adapters.attached():
+            once = net(x)
+            with adapters.attached():
+                assert torch.equal(net(x), once)
+            assert torch.equal(net(x), once)
+            with adapters.disabled():
+                with adapters.disabled():
+                    pass
+                assert torch.equal(net(x), base)
+        assert hooks(net) == 0
+
+    def test_beside_other_hooks_and_other_adapters(self):
+        net, x = Net(), noise(7, 5)
+        first, second = shaken(adapters_of(net)), shaken(adapters_of(net), seed=2)
+        base = net.first(x)
+        alone = []
+        for adapters in (first, second):
+            with adapters.attached():
+                alone.append(net.first(x) - base)
+        net.first.register_forward_hook(lambda module, inputs, output: torch.add(output, 1))
+        with first.attached(), second.attached():
+            torch.testing.assert_close(net.first(x), base + 1 + alone[0] + alone[1])
+        assert hooks(net) == 1
+
     def test_the_models_own_weights_are_never_touched(self):
         net = Net()
         before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
@@ -201,3 +228,26 @@ class TestFiles:
     def test_a_rank_below_1_is_refused(self):
         with pytest.raises(ValueError, match="rank is 0: it must be 1 or more"):
             adapters_of(Net(), rank=0)
+
+
+class TestParameters:
+    def test_names_are_the_keys_of_the_file(self):
+        adapters = adapters_of(Net())
+        named = dict(adapters.named_parameters())
+        assert list(named) == [
+            f"diffusion_model.{layer}.lora_{part}.weight"
+            for layer in ("first", "second")
+            for part in ("down", "up")
+        ]
+        assert all(a is b for a, b in zip(named.values(), adapters.parameters(), strict=True))
+        state = adapters.state_dict()
+        assert all(torch.equal(state[name], parameter) for name, parameter in named.items())
+
+    def test_up_may_learn_faster(self):
+        adapters = adapters_of(Net())
+        down, up = adapters.parameter_groups(1e-4, 16.0)
+        assert (down["lr"], up["lr"]) == (1e-4, 16e-4)
+        assert [p.shape for p in down["params"]] == [(2, 5), (2, 4)]
+        assert [p.shape for p in up["params"]] == [(4, 2), (3, 2)]
+        (together,) = adapters.parameter_groups(1e-4)
+        assert together == {"params": adapters.parameters(), "lr": 1e-4}

@@ -7,6 +7,7 @@ import pytest
 
 from semantic_focus.categories import PRESETS, SEMANTIC_CATEGORIES
 from semantic_focus.config import ConfigError, load_objective, save_objective
+from semantic_focus.noise_weighting import SigmaWindow
 from semantic_focus.objective import Objective
 
 DEFAULTS = {name: category.default_weight for name, category in SEMANTIC_CATEGORIES.items()}
@@ -75,6 +76,34 @@ class TestLoad:
         objective = load(file, "[semantic_cosine]\n[semantic_cosine.categories]\ntattoo = 0.8\n'长 剑' = 1\n")
         assert objective.weights == {**DEFAULTS, "tattoo": 0.8, "长 剑": 1.0}
 
+    def test_the_rarer_settings(self, file: Path):
+        objective = load(
+            file,
+            """
+            [semantic_cosine]
+            base_loss = "huber"
+            huber_delta = 0.5
+            base_mask_floor = 0.2
+            cosine = "pixel"
+            normalise = "fixed"
+            snr_gamma = 5
+            prior_every = 4
+            [semantic_cosine.windows]
+            face = [0.0, 0.6]
+            residual = [0.3, 1, 0.1]
+            """,
+        )
+        assert objective == Objective(
+            base_loss="huber",
+            huber_delta=0.5,
+            base_mask_floor=0.2,
+            cosine="pixel",
+            normalise="fixed",
+            snr_gamma=5.0,
+            prior_every=4,
+            windows={"face": SigmaWindow(0.0, 0.6), "residual": SigmaWindow(0.3, 1.0, 0.1)},
+        )
+
     def test_a_file_from_an_editor_that_writes_a_byte_order_mark(self, file: Path):
         file.write_text("[semantic_cosine]\nface_weight = 0.5\n", encoding="utf-8-sig")
         assert load_objective(file).weights["face"] == 0.5
@@ -125,8 +154,20 @@ class TestRoundTrip:
                 area_shrinkage=2.5,
                 global_fallback=0.0,
             ),
+            Objective(
+                weights={**DEFAULTS, "长 剑": 1.0},
+                base_weight=0.2,
+                base_loss="huber",
+                huber_delta=1 / 3,
+                base_mask_floor=0.0,
+                cosine="pixel",
+                normalise="fixed",
+                windows={"face": SigmaWindow(0.0, 1 / 3), "长 剑": SigmaWindow(0.1, 0.9, 0.05)},
+                snr_gamma=5.0,
+                prior_every=3,
+            ),
         ],
-        ids=["default", "disabled", "odd numbers", "own categories", "every term"],
+        ids=["default", "disabled", "odd numbers", "own categories", "every term", "rarer settings"],
     )
     def test_load_gives_back_what_save_was_given(self, file: Path, objective: Objective):
         save_objective(file, objective)
@@ -176,6 +217,12 @@ class TestMistakes:
             ("preset = 'portrait'", "preset is 'portrait': choose one of person, outfit, style"),
             ("preset = ['person']", "preset is .*choose one of person"),
             ("categories = 3", "categories is 3: it must be a table"),
+            ("windows = 3", "windows is 3: it must be a table"),
+            ("base_loss = 'l2'", "base_loss is 'l2': choose one of mse, l1, huber"),
+            ("cosine = 1", "cosine is 1: choose one of region, pixel"),
+            ("prior_every = 0", "prior_every is 0: it must be a whole number"),
+            ("prior_every = 1.5", "prior_every is 1.5: it must be a whole number"),
+            ("snr_gama = 5", "snr_gama is not known.*did you mean snr_gamma"),
         ],
     )
     def test_a_value_that_cannot_be_used_is_named_with_its_line(self, file: Path, line: str, message: str):
@@ -186,6 +233,13 @@ class TestMistakes:
         self.refused(file, head + "tattoo = -1\n", "line 3: tattoo is -1")
         self.refused(file, head + '"long sword" = "1"\n', "line 3: long sword is '1': it must be a number")
         self.refused(file, head + "face = 0.2\n", "line 3: face .*write face_weight = 0.2")
+
+    def test_windows_are_checked_alike(self, file: Path):
+        head = "[semantic_cosine]\n[semantic_cosine.windows]\n"
+        self.refused(file, head + "faec = [0, 1]\n", "line 3: faec .*is no region: did you mean face")
+        self.refused(file, head + "face = 0.5\n", "line 3: face is 0.5: write .low, high. or")
+        self.refused(file, head + "face = [0.1]\n", "line 3: face .*write .low, high. or")
+        self.refused(file, head + "face = [0.6, 0.2]\n", "line 3: face .*0 <= low < high <= 1")
 
     def test_where_the_line_cannot_be_told_none_is_claimed(self, file: Path):
         self.refused(file, "semantic_cosine.face_weight = -1\n", r"toml: face_weight is -1")

@@ -345,6 +345,50 @@ class TestNumerics:
         assert 0 <= sums.squared_error().item() < 1e-2
 
 
+class TestVariants:
+    def test_per_pixel_every_cell_counts_alike_however_long_its_vector(self):
+        """One long right cell (0) and one short wrong cell (1) at a mask of 1 and 0.5: 0.5 / 1.5."""
+        loss = semantic_cosine_loss(
+            picture((10.0, 0.0), (0.0, 1.0)),
+            picture((10.0, 0.0), (1.0, 0.0)),
+            {"face": cells(1, 0.5)},
+            {"face": 1.0},
+            cosine="pixel",
+        )
+        assert loss.item() == pytest.approx(1 / 3, rel=1e-6)
+
+    def test_fixed_normalisation_counts_absent_and_unseen_regions(self):
+        """face is orthogonal (1), hair not in the picture, sword has no mask: 1 / (1 + 0.5 + 0.3 + 0.2)."""
+        loss = semantic_cosine_loss(
+            picture((0.0, 1.0)),
+            picture((1.0, 0.0)),
+            {"face": cells(1), "hair": cells(0)},
+            {"face": 1.0, "hair": 0.5, "sword": 0.3},
+            0.2,
+            normalise="fixed",
+        )
+        assert loss.item() == pytest.approx(0.5)
+
+    def test_a_weight_per_sample_is_that_samples_weight(self):
+        pred, target = noise(3, 3, *GRID), noise(3, 3, *GRID, seed=1)
+        masks = {"face": row(0, 3), "hair": row(1, 3)}
+        face, rest = [1.0, 0.5, 0.0], [0.2, 0.0, 0.7]
+        together = semantic_cosine_loss(
+            pred, target, masks, {"face": torch.tensor(face), "hair": 0.3}, torch.tensor(rest)
+        )
+        alone = [
+            semantic_cosine_loss(
+                pred[b : b + 1],
+                target[b : b + 1],
+                {name: mask[b : b + 1] for name, mask in masks.items()},
+                {"face": face[b], "hair": 0.3},
+                rest[b],
+            ).item()
+            for b in range(3)
+        ]
+        assert together.item() == pytest.approx(sum(alone) / 3, rel=1e-6)
+
+
 class TestShapes:
     VIDEO = (2, 3, 5, *GRID)
 
@@ -427,3 +471,15 @@ class TestErrors:
     def test_a_mask_must_not_take_the_name_of_the_residual(self):
         with pytest.raises(ValueError, match="'residual'.*rename"):
             semantic_cosine_loss(self.V, self.V, {RESIDUAL: row(0, 2)}, {RESIDUAL: 1.0})
+
+    def test_an_unknown_choice_is_answered_with_the_known_ones(self):
+        with pytest.raises(ValueError, match="cosine is 'cell': choose region or pixel"):
+            semantic_cosine_loss(self.V, self.V, {}, {}, 1.0, cosine="cell")  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="normalise is 'all': choose present or fixed"):
+            semantic_cosine_loss(self.V, self.V, {}, {}, 1.0, normalise="all")  # type: ignore[arg-type]
+
+    def test_weights_per_sample_are_checked_too(self):
+        with pytest.raises(ValueError, match="'face'.*0 or more"):
+            semantic_cosine_loss(self.V, self.V, {"face": row(0, 2)}, {"face": torch.tensor([1.0, -1.0])})
+        with pytest.raises(ValueError, match=r"weight per sample has shape \[3\].*batch has 2"):
+            semantic_cosine_loss(self.V, self.V, {"face": row(0, 2)}, {"face": torch.ones(3)})

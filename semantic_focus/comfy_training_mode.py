@@ -20,7 +20,7 @@ def training_mode(model: nn.Module, gradient_checkpointing: bool) -> Iterator[No
         stack.enter_context(_frozen(model))
         stack.enter_context(_differentiable_products(model))
         blocks = checkpoint_blocks(model)
-        stack.enter_context(_unshared_norm_inputs(blocks))
+        stack.enter_context(_unshared_inputs(blocks))
         if gradient_checkpointing:
             stack.enter_context(_checkpointed(blocks))
         yield
@@ -123,18 +123,14 @@ def checkpoint_blocks(model: nn.Module) -> list[nn.Module]:
 
 
 @contextmanager
-def _unshared_norm_inputs(blocks: list[nn.Module]) -> Iterator[None]:
-    """Let the norms of blocks keep copies of their inputs for the backward pass.
+def _unshared_inputs(blocks: list[nn.Module]) -> Iterator[None]:
+    """Let the norms, attentions and feed-forwards of blocks keep copies of their inputs.
 
-    Flux's blocks add to the residual stream in place, after a norm has saved it.
+    Flux's blocks add to the residual stream in place after a norm has saved it. Autograd refuses that, and
+    where blocks are recomputed it does not even notice.
     """
-    norms = [
-        child
-        for block in blocks
-        for child in block.children()
-        if isinstance(child, nn.LayerNorm | nn.RMSNorm)
-    ]
-    handles = [norm.register_forward_pre_hook(_copy_input) for norm in norms]
+    parts = [child for block in blocks for child in block.children() if not isinstance(child, nn.Linear)]
+    handles = [part.register_forward_pre_hook(_copy_input) for part in parts]
     try:
         yield
     finally:
@@ -142,9 +138,10 @@ def _unshared_norm_inputs(blocks: list[nn.Module]) -> Iterator[None]:
             handle.remove()
 
 
-def _copy_input(_norm: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
-    if torch.is_grad_enabled() and inputs[0].requires_grad:
-        return (inputs[0].clone(), *inputs[1:])
+def _copy_input(_part: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    first = inputs[0] if inputs else None
+    if torch.is_grad_enabled() and torch.is_tensor(first) and first.requires_grad:
+        return (first.clone(), *inputs[1:])
     return None
 
 
@@ -153,7 +150,7 @@ def _checkpointed(blocks: list[nn.Module]) -> Iterator[None]:
     """Recompute these blocks in the backward pass instead of keeping their activations."""
     originals = [(block, vars(block).get("forward")) for block in blocks]
     for block in blocks:
-        block.forward = _recomputed(block.forward)
+        block.forward = _recomputed(block, block.forward)
     try:
         yield
     finally:
@@ -164,14 +161,20 @@ def _checkpointed(blocks: list[nn.Module]) -> Iterator[None]:
                 block.forward = own
 
 
-def _recomputed(forward: Callable[..., Any]) -> Callable[..., Any]:
+def _recomputed(block: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
+    checked = False
+
     def on_copies(*args: Any, **kwargs: Any) -> Any:
         """Flux's blocks write into their inputs, from which the second run must start again."""
         return forward(*map(_copy, args), **{name: _copy(value) for name, value in kwargs.items()})
 
     def run(*args: Any, **kwargs: Any) -> Any:
+        nonlocal checked
         if not torch.is_grad_enabled():
             return forward(*args, **kwargs)
+        if not checked:
+            _refuse_overwriting(block, lambda: on_copies(*args, **kwargs))
+            checked = True
         return torch.utils.checkpoint.checkpoint(on_copies, *args, use_reentrant=False, **kwargs)
 
     return run
@@ -179,3 +182,31 @@ def _recomputed(forward: Callable[..., Any]) -> Callable[..., Any]:
 
 def _copy(value: Any) -> Any:
     return value.clone() if torch.is_tensor(value) else value
+
+
+def _refuse_overwriting(block: nn.Module, forward: Callable[[], Any]) -> None:
+    """Run a block once to see whether it overwrites what its backward pass needs.
+
+    A recomputed block would then give wrong gradients in silence.
+
+    Raises:
+        ValueError: it does.
+    """
+    saved: list[tuple[Tensor, int]] = []
+
+    def note(tensor: Tensor) -> Tensor:
+        saved.append((tensor, tensor._version))
+        return tensor
+
+    device = next(block.parameters()).device
+    on_cpu = device.type == "cpu"
+    with (
+        torch.random.fork_rng([] if on_cpu else [device], device_type="cuda" if on_cpu else device.type),
+        torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor),
+    ):
+        forward()
+    if any(tensor._version != version for tensor, version in saved):
+        raise ValueError(
+            f"ComfyUI's {type(block).__name__} overwrites values that training needs: this kind of model "
+            "cannot be trained here"
+        )

@@ -166,9 +166,16 @@ class LoHa(Adapter):
         return len(self.factors["hada_w1_a"]), self.factors["hada_w1_b"].shape[1]
 
     def add_to(self, output: Tensor, x: Tensor, dropout: float) -> Tensor:
-        factors = self.named_factors().values()
+        w1_a, w1_b, w2_a, w2_b = self.named_factors().values()
         rows = x.to(output.dtype).reshape(-1, x.shape[-1])
-        update: Tensor = _HadamardLinear.apply(rows, *factors, self.scale)  # pyright: ignore[reportAssignmentType]
+        out, inputs = self.shape
+        if self.rank**2 * (out + inputs) < out * inputs:
+            # the Hadamard product of two matrices of rank r is one of rank r²: cheaper here than ΔW itself
+            up = (w1_a.unsqueeze(2) * w2_a.unsqueeze(1)).flatten(1) * self.scale
+            down = (w1_b.unsqueeze(1) * w2_b.unsqueeze(0)).flatten(0, 1)
+            update = F.linear(F.linear(rows, down.to(rows.dtype)), up.to(rows.dtype))
+        else:
+            update: Any = _HadamardLinear.apply(rows, w1_a, w1_b, w2_a, w2_b, self.scale)
         return output + _dropped(update, dropout).view(output.shape)
 
 

@@ -14,6 +14,7 @@ OUT, IN = 12, 8
 SETTINGS = {
     "lora": AdapterSettings(rank=3, alpha=2.0),
     "loha": AdapterSettings(kind="loha", rank=3, alpha=2.0),
+    "loha, rank 1": AdapterSettings(kind="loha", rank=1, alpha=2.0),
     "lokr": AdapterSettings(kind="lokr", rank=1, alpha=2.0, factor=2),
     "lokr, full": AdapterSettings(kind="lokr", rank=64, alpha=2.0, factor=2),
 }

@@ -1,5 +1,7 @@
 """The adapters of a model: what they add, when they act, and what they hold."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -129,7 +131,11 @@ class TestWhenTheyAct:
         for adapters in (first, second):
             with adapters.attached():
                 alone.append(net.first(x) - base)
-        net.first.register_forward_hook(lambda module, inputs, output: torch.add(output, 1))
+
+        def add_one(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
+            return output + 1
+
+        net.first.register_forward_hook(add_one)
         with first.attached(), second.attached():
             torch.testing.assert_close(net.first(x), base + 1 + alone[0] + alone[1])
         assert hooks(net) == 1

@@ -6,25 +6,23 @@ Every candidate runs forward and backward once per round, in an order that is sh
 that whatever else the machine does falls on all alike; times are medians over the rounds. Ratios are taken
 within a round first, then their median.
 
-Extra memory counts the storages that torch operations return (forward, backward, leaves alike) from the call
-until they are freed, at their highest, without the inputs; the last column takes the gradient of v_pred away
-from the highest value of the backward pass alone, where it exists. Scratch space that a kernel allocates
-within one operation is not seen.
+Extra memory is what torch's allocator handed out (torch.profiler: scratch space within an operation counts, a
+BLAS library's own does not) at its highest, in units of v_pred and without the inputs: of the forward pass
+alone, and of forward and backward less the gradient of v_pred, which every candidate has to give.
 """
 
 import argparse
 import random
 import statistics
 import time
-import weakref
 from collections.abc import Callable
+from itertools import accumulate
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.profiler import ProfilerActivity, profile
 
 from semantic_focus import semantic_cosine_loss
 
@@ -73,45 +71,25 @@ def times(losses: dict[str, Loss], pred: Tensor, target: Tensor, rounds: int) ->
     return rows[3:]
 
 
-class Allocations(TorchDispatchMode):
-    """Bytes of the storages that operations return and that still live, and their highest value."""
-
-    def __init__(self, *inputs: Tensor):
-        super().__init__()
-        self.known = {tensor.untyped_storage().data_ptr() for tensor in inputs}
-        self.live = self.highest = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(result):
-            if isinstance(leaf, Tensor):
-                self._count(leaf.untyped_storage())
-        return result
-
-    def _count(self, storage: torch.UntypedStorage) -> None:
-        address, size = storage.data_ptr(), storage.nbytes()
-        if address in self.known or not size:
-            return
-        self.known.add(address)
-        self.live += size
-        self.highest = max(self.highest, self.live)
-        weakref.finalize(storage, self._free, address, size)
-
-    def _free(self, address: int, size: int) -> None:
-        self.known.discard(address)
-        self.live -= size
+def highest_memory(run: Callable[[], object]) -> int:
+    """Most bytes that torch's allocator held at once of what was allocated during the run."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        run()
+    results = profiler.profiler
+    assert results is not None and results.kineto_results is not None
+    events: list[Any] = results.kineto_results.events()
+    changes = [event for event in events if event.name() == "[memory]"]
+    changes.sort(key=lambda event: event.start_ns())
+    return max(accumulate((event.nbytes() for event in changes), initial=0))
 
 
-def extra_memory(loss: Loss, pred: Tensor, target: Tensor, inputs: list[Tensor]) -> tuple[float, float]:
-    """Highest bytes of forward, and of backward without the gradient, as shares of v_pred."""
+def extra_memory(loss: Loss, pred: Tensor, target: Tensor) -> tuple[float, float]:
+    """Highest memory of the forward pass, and of both without the gradient, as shares of v_pred."""
     size = pred.untyped_storage().nbytes()
-    with Allocations(pred, target, *inputs) as count:
-        value = loss(pred, target)
-        forward, count.highest = count.highest, count.live
-        value.backward()
-        backward = count.highest - size
+    forward = highest_memory(lambda: loss(pred, target))
+    both = highest_memory(lambda: loss(pred, target).backward())
     pred.grad = None
-    return forward / size, backward / size
+    return forward / size, both / size - 1
 
 
 def main() -> None:
@@ -132,16 +110,16 @@ def main() -> None:
     print(
         f"{list(SHAPE)} float32, {len(WEIGHTS)} regions, {options.threads} threads, {options.rounds} rounds"
     )
-    print(f"{'forward and backward':<24}{'ms':>8}{'least':>8}{'/ MSE':>8}{'forward':>10}{'backward':>10}")
+    print(f"{'forward and backward':<24}{'ms':>8}{'least':>8}{'/ MSE':>8}{'forward':>10}{'both':>10}")
     for name, loss in losses.items():
         column = [row[name] for row in rows]
         to_mse = statistics.median(row[name] / row["mse_loss"] for row in rows)
-        forward, backward = extra_memory(loss, pred, target, list(masks.values()))
+        forward, backward = extra_memory(loss, pred, target)
         print(
             f"{name:<24}{statistics.median(column):>8.2f}{min(column):>8.2f}{to_mse:>8.2f}"
             f"{forward:>9.2f}x{backward:>9.2f}x"
         )
-    print("extra memory in units of v_pred, without inputs; backward without the gradient of v_pred")
+    print("extra memory in units of v_pred, without the inputs; both: less the gradient")
     for name, limit in (("loop over the regions", ">= 18"), ("cosine of the whole", ">= 2.2")):
         medians = statistics.median(r[name] for r in rows) / statistics.median(r[LOSS] for r in rows)
         ratio = statistics.median(row[name] / row[LOSS] for row in rows)

@@ -170,7 +170,7 @@ class LoHa(Adapter):
         rows = x.to(output.dtype).reshape(-1, x.shape[-1])
         out, inputs = self.shape
         if 4 * self.rank**2 * (out + inputs) < out * inputs:
-            # the Hadamard product of two matrices of rank r is one of rank r²: far smaller here than ΔW itself
+            # the Hadamard product of two matrices of rank r is one of rank r²: far smaller here than ΔW
             up = (w1_a.unsqueeze(2) * w2_a.unsqueeze(1)).flatten(1) * self.scale
             down = (w1_b.unsqueeze(1) * w2_b.unsqueeze(0)).flatten(0, 1)
             update = F.linear(F.linear(rows, down.to(rows.dtype)), up.to(rows.dtype))

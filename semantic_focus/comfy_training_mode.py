@@ -126,8 +126,7 @@ def checkpoint_blocks(model: nn.Module) -> list[nn.Module]:
 def _unshared_inputs(blocks: list[nn.Module]) -> Iterator[None]:
     """Let the norms, attentions and feed-forwards of blocks keep copies of their inputs.
 
-    Flux's blocks add to the residual stream in place after a norm has saved it. Autograd refuses that, and
-    where blocks are recomputed it does not even notice.
+    Flux's blocks add to the residual stream in place after a norm has saved it, which autograd refuses.
     """
     parts = [child for block in blocks for child in block.children() if not isinstance(child, nn.Linear)]
     handles = [part.register_forward_pre_hook(_copy_input) for part in parts]
@@ -150,7 +149,7 @@ def _checkpointed(blocks: list[nn.Module]) -> Iterator[None]:
     """Recompute these blocks in the backward pass instead of keeping their activations."""
     originals = [(block, vars(block).get("forward")) for block in blocks]
     for block in blocks:
-        block.forward = _recomputed(block, block.forward)
+        block.forward = _recomputed(block.forward)
     try:
         yield
     finally:
@@ -161,20 +160,14 @@ def _checkpointed(blocks: list[nn.Module]) -> Iterator[None]:
                 block.forward = own
 
 
-def _recomputed(block: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
-    checked = False
-
+def _recomputed(forward: Callable[..., Any]) -> Callable[..., Any]:
     def on_copies(*args: Any, **kwargs: Any) -> Any:
         """Flux's blocks write into their inputs, from which the second run must start again."""
         return forward(*map(_copy, args), **{name: _copy(value) for name, value in kwargs.items()})
 
     def run(*args: Any, **kwargs: Any) -> Any:
-        nonlocal checked
         if not torch.is_grad_enabled():
             return forward(*args, **kwargs)
-        if not checked:
-            _refuse_overwriting(block, lambda: on_copies(*args, **kwargs))
-            checked = True
         return torch.utils.checkpoint.checkpoint(on_copies, *args, use_reentrant=False, **kwargs)
 
     return run
@@ -182,31 +175,3 @@ def _recomputed(block: nn.Module, forward: Callable[..., Any]) -> Callable[..., 
 
 def _copy(value: Any) -> Any:
     return value.clone() if torch.is_tensor(value) else value
-
-
-def _refuse_overwriting(block: nn.Module, forward: Callable[[], Any]) -> None:
-    """Run a block once to see whether it overwrites what its backward pass needs.
-
-    A recomputed block would then give wrong gradients in silence.
-
-    Raises:
-        ValueError: it does.
-    """
-    saved: list[tuple[Tensor, int]] = []
-
-    def note(tensor: Tensor) -> Tensor:
-        saved.append((tensor, tensor._version))
-        return tensor
-
-    device = next(block.parameters()).device
-    on_cpu = device.type == "cpu"
-    with (
-        torch.random.fork_rng([] if on_cpu else [device], device_type="cuda" if on_cpu else device.type),
-        torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor),
-    ):
-        forward()
-    if any(tensor._version != version for tensor, version in saved):
-        raise ValueError(
-            f"ComfyUI's {type(block).__name__} overwrites values that training needs: this kind of model "
-            "cannot be trained here"
-        )

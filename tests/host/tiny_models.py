@@ -130,9 +130,10 @@ def _detected(network: nn.Module) -> Any:
 
 
 def _randomise(network: nn.Module) -> None:
-    """No layer stays zero, so that every one has a part in the output."""
+    """No layer stays zero, so that every one has a part in the output; nothing stays as the memory was."""
     generator = torch.Generator().manual_seed(0)
-    for parameter in network.parameters():
+    table = getattr(network, "pos_embed", None)
+    for parameter in (*network.parameters(), *([] if table is None else [table])):
         spread = parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.1
         values = torch.randn(parameter.shape, generator=generator) * spread
         parameter.data.copy_(values + (1 if parameter.ndim == 1 else 0))

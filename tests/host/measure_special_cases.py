@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from semantic_focus.adapters import AdapterSettings
 from semantic_focus.comfy_fingerprint import looks_distilled
-from semantic_focus.comfy_model import ComfyVelocityModel, velocity_model
+from semantic_focus.comfy_model import ComfyVelocityModel, latents_for_model, velocity_model
 from semantic_focus.comfy_noise import inference_anchors
 from semantic_focus.comfy_preview import PreviewSettings, preview
 from semantic_focus.layers import linear_layers
@@ -110,6 +110,10 @@ def measure_special_cases() -> dict[str, Any]:
         "anchors": inference_anchors(plain, "simple", 4),
         "table_round_trip": measure_table(),
         "fp8": measure_fp8(),
+        "frames": [
+            list(latents_for_model(plain, [torch.zeros(1, 16, 1, 4, 6)])[0].shape),
+            list(latents_for_model(FAMILIES["wan_video"].build(), [torch.zeros(1, 16, 4, 6)])[0].shape),
+        ],
         "distilled": {name: looks_distilled(name) for name in MODEL_NAMES},
     }
 
@@ -136,6 +140,8 @@ def measure_refusals(patcher: Any, prompt: Any) -> dict[str, str]:
         "combined": message(ask(prompt * 2)),
         "mask": message(ask(with_mask)),
         "sampler": message(lambda: PreviewSettings(sampler="eulr")),
+        "channels": message(lambda: latents_for_model(patcher, [torch.zeros(1, 4, 8, 8)])),
+        "video": message(lambda: latents_for_model(patcher, [torch.zeros(1, 16, 2, 8, 8)])),
         "lcm": message(lambda: velocity_model(lcm, [prompt]).__enter__()),
         "scheduler": message(lambda: inference_anchors(patcher, "simpel", 4)),
     }

@@ -104,6 +104,11 @@ def test_latents_of_different_sizes_are_scaled_alike(family: dict[str, Any]):
     assert widths == [7, 7, 14, 14, 14]
 
 
+def test_a_picture_is_a_video_of_one_frame_and_the_other_way_round(measured: dict[str, Any]):
+    """For SD3 and for Wan."""
+    assert measured["special_cases"]["frames"] == [[16, 4, 6], [16, 1, 4, 6]]
+
+
 def test_every_frame_of_a_video_is_in_the_preview(measured: dict[str, Any]):
     assert measured["wan_video"]["preview"]["shape"] == [3, 5, 7, 3]
 
@@ -132,6 +137,8 @@ def test_a_training_adapter_acts_in_training_only(measured: dict[str, Any], clai
         ("mask", "carries a mask"),
         ("sampler", "preview sampler 'eulr': choose one of euler"),
         ("scheduler", "scheduler 'simpel': choose one of simple"),
+        ("channels", "latent has 4 channels, SD3 needs 16: encode the pictures with the VAE of this model"),
+        ("video", "latent is [1, 16, 2, 8, 8], SD3 needs 2 dimensions after the channels"),
         ("lcm", "not supported: training needs velocity, eps or v prediction"),
     ],
 )

@@ -1,0 +1,228 @@
+"""Settings out of a TOML file, each checked by itself; an error names file, line and key."""
+
+import difflib
+import math
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .config import ConfigError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Parse = Callable[[Any], Any]
+"""Gives the value of a setting, or raises ValueError saying what it must be."""
+
+
+class TomlFile:
+    """A TOML file that knows its lines. `tables` is its content.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ConfigError: not TOML.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise FileNotFoundError(f"{self.path}: no such config file")
+        try:
+            self._text = self.path.read_text(encoding="utf-8-sig")
+            self.tables: dict[str, Any] = tomllib.loads(self._text)
+        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError(f"{self.path}: not valid TOML: {error}") from error
+
+    def error(self, section: str, key: str, problem: str, number: int = 0) -> ConfigError:
+        """An error about a key of a section (of the `number`-th, in an array), or about a section."""
+        line = self._line(section, key, number)
+        place = f"{self.path}, line {line}" if line else str(self.path)
+        name = f"[{section}] {key}" if key else f"[{section}]"
+        return ConfigError(f"{place}: {name} {problem}")
+
+    def _line(self, section: str, key: str, number: int) -> int:
+        """1-based; 0 if it cannot be told (a dotted or inline form)."""
+        inside, passed = False, -1
+        for line, text in enumerate(self._text.splitlines(), 1):
+            header = re.match(r"\s*\[\[?\s*([^\]]+?)\s*\]", text)
+            if header:
+                passed += header[1] == section
+                inside = header[1] == section and passed == number
+                if inside and not key:
+                    return line
+            elif inside and key and re.match(rf"""\s*["']?{re.escape(key)}["']?\s*=""", text):
+                return line
+        return 0
+
+    def table(self, section: str) -> dict[str, Any]:
+        """A top-level section; empty when it is not there."""
+        table = self.tables.get(section, {})
+        if not isinstance(table, dict):
+            raise self.error(section, "", f"is {table!r}: it must be a section, [{section}]")
+        return table
+
+    def tables_of(self, section: str, key: str) -> list[dict[str, Any]]:
+        """An array of sections, [[section.key]]; empty when it is not there."""
+        array = self.table(section).get(key, [])
+        if not isinstance(array, list) or not all(isinstance(table, dict) for table in array):
+            raise self.error(section, key, f"is {array!r}: write one [[{section}.{key}]] for each")
+        return array
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One value, under any of several names.
+
+    Attributes:
+        places: "section.key"; the first is our own, the others are read as well.
+        parse: of the first place, and of every other one that is not in `others`.
+        others: parsers of other places.
+    """
+
+    parse: Parse
+    places: tuple[str, ...]
+    others: Mapping[str, Parse] | None = None
+
+    def found(self, file: TomlFile) -> str | None:
+        """The place where the file has it.
+
+        Raises:
+            ConfigError: at two places.
+        """
+        there = [place for place in self.places if _key(place) in file.table(_section(place))]
+        if len(there) > 1:
+            other = f"[{_section(there[0])}] {_key(there[0])}"
+            raise file.error(
+                _section(there[1]), _key(there[1]), f"says the same as {other}: keep one of them"
+            )
+        return there[0] if there else None
+
+
+def given(file: TomlFile, settings: Mapping[str, Setting]) -> dict[str, Any]:
+    """The values that a file gives for some settings, by their names.
+
+    Raises:
+        ConfigError: a setting at two places, or a value that cannot be used.
+    """
+    values = {}
+    for name, setting in settings.items():
+        place = setting.found(file)
+        if place is not None:
+            section, key = _section(place), _key(place)
+            parse = (setting.others or {}).get(place, setting.parse)
+            values[name] = parsed(file, section, key, file.table(section)[key], parse)
+    return values
+
+
+def parsed(file: TomlFile, section: str, key: str, value: Any, parse: Parse, number: int = 0) -> Any:
+    """`parse(value)`; what it raises becomes a ConfigError."""
+    try:
+        return parse(value)
+    except ValueError as error:
+        raise file.error(section, key, f"is {_shown(value)}: {error}", number) from error
+
+
+def check_keys(
+    file: TomlFile, section: str, table: Mapping[str, Any], known: Iterable[str], number: int = 0
+) -> None:
+    """Raise ConfigError for a key of a section that is none of the known ones."""
+    names = list(known)
+    for key in table:
+        if key not in names:
+            raise file.error(section, key, f"is not known: {meant(key, names)}", number)
+
+
+def meant(word: str, known: Sequence[str]) -> str:
+    """The known word that is most like another one, or all of them."""
+    near = difflib.get_close_matches(word, known, 1)
+    return f"did you mean {near[0]}?" if near else f"choose from {', '.join(known)}"
+
+
+def _section(place: str) -> str:
+    return place.rpartition(".")[0]
+
+
+def _key(place: str) -> str:
+    return place.rpartition(".")[2]
+
+
+def _shown(value: Any) -> str:
+    """A value as TOML writes it, as far as that matters."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def whole(low: int, high: int | None = None) -> Parse:
+    """A whole number of `low` or more, up to `high`."""
+    rule = f"of {low} or more" if high is None else f"from {low} to {high}"
+
+    def parse(value: Any) -> int:
+        whole_number = isinstance(value, int) and not isinstance(value, bool)
+        if not whole_number or value < low or (high is not None and value > high):
+            raise ValueError(f"it must be a whole number {rule}")
+        return value
+
+    return parse
+
+
+def number(low: float = 0.0, below: float = math.inf, above: bool = False) -> Parse:
+    """A finite number of `low` or more (with `above`: greater than it), and less than `below`."""
+    limit = "" if below == math.inf else f" and below {below:g}"
+    rule = f"above {low:g}{limit}" if above else f"of {low:g} or more{limit}"
+
+    def parse(value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"it must be a number {rule}")
+        if not low <= value < below or (above and value == low):
+            raise ValueError(f"it must be a number {rule}")
+        return float(value)
+
+    return parse
+
+
+def flag(value: Any) -> bool:
+    """True or false."""
+    if not isinstance(value, bool):
+        raise ValueError("it must be true or false")
+    return value
+
+
+def text(value: Any) -> str:
+    """A text that is not empty."""
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("it must be a text in quotes")
+    return value
+
+
+def one_of(options: Iterable[str]) -> Parse:
+    """One of some words."""
+    names = list(options)
+
+    def parse(value: Any) -> str:
+        if value not in names:
+            raise ValueError(
+                meant(value, names) if isinstance(value, str) else f"choose from {', '.join(names)}"
+            )
+        return value
+
+    return parse
+
+
+def texts(value: Any) -> tuple[str, ...]:
+    """A list of texts."""
+    if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
+        raise ValueError('it must be a list of texts, ["...", "..."]')
+    return tuple(value)
+
+
+def numbers(value: Any) -> tuple[float, ...]:
+    """A list of numbers."""
+    if not isinstance(value, list):
+        raise ValueError("it must be a list of numbers, [0.9, 0.5]")
+    return tuple(number(-math.inf)(item) for item in value)

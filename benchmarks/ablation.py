@@ -24,9 +24,9 @@ import torch
 from PIL import Image
 
 from benchmarks import ablation_report
-from benchmarks.ablation_measure import Result, measure_errors, measure_samples
+from benchmarks.ablation_measure import Result, clean_estimates, measure_errors, measure_samples
 from benchmarks.ablation_objectives import BASELINE, CORE, MORE, WITH, WITHOUT
-from benchmarks.ablation_subjects import HELD_OUT, REPORTED, SUBJECTS, TRAINED, training_pictures
+from benchmarks.ablation_subjects import HELD_OUT, REPORTED, SUBJECTS, TRAINED, framed, training_pictures
 from benchmarks.photographs import CHECKOUT
 from benchmarks.small_flow import CACHE, CaptionedFlow, Pretraining, base_model
 from semantic_focus.adapters import AdapterSettings
@@ -83,12 +83,17 @@ def run(plan: Plan, task: Task) -> Result:
         train(flow, adapters, trained, variant.objective, settings)
     seconds = time.monotonic() - begun
     samples, latents = measure_samples(flow, adapters, trained)
-    strip = torch.cat(list(codec.decode(latents)), 1)
-    Image.fromarray((strip * 255).round().byte().numpy()).save(samples_path(plan, task))
+    shown = torch.cat((clean_estimates(flow, adapters, held_out), latents[: ablation_report.SHOWN_SAMPLES]))
+    save_strip(codec.decode(shown), samples_path(plan, task))
     return Result(
         task.subject, task.seed, task.variant, settings.steps, seconds,
         measure_errors(flow, adapters, trained), measure_errors(flow, adapters, held_out), samples,
     )  # fmt: skip
+
+
+def save_strip(pixels: torch.Tensor, path: Path) -> None:
+    """Pictures Float[N, H, W, 3] in 0..1, side by side."""
+    Image.fromarray((torch.cat(list(pixels), 1) * 255).round().byte().numpy()).save(path)
 
 
 def samples_path(plan: Plan, task: Task) -> Path:
@@ -151,13 +156,22 @@ def main() -> None:
     print(table)
     ablation_report.insert_table(DOCS / "ablation.md", table)
     ablation_report.draw_fronts(found, VARIANTS, DOCS / "ablation.png")
-    shown = {
-        subject.name: {
+    ablation_report.draw_samples(shown_strips(plan), DOCS / "ablation_samples.png")
+
+
+def shown_strips(plan: Plan) -> dict[str, dict[str, Path]]:
+    """Person -> name of a row -> its pictures: the photographs, and the first seed's results."""
+    _, codec = base_model(plan.pretraining, plan.folder)
+    strips = {}
+    for subject in REPORTED:
+        photographs = plan.folder / f"photographs_{subject.name}.png"
+        pixels, _ = framed(subject, HELD_OUT)
+        blank = torch.ones(ablation_report.SHOWN_SAMPLES, *pixels.shape[1:])
+        save_strip(torch.cat((codec.decode(codec.encode(pixels)), blank)), photographs)
+        strips[subject.name] = {"photographs": photographs} | {
             name: samples_path(plan, Task(subject.name, SEEDS[0], name)) for name in ablation_report.SHOWN
         }
-        for subject in REPORTED
-    }
-    ablation_report.draw_samples(shown, DOCS / "ablation_samples.png")
+    return strips
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ SIGMAS = (0.2, 0.4, 0.6, 0.8, 0.95)
 NOISE_SEED = 1_000_003
 SAMPLE_SEED = 2_000_003
 SAMPLES = 8
+SHOWN_SIGMA = 0.7
 SAMPLING_STEPS = 20
 SAMPLING_SHIFT = 3.0
 FREE = 0.05
@@ -71,6 +72,16 @@ def measure_errors(flow: CaptionedFlow, adapters: LoraAdapters, data: TrainingPi
 
 def _mean_square(difference: Tensor, weight: Tensor) -> float:
     return float((difference.square() * weight).sum() / (weight.sum() * CHANNELS))
+
+
+def clean_estimates(flow: CaptionedFlow, adapters: LoraAdapters, data: TrainingPictures) -> Tensor:
+    """Float[N, C, *grid]: what the adapted model takes the pictures for at SHOWN_SIGMA, x − sigma * v."""
+    everyone = list(range(len(data.latents)))
+    clean, _ = data.batch(everyone)
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(NOISE_SEED))
+    noisy, u, _ = flow.corrupt(clean, noise, torch.full((len(clean),), SHOWN_SIGMA))
+    with torch.no_grad(), adapters.attached():
+        return noisy - SHOWN_SIGMA * flow.predict(noisy, u, everyone)
 
 
 def sample(flow: CaptionedFlow, shape: tuple[int, ...]) -> Tensor:

@@ -19,7 +19,9 @@ BAR = (0.10, 0.70)
 BEGIN, END = "<!-- table -->", "<!-- end of table -->"
 NO_PRIOR = "region MSE + cosine, no prior"
 SHOWN = ("base model", BASELINE, NO_PRIOR, f"{WITH} 4")
+SHOWN_SAMPLES = 5
 ALONE = ("MSE", "masked MSE, floor 0.1", NO_PRIOR)
+IN_DETAIL = ("base model", BASELINE, *ALONE[1:], f"{WITHOUT} 4", f"{WITH} 4")
 COLOURS = {WITHOUT: "tab:blue", WITH: "tab:orange"}
 
 
@@ -56,7 +58,7 @@ def spread(values: list[float]) -> str:
 
 
 def table(results: Iterable[Result], variants: Mapping[str, Variant]) -> str:
-    """Two tables in Markdown: the comparison, and the same by noise level."""
+    """Two tables in Markdown: the comparison, and errors by noise level of the variants `IN_DETAIL`."""
     results = list(results)
     names = [name for name in variants if any(r.variant == name for r in results)]
     face = ratios(results, variants, lambda e: e.face)
@@ -80,7 +82,7 @@ def table(results: Iterable[Result], variants: Mapping[str, Variant]) -> str:
         f"| velocity errors | region | {head} | mean |",
         "| --- | --- |" + " --- |" * (len(SIGMAS) + 1),
     ]
-    for name in names:
+    for name in (name for name in names if name in IN_DETAIL):
         mine = [r.trained for r in results if r.variant == name]
         for region, of in (
             ("face", lambda e: e.face),
@@ -133,7 +135,8 @@ def draw_fronts(results: Iterable[Result], variants: Mapping[str, Variant], file
             axes.errorbar(
                 left, top, xerr=_deviation(drift[name]), yerr=_deviation(face[name]), fmt="k.", elinewidth=0.7
             )
-            axes.annotate(name, (left, top), (-5, 5), textcoords="offset points", fontsize=8, ha="right")
+            offset = (-5, -11) if name == "MSE" else (-5, 5)
+            axes.annotate(name, (left, top), offset, textcoords="offset points", fontsize=8, ha="right")
     axes.set(
         xscale="log", xlim=(0.03, 4), ylim=(0.6, 1.1),
         xlabel=f"drift of the free region, share of {BASELINE} (log)",
@@ -154,15 +157,13 @@ def _deviation(values: list[float]) -> float:
 
 
 def draw_samples(strips: Mapping[str, Mapping[str, Path]], file: Path) -> None:
-    """For each person the samples of some variants, one row each, from the same noise."""
+    """For each person one row of pictures per variant, from the same noise."""
     rows = [(subject, name, path) for subject, paths in strips.items() for name, path in paths.items()]
-    figure, axes = plt.subplots(len(rows), 1, figsize=(8.5, 0.9 * len(rows)), dpi=110)
+    figure, axes = plt.subplots(len(rows), 1, figsize=(8.6, 0.86 * len(rows)), dpi=110)
     for axis, (subject, name, path) in zip(np.atleast_1d(axes), rows, strict=True):
         axis.imshow(np.array(Image.open(path)))
-        axis.set_xticks([])
-        axis.set_yticks([])
-        label = f"{subject}\n{name}".replace("+ cosine", "+ cosine\n").replace(", ", ",\n")
-        axis.set_ylabel(label, fontsize=6, rotation=0, ha="right", va="center")
-    figure.tight_layout(pad=0.4)
+        axis.set_axis_off()
+        axis.text(-20, 64, f"{subject}\n{name}", fontsize=6, ha="right", va="center")
+    figure.subplots_adjust(left=0.2, right=0.995, top=0.998, bottom=0.002, hspace=0.04)
     figure.savefig(file)
     plt.close(figure)

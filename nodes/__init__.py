@@ -17,10 +17,12 @@ from . import (
     segment,
     timesteps,
     train,
+    training_cache,
 )
 
 NODES: list[type[io.ComfyNode]] = [
     *dataset.NODES,
+    *training_cache.NODES,
     *segment.NODES,
     *persons.NODES,
     *refine.NODES,

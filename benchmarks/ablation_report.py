@@ -165,5 +165,5 @@ def draw_samples(strips: Mapping[str, Mapping[str, Path]], file: Path) -> None:
         axis.set_axis_off()
         axis.text(-20, 64, f"{subject}\n{name}", fontsize=6, ha="right", va="center")
     figure.subplots_adjust(left=0.2, right=0.995, top=0.998, bottom=0.002, hspace=0.04)
-    figure.savefig(file)
+    figure.savefig(file, pil_kwargs={"quality": 85})
     plt.close(figure)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from .comfy_noise import NoiseProcess
 from .comfy_training_mode import leave_inference_mode, training_mode
+from .noise_weighting import NoiseLevel
 from .training_data import UNCONDITIONAL
 
 Conditioning = list[tuple[Tensor, dict[str, Any]]]
@@ -138,6 +139,13 @@ class ComfyVelocityModel:
     def snr(self, u: Tensor) -> Tensor:
         """Float[B]: signal to noise ratio alpha² / sigma² of what `corrupt` makes at the positions u."""
         return self._noise.snr(u)
+
+    def noise_level(self, u: Tensor) -> NoiseLevel:
+        """See `VelocityModel.noise_level`."""
+        if self.prediction == "velocity":
+            return NoiseLevel(u)
+        # the error of an EDM network weighs in the picture as that of a v network does
+        return NoiseLevel(u, self.snr(u), "eps" if self.prediction == "eps" else "v")
 
     def predict(self, noisy: Tensor, sigma: Tensor, pictures: list[int]) -> Tensor:
         """See `VelocityModel.predict`; the raw output of the network, before ComfyUI turns it into a

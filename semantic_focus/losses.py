@@ -166,7 +166,8 @@ def semantic_cosine_loss(
             absent.
 
     Returns:
-        A scalar, differentiable in velocities and masks, also twice; with `return_regions` a pair of it and the dict.
+        A scalar, differentiable in velocities and masks, also twice; with `return_regions` a pair of it and
+        the dict.
 
     Raises:
         ValueError: shapes that do not fit, a negative or non-finite weight, or an unknown choice.

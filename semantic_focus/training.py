@@ -1,121 +1,29 @@
 """One training step, and the loop around it. Everything random comes from one seeded CPU generator."""
 
+import contextlib
+import copy
+import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from .ema import MovingAverage
 from .lora import LoraAdapters
+from .losses import stack_masks
 from .objective import Objective, ObjectiveValue
-from .timesteps import TimestepSampling
+from .optimizers import make_optimizer
+from .picture_sampler import PictureSampler
+from .step_record import SampleRecord, StepRecord
+from .train_state import TrainState, pack_optimizer, unpack_optimizer
+from .training_data import UNCONDITIONAL, Batch, TrainingPictures, VelocityModel
+from .training_settings import TrainingSettings
 
-
-class VelocityModel(Protocol):
-    """A diffusion model as the trainer sees it: frozen, with conditioning already bound to each picture."""
-
-    def corrupt(self, clean: Tensor, noise: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Noise a batch to the positions u.
-
-        Args:
-            clean, noise: Float[B, C, *grid].
-            u: Float[B] in (0, 1); 0 is clean.
-
-        Returns:
-            noisy Float[B, C, *grid], sigma Float[B], and the target of the model's own parametrisation.
-        """
-        ...
-
-    def predict(self, noisy: Tensor, sigma: Tensor, pictures: list[int]) -> Tensor:
-        """Float[B, C, *grid]: the model's raw prediction, conditioned for these picture indices."""
-        ...
-
-
-@dataclass(frozen=True)
-class TrainingPictures:
-    """The dataset in latent space.
-
-    Attributes:
-        latents: one Float[C, *grid] per picture, as the model wants them (latent format applied); sizes may
-            differ.
-        masks: one Float[K, h, w] per picture in 0..1, on the latent's own grid.
-        labels: the K region names.
-    """
-
-    latents: tuple[Tensor, ...]
-    masks: tuple[Tensor, ...]
-    labels: tuple[str, ...]
-
-    def __post_init__(self):
-        if not self.latents:
-            raise ValueError("no picture to train on")
-        if len(self.latents) != len(self.masks):
-            raise ValueError(f"{len(self.latents)} latents but masks for {len(self.masks)} pictures")
-        for index, (latent, mask) in enumerate(zip(self.latents, self.masks, strict=True)):
-            if mask.shape != (len(self.labels), *latent.shape[-2:]):
-                raise ValueError(
-                    f"picture {index + 1}: masks are {list(mask.shape)} but its latent has a grid of "
-                    f"{list(latent.shape[-2:])} and there are {len(self.labels)} regions: bring the masks "
-                    "to the latent grid first (node 'Masks To Latent')"
-                )
-
-    def batch(self, pictures: list[int]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Latents Float[B, C, *grid] and region name -> Float[B, h, w] of pictures of one size."""
-        masks = torch.stack([self.masks[i] for i in pictures])
-        return torch.stack([self.latents[i] for i in pictures]), dict(
-            zip(self.labels, masks.unbind(1), strict=True)
-        )
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """Everything else that decides the result, besides model, pictures and objective.
-
-    `steps` counts optimizer updates, `learning_rate` is the peak, `warmup` the steps of linear rise before
-    it; `max_grad_norm` 0 means no clipping.
-    """
-
-    steps: int = 500
-    batch_size: int = 1
-    learning_rate: float = 1e-4
-    schedule: Literal["constant", "cosine"] = "cosine"
-    warmup: int = 10
-    weight_decay: float = 0.01
-    max_grad_norm: float = 1.0
-    seed: int = 0
-    timesteps: TimestepSampling = field(default_factory=TimestepSampling)
-
-    def __post_init__(self):
-        if self.steps < 1 or self.batch_size < 1:
-            raise ValueError(f"steps ({self.steps}) and batch_size ({self.batch_size}) must be 1 or more")
-        if not 0 < self.learning_rate < float("inf"):
-            raise ValueError(f"learning_rate is {self.learning_rate}: it must be above 0")
-        for name in ("warmup", "weight_decay", "max_grad_norm"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} is {getattr(self, name)}: it must be a finite number of 0 or more")
-        if self.schedule not in ("constant", "cosine"):
-            raise ValueError(f"learning rate schedule {self.schedule!r}: choose constant or cosine")
-
-    def rate_at(self, step: int) -> float:
-        """Learning rate of the 0-based step."""
-        rise = min(1.0, (step + 1) / (self.warmup + 1))
-        if self.schedule == "constant":
-            return self.learning_rate * rise
-        return self.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * step / self.steps))
-
-
-@dataclass(frozen=True)
-class StepRecord:
-    """What one step reported; `step` counts from 1."""
-
-    step: int
-    total: float
-    regions: Mapping[str, float]
-    base: float
-    prior: float
-    learning_rate: float
+SEEDS = 2**31 - 1
+"""How many seeds there are for what draws from torch's own generators."""
 
 
 class TrainingDiverged(RuntimeError):
@@ -129,41 +37,325 @@ class TrainingDiverged(RuntimeError):
         self.step = step
 
 
+class TrainingOutOfMemory(RuntimeError):
+    """Not even one picture at a time fits into memory."""
+
+
 def training_loss(
-    model: VelocityModel,
-    adapters: LoraAdapters,
-    objective: Objective,
-    clean: Tensor,
-    masks: Mapping[str, Tensor],
-    pictures: list[int],
-    noise: Tensor,
-    u: Tensor,
-) -> ObjectiveValue:
-    """The objective on one batch, with noise and noise positions given. Adapters must be attached."""
-    noisy, sigma, target = model.corrupt(clean, noise, u)
+    model: VelocityModel, adapters: LoraAdapters, objective: Objective, batch: Batch, with_prior: bool = True
+) -> tuple[ObjectiveValue, Tensor]:
+    """The objective on one batch, and the prediction it judged. Adapters must be attached."""
+    noisy, sigma, target = model.corrupt(batch.clean, batch.noise, batch.u)
     v_base = None
-    if objective.needs_base_prediction:
+    if with_prior and objective.needs_base_prediction:
         with adapters.disabled(), torch.no_grad():
-            v_base = model.predict(noisy, sigma, pictures)
-    return objective(model.predict(noisy, sigma, pictures), target, masks, v_base)
+            v_base = model.predict(noisy, sigma, batch.prompts)
+    v_pred = model.predict(noisy, sigma, batch.prompts)
+    level = model.noise_level(batch.u) if objective.needs_noise_position else None
+    return objective(v_pred, target, batch.masks, v_base, level), v_pred
 
 
-def picture_batches(
-    data: TrainingPictures, batch_size: int, generator: torch.Generator
-) -> Iterator[list[int]]:
-    """Endless full batches of picture indices of one latent size each.
+@dataclass(frozen=True)
+class _Judged:
+    """One pass through the model: what the objective said, and the gradient on the velocity by region."""
 
-    Every pass over the dataset is a new permutation; pictures wait in a queue of their size until it fills a
-    batch, so that every picture is used equally often and a small dataset still gives full batches.
+    batch: Batch
+    value: ObjectiveValue
+    energy: Tensor
+    """Float[K]: squared gradient on the velocity in each region."""
+    energy_everywhere: Tensor
+
+
+class Trainer:
+    """A training between two steps: everything it needs to go on is in `state`.
+
+    The adapters must be attached (``with adapters.attached():``) while `step` runs.
+
+    Args:
+        model: frozen; see `VelocityModel`.
+        adapters: trained in place.
+        identity: what was trained how, kept in the state; see `TrainState.identity`.
+
+    Raises:
+        ValueError: no picture has any region that the objective trains.
     """
-    waiting: dict[tuple[int, ...], list[int]] = {}
-    while True:
-        for index in torch.randperm(len(data.latents), generator=generator).tolist():
-            queue = waiting.setdefault(tuple(data.latents[index].shape), [])
-            queue.append(index)
-            if len(queue) == batch_size:
-                yield list(queue)
-                queue.clear()
+
+    def __init__(
+        self,
+        model: VelocityModel,
+        adapters: LoraAdapters,
+        data: TrainingPictures,
+        objective: Objective,
+        settings: TrainingSettings,
+        identity: Mapping[str, Any] | None = None,
+    ):
+        _check_something_to_learn(data, objective)
+        self.model, self.adapters, self.data = model, adapters, data
+        self.objective, self.settings = objective, settings
+        self.steps_done = 0
+        self._identity = dict(identity or {})
+        self._parameters = adapters.parameters()
+        self._optimizer = make_optimizer(
+            settings.optimizer,
+            adapters.parameter_groups(settings.learning_rate, settings.up_rate_ratio),
+            settings.learning_rate,
+            settings.weight_decay,
+        )
+        self._rate_factors = [group["lr"] / settings.learning_rate for group in self._optimizer.param_groups]
+        self._average = MovingAverage(self._parameters, settings.ema_decay) if settings.ema_decay else None
+        self._generator = torch.Generator().manual_seed(settings.seed)
+        self._sampler = PictureSampler(
+            [tuple(latent.shape) for latent in data.latents],
+            data.repeats,
+            settings.batch_size,
+            self._generator,
+        )
+        self._at_once = settings.batch_size
+
+    def step(self, check: Callable[[], None] = lambda: None) -> StepRecord:
+        """One update.
+
+        Args:
+            check: called before each pass through the model; what it raises (a cancel, say) ends the step
+                as if it had not begun.
+
+        Raises:
+            TrainingDiverged: the loss or a gradient became NaN or infinite.
+            TrainingOutOfMemory: not even one picture at a time fits.
+        """
+        before = self._generator.get_state(), self._sampler.state_dict()
+        try:
+            return self._step(check)
+        except BaseException:
+            self._generator.set_state(before[0])
+            self._sampler.load_state_dict(before[1])
+            raise
+
+    def _step(self, check: Callable[[], None]) -> StepRecord:
+        number, rate = self.steps_done + 1, self.settings.rate_at(self.steps_done)
+        batches = self._draw()
+        seed = int(torch.randint(SEEDS, (), generator=self._generator))
+        judged = self._gradients(batches, seed, check)
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.settings.max_grad_norm or math.inf)
+        record = self._record(number, rate, judged, norm)
+        if not math.isfinite(record.total):
+            raise TrainingDiverged(number, rate, "loss")
+        if not math.isfinite(record.gradient_norm):
+            raise TrainingDiverged(number, rate, "gradient")
+        if record.gradient_norm > 0:  # else nothing was to be learnt, and momentum alone must not move
+            for group, factor in zip(self._optimizer.param_groups, self._rate_factors, strict=True):
+                group["lr"] = rate * factor
+            self._optimizer.step()
+        self._optimizer.zero_grad()
+        if self._average:
+            self._average.update()
+        self.steps_done = number
+        return record
+
+    def _draw(self) -> list[Batch]:
+        """The batches of one update; noise positions are stratified over all of them."""
+        settings, generator = self.settings, self._generator
+        chosen = [self._sampler.next_batch() for _ in range(settings.accumulation)]
+        positions = settings.timesteps.sample(settings.batch_size * settings.accumulation, generator)
+        batches = []
+        for pictures, u in zip(chosen, positions.split(settings.batch_size), strict=True):
+            clean, masks = self.data.batch(pictures)
+            noise = torch.randn(clean.shape, generator=generator).to(clean)
+            prompts = pictures
+            if settings.caption_dropout:
+                dropped = torch.rand(len(pictures), generator=generator) < settings.caption_dropout
+                prompts = [
+                    UNCONDITIONAL if drop else index
+                    for index, drop in zip(pictures, dropped.tolist(), strict=True)
+                ]
+            batches.append(Batch(clean, noise, masks, pictures, prompts, u.to(clean.device)))
+        return batches
+
+    def _gradients(self, batches: list[Batch], seed: int, check: Callable[[], None]) -> list[_Judged]:
+        """Fill the parameters' gradients from all batches, in smaller pieces where memory runs out."""
+        while True:
+            self._optimizer.zero_grad()
+            try:
+                with _seeded(seed, self.data.latents[0].device), self.adapters.training():
+                    judged = []
+                    for batch in batches:
+                        for piece in batch.split(self._at_once):
+                            check()
+                            share = len(piece.pictures) / (len(batch.pictures) * len(batches))
+                            judged.append(self._backward(piece, share))
+                    return judged
+            except RuntimeError as error:
+                if not _out_of_memory(error):
+                    raise
+                self._halve(error)
+
+    def _backward(self, batch: Batch, share: float) -> _Judged:
+        with_prior = self.objective.needs_base_prediction_at(self.steps_done)
+        value, v_pred = training_loss(self.model, self.adapters, self.objective, batch, with_prior=with_prior)
+        seen: list[Tensor] = []
+        if value.total.requires_grad:
+            v_pred.register_hook(seen.append)
+            (value.total * share).backward()
+        regions = stack_masks(batch.masks, v_pred)
+        squared = seen[0].float().square().sum(1) if seen else torch.zeros_like(regions[:, 0])
+        energy = (regions * squared[:, None]).transpose(0, 1).flatten(1).sum(1)
+        return _Judged(batch, value, energy, squared.sum())
+
+    def _halve(self, error: RuntimeError) -> None:
+        if self._at_once == 1:
+            raise TrainingOutOfMemory(
+                f"step {self.steps_done + 1}: out of memory with one picture at a time ({error}). Switch "
+                "gradient checkpointing on, lower the resolution of the pictures or the rank, or load the "
+                "model in a smaller precision"
+            ) from error
+        self._at_once = (self._at_once + 1) // 2
+        logging.warning(
+            f"LoRA training: out of memory, going on with {self._at_once} of {self.settings.batch_size} "
+            "pictures at a time. The result is the same, a step takes longer"
+        )
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _record(self, number: int, rate: float, judged: list[_Judged], norm: Tensor) -> StepRecord:
+        """Everything the step reports, averaged over all pictures."""
+        values = [item.value for item in judged]
+        sizes = [len(item.batch.pictures) for item in judged]
+        energy = torch.stack([item.energy for item in judged]).sum(0)
+        everywhere = torch.stack([item.energy_everywhere for item in judged]).sum()
+        shares = energy.new_tensor(sizes) / sum(sizes)
+        loss = (torch.stack([value.total.detach() for value in values]).to(shares) * shares).sum()
+        numbers = torch.cat(
+            (loss[None], norm.to(shares)[None], energy / everywhere.clamp_min(1e-30))
+        ).tolist()
+        samples = tuple(record for item in judged for record in _samples(item))
+        return StepRecord(
+            step=number,
+            total=numbers[0],
+            regions={name: self._mean_cost(name, samples) for name in values[0].names},
+            base=_mean([value.base for value in values], sizes),
+            prior=_mean([value.prior for value in values], sizes),
+            learning_rate=rate,
+            gradient_norm=numbers[1],
+            gradient_share=dict(zip(values[0].names, numbers[2:], strict=False)),
+            samples=samples,
+        )
+
+    def _mean_cost(self, name: str, samples: tuple[SampleRecord, ...]) -> float:
+        """Mean of a region's unweighted value over the samples that have it."""
+        objective = self.objective
+        costs = [
+            objective.cosine_weight * sample.cosine[name] + objective.magnitude_weight * sample.error[name]
+            for sample in samples
+            if name in sample.cosine
+        ]
+        return sum(costs) / len(costs) if costs else math.nan
+
+    def state(self) -> TrainState:
+        """Everything needed to go on as if nothing had stopped, copied."""
+        tensors = {f"adapters.{key}": tensor for key, tensor in self.adapters.state_dict().items()}
+        optimizer, values = pack_optimizer(self._optimizer)
+        tensors.update((f"optimizer.{key}", tensor) for key, tensor in optimizer.items())
+        if self._average:
+            averages = self._average.tensors()
+            tensors.update((f"average.{index}", tensor) for index, tensor in enumerate(averages))
+        tensors["generator"] = self._generator.get_state()
+        return TrainState(
+            self.steps_done,
+            tensors,
+            {
+                "optimizer": values,
+                "sampler": self._sampler.state_dict(),
+                "averaged": self._average.updates if self._average else 0,
+                "at_once": self._at_once,
+            },
+            copy.deepcopy(self._identity),
+        )
+
+    def load(self, state: TrainState) -> None:
+        """Go on from a state.
+
+        Where the state comes from a training of other pictures or another batch size, the walk through the
+        dataset starts anew; where it comes from another optimizer, that one's memory does. Both are logged.
+
+        Raises:
+            ValueError: the adapters do not fit.
+        """
+        self.adapters.load_state_dict(state.part("adapters."))
+        self.steps_done = state.step
+        self._generator.set_state(state.tensors["generator"])
+        before, now = state.identity, self._identity
+        if _same(before, now, "data") and _same(before, now, "training", "batch_size"):
+            self._sampler.load_state_dict(state.values["sampler"])
+            self._at_once = state.values["at_once"]
+        else:
+            logging.warning("LoRA training: other pictures or batch size, the walk through them starts anew")
+        if _same(before, now, "training", "optimizer"):
+            unpack_optimizer(self._optimizer, state.part("optimizer."), state.values["optimizer"])
+        else:
+            logging.warning("LoRA training: another optimizer, it starts without a memory of its steps")
+        if self._average:
+            averages = state.part("average.")
+            if averages:
+                ordered = [averages[str(index)] for index in range(len(averages))]
+                self._average.load(ordered, state.values["averaged"])
+            else:
+                self._average = MovingAverage(self._parameters, self.settings.ema_decay)
+
+    def result(self) -> "contextlib.AbstractContextManager[None]":
+        """Let the adapters hold the result for a while: the average where there is one."""
+        return self._average.applied() if self._average else contextlib.nullcontext()
+
+    def lora(self) -> dict[str, Tensor]:
+        """The result so far, as `LoraAdapters.state_dict` gives it."""
+        with self.result():
+            return self.adapters.state_dict()
+
+
+def _mean(values: list[float], sizes: list[int]) -> float:
+    return sum(value * size for value, size in zip(values, sizes, strict=True)) / sum(sizes)
+
+
+def _same(one: Mapping[str, Any], other: Mapping[str, Any], *keys: str) -> bool:
+    for key in keys:
+        one, other = one.get(key, {}), other.get(key, {})
+    return one == other
+
+
+def _samples(item: _Judged) -> Iterator[SampleRecord]:
+    value, batch = item.value, item.batch
+    table = torch.stack((value.cosine, value.squared_error, value.coverage, value.present.to(value.cosine)))
+    cosine, error, coverage, present = table.tolist()
+    for row, (picture, position) in enumerate(zip(batch.pictures, batch.u.tolist(), strict=True)):
+        columns = [k for k in range(len(value.names)) if present[row][k]]
+        yield SampleRecord(
+            picture,
+            position,
+            {value.names[k]: cosine[row][k] for k in columns},
+            {value.names[k]: error[row][k] for k in columns},
+            {value.names[k]: coverage[row][k] for k in columns},
+        )
+
+
+def _check_something_to_learn(data: TrainingPictures, objective: Objective) -> None:
+    if not any(objective.trains(data.batch([i])[1]) for i in range(len(data.latents))):
+        wanted = ", ".join(name for name, weight in objective.weights.items() if weight > 0)
+        raise ValueError(
+            f"none of the {len(data.latents)} pictures has a region with a weight above 0 ({wanted}): "
+            "check the segmentation preview, or raise global_fallback"
+        )
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+@contextlib.contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Let what draws from torch's own generators (dropout) start from `seed`, and leave them as they were."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(seed)
+        yield
 
 
 def train(
@@ -174,7 +366,7 @@ def train(
     settings: TrainingSettings,
     on_step: Callable[[StepRecord], None] = lambda record: None,
 ) -> list[StepRecord]:
-    """Train the adapters in place.
+    """Train the adapters in place; afterwards they hold the result.
 
     Args:
         on_step: called after each update; what it raises (a cancel, say) ends the training with the adapters
@@ -182,37 +374,14 @@ def train(
 
     Raises:
         TrainingDiverged: the loss or gradient became NaN or infinite.
+        TrainingOutOfMemory: not even one picture at a time fits.
         ValueError: no picture has any region that the objective trains.
     """
-    if not any(objective.trains(data.batch([i])[1]) for i in range(len(data.latents))):
-        wanted = ", ".join(name for name, weight in objective.weights.items() if weight > 0)
-        raise ValueError(
-            f"none of the {len(data.latents)} pictures has a region with a weight above 0 ({wanted}): "
-            "check the segmentation preview, or raise global_fallback"
-        )
-    generator = torch.Generator().manual_seed(settings.seed)
-    parameters = adapters.parameters()
-    optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    batches = picture_batches(data, settings.batch_size, generator)
+    trainer = Trainer(model, adapters, data, objective, settings)
     history = []
     with adapters.attached():
-        for step in range(settings.steps):
-            rate = optimizer.param_groups[0]["lr"] = settings.rate_at(step)
-            pictures = next(batches)
-            clean, masks = data.batch(pictures)
-            noise = torch.randn(clean.shape, generator=generator).to(clean)
-            u = settings.timesteps.sample(len(pictures), generator).to(clean.device)
-            value = training_loss(model, adapters, objective, clean, masks, pictures, noise, u)
-            total = value.total.item()
-            if not math.isfinite(total):
-                raise TrainingDiverged(step + 1, rate, "loss")
-            optimizer.zero_grad()
-            if value.total.requires_grad:
-                value.total.backward()
-            norm = torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm or math.inf)
-            if not math.isfinite(norm.item()):
-                raise TrainingDiverged(step + 1, rate, "gradient")
-            optimizer.step()
-            history.append(StepRecord(step + 1, total, value.regions, value.base, value.prior, rate))
+        while trainer.steps_done < settings.steps:
+            history.append(trainer.step())
             on_step(history[-1])
+    adapters.load_state_dict(trainer.lora())
     return history

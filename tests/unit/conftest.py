@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from semantic_focus.training import TrainingPictures
+from semantic_focus.noise_weighting import NoiseLevel
+from semantic_focus.training_data import TrainingPictures
 
 
 class TinyVelocity(nn.Module):
@@ -45,6 +46,9 @@ class TinyVelocity(nn.Module):
         prompt = self.prompts[pictures].view(-1, 1, 1, 1).expand(batch, 1, height, width)
         cells = torch.cat((noisy, rows, columns, level, prompt), 1).movedim(1, -1)
         return self.third(torch.tanh(self.second(torch.tanh(self.first(cells))))).movedim(-1, 1)
+
+    def noise_level(self, u: Tensor) -> NoiseLevel:
+        return NoiseLevel(u)
 
 
 @pytest.fixture

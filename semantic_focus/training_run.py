@@ -1,0 +1,152 @@
+"""A training with its folder: it can end at any moment and nothing is lost."""
+
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .lora_file import save_lora
+from .run_folder import RunFolder
+from .step_record import StepRecord
+from .train_state import TrainState
+from .training import Trainer
+
+
+class StopTraining(Exception):
+    """Raised by a `RunOptions.check` to end a training that shall be resumed later."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a training that ended early has left.
+
+    Attributes:
+        step: the last one done.
+        state, lora: files in the run folder; None when they could not be written.
+        reason: the name of the error, or what it says.
+    """
+
+    step: int
+    state: Path | None
+    lora: Path | None
+    reason: str
+
+    def __str__(self) -> str:
+        if self.state is None:
+            return f"Training stopped at step {self.step} ({self.reason}), and its state could not be written"
+        return (
+            f"Training stopped at step {self.step} ({self.reason}). Its state is in {self.state}: run it "
+            f"again with the same settings to go on from there. The LoRA so far is {self.lora}"
+        )
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What happens around the steps; nothing of it changes the result.
+
+    Attributes:
+        save_every: steps between two states on disk; 0: only at the end, or when it ends early.
+        preview_every: steps between two calls of `preview`; 0: never.
+        on_step: called after each step; what it raises ends the training.
+        check: called before each pass through the model; what it raises ends the training.
+        preview: called with the step, while the adapters hold the result so far and are attached.
+        on_kept: told what is left when the training ends early.
+    """
+
+    save_every: int = 100
+    preview_every: int = 0
+    on_step: Callable[[StepRecord], None] = lambda record: None
+    check: Callable[[], None] = lambda: None
+    preview: Callable[[int], None] = lambda step: None
+    on_kept: Callable[[Kept], None] = lambda kept: None
+
+
+def run_training(
+    trainer: Trainer,
+    run: RunFolder,
+    state: TrainState | None = None,
+    options: RunOptions | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> list[StepRecord]:
+    """Train to the end, keeping states, curves and LoRAs in the run's folder.
+
+    Args:
+        trainer: new, not yet stepped.
+        run: its folder, claimed.
+        state: of this run, to go on from.
+        metadata: for the headers of the LoRA files.
+
+    Returns:
+        The records of all steps of the run, also of those before the state.
+    """
+    options = options or RunOptions()
+    history: list[StepRecord] = []
+    if state is not None:
+        trainer.load(state)
+    history = run.cut_curves(trainer.steps_done)
+    try:
+        with trainer.adapters.attached():
+            while trainer.steps_done < trainer.settings.steps:
+                record = trainer.step(options.check)
+                run.add_curve(record)
+                history.append(record)
+                if _due(record.step, options.save_every):
+                    keep(trainer, run, metadata)
+                if _due(record.step, options.preview_every):
+                    with trainer.result():
+                        options.preview(record.step)
+                options.on_step(record)
+        keep(trainer, run, metadata)
+        run.finish()
+    except BaseException as error:
+        if trainer.steps_done:
+            options.on_kept(_keep_what_there_is(trainer, run, metadata, error))
+        raise
+    finally:
+        run.release()
+    return history
+
+
+def _due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
+
+
+def keep(trainer: Trainer, run: RunFolder, metadata: Mapping[str, str] | None) -> tuple[Path, Path]:
+    """Write LoRA and state of the step that was done last; the LoRA first, so that a state has its LoRA."""
+    lora = run.lora_path(trainer.steps_done)
+    save_lora(lora, trainer.lora(), {**(metadata or {}), "steps": str(trainer.steps_done)})
+    return run.save_state(trainer.state()), lora
+
+
+def _keep_what_there_is(
+    trainer: Trainer, run: RunFolder, metadata: Mapping[str, str] | None, error: BaseException
+) -> Kept:
+    reason = str(error) if isinstance(error, StopTraining) else type(error).__name__
+    try:
+        state, lora = keep(trainer, run, metadata)
+    except OSError as problem:
+        logging.error(f"LoRA training: the state could not be written to {run.path}: {problem}")
+        return Kept(trainer.steps_done, None, None, reason)
+    return Kept(trainer.steps_done, state, lora, reason)
+
+
+def run_identity(
+    *, model: str, data: str, conditioning: str, adapters: Mapping[str, Any], objective: Any, settings: Any
+) -> dict[str, Any]:
+    """What is trained how, as plain values: the key by which an unfinished run is found again.
+
+    Args:
+        model, data, conditioning: digests.
+        adapters: their settings and layers.
+        objective, settings: dataclasses.
+    """
+    return {
+        "model": model,
+        "data": data,
+        "conditioning": conditioning,
+        "adapters": dict(adapters),
+        "objective": dataclasses.asdict(objective),
+        "training": dataclasses.asdict(settings),
+    }

@@ -13,7 +13,7 @@ ones by reflection; here they keep their size, ComfyUI pads inside the network a
 
 import logging
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -83,9 +83,25 @@ class OriginDataset:
 
     names: list[str] = field(default_factory=list)
     latents: list[dict[str, Tensor]] = field(default_factory=list)
-    conditionings: list[list[list[Any]]] = field(default_factory=list)
+    conditionings: list[list[Any]] = field(default_factory=list)
     masks: list[SemanticMasks] = field(default_factory=list)
     repeats: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class TrainingInputs:
+    """All that a training without a graph reads besides the model.
+
+    Attributes:
+        unconditional: CONDITIONING of the empty caption.
+        start_from: LoRA that is trained on.
+        training_adapter: LoRA that is active while training only.
+    """
+
+    dataset: OriginDataset
+    unconditional: list[Any] | None = None
+    start_from: Mapping[str, Tensor] | None = None
+    training_adapter: Mapping[str, Tensor] | None = None
 
 
 def load_dataset(sources: Iterable[DatasetSource]) -> OriginDataset:
@@ -216,7 +232,7 @@ def load_latent(picture: CachedPicture) -> Tensor:
     return latent.float()[None]
 
 
-def load_conditioning(path: Path) -> list[list[Any]]:
+def load_conditioning(path: Path) -> list[Any]:
     """CONDITIONING [[Float[1, N, D], extras]] of a text file; extras has `pooled_output` [1, P] if it does.
 
     Raises:
@@ -272,6 +288,8 @@ def _check_shape(path: Path, size: tuple[int, int], grid: tuple[int, int]) -> No
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise DatasetError(f"{path}: no such file")
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)

@@ -1,0 +1,247 @@
+"""Training from a shell, with the model code of a real ComfyUI and without its server."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from semantic_focus.mask_file import save_masks
+from semantic_focus.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from host.serve import ComfyServer
+
+STEPS = 40
+CONTEXT, POOLED = 4096, 2048
+"""Widths of SD3's text embeddings: the tiny model that ComfyUI detects is one."""
+
+
+def write_dataset(folder: Path) -> Path:
+    """Three pictures of two sizes in the documented format; captions of two lengths."""
+    folder.mkdir()
+    generator = torch.Generator().manual_seed(5)
+    for stem, rows, columns, tokens in (("a", 8, 8, 5), ("b", 8, 8, 7), ("c", 6, 10, 5)):
+        latents = torch.randn(16, rows, columns, generator=generator).bfloat16()
+        size = f"{columns * 8}x{rows * 8}"
+        save_file({f"latents_1x{rows}x{columns}_bf16": latents}, folder / f"{stem}_{size}_zi.safetensors")
+        text = torch.randn(tokens, CONTEXT, generator=generator).bfloat16()
+        pooled = torch.randn(POOLED, generator=generator)
+        save_file(
+            {"varlen_vl_embed_bf16": text, "pooled_output": pooled}, folder / f"{stem}_zi_te.safetensors"
+        )
+        face = torch.zeros(rows * 8, columns * 8)
+        face[: rows * 4, : columns * 4] = 1
+        save_masks(folder / f"{stem}_zi_masks.safetensors", {"face": face, "background": 1 - face})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("cache") / "dataset")
+
+
+@pytest.fixture(scope="module")
+def config(dataset: Path, stand_in_model: Path) -> Callable[..., Path]:
+    """Write a config.toml into a folder; `more` goes to the end of its [training]."""
+
+    def write(folder: Path, more: str = "") -> Path:
+        path = folder / "config.toml"
+        path.write_text(f"""
+[model]
+path = "{stand_in_model}"
+device = "cpu"
+
+[lora]
+rank = 4
+alpha = 4.0
+
+[training]
+steps = {STEPS}
+batch_size = 2
+learning_rate = 1e-3
+seed = 3
+gradient_checkpointing = false
+name = "person"
+{more}
+
+[semantic_cosine]
+face_weight = 1.0
+background_weight = 0.0
+global_fallback = 0.0
+prior_weight = 1.0
+
+[[dataset.sources]]
+cache_directory = "{dataset}"
+""")
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def start(comfy: ModuleType, repo: Path) -> Iterator[Callable[..., subprocess.Popen]]:
+    """Start `python -m semantic_focus train CONFIG`; whatever still runs in the end is killed."""
+    running: list[subprocess.Popen] = []
+
+    def run(path: Path) -> subprocess.Popen:
+        command = [comfy.environment_python(), "-m", "semantic_focus", "train", path]
+        command += ["--comfyui", comfy.comfyui_folder()]
+        environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
+        running.append(
+            subprocess.Popen(
+                command,
+                cwd=repo,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+        return running[-1]
+
+    yield run
+    for process in running:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def trained(
+    start: Callable[..., subprocess.Popen],
+    config: Callable[..., Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """The LoRA of a whole training from the shell."""
+    process = start(config(tmp_path_factory.mktemp("whole")))
+    output, messages = process.communicate(timeout=120)
+    assert process.returncode == 0, messages
+    assert f"step {STEPS}/{STEPS}" in messages
+    return Path(output.strip())
+
+
+def assert_same(lora: dict[str, Tensor], other: dict[str, Tensor]) -> None:
+    assert lora.keys() == other.keys() and lora
+    assert [key for key in lora if not torch.equal(lora[key], other[key])] == []
+
+
+def test_a_folder_of_the_other_trainer_trains_to_a_lora_that_says_how_it_came_about(trained: Path):
+    assert (trained.name, trained.parent.name) == ("person.safetensors", "output")
+    lora = load_file(trained)
+    assert lora["diffusion_model.joint_blocks.0.x_block.attn.qkv.lora_up.weight"].abs().max() > 0
+    with safe_open(trained, "pt") as file:
+        header = file.metadata()
+    assert header["semantic_focus.steps"] == str(STEPS)
+    assert '"face": 1.0' in header["semantic_focus.region_weights"]
+    assert header["semantic_focus.base_model"] and header["semantic_focus.dataset"]
+
+
+def test_a_graph_with_the_same_settings_gives_the_same_lora_bit_for_bit(
+    server: "ComfyServer", dataset: Path, stand_in_model: Path, trained: Path
+):
+    server.run(
+        {
+            "1": {
+                "class_type": "UNETLoader",
+                "inputs": {"unet_name": stand_in_model.name, "weight_dtype": "default"},
+            },
+            "2": {
+                "class_type": "SemanticFocusLoadTrainingCache",
+                "inputs": {"folder": str(dataset), "resolution_limit": 0},
+            },
+            "3": {
+                "class_type": "SemanticFocusCosineLoss",
+                "inputs": {
+                    "enabled": True,
+                    "preset": "custom",
+                    "face_weight": 1.0,
+                    "body_weight": 0.5,
+                    "clothing_weight": 0.8,
+                    "hair_weight": 0.6,
+                    "background_weight": 0.0,
+                    "lighting_weight": 0.3,
+                    "global_fallback": 0.0,
+                    "cosine_weight": 1.0,
+                    "magnitude_weight": 1.0,
+                    "prior_weight": 1.0,
+                    "more_weights": "",
+                },
+            },
+            "4": {
+                "class_type": "SemanticFocusTrain",
+                "inputs": {
+                    "model": ["1", 0],
+                    "latents": ["2", 0],
+                    "conditioning": ["2", 1],
+                    "latent_masks": ["2", 2],
+                    "objective": ["3", 0],
+                    "steps": STEPS,
+                    "batch_size": 2,
+                    "learning_rate": 1e-3,
+                    "lr_schedule": "cosine",
+                    "rank": 4,
+                    "alpha": 4.0,
+                    "layers": "attention + feed-forward",
+                    "timesteps": "logit_normal",
+                    "seed": 3,
+                    "gradient_checkpointing": False,
+                },
+            },
+            "5": {
+                "class_type": "SemanticFocusSaveLoRA",
+                "inputs": {
+                    "lora": ["4", 0],
+                    "model": ["1", 0],
+                    "filename_prefix": "loras/headless_twin",
+                    "key_style": "comfyui",
+                },
+            },
+        }
+    )
+    [saved] = (server.base_directory / "output" / "loras").glob("headless_twin*.safetensors")
+    assert_same(load_file(trained), load_file(saved))
+
+
+def test_a_stopped_training_resumes_to_the_lora_of_one_that_was_never_stopped(
+    start: Callable[..., subprocess.Popen], config: Callable[..., Path], tmp_path: Path, trained: Path
+):
+    path = config(tmp_path)
+    process = start(path)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "step 1/" in line:
+            process.send_signal(signal.SIGTERM)
+            break
+    output, messages = process.communicate(timeout=60)
+    assert (process.returncode, output) == (143, ""), messages
+    run = tmp_path / "output" / "runs" / "person"
+    state = RunFolder(run).newest_state()
+    assert state is not None and 0 < state.step < STEPS
+    assert f"{run / f'state_{state.step:06}.safetensors'}" in messages and "Traceback" not in messages
+    again = start(path)
+    output, messages = again.communicate(timeout=120)
+    assert again.returncode == 0, messages
+    assert f"going on from step {state.step} of {run}" in messages
+    assert_same(load_file(trained), load_file(output.strip()))
+    assert len((run / "curves.jsonl").read_text().splitlines()) == STEPS
+
+
+def test_an_unusable_model_is_a_message_and_no_traceback(
+    start: Callable[..., subprocess.Popen], config: Callable[..., Path], tmp_path: Path, stand_in_model: Path
+):
+    path = config(tmp_path)
+    other = tmp_path / "other.safetensors"
+    save_file({"weight": torch.zeros(3)}, other)
+    path.write_text(path.read_text().replace(str(stand_in_model), str(other)))
+    process = start(path)
+    output, messages = process.communicate(timeout=60)
+    assert (process.returncode, output) == (2, "")
+    assert f"[model] path {other}" in messages and "Traceback" not in messages

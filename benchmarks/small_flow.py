@@ -27,7 +27,6 @@ from demo.pictures import template_pictures
 from demo.standins.codec import BLOCK, CHANNELS, BlockCodec
 from semantic_focus.atomic import write_atomically
 from semantic_focus.noise_weighting import NoiseLevel
-from semantic_focus.noise_weighting import NoiseLevel
 
 CACHE = CHECKOUT / ".cache" / "ablation"
 SIDE = 128
@@ -239,10 +238,6 @@ class CaptionedFlow:
     def predict(self, noisy: Tensor, sigma: Tensor, pictures: list[int]) -> Tensor:
         """As `VelocityModel.predict`."""
         return self.model(noisy, sigma, self._captions[pictures])
-
-    def noise_level(self, u: Tensor) -> NoiseLevel:
-        """As `VelocityModel.noise_level`."""
-        return NoiseLevel(u)
 
     def noise_level(self, u: Tensor) -> NoiseLevel:
         """As `VelocityModel.noise_level`."""

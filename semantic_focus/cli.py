@@ -2,6 +2,7 @@
 
 semantic-focus masks DATASET      make the mask files of a dataset
 semantic-focus export DATASET     write them as the mask pictures of other trainers
+semantic-focus train CONFIG       train a LoRA without a graph
 """
 
 import argparse
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from . import dataset_report
+from . import dataset_report, train_command
 from .backends import (
     BACKENDS,
     TIERS,
@@ -49,6 +50,9 @@ def main(arguments: Sequence[str] | None = None, program: str = "semantic-focus"
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_arguments(commands.add_parser("masks", help=MASKS_HELP, description=MASKS_HELP))
     _add_export_arguments(commands.add_parser("export", help=EXPORT_HELP, description=EXPORT_HELP))
+    train_command.add_arguments(
+        commands.add_parser("train", help=train_command.HELP, description=train_command.HELP)
+    )
     return _guarded(parser.parse_args(arguments))
 
 

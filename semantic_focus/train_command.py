@@ -100,6 +100,8 @@ class Progress:
 
     def __call__(self, record: StepRecord) -> None:
         now = time.monotonic()
+        if self._first is None and record.step > 1:
+            say(f"going on from step {record.step - 1}")
         first_step, started = self._first = self._first or (record.step, now)
         if record.step not in (first_step, self._steps) and record.step % self._every:
             return

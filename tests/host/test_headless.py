@@ -229,7 +229,7 @@ def test_a_stopped_training_resumes_to_the_lora_of_one_that_was_never_stopped(
     again = start(path)
     output, messages = again.communicate(timeout=120)
     assert again.returncode == 0, messages
-    assert f"going on from step {state.step} of {run}" in messages
+    assert f"going on from step {state.step}\n" in messages
     assert_same(load_file(trained), load_file(output.strip()))
     assert len((run / "curves.jsonl").read_text().splitlines()) == STEPS
 

@@ -129,6 +129,6 @@ def test_progress_tells_first_and_last_step_and_twenty_between(capsys: pytest.Ca
     for step in range(7, 1001):
         progress(StepRecord(step, 0.5, {}, 0.0, 0.0, 1e-4))
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "step 7/1000, loss 0.5000"
+    assert lines[:2] == ["going on from step 6", "step 7/1000, loss 0.5000"]
     assert lines[-1].startswith("step 1000/1000, loss 0.5000") and lines[-1].endswith("0:00 left")
-    assert len(lines) == 21
+    assert len(lines) == 22

@@ -41,7 +41,7 @@ def train_headless(config: TrainConfig, inputs: TrainingInputs, options: RunOpti
         model_name=config.model.path.stem,
     )
     place = RunPlace(plan.output / RUNS, plan.name, plan.resume, plan.keep_last)
-    result = train_comfy_lora(request, place, lambda _velocity: options)
+    result = train_comfy_lora(request, place, lambda _velocity, _data: options)
     path = plan.output / f"{result.folder.name}.safetensors"
     if path.exists():
         path = free_path(plan.output, result.folder.name)

@@ -26,10 +26,10 @@ CONTEXT, POOLED = 4096, 2048
 
 
 def write_dataset(folder: Path) -> Path:
-    """Three pictures of two sizes in the documented format; captions of two lengths."""
+    """Three pictures of two sizes, one odd, in the documented format; captions of two lengths."""
     folder.mkdir()
     generator = torch.Generator().manual_seed(5)
-    for stem, rows, columns, tokens in (("a", 8, 8, 5), ("b", 8, 8, 7), ("c", 6, 10, 5)):
+    for stem, rows, columns, tokens in (("a", 8, 8, 5), ("b", 8, 8, 7), ("c", 5, 9, 5)):
         latents = torch.randn(16, rows, columns, generator=generator).bfloat16()
         size = f"{columns * 8}x{rows * 8}"
         save_file({f"latents_1x{rows}x{columns}_bf16": latents}, folder / f"{stem}_{size}_zi.safetensors")

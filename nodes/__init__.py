@@ -17,7 +17,9 @@ from . import (
     segment,
     timesteps,
     train,
+    train_state,
     training_cache,
+    training_options,
 )
 
 NODES: list[type[io.ComfyNode]] = [
@@ -33,8 +35,10 @@ NODES: list[type[io.ComfyNode]] = [
     *latent.NODES,
     *loss.NODES,
     *timesteps.NODES,
+    *training_options.NODES,
     *lora.NODES,
     *train.NODES,
+    *train_state.NODES,
     *report.NODES,
 ]
 

@@ -1,6 +1,7 @@
 """Which adapters are trained, from which file a training goes on, and files for other programs."""
 
 from pathlib import Path
+from typing import Any
 
 import folder_paths
 import torch
@@ -13,7 +14,9 @@ from ..semantic_focus.layers import all_linear_layers
 from ..semantic_focus.lora_file import load_lora, save_lora
 from ..semantic_focus.lora_keys import KEY_STYLES, export_lora, generic_lora
 from ..semantic_focus.lora_metadata import Provenance, lora_metadata
-from .sockets import CATEGORY, AdapterSocket
+from ..semantic_focus.train_state import TrainState
+from ..semantic_focus.training_run import provenance_of
+from .sockets import CATEGORY, AdapterSocket, TrainStateSocket
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -129,22 +132,33 @@ class SaveLoraAs(io.ComfyNode):
                     optional=True,
                     tooltip="fp32 is what was trained; bf16 and fp16 are half as large.",
                 ),
+                TrainStateSocket.Input(
+                    "train_state", optional=True, tooltip="Writes into the file how it was trained."
+                ),
             ],
             outputs=[io.String.Output(display_name="path")],
         )
 
     @classmethod
-    def execute(cls, lora, model, filename_prefix, key_style, dtype="fp32") -> io.NodeOutput:
+    def execute(
+        cls, lora, model, filename_prefix, key_style, dtype="fp32", train_state=None
+    ) -> io.NodeOutput:
         key_map = comfy_key_map(model)
         generic = generic_lora(lora, all_linear_layers(model.model.diffusion_model), key_map)
         tensors = export_lora(generic, key_style, key_map, DTYPES[dtype])
-        metadata = lora_metadata(generic, key_style, Provenance(base_model=model_fingerprint(model)))
+        metadata = lora_metadata(generic, key_style, _provenance(train_state, model))
         folder, name, counter, *_ = folder_paths.get_save_image_path(
             filename_prefix, folder_paths.get_output_directory()
         )
         path = Path(folder) / f"{name}_{counter:05}_.safetensors"
         save_lora(path, tensors, metadata)
         return io.NodeOutput(str(path), ui=ui.PreviewText(str(path)))
+
+
+def _provenance(state: TrainState | None, model: Any) -> Provenance:
+    if state is None:
+        return Provenance(base_model=model_fingerprint(model))
+    return provenance_of(state.identity, state.step)
 
 
 def _lines(text: str) -> tuple[str, ...]:

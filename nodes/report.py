@@ -3,14 +3,20 @@
 import dataclasses
 import json
 
+import torch
+import torch.nn.functional as F
 from comfy_api.latest import io, ui
 
+from ..semantic_focus.adapters import AdapterSettings
+from ..semantic_focus.comfy_lora import comfy_key_map
 from ..semantic_focus.comfy_model import conditioning_per_picture, velocity_model
+from ..semantic_focus.comfy_training import training_pictures
+from ..semantic_focus.diagnostics import SigmaBin, dry_run, format_dry_run, format_sigma_bins
 from ..semantic_focus.evaluation import compare, format_table
+from ..semantic_focus.layers import linear_layers
 from ..semantic_focus.lora import LoraAdapters
 from ..semantic_focus.plot import loss_plot
-from .sockets import CATEGORY, LatentMasksSocket
-from .train import training_pictures
+from .sockets import CATEGORY, LatentMasksSocket, ObjectiveSocket
 
 
 class SemanticLossReport(io.ComfyNode):
@@ -33,13 +39,19 @@ class SemanticLossReport(io.ComfyNode):
                     tooltip="Share of the running mean that each point keeps.",
                 ),
             ],
-            outputs=[io.Image.Output(display_name="plot")],
+            outputs=[
+                io.Image.Output(display_name="plot"),
+                io.String.Output(display_name="by_noise", tooltip="Each region's error by noise level."),
+            ],
         )
 
     @classmethod
     def execute(cls, loss_map, smoothing) -> io.NodeOutput:
         image = loss_plot(loss_map, smoothing)[None]
-        return io.NodeOutput(image, ui=ui.PreviewImage(image, cls=cls))
+        bins = [SigmaBin(**item) for item in loss_map.get("sigma_bins", [])]
+        text = format_sigma_bins(bins) if bins else ""
+        shown = ui.PreviewImage(image, cls=cls).as_dict()
+        return io.NodeOutput(image, text, ui={**shown, "text": (text,)})
 
 
 class CompareLoraByRegion(io.ComfyNode):
@@ -70,10 +82,68 @@ class CompareLoraByRegion(io.ComfyNode):
             conditioning, sum(len(latent["samples"]) for latent in latents)
         )
         with velocity_model(patcher, conditionings) as velocity:
-            data = training_pictures(velocity, patcher, latents, latent_masks)
-            rows = compare(velocity, LoraAdapters.from_state_dict(velocity.network, lora[0]), data)
+            data = training_pictures(
+                velocity, patcher, [latent["samples"] for latent in latents], latent_masks
+            )
+            adapters = LoraAdapters.from_state_dict(velocity.network, lora[0], comfy_key_map(patcher))
+            rows = compare(velocity, adapters, data)
         report = json.dumps([dataclasses.asdict(row) for row in rows])
         return io.NodeOutput(report, ui={"text": (format_table(rows),), "semantic_focus_report": [report]})
 
 
-NODES = [SemanticLossReport, CompareLoraByRegion]
+class TrainingDryRun(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="SemanticFocusDryRun",
+            display_name="Training Dry Run",
+            category=CATEGORY,
+            description="Is the mask used at all? Where each picture would send its gradient, "
+            "without training anything.",
+            is_input_list=True,
+            is_output_node=True,
+            inputs=[
+                io.Model.Input("model"),
+                io.Latent.Input("latents"),
+                io.Conditioning.Input("conditioning"),
+                LatentMasksSocket.Input("latent_masks"),
+                ObjectiveSocket.Input("objective"),
+                io.Float.Input(
+                    "noise_position",
+                    default=0.5,
+                    min=0.01,
+                    max=0.99,
+                    step=0.01,
+                    tooltip="0 is the clean picture, 1 pure noise.",
+                ),
+            ],
+            outputs=[
+                io.String.Output(display_name="report"),
+                io.Image.Output(
+                    display_name="gradient",
+                    is_output_list=True,
+                    tooltip="Length of the gradient in each latent cell, one map per picture.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model, latents, conditioning, latent_masks, objective, noise_position) -> io.NodeOutput:
+        patcher, samples = model[0], [latent["samples"] for latent in latents]
+        conditionings = conditioning_per_picture(conditioning, sum(map(len, samples)))
+        with velocity_model(patcher, conditionings) as velocity:
+            data = training_pictures(velocity, patcher, samples, latent_masks)
+            adapters = LoraAdapters(linear_layers(velocity.network), AdapterSettings(rank=1), seed=0)
+            found = dry_run(velocity, adapters, data, objective[0], noise_position[0])
+        report = format_dry_run(found)
+        return io.NodeOutput(report, [_heat_picture(heat) for heat in found.heat], ui={"text": (report,)})
+
+
+def _heat_picture(heat: torch.Tensor) -> torch.Tensor:
+    """Float[1, 8h, 8w, 3]: bright where the gradient is long; of a video, its frames' mean."""
+    flat = heat.reshape(-1, *heat.shape[-2:]).mean(0)
+    large = F.interpolate(flat[None, None], scale_factor=8, mode="nearest")[0, 0]
+    return large[None, ..., None].expand(-1, -1, -1, 3).contiguous()
+
+
+NODES = [SemanticLossReport, CompareLoraByRegion, TrainingDryRun]

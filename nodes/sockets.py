@@ -19,3 +19,12 @@ TimestepsSocket = io.Custom("SEMANTIC_TIMESTEPS")
 
 AdapterSocket = io.Custom("SEMANTIC_ADAPTER")
 """An `AdapterSettings`."""
+
+TrainStateSocket = io.Custom("SEMANTIC_TRAIN_STATE")
+"""A `TrainState`: a training between two steps."""
+
+TrainingOptionsSocket = io.Custom("SEMANTIC_TRAINING_OPTIONS")
+"""Fields of `TrainingSettings` that LoRA Train Step has no widget for, by name."""
+
+PreviewSocket = io.Custom("SEMANTIC_PREVIEW")
+"""A `PreviewPlan`."""

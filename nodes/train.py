@@ -1,48 +1,43 @@
 """The training node."""
 
-import logging
+import dataclasses
 from pathlib import Path
 from typing import Any
 
-import comfy.model_management
-import comfy.utils
 import folder_paths
 from comfy_api.latest import io, ui
 
 from ..semantic_focus.adapters import AdapterSettings
-from ..semantic_focus.comfy_model import (
-    ComfyVelocityModel,
-    conditioning_per_picture,
-    latents_for_model,
-    velocity_model,
-)
-from ..semantic_focus.layers import LAYER_CHOICES, linear_layers
-from ..semantic_focus.lora import LoraAdapters
-from ..semantic_focus.lora_file import free_path, save_lora
-from ..semantic_focus.masks import SemanticMasks
+from ..semantic_focus.comfy_fingerprint import looks_distilled
+from ..semantic_focus.comfy_model import ComfyVelocityModel, conditioning_per_picture
+from ..semantic_focus.comfy_training import RunPlace, TrainingRequest, train_comfy_lora
+from ..semantic_focus.diagnostics import sigma_bins
+from ..semantic_focus.layers import LAYER_CHOICES
+from ..semantic_focus.step_record import StepRecord
 from ..semantic_focus.timesteps import TimestepSampling
-from ..semantic_focus.training import StepRecord, TrainingPictures, TrainingSettings, train
-from .sockets import CATEGORY, LatentMasksSocket, ObjectiveSocket
+from ..semantic_focus.training_data import TrainingPictures
+from ..semantic_focus.training_run import RunOptions
+from ..semantic_focus.training_settings import TrainingSettings
+from .graph import model_file
+from .sockets import (
+    CATEGORY,
+    AdapterSocket,
+    LatentMasksSocket,
+    ObjectiveSocket,
+    PreviewSocket,
+    TimestepsSocket,
+    TrainingOptionsSocket,
+    TrainStateSocket,
+)
+from .termination import termination_noted
+from .train_progress import TrainingProgress
 
-
-def training_pictures(
-    model: ComfyVelocityModel, patcher: Any, latents: list[dict[str, Any]], masks: list[SemanticMasks]
-) -> TrainingPictures:
-    """Latents and masks of all pictures on the training device."""
-    labels = masks[0].labels
-    for other in masks:
-        if other.labels != labels:
-            raise ValueError(
-                f"pictures were segmented into different regions, {list(labels)} and {list(other.labels)}: "
-                "segment all of them with the same keywords"
-            )
-    samples = latents_for_model(patcher, [latent["samples"] for latent in latents])
-    regions = [region.detach().clone() for item in masks for region in item.masks]
-    return TrainingPictures(
-        tuple(sample.to(model.device) for sample in samples),
-        tuple(region.to(model.device) for region in regions),
-        labels,
-    )
+DISTILLED = (
+    "{} seems to be a distilled model: plain training takes its few-step ability away. Connect a training "
+    "adapter, or Preview Options with few steps to watch for it"
+)
+RUNS = "semantic_focus"
+"""Folder of the runs, below ComfyUI's output folder."""
 
 
 class LoraTrainStep(io.ComfyNode):
@@ -53,7 +48,8 @@ class LoraTrainStep(io.ComfyNode):
             node_id="SemanticFocusTrain",
             display_name="LoRA Train Step",
             category=CATEGORY,
-            description="Train a LoRA with a weight per region. Any model that predicts velocity, eps or v.",
+            description="Train a LoRA with a weight per region. Any model that predicts velocity, eps or v. "
+            "Its states are kept in output/semantic_focus; after a stop, press Run again to go on.",
             is_input_list=True,
             inputs=[
                 io.Model.Input("model"),
@@ -61,28 +57,81 @@ class LoraTrainStep(io.ComfyNode):
                 io.Conditioning.Input("conditioning", tooltip="One for all pictures, or one per picture."),
                 LatentMasksSocket.Input("latent_masks"),
                 ObjectiveSocket.Input("objective"),
-                io.Int.Input("steps", default=settings.steps, min=1, max=1_000_000),
+                io.Int.Input(
+                    "steps",
+                    default=settings.steps,
+                    min=1,
+                    max=1_000_000,
+                    tooltip="With a train_state: so many more.",
+                ),
                 io.Int.Input("batch_size", default=settings.batch_size, min=1, max=256),
                 io.Float.Input(
                     "learning_rate", default=settings.learning_rate, min=1e-7, max=1.0, step=1e-6, round=1e-7
                 ),
-                io.Combo.Input("lr_schedule", options=["cosine", "constant"], default=settings.schedule),
-                io.Int.Input("rank", default=16, min=1, max=1024),
+                io.Combo.Input(
+                    "lr_schedule", options=["cosine", "constant", "linear"], default=settings.schedule
+                ),
+                io.Int.Input("rank", default=16, min=1, max=1024, tooltip="Not used with Adapter Options."),
                 io.Float.Input(
-                    "alpha", default=16.0, min=0.01, max=4096.0, step=0.5, tooltip="Scale is alpha / rank."
+                    "alpha",
+                    default=16.0,
+                    min=0.01,
+                    max=4096.0,
+                    step=0.5,
+                    tooltip="Scale is alpha / rank. Not used with Adapter Options.",
                 ),
                 io.Combo.Input("layers", options=list(LAYER_CHOICES), default=next(iter(LAYER_CHOICES))),
                 io.Combo.Input(
                     "timesteps",
                     options=["logit_normal", "uniform", "shifted"],
                     default=settings.timesteps.kind,
-                    tooltip="Which noise levels are trained most: the middle, all alike, or the noisy end.",
+                    tooltip="Which noise levels are trained most: the middle, all alike, or the noisy end. "
+                    "Not used with Timestep Options.",
                 ),
                 io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF),
                 io.Boolean.Input(
                     "gradient_checkpointing",
                     default=True,
                     tooltip="Much less memory for about a third more time.",
+                ),
+                io.String.Input(
+                    "run_name",
+                    default="lora",
+                    optional=True,
+                    tooltip="Folder in output/semantic_focus with the states, curves and samples.",
+                ),
+                io.Int.Input(
+                    "save_every",
+                    default=100,
+                    min=0,
+                    max=100_000,
+                    optional=True,
+                    tooltip="Steps between two states on disk. 0: only when the training ends, in any way.",
+                ),
+                io.Boolean.Input(
+                    "resume",
+                    default=True,
+                    optional=True,
+                    tooltip="Go on with a stopped training of exactly these settings, pictures and model.",
+                ),
+                AdapterSocket.Input("adapter", optional=True),
+                TimestepsSocket.Input("timestep_options", optional=True),
+                TrainingOptionsSocket.Input("options", optional=True),
+                PreviewSocket.Input("preview", optional=True),
+                TrainStateSocket.Input(
+                    "train_state", optional=True, tooltip="Go on from where another LoRA Train Step ended."
+                ),
+                io.LoraModel.Input(
+                    "start_from", optional=True, tooltip="A LoRA to train on; its rank and layers are kept."
+                ),
+                io.LoraModel.Input(
+                    "training_adapter",
+                    optional=True,
+                    tooltip="For distilled (turbo) models: a LoRA that is active while training "
+                    "and absent from the result.",
+                ),
+                io.Conditioning.Input(
+                    "empty_prompt", optional=True, tooltip="For caption dropout: the encoded empty text."
                 ),
             ],
             outputs=[
@@ -94,91 +143,100 @@ class LoraTrainStep(io.ComfyNode):
                     tooltip="For core's Plot Loss Graph and our Semantic Loss Report.",
                 ),
                 io.Int.Output(display_name="trained_steps"),
+                TrainStateSocket.Output(
+                    display_name="train_state", tooltip="For another LoRA Train Step that goes on from here."
+                ),
             ],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
         )
 
     @classmethod
     def execute(
-        cls,
-        model,
-        latents,
-        conditioning,
-        latent_masks,
-        objective,
-        rank,
-        alpha,
-        layers,
-        gradient_checkpointing,
-        **rest,
+        cls, model, latents, conditioning, latent_masks, objective, gradient_checkpointing, **rest
     ) -> io.NodeOutput:
-        patcher, goal = model[0], objective[0]
-        values = {name: value[0] for name, value in rest.items()}
+        values = {name: value[0] for name, value in rest.items() if value and value[0] is not None}
+        state, options = values.get("train_state"), values.get("options", {})
         settings = TrainingSettings(
-            schedule=values.pop("lr_schedule"), timesteps=TimestepSampling(values.pop("timesteps")), **values
+            steps=values["steps"] + (state.step if state else 0),
+            batch_size=values["batch_size"],
+            learning_rate=values["learning_rate"],
+            schedule=values["lr_schedule"],
+            seed=values["seed"],
+            timesteps=values.get("timestep_options") or TimestepSampling(values["timesteps"]),
+            **options,
         )
-        pictures = sum(len(latent["samples"]) for latent in latents)
-        conditionings = conditioning_per_picture(conditioning, pictures)
-        progress = comfy.utils.ProgressBar(settings.steps)
-        history: list[StepRecord] = []
+        name = model_file(cls.hidden.prompt, cls.hidden.unique_id)
+        request = TrainingRequest(
+            patcher=model[0],
+            latents=[latent["samples"] for latent in latents],
+            conditionings=conditioning_per_picture(
+                conditioning, sum(len(latent["samples"]) for latent in latents)
+            ),
+            masks=latent_masks,
+            objective=objective[0],
+            settings=settings,
+            adapter=values.get("adapter") or AdapterSettings(rank=values["rank"], alpha=values["alpha"]),
+            layers=values["layers"],
+            gradient_checkpointing=gradient_checkpointing[0],
+            start_from=values.get("start_from"),
+            unconditional=values.get("empty_prompt"),
+            training_adapter=values.get("training_adapter"),
+            state=state,
+            model_name=Path(name).stem,
+        )
+        progress = TrainingProgress(settings.steps, cls.hidden.unique_id, values.get("preview"))
+        if looks_distilled(name) and request.training_adapter is None and values.get("preview") is None:
+            progress.say(DISTILLED.format(name))
+        place = RunPlace(
+            Path(folder_paths.get_output_directory()) / RUNS,
+            values.get("run_name", "lora"),
+            values.get("resume", True),
+        )
+        with termination_noted() as check_termination:
 
-        def on_step(record: StepRecord) -> None:
-            history.append(record)
-            progress.update_absolute(record.step)
-            if record.step == 1 or record.step % max(1, settings.steps // 20) == 0:
-                logging.info(f"LoRA training: step {record.step}/{settings.steps}, loss {record.total:.4f}")
-            comfy.model_management.throw_exception_if_processing_interrupted()
+            def options_for(velocity: ComfyVelocityModel, data: TrainingPictures) -> RunOptions:
+                return progress.options(velocity, data, values.get("save_every", 100), check_termination)
 
-        with velocity_model(patcher, conditionings, gradient_checkpointing[0]) as velocity:
-            data = training_pictures(velocity, patcher, latents, latent_masks)
-            adapters = LoraAdapters(
-                linear_layers(velocity.network, layers[0]),
-                AdapterSettings(rank=rank[0], alpha=alpha[0]),
-                settings.seed,
-            )
-            try:
-                train(velocity, adapters, data, goal, settings, on_step)
-            except BaseException as error:
-                if history:
-                    _keep_interrupted(adapters, history[-1].step, error, cls.hidden.unique_id)
-                raise
-            lora = adapters.state_dict()
-        return io.NodeOutput(lora, loss_map(history), len(history), ui=ui.PreviewText(summary(history)))
-
-
-def _keep_interrupted(adapters: LoraAdapters, step: int, error: BaseException, node_id: str | None) -> None:
-    """Save what a cancelled or failed training has reached, and say where."""
-    from server import PromptServer
-
-    folder = Path(folder_paths.get_output_directory()) / "loras"
-    path = free_path(folder, f"interrupted_{step}_steps")
-    save_lora(path, adapters.state_dict(), {"steps": str(step), "ended_by": type(error).__name__})
-    message = f"Training stopped at step {step} ({type(error).__name__}). The LoRA so far is kept in {path}"
-    logging.warning(message)
-    if node_id is not None:
-        PromptServer.instance.send_progress_text(message, node_id)
+            result = train_comfy_lora(request, place, options_for)
+        return io.NodeOutput(
+            result.lora,
+            loss_map(result.history),
+            result.state.step,
+            result.state,
+            ui=ui.PreviewText(f"{summary(result.history)}\n{result.folder}"),
+        )
 
 
 def loss_map(history: list[StepRecord]) -> dict[str, Any]:
-    """Curves as core's LOSS_MAP ("loss", one number per step), with one curve per region beside it."""
-    names = history[0].regions
+    """Curves as core's LOSS_MAP ("loss", one number per step), with one curve per region beside it, and
+    every region's errors by noise level.
+    """
+    names = history[0].regions if history else ()
     return {
         "loss": [record.total for record in history],
         "regions": {name: [record.regions[name] for record in history] for name in names},
         "prior": [record.prior for record in history],
         "learning_rate": [record.learning_rate for record in history],
+        "gradient_share": {
+            name: [record.gradient_share.get(name, 0.0) for record in history] for name in names
+        },
+        "sigma_bins": [dataclasses.asdict(item) for item in sigma_bins(history)],
     }
 
 
 def summary(history: list[StepRecord]) -> str:
-    """One line per region: its mean loss over the first and the last tenth of the steps."""
+    """One line per region: its mean loss over the first and the last tenth of the steps, its share of the
+    gradient, and how much of the pictures it covers.
+    """
     tenth = max(1, len(history) // 10)
     lines = [f"{len(history)} steps, loss {_mean([r.total for r in history[-tenth:]]):.4f}"]
     for name in history[0].regions:
         first = _mean([record.regions[name] for record in history[:tenth]])
         last = _mean([record.regions[name] for record in history[-tenth:]])
         if first == first and last == last:
-            lines.append(f"{name}: {first:.4f} → {last:.4f}")
+            share = _mean([record.gradient_share.get(name, float("nan")) for record in history])
+            cover = _mean([s.coverage.get(name, 0.0) for record in history for s in record.samples])
+            lines.append(f"{name}: {first:.4f} → {last:.4f}, gradient {share:.0%}, cover {cover:.0%}")
     return "\n".join(lines)
 
 

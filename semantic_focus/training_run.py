@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .lora_file import save_lora
+from .lora_metadata import Provenance
 from .run_folder import RunFolder
 from .step_record import StepRecord
 from .train_state import TrainState
@@ -51,7 +52,8 @@ class RunOptions:
         preview_every: steps between two calls of `preview`; 0: never.
         on_step: called after each step; what it raises ends the training.
         check: called before each pass through the model; what it raises ends the training.
-        preview: called with the step, while the adapters hold the result so far and are attached.
+        preview: called with the path for its picture, while the adapters hold the result so far and are
+            attached.
         on_kept: told what is left when the training ends early.
     """
 
@@ -59,7 +61,7 @@ class RunOptions:
     preview_every: int = 0
     on_step: Callable[[StepRecord], None] = lambda record: None
     check: Callable[[], None] = lambda: None
-    preview: Callable[[int], None] = lambda step: None
+    preview: Callable[[Path], None] = lambda path: None
     on_kept: Callable[[Kept], None] = lambda kept: None
 
 
@@ -96,7 +98,7 @@ def run_training(
                     keep(trainer, run, metadata)
                 if _due(record.step, options.preview_every):
                     with trainer.result():
-                        options.preview(record.step)
+                        options.preview(run.preview_path(record.step))
                 options.on_step(record)
         keep(trainer, run, metadata)
         run.finish()
@@ -116,7 +118,8 @@ def _due(step: int, every: int) -> bool:
 def keep(trainer: Trainer, run: RunFolder, metadata: Mapping[str, str] | None) -> tuple[Path, Path]:
     """Write LoRA and state of the step that was done last; the LoRA first, so that a state has its LoRA."""
     lora = run.lora_path(trainer.steps_done)
-    save_lora(lora, trainer.lora(), {**(metadata or {}), "steps": str(trainer.steps_done)})
+    step = str(trainer.steps_done)
+    save_lora(lora, trainer.lora(), {**(metadata or {}), "semantic_focus.steps": step, "ss_steps": step})
     return run.save_state(trainer.state()), lora
 
 
@@ -130,6 +133,18 @@ def _keep_what_there_is(
         logging.error(f"LoRA training: the state could not be written to {run.path}: {problem}")
         return Kept(trainer.steps_done, None, None, reason)
     return Kept(trainer.steps_done, state, lora, reason)
+
+
+def provenance_of(identity: Mapping[str, Any], steps: int, model_name: str = "") -> Provenance:
+    """What a LoRA's file says about the training of this identity."""
+    return Provenance(
+        base_model=identity["model"],
+        base_model_name=model_name,
+        settings={key: identity[key] for key in ("training", "adapters", "objective")},
+        region_weights=identity["objective"]["weights"],
+        dataset=identity["data"],
+        steps=steps,
+    )
 
 
 def run_identity(

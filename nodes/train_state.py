@@ -1,0 +1,59 @@
+"""The node that takes up a training from disk."""
+
+from pathlib import Path
+
+import folder_paths
+from comfy_api.latest import io
+
+from ..semantic_focus.run_folder import RunFolder
+from ..semantic_focus.train_state import load_train_state
+from .sockets import CATEGORY, TrainStateSocket
+
+
+class LoadTrainState(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="SemanticFocusLoadTrainState",
+            display_name="Load Train State",
+            category=CATEGORY,
+            description="A state that LoRA Train Step has kept, to go on from with other settings or more "
+            "steps. (A stopped training with the same settings goes on by itself.)",
+            inputs=[
+                io.String.Input(
+                    "path",
+                    tooltip="A state file, or the folder of a run (its newest state). Relative paths start "
+                    "in ComfyUI's output folder: semantic_focus/lora",
+                )
+            ],
+            outputs=[
+                TrainStateSocket.Output(display_name="train_state"),
+                io.Int.Output(display_name="step"),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, path):
+        place = _place(path)
+        states = sorted(place.glob("state_*.safetensors")) if place.is_dir() else [place]
+        return str([(state.name, state.stat().st_mtime_ns) for state in states if state.is_file()])
+
+    @classmethod
+    def execute(cls, path) -> io.NodeOutput:
+        place = _place(path)
+        if place.is_dir():
+            state = RunFolder(place).newest_state()
+            if state is None:
+                raise FileNotFoundError(
+                    f"{place}: no training state in it. Give a folder of {place.parent}, or a state file"
+                )
+        else:
+            state = load_train_state(place)
+        return io.NodeOutput(state, state.step)
+
+
+def _place(path: str) -> Path:
+    return Path(folder_paths.get_output_directory()) / Path(path.strip()).expanduser()
+
+
+NODES = [LoadTrainState]

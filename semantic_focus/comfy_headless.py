@@ -21,6 +21,10 @@ class ComfyUINotFoundError(ValueError):
     """There is no ComfyUI to import; the message says where was looked and what to give."""
 
 
+class LoraNotWrittenError(RuntimeError):
+    """A training that is done, whose LoRA is only in the run's folder; the message says where."""
+
+
 def find_comfyui(argument: Path | None, config: Path | None) -> Path:
     """ComfyUI's folder: the command line's, else that of the variable COMFYUI_PATH, else the config's.
 

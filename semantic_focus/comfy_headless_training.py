@@ -1,15 +1,18 @@
 """A training without a graph, from the model's file to the LoRA's. Imports ComfyUI."""
 
 from pathlib import Path
+from typing import Any
 
-from .comfy_headless import DTYPES, load_model
+from .comfy_headless import DTYPES, LoraNotWrittenError, load_model
 from .comfy_lora import comfy_key_map
-from .comfy_training import RunPlace, TrainingRequest, train_comfy_lora
+from .comfy_training import RunPlace, TrainingRequest, TrainingResult, train_comfy_lora
 from .lora_file import free_path, save_lora
 from .lora_keys import export_lora
+from .lora_metadata import lora_metadata
 from .origin_dataset import TrainingInputs
+from .run_folder import RunFolder
 from .train_config import TrainConfig
-from .training_run import RunOptions
+from .training_run import RunOptions, provenance_of
 
 RUNS = "runs"
 """Folder of the runs, below the output folder."""
@@ -21,6 +24,7 @@ def train_headless(config: TrainConfig, inputs: TrainingInputs, options: RunOpti
     Raises:
         ValueError: model, dataset and settings do not fit each other.
         StopTraining, TrainingDiverged, TrainingOutOfMemory: as `train_comfy_lora`.
+        LoraNotWrittenError: a full disk, say, or a network that has no names in the wanted key style.
     """
     patcher = load_model(config.model)
     dataset, plan = inputs.dataset, config.run
@@ -42,10 +46,22 @@ def train_headless(config: TrainConfig, inputs: TrainingInputs, options: RunOpti
     )
     place = RunPlace(plan.output / RUNS, plan.name, plan.resume, plan.keep_last)
     result = train_comfy_lora(request, place, lambda _velocity, _data: options)
-    path = plan.output / f"{result.folder.name}.safetensors"
+    try:
+        return _save(config, result, patcher)
+    except (ValueError, OSError) as error:
+        kept = RunFolder(result.folder).lora_path(result.state.step)
+        raise LoraNotWrittenError(
+            f"The training is done but its LoRA could not be written: {error}. In ComfyUI's keys it is {kept}"
+        ) from error
+
+
+def _save(config: TrainConfig, result: TrainingResult, patcher: Any) -> Path:
+    folder, name = config.run.output, result.folder.name
+    path = folder / f"{name}.safetensors"
     if path.exists():
-        path = free_path(plan.output, result.folder.name)
+        path = free_path(folder, name)
     style = config.lora.key_style
     tensors = export_lora(result.lora, style, comfy_key_map(patcher), DTYPES[config.lora.dtype])
-    save_lora(path, tensors, {**result.metadata, "semantic_focus.key_style": style})
+    provenance = provenance_of(result.state.identity, result.state.step, config.model.path.stem)
+    save_lora(path, tensors, lora_metadata(result.lora, style, provenance))
     return path

@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from .comfy_headless import check_model_file, find_comfyui, import_comfyui
+from .comfy_headless import LoraNotWrittenError, check_model_file, find_comfyui, import_comfyui
 from .lora_file import load_lora
 from .origin_dataset import TrainingInputs, load_conditioning, load_dataset
 from .step_record import StepRecord
@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
         except StopTraining as stop:
             say(f"stopped by {stop}: the same command goes on")
             return signals.exit_code
-        except (TrainingDiverged, TrainingOutOfMemory) as error:
+        except (TrainingDiverged, TrainingOutOfMemory, LoraNotWrittenError) as error:
             say(str(error))
             return FAILED
         except (ValueError, ImportError, OSError) as error:

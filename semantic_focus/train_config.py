@@ -287,11 +287,15 @@ def load_train_config(path: str | Path) -> TrainConfig:
         raise file.error(
             "training", "caption_dropout", "needs [dataset] empty_prompt: the text file of an empty caption"
         )
-    lora = _with_paths(file, given(file, LORA), "continue_from")
+    lora, adapter = _with_paths(file, given(file, LORA), "continue_from"), given(file, ADAPTER)
+    if lora.get("key_style") == "diffusers" and adapter.get("kind", "lora") != "lora":
+        raise file.error(
+            "lora", "key_style", "is diffusers, which has no LoHa or LoKr: choose kohya or comfyui"
+        )
     return TrainConfig(
         ModelSettings(**model),
         _sources(file),
-        AdapterSettings(**given(file, ADAPTER)),
+        AdapterSettings(**adapter),
         LoraSettings(**lora),
         TrainingSettings(**training, timesteps=_timesteps(file)),
         RunPlan(**_with_paths(file, {"output": str(RunPlan.output), **run}, "output")),

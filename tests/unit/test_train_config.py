@@ -166,6 +166,7 @@ def test_another_number_of_anchors(config):
         ("[lora]\nrank = 4\nnetwork_dim = 4", r"line 8: .*network_dim says the same as \[lora\] rank"),
         ('[lora]\nlayers = "attention"', r"line 7: .*layers .*did you mean attention only\?"),
         ('[lora]\ninclude = "attn"', r"line 7: .*include .*list of texts"),
+        ('[lora]\nkind = "loha"\nkey_style = "diffusers"', r"line 8: .*key_style is diffusers, which has no"),
         ("[timesteps]\nlow = 0.9\nhigh = 0.1", r"line 6: \[timesteps\] cannot be used: .*low < high"),
         ('[timesteps]\nkind = "anchors"', r"line 6: \[timesteps\] cannot be used: .*needs anchors"),
         ("[timesteps]\nstd = 1\n[acrf]\nturbo_steps = 4", r"line 8: \[acrf\] and \[timesteps\] say the same"),

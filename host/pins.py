@@ -94,7 +94,11 @@ BUILD_TOOLS = ("setuptools==84.2.1", "wheel==0.48.0")
 
 SAM2 = "sam2==1.1.0"
 
+OPTIMIZERS = "pytorch_optimizer==4.1.0"
+"""Optional for users: the optimizers that torch does not have."""
+
 TEST_TOOLS = (
+    OPTIMIZERS,
     "pytest==9.2.0",
     "pytest-timeout==2.4.0",
     "playwright==1.65.2",

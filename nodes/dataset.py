@@ -5,7 +5,7 @@ from pathlib import Path
 
 from comfy_api.latest import io
 
-from ..semantic_focus.dataset import PICTURE_SUFFIXES, fit, load_picture, scan
+from ..semantic_focus.dataset import PICTURE_SUFFIXES, fit, load_picture, parse_resolutions, scan
 from .sockets import CATEGORY, SemanticMasksSocket
 
 
@@ -90,16 +90,34 @@ class FitToTrainingSize(io.ComfyNode):
                     step=8,
                     tooltip="Both sides become whole multiples of this.",
                 ),
+                io.String.Input(
+                    "more_resolutions",
+                    default="",
+                    optional=True,
+                    tooltip="Every picture at these resolutions as well: 768, 512. "
+                    "Connect the captions through this node then.",
+                ),
+                io.String.Input("caption", optional=True, force_input=True),
             ],
             outputs=[
-                io.Image.Output(display_name="fitted_images"),
-                SemanticMasksSocket.Output(display_name="fitted_masks"),
+                io.Image.Output(display_name="fitted_images", is_output_list=True),
+                SemanticMasksSocket.Output(display_name="fitted_masks", is_output_list=True),
+                io.String.Output(
+                    display_name="captions",
+                    is_output_list=True,
+                    tooltip="The picture's caption, once for each resolution.",
+                ),
             ],
         )
 
     @classmethod
-    def execute(cls, images, masks, resolution, multiple_of) -> io.NodeOutput:
-        return io.NodeOutput(*fit(images[..., :3], masks, resolution, multiple_of))
+    def execute(
+        cls, images, masks, resolution, multiple_of, more_resolutions="", caption=""
+    ) -> io.NodeOutput:
+        resolutions = [resolution, *parse_resolutions(more_resolutions)]
+        fitted = [fit(images[..., :3], masks, side, multiple_of) for side in resolutions]
+        pictures, regions = zip(*fitted, strict=True)
+        return io.NodeOutput(list(pictures), list(regions), [caption] * len(fitted))
 
 
 NODES = [LoadSemanticDataset, FitToTrainingSize]

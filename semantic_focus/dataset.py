@@ -188,6 +188,20 @@ def centre_window(height: int, width: int, target: tuple[int, int]) -> tuple[int
     return (height - rows) // 2, (width - columns) // 2, rows, columns
 
 
+def parse_resolutions(text: str) -> list[int]:
+    """The whole numbers of ``768, 512``; none for an empty text.
+
+    Raises:
+        ValueError: something that is no number, or below 64.
+    """
+    resolutions = []
+    for word in text.replace(",", " ").split():
+        if not word.isdigit() or int(word) < 64:
+            raise ValueError(f"resolution {word!r}: write whole numbers of 64 or more, as in 768, 512")
+        resolutions.append(int(word))
+    return resolutions
+
+
 def fit(
     images: Tensor, masks: SemanticMasks | None, resolution: int, multiple: int
 ) -> tuple[Tensor, SemanticMasks | None]:

@@ -93,7 +93,7 @@ def small(workflow: dict[str, Any], dataset: Path, model: Path) -> dict[str, Any
     checkpoint = next(it for it in workflow["nodes"] if it["id"] == CHECKPOINT)
     checkpoint.update(type="SemanticFocusDemoCheckpoint", inputs=[], widgets_values=[model.name])
     widgets(workflow, DATASET)[0] = str(dataset)
-    widgets(workflow, FIT)[:] = [128, 16]
+    widgets(workflow, FIT)[:] = [128, 16, ""]
     widgets(workflow, TRAIN)[:6] = [3, 1, 1e-3, "cosine", 4, 4.0]
     widgets(workflow, EMPTY)[:] = [128, 128, 1]
     widgets(workflow, SAMPLE)[2:4] = [2, 1.0]

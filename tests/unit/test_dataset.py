@@ -13,6 +13,7 @@ from semantic_focus.dataset import (
     centre_window,
     fit,
     load_picture,
+    parse_resolutions,
     picture_files,
     scan,
     training_size,
@@ -289,3 +290,13 @@ def test_every_orientation_is_turned_as_pillow_turns_it(tmp_path: Path, orientat
 def test_no_folder_is_not_the_working_directory(folder: str):
     with pytest.raises(DatasetError, match="no folder given"):
         picture_files(folder, recursive=True)
+
+
+class TestResolutions:
+    def test_numbers_are_read_with_commas_or_spaces(self):
+        assert parse_resolutions("768, 512 320") == [768, 512, 320] and parse_resolutions(" ") == []
+
+    @pytest.mark.parametrize("text", ["768, big", "63", "-512", "512.5"])
+    def test_what_is_no_resolution_is_named(self, text: str):
+        with pytest.raises(ValueError, match="whole numbers of 64 or more"):
+            parse_resolutions(text)

@@ -133,6 +133,12 @@ class LoraTrainStep(io.ComfyNode):
                 io.Conditioning.Input(
                     "empty_prompt", optional=True, tooltip="For caption dropout: the encoded empty text."
                 ),
+                io.Int.Input(
+                    "repeats",
+                    optional=True,
+                    force_input=True,
+                    tooltip="A list: how often each picture comes in one pass over the dataset.",
+                ),
             ],
             outputs=[
                 io.LoraModel.Output(
@@ -181,6 +187,7 @@ class LoraTrainStep(io.ComfyNode):
             start_from=values.get("start_from"),
             unconditional=values.get("empty_prompt"),
             training_adapter=values.get("training_adapter"),
+            repeats=tuple(rest.get("repeats") or ()),
             state=state,
             model_name=Path(name).stem,
         )

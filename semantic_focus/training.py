@@ -211,7 +211,7 @@ class Trainer:
         self._at_once = (self._at_once + 1) // 2
         logging.warning(
             f"LoRA training: out of memory, going on with {self._at_once} of {self.settings.batch_size} "
-            "pictures at a time. The result is the same, a step takes longer"
+            "pictures at a time. The result is the same up to rounding, a step takes longer"
         )
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

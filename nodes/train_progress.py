@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import comfy.model_management
@@ -78,4 +79,5 @@ class TrainingProgress:
         self._bar.update_absolute(self._step, preview=shown)
 
     def _on_kept(self, kept: Kept) -> None:
-        self.say(str(kept))
+        cancel = comfy.model_management.InterruptProcessingException.__name__
+        self.say(str(replace(kept, reason="cancelled") if kept.reason == cancel else kept))

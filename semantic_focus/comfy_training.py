@@ -1,6 +1,7 @@
 """A LoRA training on a ComfyUI model, from latents to the LoRA: the one engine of graph and shell."""
 
 import dataclasses
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,6 +105,7 @@ def train_comfy_lora(
         ValueError: model, pictures and settings do not fit each other.
         TrainingDiverged, TrainingOutOfMemory, and what the options raise: the run can be gone on with.
     """
+    _check_empty_prompt(request)
     with velocity_model(
         request.patcher,
         request.conditionings,
@@ -116,6 +118,8 @@ def train_comfy_lora(
         identity = _identity(request, data)
         trainer = Trainer(velocity, adapters, data, request.objective, request.settings, identity)
         run, found = choose_run(place.root, place.name, identity, place.resume, place.keep_last)
+        if found is not None:
+            logging.info(f"LoRA training: going on from step {found.step} of {run.path}")
         provenance = provenance_of(identity, request.settings.steps, request.model_name)
         metadata = lora_metadata(adapters.state_dict(), "comfyui", provenance)
         history = run_training(trainer, run, found or request.state, options(velocity, data), metadata)
@@ -149,6 +153,15 @@ def training_pictures(
         labels,
         repeats,
     )
+
+
+def _check_empty_prompt(request: TrainingRequest) -> None:
+    dropout = request.settings.caption_dropout
+    if dropout and request.unconditional is None:
+        raise ValueError(
+            f"caption_dropout is {dropout:g} but there is no empty prompt to train with: encode an empty text "
+            "and connect it to empty_prompt, or set caption_dropout to 0"
+        )
 
 
 def _adapters(request: TrainingRequest, velocity: ComfyVelocityModel) -> LoraAdapters:

@@ -162,17 +162,42 @@ def test_cores_plot_takes_the_loss_map(server: "ComfyServer", graph: Graph):
     assert server.view(outputs["plot"]["images"][0]).startswith(b"\x89PNG")
 
 
-def test_a_cancel_stops_within_a_step_and_keeps_the_lora(
+def run_folder(server: "ComfyServer", name: str) -> Path:
+    return server.base_directory / "output" / "semantic_focus" / name
+
+
+def curves(folder: Path) -> list[str]:
+    """One line per step."""
+    file = folder / "curves.jsonl"
+    return file.read_text().splitlines() if file.exists() else []
+
+
+def test_after_a_cancel_the_same_graph_goes_on_to_the_same_lora(
     server: "ComfyServer", graph: Graph, comfy: ModuleType, eventually: Callable[..., Any]
 ):
-    graph["9"]["inputs"].update(steps=100_000, seed=77)
-    before = set((server.base_directory / "output").rglob("interrupted_*"))
-    prompt = server.queue(only(graph, "10"))
-    eventually(lambda: "step 1/100000" in server.log.read_text(), 120)
+    train, steps = only(graph, "10"), 60
+    train["9"]["inputs"].update(steps=steps, seed=77, run_name="cancelled")
+    folder = run_folder(server, "cancelled")
+    prompt = server.queue(train)
+    eventually(lambda: len(curves(folder)) >= 3, 60)
     server.interrupt()
+    begun = len(curves(folder)) + 1
     with pytest.raises(comfy.PromptInterrupted):
         server.wait(prompt, timeout=20)
-    kept = set((server.base_directory / "output").rglob("interrupted_*")) - before
-    assert len(kept) == 1
-    assert load_file(kept.pop())
-    assert "The LoRA so far is kept in" in server.log.read_text()
+
+    done = curves(folder)
+    kept = [folder / f"{kind}_{len(done):06}.safetensors" for kind in ("lora", "state")]
+    assert 3 <= len(done) <= begun < steps
+    assert sorted(folder.glob("*.safetensors")) == kept
+    log = server.log.read_text()
+    assert f"Training stopped at step {len(done)} (cancelled). Its state is in {kept[1]}" in log
+
+    server.run(train)
+    assert f"going on from step {len(done)} of {folder}" in server.log.read_text()
+    assert not run_folder(server, "cancelled_2").exists()
+    assert curves(folder)[: len(done)] == done and len(curves(folder)) == steps
+    resumed = newest_lora(server).read_bytes()
+    train["9"]["inputs"]["run_name"] = "uninterrupted"
+    server.run(train)
+    assert newest_lora(server).read_bytes() == resumed
+    assert curves(run_folder(server, "uninterrupted")) == curves(folder)

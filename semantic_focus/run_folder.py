@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .atomic import write_atomically
-from .claims import Claim, claim
+from .claims import LOCK_FILE, Claim, claim
 from .step_record import SampleRecord, StepRecord
 from .train_state import TrainState, TrainStateError, load_train_state, save_train_state
 
@@ -25,6 +25,8 @@ RUN_FILE = "run.json"
 CURVES_FILE = "curves.jsonl"
 PREVIEWS = "previews"
 _STATE = re.compile(r"state_(\d+)\.safetensors")
+_LEFTOVER = re.compile(r"\..+\.[0-9a-f]{8}\.part")
+"""A temporary file of `write_atomically`."""
 
 
 class RunFolder:
@@ -52,6 +54,17 @@ class RunFolder:
         if self._claim is not None:
             self._claim.release()
             self._claim = None
+
+    def is_empty(self) -> bool:
+        """Whether nothing was begun in it, as when a training was killed before it wrote anything."""
+        return all(path.name == LOCK_FILE or _LEFTOVER.fullmatch(path.name) for path in self.path.iterdir())
+
+    def remove_leftovers(self) -> None:
+        """Remove what a killed training left half written; only for who has claimed the folder."""
+        for folder in (self.path, self.path / PREVIEWS):
+            for part in folder.glob(".*.part"):
+                if _LEFTOVER.fullmatch(part.name):
+                    part.unlink(missing_ok=True)
 
     def begin(self, identity: Mapping[str, Any]) -> None:
         """Say what is trained how, before the first step."""
@@ -101,11 +114,15 @@ class RunFolder:
         return kept
 
     def save_state(self, state: TrainState) -> Path:
-        """Write a state and remove those that are older than the last few."""
+        """Write a state and remove those that are older than the last few.
+
+        Later ones, which could not be read or the training would not be here, do not count.
+        """
         path = self.path / f"state_{state.step:06}.safetensors"
         save_train_state(path, state)
-        for step in self._state_steps()[: -self._keep_last]:
-            for stem in ("state", "lora"):
+        steps = [step for step in self._state_steps() if step <= state.step]
+        for step in steps[: -self._keep_last]:
+            for stem in ("lora", "state"):
                 (self.path / f"{stem}_{step:06}.safetensors").unlink(missing_ok=True)
         return path
 
@@ -159,14 +176,18 @@ def choose_run(
     for path in run_folders(root, name):
         run = RunFolder(path, keep_last)
         try:
-            path.mkdir(parents=True)
-        except FileExistsError:
-            if not resume or not _is_unfinished(run, identity) or not run.claim():
-                continue
+            path.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:  # a file of that name
+            continue
+        if not run.claim():
+            continue
+        if run.is_empty():
+            run.begin(identity)
+            return run, None
+        if resume and _is_unfinished(run, identity):
+            run.remove_leftovers()
             return run, run.newest_state()
-        run.claim()
-        run.begin(identity)
-        return run, None
+        run.release()
     raise AssertionError("run_folders has no end")
 
 
@@ -186,11 +207,18 @@ def _without_nan(value: Any) -> Any:
     return value
 
 
+def _with_nan(value: Any) -> Any:
+    """The opposite of `_without_nan`."""
+    if value is None:
+        return float("nan")
+    if isinstance(value, dict):
+        return {key: _with_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_nan(item) for item in value]
+    return value
+
+
 def _record(line: Mapping[str, Any]) -> StepRecord:
-    values = dict(line)
+    values = _with_nan(dict(line))
     values["samples"] = tuple(SampleRecord(**sample) for sample in values["samples"])
-    for key in ("regions", "gradient_share"):
-        values[key] = {
-            name: float("nan") if number is None else number for name, number in values[key].items()
-        }
     return StepRecord(**values)

@@ -26,7 +26,7 @@ class StepRecord:
         step: counts from 1.
         total: the loss.
         regions: mean of each region's unweighted value over the pictures that have it (NaN: none has).
-        base, prior: the unweighted terms; the prior is 0 in steps without it.
+        base, prior: the unweighted terms; the prior is NaN in steps that leave it out, 0 where there is none.
         learning_rate: of this step.
         gradient_norm: before clipping.
         gradient_share: region -> share of the squared gradient on the velocity that lies in it. Regions may

@@ -79,11 +79,13 @@ def load_train_state(path: str | Path) -> TrainState:
         ) from None
     except (SafetensorError, json.JSONDecodeError, OSError) as error:
         raise TrainStateError(f"{path}: damaged, use the state before it ({error})") from error
-    if header.get("format") != FORMAT:
-        raise TrainStateError(
-            f"{path}: its format is {header.get('format')}, this version reads {FORMAT}: update the pack"
-        )
-    return TrainState(header["step"], tensors, header["values"], header["identity"])
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        found = header.get("format") if isinstance(header, dict) else header
+        raise TrainStateError(f"{path}: its format is {found}, this version reads {FORMAT}: update the pack")
+    try:
+        return TrainState(header["step"], tensors, header["values"], header["identity"])
+    except KeyError as error:
+        raise TrainStateError(f"{path}: its header has no {error}, use the state before it") from None
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -83,11 +83,23 @@ def run_training(
     Returns:
         The records of all steps of the run, also of those before the state.
     """
-    options = options or RunOptions()
-    history: list[StepRecord] = []
-    if state is not None:
-        trainer.load(state)
-    history = run.cut_curves(trainer.steps_done)
+    try:
+        if state is not None:
+            trainer.load(state)
+        history = run.cut_curves(trainer.steps_done)
+        _run_steps(trainer, run, history, options or RunOptions(), metadata)
+    finally:
+        run.release()
+    return history
+
+
+def _run_steps(
+    trainer: Trainer,
+    run: RunFolder,
+    history: list[StepRecord],
+    options: RunOptions,
+    metadata: Mapping[str, str] | None,
+) -> None:
     try:
         with trainer.adapters.attached():
             while trainer.steps_done < trainer.settings.steps:
@@ -106,9 +118,6 @@ def run_training(
         if trainer.steps_done:
             options.on_kept(_keep_what_there_is(trainer, run, metadata, error))
         raise
-    finally:
-        run.release()
-    return history
 
 
 def _due(step: int, every: int) -> bool:

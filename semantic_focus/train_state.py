@@ -94,7 +94,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return [
         f"{name}: {before.get(name, 'absent')}, now {after.get(name, 'absent')}"
         for name in sorted({*before, *after})
-        if before.get(name) != after.get(name)
+        if before.get(name, "absent") != after.get(name, "absent")
     ]
 
 

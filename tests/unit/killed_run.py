@@ -1,7 +1,8 @@
 """Trainings in processes of their own that can be killed, for test_resume.
 
 `serve` is the program of one interpreter that imports torch once and forks for each training, before torch
-has any thread of its own. It answers each request with the child's process id, then with its exit status.
+has any thread of its own. A request is answered with the child's process id, the line after it with its
+exit status.
 """
 
 import json
@@ -93,7 +94,7 @@ def serve() -> None:
     """Answer requests ``{"root": ..., "dies_writing": ...}`` until the input ends."""
     torch.set_num_threads(1)
     torch.optim.AdamW([torch.zeros(1, requires_grad=True)])  # imports much of torch
-    for line in sys.stdin:
+    while line := sys.stdin.readline():
         request = json.loads(line)
         child = os.fork()
         if child == 0:
@@ -105,6 +106,7 @@ def serve() -> None:
                 sys.stderr.flush()
                 os._exit(status)
         _answer(child)
+        sys.stdin.readline()  # until it is waited for, its id stays its own and can be killed safely
         _answer(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 

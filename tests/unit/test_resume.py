@@ -60,17 +60,16 @@ class Trainings:
 
     def start(self, root: Path, dies_writing: str = "") -> int:
         """The id of a process that begins or goes on with the training in `root`."""
-        assert self.process.stdin
-        self.process.stdin.write(json.dumps({"root": str(root), "dies_writing": dies_writing}) + "\n")
-        self.process.stdin.flush()
-        return self._number()
+        return self._ask(json.dumps({"root": str(root), "dies_writing": dies_writing}))
 
     def end(self) -> int:
         """Wait for the training; its exit status, negative where a signal ended it."""
-        return self._number()
+        return self._ask("")
 
-    def _number(self) -> int:
-        assert self.process.stdout
+    def _ask(self, line: str) -> int:
+        assert self.process.stdin and self.process.stdout
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
         return int(self.process.stdout.readline())
 
 

@@ -66,14 +66,14 @@ class Candidate:
         return self.objective.prior_every if self.objective else 1
 
 
-CORE, OURS, BY_REGION, WITH_PRIOR = "TrainLoraNode", "MSE", "7 regions", "7 regions, prior"
+CORE, OURS, BY_REGION, WITH_PRIOR = "TrainLoraNode", "ours, MSE", "ours, 7 regions", "ours, 7 regions, prior"
 CANDIDATES: Mapping[str, Candidate] = {
     CORE: Candidate(None),
     OURS: Candidate(PLAIN),
     BY_REGION: Candidate(REGIONS),
     WITH_PRIOR: Candidate(PRIOR),
-    "7 regions, prior every 2nd step": Candidate(replace(PRIOR, prior_every=2)),
-    "MSE, default layers": Candidate(PLAIN, "attention + feed-forward"),
+    "ours, 7 regions, prior every 2nd step": Candidate(replace(PRIOR, prior_every=2)),
+    "ours, MSE, default layers": Candidate(PLAIN, "attention + feed-forward"),
 }
 TIME_BARS = ((OURS, CORE, 0.65), (BY_REGION, OURS, 1.05), (WITH_PRIOR, OURS, 1.5))
 """What the first may take at most, as a multiple of the second."""

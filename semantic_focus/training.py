@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import dataclasses
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -18,10 +19,11 @@ from .objective import Objective, ObjectiveValue
 from .optimizers import make_optimizer
 from .picture_sampler import PictureSampler
 from .step_record import SampleRecord, StepRecord
-from .train_state import TrainState, pack_optimizer, unpack_optimizer
+from .train_state import TrainState, pack_optimizer, same_groups, unpack_optimizer
 from .training_data import UNCONDITIONAL, Batch, TrainingPictures, VelocityModel
 from .training_settings import TrainingSettings
 
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
 SEEDS = 2**31 - 1
 """How many seeds there are for what draws from torch's own generators."""
 
@@ -74,7 +76,8 @@ class Trainer:
     Args:
         model: frozen; see `VelocityModel`.
         adapters: trained in place.
-        identity: what was trained how, kept in the state; see `TrainState.identity`.
+        identity: what was trained how, kept in the state; see `TrainState.identity`. None: pictures and
+            settings.
 
     Raises:
         ValueError: no picture has any region that the objective trains.
@@ -93,7 +96,9 @@ class Trainer:
         self.model, self.adapters, self.data = model, adapters, data
         self.objective, self.settings = objective, settings
         self.steps_done = 0
-        self._identity = dict(identity or {})
+        if identity is None:
+            identity = {"data": data.digest(), "training": dataclasses.asdict(settings)}
+        self._identity = dict(identity)
         self._parameters = adapters.parameters()
         self._optimizer = make_optimizer(
             settings.optimizer,
@@ -143,14 +148,28 @@ class Trainer:
         if not math.isfinite(record.gradient_norm):
             raise TrainingDiverged(number, rate, "gradient")
         if record.gradient_norm > 0:  # else nothing was to be learnt, and momentum alone must not move
-            for group, factor in zip(self._optimizer.param_groups, self._rate_factors, strict=True):
-                group["lr"] = rate * factor
-            self._optimizer.step()
+            self._update(rate)
         self._optimizer.zero_grad()
         if self._average:
             self._average.update()
         self.steps_done = number
         return record
+
+    def _update(self, rate: float) -> None:
+        """Let the optimizer step; an error in the midst of it leaves no state that could be gone on from."""
+        for group, factor in zip(self._optimizer.param_groups, self._rate_factors, strict=True):
+            group["lr"] = rate * factor
+        self.is_whole = False
+        try:
+            self._optimizer.step()
+        except RuntimeError as error:
+            if _out_of_memory(error):
+                raise TrainingOutOfMemory(
+                    f"step {self.steps_done + 1}: out of memory in the optimizer ({error}). Choose one that "
+                    "needs less (adafactor, adamw8bit), or lower the rank"
+                ) from error
+            raise
+        self.is_whole = True
 
     def _draw(self) -> list[Batch]:
         """The batches of one update; noise positions are stratified over all of them."""
@@ -176,18 +195,27 @@ class Trainer:
         while True:
             self._optimizer.zero_grad()
             try:
-                with _seeded(seed, self.data.latents[0].device), self.adapters.training():
-                    judged = []
-                    for batch in batches:
-                        for piece in batch.split(self._at_once):
-                            check()
-                            share = len(piece.pictures) / (len(batch.pictures) * len(batches))
-                            judged.append(self._backward(piece, share))
-                    return judged
+                with _seeded(seed, self.data.device), self.adapters.training():
+                    return self._pieces(batches, check)
             except RuntimeError as error:
                 if not _out_of_memory(error):
                     raise
-                self._halve(error)
+                if self._at_once == 1:
+                    raise TrainingOutOfMemory(
+                        f"step {self.steps_done + 1}: out of memory with one picture at a time ({error}). "
+                        "Switch gradient checkpointing on, lower the resolution of the pictures or the rank, "
+                        "or load the model in a smaller precision"
+                    ) from error
+            self._halve()  # not within the except block: the error holds on to all that the pass has made
+
+    def _pieces(self, batches: list[Batch], check: Callable[[], None]) -> list[_Judged]:
+        judged = []
+        for batch in batches:
+            for piece in batch.split(self._at_once):
+                check()
+                share = len(piece.pictures) / (len(batch.pictures) * len(batches))
+                judged.append(self._backward(piece, share))
+        return judged
 
     def _backward(self, batch: Batch, share: float) -> _Judged:
         with_prior = self.objective.needs_base_prediction_at(self.steps_done)
@@ -201,13 +229,7 @@ class Trainer:
         energy = (regions * squared[:, None]).transpose(0, 1).flatten(1).sum(1)
         return _Judged(batch, value, energy, squared.sum())
 
-    def _halve(self, error: RuntimeError) -> None:
-        if self._at_once == 1:
-            raise TrainingOutOfMemory(
-                f"step {self.steps_done + 1}: out of memory with one picture at a time ({error}). Switch "
-                "gradient checkpointing on, lower the resolution of the pictures or the rank, or load the "
-                "model in a smaller precision"
-            ) from error
+    def _halve(self) -> None:
         self._at_once = (self._at_once + 1) // 2
         logging.warning(
             f"LoRA training: out of memory, going on with {self._at_once} of {self.settings.batch_size} "
@@ -274,13 +296,21 @@ class Trainer:
     def load(self, state: TrainState) -> None:
         """Go on from a state.
 
-        Where the state comes from a training of other pictures or another batch size, the walk through the
-        dataset starts anew; where it comes from another optimizer, that one's memory does. Both are logged.
+        Adapters keep the state's alpha, random numbers its seed. Where it comes from a training of other
+        pictures or another batch size, the walk through the dataset starts anew; where it comes from another
+        optimizer or other groups of parameters, the optimizer's memory does. Both are logged.
 
         Raises:
             ValueError: the adapters do not fit.
         """
-        self.adapters.load_state_dict(state.part("adapters."))
+        tensors = state.part("adapters.")
+        surplus = [key for key in tensors if key not in self.adapters.state_dict()]
+        if surplus:
+            raise ValueError(
+                f"the training state has {surplus[0]} ({len(surplus)} such), which is not trained here: choose "
+                "the layers and the kind of adapter that it was trained with"
+            )
+        self.adapters.load_state_dict(tensors)
         self.steps_done = state.step
         self._generator.set_state(state.tensors["generator"])
         before, now = state.identity, self._identity
@@ -289,10 +319,16 @@ class Trainer:
             self._at_once = state.values["at_once"]
         else:
             logging.warning("LoRA training: other pictures or batch size, the walk through them starts anew")
-        if _same(before, now, "training", "optimizer"):
-            unpack_optimizer(self._optimizer, state.part("optimizer."), state.values["optimizer"])
+        if before != now and self.settings.schedule != "constant" and not self.settings.schedule_steps:
+            logging.warning(
+                f"LoRA training: the learning rate goes on at {self.settings.rate_at(state.step):g}; for one "
+                "schedule over all pieces, set schedule_steps to their sum in each"
+            )
+        values = state.values["optimizer"]
+        if _same(before, now, "training", "optimizer") and same_groups(self._optimizer, values):
+            unpack_optimizer(self._optimizer, state.part("optimizer."), values)
         else:
-            logging.warning("LoRA training: another optimizer, it starts without a memory of its steps")
+            logging.warning("LoRA training: another optimizer or other groups, it starts without memory")
         if self._average:
             averages = state.part("average.")
             if averages:
@@ -346,15 +382,20 @@ def _check_something_to_learn(data: TrainingPictures, objective: Objective) -> N
 
 
 def _out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error)
+    """CUDA has a type for it; other devices, its libraries and the CPU only say so."""
+    said = str(error).lower()
+    return isinstance(error, torch.cuda.OutOfMemoryError) or any(words in said for words in OUT_OF_MEMORY)
 
 
 @contextlib.contextmanager
 def _seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Let what draws from torch's own generators (dropout) start from `seed`, and leave them as they were."""
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
-        torch.manual_seed(seed)
+    on_cuda = device.type == "cuda"
+    with torch.random.fork_rng([device] if on_cuda else []):
+        torch.default_generator.manual_seed(seed)
+        if on_cuda:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
         yield
 
 

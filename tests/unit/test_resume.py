@@ -328,6 +328,27 @@ class TestPieces:
         assert equal(other.lora(), before.lora())
         self.steps(other, 1)
 
+    def test_another_batch_size_is_noticed_without_an_identity(self, model, data: TrainingPictures):
+        """More pictures of a size may wait than one of the smaller batches holds."""
+        cut = tuple(latent[:, :4] for latent in data.latents), tuple(mask[:, :4] for mask in data.masks)
+        two_sizes = TrainingPictures(data.latents + cut[0], data.masks + cut[1], data.labels)
+        first, second = (
+            Trainer(
+                model,
+                new_trainer(model, two_sizes).adapters,
+                two_sizes,
+                OBJECTIVE,
+                dataclasses.replace(SETTINGS, batch_size=batch_size, accumulation=1),
+            )
+            for batch_size in (4, 2)
+        )
+        while all(len(queue) < 3 for queue in first.state().values["sampler"]["waiting"]):
+            self.steps(first, 1)
+        second.load(first.state())
+        model.calls.clear()
+        self.steps(second, 8)
+        assert {index < 4 for call in model.calls for index in call} == {True, False}
+
     def test_adapters_of_another_rank_are_refused(self, model, data: TrainingPictures):
         layers = linear_layers(model, "all linear layers")
         other = Trainer(

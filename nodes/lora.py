@@ -16,6 +16,7 @@ from ..semantic_focus.lora_keys import KEY_STYLES, export_lora, generic_lora
 from ..semantic_focus.lora_metadata import Provenance, lora_metadata
 from ..semantic_focus.train_state import TrainState
 from ..semantic_focus.training_run import provenance_of
+from .graph import model_file
 from .sockets import CATEGORY, AdapterSocket, TrainStateSocket
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -97,6 +98,8 @@ class LoadLoraFile(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, lora_name):
+        if lora_name is None:  # comes from another node: not known yet
+            return float("nan")
         path = folder_paths.get_full_path("loras", lora_name)
         return lora_name if path is None else Path(path).stat().st_mtime_ns
 
@@ -137,6 +140,7 @@ class SaveLoraAs(io.ComfyNode):
                 ),
             ],
             outputs=[io.String.Output(display_name="path")],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
         )
 
     @classmethod
@@ -146,19 +150,20 @@ class SaveLoraAs(io.ComfyNode):
         key_map = comfy_key_map(model)
         generic = generic_lora(lora, all_linear_layers(model.model.diffusion_model), key_map)
         tensors = export_lora(generic, key_style, key_map, DTYPES[dtype])
-        metadata = lora_metadata(generic, key_style, _provenance(train_state, model))
-        folder, name, counter, *_ = folder_paths.get_save_image_path(
+        name = Path(model_file(cls.hidden.prompt, cls.hidden.unique_id)).stem
+        metadata = lora_metadata(generic, key_style, _provenance(train_state, model, name))
+        folder, prefix, counter, *_ = folder_paths.get_save_image_path(
             filename_prefix, folder_paths.get_output_directory()
         )
-        path = Path(folder) / f"{name}_{counter:05}_.safetensors"
+        path = Path(folder) / f"{prefix}_{counter:05}_.safetensors"
         save_lora(path, tensors, metadata)
         return io.NodeOutput(str(path), ui=ui.PreviewText(str(path)))
 
 
-def _provenance(state: TrainState | None, model: Any) -> Provenance:
+def _provenance(state: TrainState | None, model: Any, name: str) -> Provenance:
     if state is None:
-        return Provenance(base_model=model_fingerprint(model))
-    return provenance_of(state.identity, state.step)
+        return Provenance(base_model=model_fingerprint(model), base_model_name=name)
+    return provenance_of(state.identity, state.step, name)
 
 
 def _lines(text: str) -> tuple[str, ...]:

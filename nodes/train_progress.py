@@ -68,11 +68,21 @@ class TrainingProgress:
             logging.info(f"LoRA training: step {record.step}/{self._steps}, loss {record.total:.4f}")
 
     def _preview(self, velocity: ComfyVelocityModel, data: TrainingPictures, path: Path) -> None:
+        """Samples, if they can be had: a training does not end for want of them."""
         if self._plan is None:
             return
-        plan, shape = self._plan, tuple(data.latents[0].shape)
+        try:
+            self._sample(self._plan, velocity, data, path)
+        except comfy.model_management.InterruptProcessingException:
+            raise
+        except Exception as error:
+            self.say(f"no samples for {path.name}: {error}")
+
+    def _sample(
+        self, plan: PreviewPlan, velocity: ComfyVelocityModel, data: TrainingPictures, path: Path
+    ) -> None:
+        shape = tuple(data.latents[0].shape)
         images = preview(velocity, plan.positive, plan.negative, shape, plan.settings, plan.vae)
-        velocity.resume()
         save_previews(path, images)
         with Image.open(path) as picture:
             shown = ("JPEG", picture.convert("RGB"), PREVIEW_SIDE)

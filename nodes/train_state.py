@@ -34,6 +34,8 @@ class LoadTrainState(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, path):
+        if path is None:  # comes from another node: not known yet
+            return float("nan")
         place = _place(path)
         states = sorted(place.glob("state_*.safetensors")) if place.is_dir() else [place]
         return str([(state.name, state.stat().st_mtime_ns) for state in states if state.is_file()])

@@ -5,11 +5,13 @@ import io
 import json
 import shutil
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -95,6 +97,11 @@ def curves(folder: Path) -> list[dict[str, Any]]:
 
 def picture(server: "ComfyServer", reference: dict[str, str]) -> Image.Image:
     return Image.open(io.BytesIO(server.view(reference)))
+
+
+def pixels(image: Image.Image) -> np.ndarray:
+    """Int[H, W, 3]."""
+    return np.asarray(image.convert("RGB")).astype(int)
 
 
 def failure(server: "ComfyServer", comfy: ModuleType, graph: Graph) -> str:
@@ -191,12 +198,10 @@ def test_a_folder_without_a_state_is_named(server: "ComfyServer", comfy: ModuleT
     assert str(server.base_directory / "output" / "empty") in message and "no training state" in message
 
 
-@pytest.mark.parametrize(("with_vae", "sampler"), [(True, "euler"), (False, "euler_ancestral")])
-def test_samples_on_the_way_do_not_change_the_training(
-    server: "ComfyServer", graph: Graph, plain: Path, run_name: str, with_vae: bool, sampler: str
-):
-    """One sample for each caption, one row of the grid for each step; a sampler that draws noise too."""
-    graph["preview"] = node(
+@pytest.fixture
+def preview() -> dict[str, Any]:
+    """Samples in every step, one for each caption, decoded."""
+    return node(
         "SemanticFocusPreviewOptions",
         positive=["7", 0],
         negative=["7", 0],
@@ -204,18 +209,79 @@ def test_samples_on_the_way_do_not_change_the_training(
         steps=2,
         cfg=2.0,
         seed=5,
-        sampler=sampler,
+        sampler="euler",
         scheduler="simple",
         with_training_adapter=False,
-        **({"vae": ["1", 2]} if with_vae else {}),
+        vae=["1", 2],
     )
-    folder, _ = train(server, graph, f"{run_name}_{with_vae}", preview=["preview", 0])
+
+
+@pytest.mark.parametrize("with_vae", [True, False])
+def test_samples_on_the_way_do_not_change_the_training(
+    server: "ComfyServer", graph: Graph, plain: Path, preview: dict[str, Any], with_vae: bool
+):
+    """Not even with a sampler that draws noise."""
+    preview["inputs"]["sampler"] = "euler_ancestral"
+    if not with_vae:
+        del preview["inputs"]["vae"]
+    graph["preview"] = preview
+    folder, _ = train(server, graph, f"samples_{with_vae}", preview=["preview", 0])
     side = 128 if with_vae else 16  # a latent cell is 8 pixels
     rounds = [Image.open(folder / "previews" / f"step_00000{step}.png") for step in (1, 2, 3)]
     assert [image.size for image in rounds] == [(2 * side, side)] * 3
     assert rounds[0].tobytes() != rounds[2].tobytes()
     with Image.open(folder / "previews" / "grid.png") as grid:
         assert grid.width == 2 * side and grid.height > 3 * side
+    assert same(lora_of(folder), lora_of(plain))
+
+
+def test_a_sample_is_what_cores_sampler_paints_with_the_lora(
+    server: "ComfyServer", graph: Graph, preview: dict[str, Any], run_name: str
+):
+    """To rounding: the LoRA acts on activations there, on weights here."""
+    graph["preview"] = preview
+    graph["loaded"] = node("LoraModelLoader", model=["1", 0], lora=["9", 0], strength_model=1.0)
+    graph["latent"] = node("EmptySD3LatentImage", width=128, height=128, batch_size=1)
+    graph["sampled"] = node(
+        "KSampler",
+        model=["loaded", 0],
+        positive=["7", 0],
+        negative=["7", 0],
+        latent_image=["latent", 0],
+        sampler_name="euler",
+        denoise=1.0,
+        **{name: preview["inputs"][name] for name in ("seed", "steps", "cfg", "scheduler")},
+    )
+    graph["decoded"] = node("VAEDecode", samples=["sampled", 0], vae=["1", 2])
+    graph["shown"] = node("PreviewImage", images=["decoded", 0])
+    folder, shown = train(server, graph, run_name, preview=["preview", 0], learning_rate=0.05)
+    expected = np.hstack([pixels(picture(server, image)) for image in shown["shown"]["images"]])
+    first, last = (pixels(Image.open(folder / "previews" / f"step_00000{step}.png")) for step in (1, 3))
+    assert np.abs(last - expected).max() <= 2
+    assert np.abs(first - expected).max() > 8
+
+
+def test_a_cancel_while_a_sample_is_made_loses_nothing(
+    server: "ComfyServer",
+    comfy: ModuleType,
+    graph: Graph,
+    plain: Path,
+    preview: dict[str, Any],
+    eventually: Callable[..., Any],
+    run_name: str,
+):
+    preview["inputs"].update(every=2, steps=200)
+    graph["preview"] = preview
+    graph["9"]["inputs"].update(preview=["preview", 0], run_name=run_name)
+    folder = run_folder(server, run_name)
+    prompt = server.queue(graph)
+    eventually(lambda: len(curves(folder)) == 2, 60)
+    server.interrupt()
+    with pytest.raises(comfy.PromptInterrupted):
+        server.wait(prompt, timeout=20)
+    assert (folder / "state_000002.safetensors").is_file() and not (folder / "previews").exists()
+    del graph["preview"], graph["9"]["inputs"]["preview"]
+    train(server, graph, run_name)
     assert same(lora_of(folder), lora_of(plain))
 
 
@@ -368,6 +434,37 @@ def test_a_lora_is_saved_in_three_key_styles_with_how_it_was_trained(
         assert header["semantic_focus.steps"] == header["ss_steps"] == "3"
         assert header["semantic_focus.dataset"] == run["data"]
         assert header["semantic_focus.base_model"] == run["model"]
+        assert header["ss_sd_model_name"] == "stand_in"
+
+
+def test_a_lora_in_kohyas_keys_is_compared_as_the_same_lora(
+    server: "ComfyServer", graph: Graph, run_name: str
+):
+    compare = node(
+        "SemanticFocusCompare",
+        lora=["9", 0],
+        **{name: graph["9"]["inputs"][name] for name in ("model", "latents", "conditioning", "latent_masks")},
+    )
+    graph["compare"] = compare
+    graph["saved"] = node(
+        "SemanticFocusSaveLoRA",
+        lora=["9", 0],
+        model=["1", 0],
+        filename_prefix=f"loras/{run_name}",
+        key_style="kohya",
+    )
+    _, shown = train(server, graph, run_name, learning_rate=0.05)
+    loras = server.base_directory / "models" / "loras"
+    loras.mkdir(parents=True, exist_ok=True)
+    shutil.copy(shown["saved"]["text"][0], loras / "kohya.safetensors")
+    compare["inputs"]["lora"] = ["file", 0]
+    graph["file"] = node("SemanticFocusLoadLoRA", lora_name="kohya.safetensors")
+    for name in ("9", "10", "saved"):
+        del graph[name]
+    from_file = server.run(graph, timeout=60)["outputs"]
+    rows = json.loads(shown["compare"]["semantic_focus_report"][0])
+    assert {row["region"] for row in rows} >= {"face", "hair", "background"}
+    assert json.loads(from_file["compare"]["semantic_focus_report"][0]) == rows
 
 
 def test_a_saved_lora_is_trained_on(
@@ -391,11 +488,17 @@ def test_a_saved_lora_is_trained_on(
 
 
 def test_a_training_adapter_acts_while_training_and_is_gone_afterwards(
-    server: "ComfyServer", graph: Graph, plain: Path, saved: str, run_name: str
+    server: "ComfyServer", graph: Graph, plain: Path, saved: str, preview: dict[str, Any], run_name: str
 ):
+    """Samples without it, on the way, do not disturb it."""
     graph["file"] = node("SemanticFocusLoadLoRA", lora_name=saved)
     with_adapter, _ = train(server, graph, run_name, training_adapter=["file", 0])
-    del graph["9"]["inputs"]["training_adapter"], graph["file"]
+    graph["preview"] = preview
+    with_samples, _ = train(server, graph, f"{run_name}_samples", preview=["preview", 0])
+    assert same(lora_of(with_samples), lora_of(with_adapter))
+    for name in ("training_adapter", "preview"):
+        del graph["9"]["inputs"][name]
+    del graph["preview"], graph["file"]
     after, _ = train(server, graph, f"{run_name}_after")
     assert not same(lora_of(with_adapter), lora_of(plain))
     assert same(lora_of(after), lora_of(plain))
@@ -433,18 +536,24 @@ def test_a_run_name_is_a_plain_folder_name(server: "ComfyServer", comfy: ModuleT
     assert repr(name) in message and "plain folder name" in message
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGTERM"), reason="no such signal")
-def test_sigterm_keeps_the_state_and_ends_the_server(
-    start_server: "Callable[..., ComfyServer]", graph: Graph, eventually: Callable[..., Any], run_name: str
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_keeps_the_state_and_ends_the_server(
+    start_server: "Callable[..., ComfyServer]",
+    graph: Graph,
+    eventually: Callable[..., Any],
+    number: signal.Signals,
 ):
     with start_server() as server:
-        graph["9"]["inputs"].update(steps=100_000, save_every=0, run_name=run_name)
-        folder = run_folder(server, run_name)
+        graph["9"]["inputs"].update(steps=100_000, save_every=0, run_name="signalled")
+        folder = run_folder(server, "signalled")
         server.queue(graph)
         eventually(lambda: len(curves(folder)) >= 2, 60)
-        server.close()  # SIGTERM, and SIGKILL if it is still there after 10 s
-        assert server.wait_closed() == -signal.SIGTERM
+        server._process.send_signal(number)
+        status = server._process.wait(20)
     steps = len(curves(folder))
     states = [file.name for file in folder.glob("*.safetensors")]
     assert sorted(states) == [f"lora_{steps:06}.safetensors", f"state_{steps:06}.safetensors"]
-    assert f"Training stopped at step {steps} (SIGTERM)" in server.log.read_text()
+    assert f"Training stopped at step {steps} ({number.name})" in server.log.read_text()
+    # SIGINT is Ctrl+C, which ComfyUI answers itself
+    assert status == -number if number == signal.SIGTERM else "Stopped server" in server.log.read_text()

@@ -23,12 +23,14 @@ from semantic_focus.lora import LoraAdapters
 from semantic_focus.objective import Objective
 from semantic_focus.preview_grid import GRID, MARGIN, MAX_SIDE, save_previews
 from semantic_focus.step_record import SampleRecord, StepRecord
+from semantic_focus.training import Trainer
 from semantic_focus.training_data import TrainingPictures
+from semantic_focus.training_settings import TrainingSettings
 
 FACE_ONLY = Objective(weights={"face": 1.0}, global_fallback=0.0, prior_weight=0.0)
 
 
-def record(*samples: tuple[float, dict[str, tuple[float, float]]]) -> StepRecord:
+def step_record(*samples: tuple[float, dict[str, tuple[float, float]]]) -> StepRecord:
     """Of samples (position, region -> (cosine loss, squared error))."""
     return StepRecord(
         1,
@@ -52,9 +54,9 @@ def record(*samples: tuple[float, dict[str, tuple[float, float]]]) -> StepRecord
 
 class TestSigmaBins:
     HISTORY = (
-        record((0.1, {"face": (0.2, 1.0)}), (0.999, {"face": (0.5, 3.0), "hair": (1.0, 2.0)})),
-        record((0.1999, {"face": (0.4, 2.0)}), (0.2, {"face": (0.9, 7.0)}), (1.0, {"face": (0.7, 5.0)})),
-        record(),
+        step_record((0.1, {"face": (0.2, 1.0)}), (0.999, {"face": (0.5, 3.0), "hair": (1.0, 2.0)})),
+        step_record((0.1999, {"face": (0.4, 2.0)}), (0.2, {"face": (0.9, 7.0)}), (1.0, {"face": (0.7, 5.0)})),
+        step_record(),
     )
 
     def test_by_hand(self):
@@ -86,14 +88,9 @@ class TestSigmaBins:
 
 
 class TestDryRun:
-    def run(self, model, data: TrainingPictures, objective: Objective, **options) -> DryRun:
-        layers = linear_layers(model, "all linear layers")
-        adapters = LoraAdapters(layers, AdapterSettings(rank=4, alpha=4.0), 0)
-        return dry_run(model, adapters, data, objective, **options)
-
     def test_outside_of_what_is_trained_the_gradient_is_exactly_0(self, model, data: TrainingPictures):
         """The face is the top left quarter of the pictures."""
-        found = self.run(model, data, FACE_ONLY)
+        found = dry_run(model, data, FACE_ONLY)
         assert found.leak == 0 and len(found.heat) == 4
         for heat in found.heat:
             assert heat.shape == (8, 8) and heat.max() == 1
@@ -104,11 +101,11 @@ class TestDryRun:
         assert rows["background"] == DryRunRow("background", 0.0, 4, 0.5, 0.0)
         assert rows["residual"] == DryRunRow("residual", 0.0, 0, 0.0, 0.0)
 
-    def test_of_new_adapters_the_prior_sends_nothing(self, model, data: TrainingPictures):
-        assert self.run(model, data, dataclasses.replace(FACE_ONLY, prior_weight=10.0)).leak == 0
+    def test_at_the_first_step_the_prior_sends_nothing(self, model, data: TrainingPictures):
+        assert dry_run(model, data, dataclasses.replace(FACE_ONLY, prior_weight=10.0)).leak == 0
 
     def test_a_base_loss_over_everything_leaks(self, model, data: TrainingPictures):
-        found = self.run(model, data, dataclasses.replace(FACE_ONLY, base_weight=0.1))
+        found = dry_run(model, data, dataclasses.replace(FACE_ONLY, base_weight=0.1))
         assert 0 < found.leak <= 1
         shares = [row.gradient_share for row in found.rows]
         assert sum(shares) == pytest.approx(1, abs=1e-5) and all(share > 0 for share in shares[:3])
@@ -116,7 +113,7 @@ class TestDryRun:
     def test_of_a_plain_squared_error_the_gradient_is_the_error(self, model, data: TrainingPictures):
         """No cosine, whole picture: the heat is |v − target| by cell over its largest."""
         objective = Objective(enabled=False, cosine_weight=0.0)
-        found = self.run(model, data, objective, position=0.3, seed=4)
+        found = dry_run(model, data, objective, position=0.3, seed=4)
         clean = data.latents[0][None]
         noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(4))
         u = torch.tensor([0.3])
@@ -126,26 +123,50 @@ class TestDryRun:
 
     def test_where_everything_is_trained_nothing_can_leak(self, model, data: TrainingPictures):
         weights = dict.fromkeys(data.labels, 1.0)
-        assert math.isnan(self.run(model, data, dataclasses.replace(FACE_ONLY, weights=weights)).leak)
+        assert math.isnan(dry_run(model, data, dataclasses.replace(FACE_ONLY, weights=weights)).leak)
 
     def test_a_picture_with_nothing_to_learn_is_counted_as_that(self, model, data: TrainingPictures):
         masks = (data.masks[0], torch.zeros(3, 8, 8))
         two = TrainingPictures(data.latents[:2], masks, data.labels)
-        found = self.run(model, two, FACE_ONLY)
+        found = dry_run(model, two, FACE_ONLY)
         assert (found.rows[0].pictures, found.rows[0].coverage) == (1, 0.125)
         assert found.heat[1].sum() == 0 and found.leak == 0
         assert found.rows[0].gradient_share == pytest.approx(0.5)  # mean over both pictures
 
-    def test_it_leaves_model_and_adapters_alone(self, model, data: TrainingPictures):
+    def test_it_asks_the_model_once_for_each_picture_and_draws_nothing_of_others(self, model, data):
+        random = torch.get_rng_state()
+        dry_run(model, data, FACE_ONLY)
+        assert model.calls == [[0], [1], [2], [3]] and torch.equal(torch.get_rng_state(), random)
+
+    def test_it_can_be_cancelled_between_pictures(self, model, data: TrainingPictures):
+        def cancel() -> None:
+            if len(model.calls) == 2:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            dry_run(model, data, FACE_ONLY, check=cancel)
+        assert len(model.calls) == 2
+
+    def test_it_is_the_gradient_of_a_trainings_first_step(self, model, data: TrainingPictures):
+        """Its share of each region, where noise and position are the same."""
+        one = TrainingPictures(data.latents[:1], data.masks[:1], data.labels)
+        objective = Objective(weights={"face": 1.0, "hair": 0.3}, global_fallback=0.0)
         layers = linear_layers(model, "all linear layers")
         adapters = LoraAdapters(layers, AdapterSettings(rank=4, alpha=4.0), 0)
-        before = adapters.state_dict()
-        random = torch.get_rng_state()
-        dry_run(model, adapters, data, FACE_ONLY)
-        assert all(torch.equal(tensor, before[key]) for key, tensor in adapters.state_dict().items())
-        assert all(parameter.grad is None for parameter in adapters.parameters())
-        assert not any(module._forward_hooks for module in model.modules())
-        assert torch.equal(torch.get_rng_state(), random)
+        trainer = Trainer(model, adapters, one, objective, TrainingSettings(steps=1))
+        corrupt, seen = model.corrupt, []
+
+        def spy(clean: torch.Tensor, noise: torch.Tensor, u: torch.Tensor):
+            seen.append((noise, u))
+            return corrupt(clean, noise, u)
+
+        model.corrupt = spy
+        with adapters.attached():
+            record = trainer.step()
+        noise, u = seen[0]
+        model.corrupt = lambda clean, _noise, _u: corrupt(clean, noise, u)
+        found = {row.region: row.gradient_share for row in dry_run(model, one, objective).rows}
+        assert found == pytest.approx(record.gradient_share, rel=1e-4, abs=1e-6)
 
     @pytest.mark.parametrize(
         ("leak", "sentence"),

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from semantic_focus import training_run
 from semantic_focus.adapters import AdapterSettings
+from semantic_focus.ema import MovingAverage
 from semantic_focus.layers import linear_layers
 from semantic_focus.lora import LoraAdapters
 from semantic_focus.lora_file import load_lora
@@ -229,6 +230,28 @@ class TestStopped:
         model.predict = predict
         assert kept[0].reason == type(error).__name__
         found, again = run(tmp_path, model, data)
+        assert equal(found, expected) and same_records(again, history)
+
+    @pytest.mark.parametrize("place", [torch.optim.AdamW, MovingAverage], ids=["optimizer", "average"])
+    def test_in_the_midst_of_an_update(
+        self, place: type, model, data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        """Nothing is kept of a step that is done by half: it goes on from the state before."""
+        settings = dataclasses.replace(SETTINGS, ema_decay=0.9)
+        expected, history = run(tmp_path / "whole", model, data, settings)
+        method = "step" if place is torch.optim.AdamW else "update"
+        whole, interrupt, kept = getattr(place, method), Counting(4, KeyboardInterrupt()), []
+
+        def interrupted(self) -> None:
+            whole(self)
+            interrupt()
+
+        with monkeypatch.context() as patch:
+            patch.setattr(place, method, interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                run(tmp_path, model, data, settings, save_every=2, on_kept=kept.append)
+        assert (kept[0].step, kept[0].state) == (3, None)
+        found, again = run(tmp_path, model, data, settings)
         assert equal(found, expected) and same_records(again, history)
 
     def test_twice_and_between_states(self, model, data: TrainingPictures, tmp_path: Path):

@@ -140,12 +140,20 @@ class TestStates:
             run.save_state(state(step))
         return run
 
-    def test_the_last_few_stay_with_their_loras(self, tmp_path: Path):
+    def test_the_last_few_states_stay_and_all_loras(self, tmp_path: Path):
         self.run(tmp_path, 2, 2, 4, 6, 10, 100)
         expected = [
-            f"{stem}_{step}.safetensors" for stem in ("lora", "state") for step in ("000010", "000100")
+            *(f"lora_{step:06}.safetensors" for step in (2, 4, 6, 10, 100)),
+            *(f"state_{step:06}.safetensors" for step in (10, 100)),
         ]
         assert names(tmp_path) == expected
+
+    def test_where_no_state_can_be_read_the_next_free_name_is_taken(self, tmp_path: Path):
+        """What there is stays for the user to look at."""
+        run, _ = choose(tmp_path)
+        run.save_state(state(2)).write_bytes(b"damaged")
+        run.release()
+        assert choose(tmp_path)[0].path.name == "person_2"
 
     def test_fewer_than_one_is_refused(self, tmp_path: Path):
         with pytest.raises(ValueError, match="keep_last is 0.*1 or more"):

@@ -111,20 +111,20 @@ class TestDifferences:
 
 class TestOptimizerState:
     def test_numbers_kept_as_tensors_in_a_group_are_packed_and_put_back(self):
-        """As Prodigy and capturable optimizers have them."""
+        """As capturable optimizers have them."""
         parameter = torch.nn.Parameter(torch.ones(3))
         optimizer = torch.optim.AdamW([parameter], lr=0.1, betas=(0.8, 0.9))
         parameter.grad = torch.arange(3.0)
         optimizer.step()
-        optimizer.param_groups[0]["lr"] = torch.tensor(0.25)
+        optimizer.param_groups[0]["d"] = torch.tensor(0.25)
         optimizer.state[parameter]["note"] = 5
         tensors, values = pack_optimizer(optimizer)
-        assert tensors["group.0.lr"].item() == 0.25 and values["scalars"] == {"0": {"note": 5}}
+        assert tensors["group.0.d"].item() == 0.25 and values["scalars"] == {"0": {"note": 5}}
 
         other = torch.optim.AdamW([torch.nn.Parameter(torch.ones(3))], lr=0.1)
         unpack_optimizer(other, tensors, json.loads(json.dumps(values)))
         group, (entries,) = other.param_groups[0], other.state.values()
-        assert group["lr"].item() == 0.25 and group["betas"] == (0.8, 0.9) and entries["note"] == 5
+        assert group["d"].item() == 0.25 and group["betas"] == (0.8, 0.9) and entries["note"] == 5
         assert entries["step"].item() == 1
         torch.testing.assert_close(entries["exp_avg"], torch.arange(3.0) * 0.2)  # (1 − β₁)·g
         torch.testing.assert_close(entries["exp_avg_sq"], torch.arange(3.0) ** 2 * 0.1)

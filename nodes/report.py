@@ -3,17 +3,16 @@
 import dataclasses
 import json
 
+import comfy.model_management
 import torch
 import torch.nn.functional as F
 from comfy_api.latest import io, ui
 
-from ..semantic_focus.adapters import AdapterSettings
 from ..semantic_focus.comfy_lora import comfy_key_map
 from ..semantic_focus.comfy_model import conditioning_per_picture, velocity_model
 from ..semantic_focus.comfy_training import training_pictures
 from ..semantic_focus.diagnostics import SigmaBin, dry_run, format_dry_run, format_sigma_bins
 from ..semantic_focus.evaluation import compare, format_table
-from ..semantic_focus.layers import linear_layers
 from ..semantic_focus.lora import LoraAdapters
 from ..semantic_focus.plot import loss_plot
 from .sockets import CATEGORY, LatentMasksSocket, ObjectiveSocket
@@ -133,8 +132,13 @@ class TrainingDryRun(io.ComfyNode):
         conditionings = conditioning_per_picture(conditioning, sum(map(len, samples)))
         with velocity_model(patcher, conditionings) as velocity:
             data = training_pictures(velocity, patcher, samples, latent_masks)
-            adapters = LoraAdapters(linear_layers(velocity.network), AdapterSettings(rank=1), seed=0)
-            found = dry_run(velocity, adapters, data, objective[0], noise_position[0])
+            found = dry_run(
+                velocity,
+                data,
+                objective[0],
+                noise_position[0],
+                check=comfy.model_management.throw_exception_if_processing_interrupted,
+            )
         report = format_dry_run(found)
         return io.NodeOutput(report, [_heat_picture(heat) for heat in found.heat], ui={"text": (report,)})
 

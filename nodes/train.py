@@ -13,6 +13,7 @@ from ..semantic_focus.comfy_model import ComfyVelocityModel, conditioning_per_pi
 from ..semantic_focus.comfy_training import RunPlace, TrainingRequest, train_comfy_lora
 from ..semantic_focus.diagnostics import sigma_bins
 from ..semantic_focus.layers import LAYER_CHOICES
+from ..semantic_focus.learning_rate import RATE_SCHEDULES
 from ..semantic_focus.step_record import StepRecord
 from ..semantic_focus.timesteps import TimestepSampling
 from ..semantic_focus.training_data import TrainingPictures
@@ -68,9 +69,7 @@ class LoraTrainStep(io.ComfyNode):
                 io.Float.Input(
                     "learning_rate", default=settings.learning_rate, min=1e-7, max=1.0, step=1e-6, round=1e-7
                 ),
-                io.Combo.Input(
-                    "lr_schedule", options=["cosine", "constant", "linear"], default=settings.schedule
-                ),
+                io.Combo.Input("lr_schedule", options=list(RATE_SCHEDULES), default=settings.schedule),
                 io.Int.Input("rank", default=16, min=1, max=1024, tooltip="Not used with Adapter Options."),
                 io.Float.Input(
                     "alpha",
@@ -119,7 +118,9 @@ class LoraTrainStep(io.ComfyNode):
                 TrainingOptionsSocket.Input("options", optional=True),
                 PreviewSocket.Input("preview", optional=True),
                 TrainStateSocket.Input(
-                    "train_state", optional=True, tooltip="Go on from where another LoRA Train Step ended."
+                    "train_state",
+                    optional=True,
+                    tooltip="Go on from where another LoRA Train Step ended; its seed and alpha are kept.",
                 ),
                 io.LoraModel.Input(
                     "start_from", optional=True, tooltip="A LoRA to train on; its rank and layers are kept."
@@ -235,6 +236,8 @@ def summary(history: list[StepRecord]) -> str:
     """One line per region: its mean loss over the first and the last tenth of the steps, its share of the
     gradient, and how much of the pictures it covers.
     """
+    if not history:
+        return "nothing was left to train"
     tenth = max(1, len(history) // 10)
     lines = [f"{len(history)} steps, loss {_mean([r.total for r in history[-tenth:]]):.4f}"]
     for name in history[0].regions:

@@ -222,17 +222,7 @@ class ComfyVelocityModel:
 
     def _encode(self, conditioning: Conditioning, noisy: Tensor) -> dict[str, comfy.conds.CONDRegular]:
         """What the network is given for one picture: text embedding, pooled embedding and all extras."""
-        if len(conditioning) != 1:
-            raise ValueError(
-                f"a picture has {len(conditioning)} combined prompts: "
-                "training takes one conditioning per picture"
-            )
         entries = comfy.sampler_helpers.convert_cond(_detached(conditioning))
-        for name, meaning in UNSUPPORTED_EXTRAS.items():
-            if entries[0].get(name) is not None:
-                raise ValueError(
-                    f"the conditioning carries {meaning}, which training cannot use: take it out"
-                )
         with torch.no_grad():
             entries = comfy.samplers.encode_model_conds(
                 self._model.extra_conds, entries, noisy, self.device, "positive",
@@ -240,6 +230,17 @@ class ComfyVelocityModel:
             )  # fmt: skip
             conditions = entries[0]["model_conds"]
             return {name: cond.process_cond(batch_size=1, area=None) for name, cond in conditions.items()}
+
+
+def _check_conditioning(conditioning: Conditioning) -> None:
+    """Raise ValueError for a conditioning that training cannot use."""
+    if len(conditioning) != 1:
+        raise ValueError(
+            f"a picture has {len(conditioning)} combined prompts: training takes one conditioning per picture"
+        )
+    for name, meaning in UNSUPPORTED_EXTRAS.items():
+        if conditioning[0][1].get(name) is not None:
+            raise ValueError(f"the conditioning carries {meaning}, which training cannot use: take it out")
 
 
 def _concatenable(conditions: Sequence[dict[str, comfy.conds.CONDRegular]]) -> list[list[int]]:
@@ -302,8 +303,10 @@ def velocity_model(
             model, whose result then works without it.
 
     Raises:
-        ValueError: the training adapter is not for this model.
+        ValueError: the training adapter is not for this model, or a conditioning cannot be used.
     """
+    for conditioning in (*conditionings, *([] if unconditional is None else [unconditional])):
+        _check_conditioning(conditioning)
     with torch.inference_mode(False), torch.enable_grad(), ExitStack() as stack:
         base = active = _static(patcher)
         if training_adapter is not None:

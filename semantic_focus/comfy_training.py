@@ -120,9 +120,12 @@ def train_comfy_lora(
         run, found = choose_run(place.root, place.name, identity, place.resume, place.keep_last)
         if found is not None:
             logging.info(f"LoRA training: going on from step {found.step} of {run.path}")
+        state = found or request.state
         provenance = provenance_of(identity, request.settings.steps, request.model_name)
-        metadata = lora_metadata(adapters.state_dict(), "comfyui", provenance)
-        history = run_training(trainer, run, found or request.state, options(velocity, data), metadata)
+        metadata = lora_metadata(
+            state.part("adapters.") if state else adapters.state_dict(), "comfyui", provenance
+        )
+        history = run_training(trainer, run, state, options(velocity, data), metadata)
         return TrainingResult(trainer.lora(), history, trainer.state(), run.path, metadata)
 
 
@@ -133,7 +136,7 @@ def training_pictures(
     masks: Sequence[SemanticMasks],
     repeats: tuple[int, ...] = (),
 ) -> TrainingPictures:
-    """Latents and masks of all pictures on the training device.
+    """Latents and masks of all pictures; they wait on the CPU, batches go to the training device.
 
     Raises:
         ValueError: the pictures were segmented into different regions, or latents and masks do not fit.
@@ -146,21 +149,16 @@ def training_pictures(
                 "segment all of them with the same keywords"
             )
     samples = latents_for_model(patcher, latents)
-    regions = [region.detach().clone() for item in masks for region in item.masks]
-    return TrainingPictures(
-        tuple(sample.to(model.device) for sample in samples),
-        tuple(region.to(model.device) for region in regions),
-        labels,
-        repeats,
-    )
+    regions = tuple(region.detach().cpu().clone() for item in masks for region in item.masks)
+    return TrainingPictures(tuple(samples), regions, labels, repeats, model.device)
 
 
 def _check_empty_prompt(request: TrainingRequest) -> None:
     dropout = request.settings.caption_dropout
     if dropout and request.unconditional is None:
         raise ValueError(
-            f"caption_dropout is {dropout:g} but there is no empty prompt to train with: encode an empty text "
-            "and connect it to empty_prompt, or set caption_dropout to 0"
+            f"caption_dropout is {dropout:g} but there is no empty prompt to train with: encode an empty "
+            "text and connect it to empty_prompt, or set caption_dropout to 0"
         )
 
 

@@ -1,18 +1,16 @@
 """What a training really looks at: errors by noise level, and a dry run that shows what the masks do."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from .lora import LoraAdapters
 from .objective import Objective
-from .region_sums import stack_masks
+from .region_sums import RESIDUAL, stack_masks
 from .step_record import StepRecord
-from .training import training_loss
-from .training_data import Batch, TrainingPictures, VelocityModel
+from .training_data import TrainingPictures, VelocityModel
 
 SIGMA_BINS = 5
 
@@ -92,37 +90,47 @@ class DryRun:
 
 def dry_run(
     model: VelocityModel,
-    adapters: LoraAdapters,
     data: TrainingPictures,
     objective: Objective,
     position: float = 0.5,
     seed: int = 0,
+    check: Callable[[], None] = lambda: None,
 ) -> DryRun:
-    """The gradient that each picture would send into the velocity, without taking a step.
+    """The gradient that each picture would send into the velocity at the first step, where the prediction is
+    that of the base model; nothing is trained, and no pass goes backward through the model.
 
     Args:
-        adapters: new ones: then the prior, which compares with the base model, is 0 and sends nothing.
         position: noise position of all pictures.
+        check: called before each picture; what it raises ends the run.
     """
     generator = torch.Generator().manual_seed(seed)
     shares, areas, heat, leaks = [], [], [], []
-    names: tuple[str, ...] = ()
-    with adapters.attached():
-        for index in range(len(data.latents)):
-            clean, masks = data.batch([index])
-            noise = torch.randn(clean.shape, generator=generator).to(clean)
-            u = torch.tensor([position], device=clean.device)
-            batch = Batch(clean, noise, masks, [index], [index], u)
-            value, v_pred = training_loss(model, adapters, objective, batch)
-            (gradient,) = torch.autograd.grad(value.total, v_pred)
-            squared = gradient.float().square().sum(1)
-            regions, names = stack_masks(masks, v_pred), (*masks, "residual")
-            shares.append((regions * squared[:, None])[0].flatten(1).sum(1) / _above_0(squared.sum()))
-            areas.append(regions[0].flatten(1).mean(1))
-            heat.append((squared / _above_0(squared.max())).sqrt()[0].cpu())
-            leaks.append(_leak(squared[0], regions[0], names, objective))
+    names = (*data.labels, RESIDUAL)
+    for index in range(len(data.latents)):
+        check()
+        clean, masks = data.batch([index])
+        noise = torch.randn(clean.shape, generator=generator).to(clean)
+        u = torch.tensor([position], device=clean.device)
+        noisy, sigma, target = model.corrupt(clean, noise, u)
+        with torch.no_grad():
+            v_base = model.predict(noisy, sigma, [index])
+        v_pred = v_base.clone().requires_grad_()
+        value = objective(
+            v_pred,
+            target,
+            masks,
+            v_base if objective.needs_base_prediction else None,
+            model.noise_level(u) if objective.needs_noise_position else None,
+        )
+        (gradient,) = torch.autograd.grad(value.total, v_pred)
+        squared = gradient.float().square().sum(1)
+        regions = stack_masks(masks, v_pred)
+        shares.append((regions * squared[:, None])[0].flatten(1).sum(1) / _above_0(squared.sum()))
+        areas.append(regions[0].flatten(1).mean(1))
+        heat.append((squared / _above_0(squared.max())).sqrt()[0].cpu())
+        leaks.append(_leak(squared[0], regions[0], names, objective))
     share, area = torch.stack(shares), torch.stack(areas)
-    weights = {**objective.weights, "residual": objective.global_fallback}
+    weights = {**objective.weights, RESIDUAL: objective.global_fallback}
     rows = tuple(
         DryRunRow(
             name,
@@ -140,7 +148,7 @@ def dry_run(
 def _leak(squared: Tensor, regions: Tensor, names: Sequence[str], objective: Objective) -> float:
     if not objective.enabled:
         return math.nan
-    weights = {**objective.weights, "residual": objective.global_fallback}
+    weights = {**objective.weights, RESIDUAL: objective.global_fallback}
     trained = [k for k, name in enumerate(names) if weights.get(name, 0.0) > 0]
     outside = (regions[trained] > 0).sum(0) == 0
     if not outside.any():

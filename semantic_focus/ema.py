@@ -48,7 +48,7 @@ class MovingAverage:
 
     def tensors(self) -> list[Tensor]:
         """Copies of the averages on the CPU, in the parameters' order."""
-        return [average.cpu().clone() for average in self._averages]
+        return [average.to("cpu", copy=True) for average in self._averages]
 
     def load(self, tensors: Sequence[Tensor], updates: int) -> None:
         """Take over what `tensors` and `updates` gave."""

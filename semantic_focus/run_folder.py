@@ -19,11 +19,20 @@ from typing import Any
 from .atomic import write_atomically
 from .claims import LOCK_FILE, Claim, claim
 from .step_record import SampleRecord, StepRecord
-from .train_state import TrainState, TrainStateError, load_train_state, save_train_state
+from .train_state import TrainState, TrainStateError, differences, load_train_state, save_train_state
 
 RUN_FILE = "run.json"
 CURVES_FILE = "curves.jsonl"
 PREVIEWS = "previews"
+_FOLDER_NAME = re.compile(r'[^<>:"/\\|?*\x00-\x1f .][^<>:"/\\|?*\x00-\x1f]*(?<![ .])')
+_RESERVED = (
+    "CON",
+    "PRN",
+    "AUX",
+    "NUL",
+    *(f"{device}{number}" for device in ("COM", "LPT") for number in range(1, 10)),
+)
+"""Names that Windows keeps for devices."""
 _STATE = re.compile(r"state_(\d+)\.safetensors")
 _LEFTOVER = re.compile(r"\..+\.[0-9a-f]{8}\.part")
 """A temporary file of `write_atomically`."""
@@ -34,7 +43,7 @@ class RunFolder:
 
     Args:
         path: the folder; made when first written to.
-        keep_last: how many states and LoRAs stay, >= 1.
+        keep_last: how many states stay, >= 1.
     """
 
     def __init__(self, path: Path, keep_last: int = 3):
@@ -114,7 +123,7 @@ class RunFolder:
         return kept
 
     def save_state(self, state: TrainState) -> Path:
-        """Write a state and remove those that are older than the last few.
+        """Write a state and remove those that are older than the last few; LoRAs stay, to choose from.
 
         Later ones, which could not be read or the training would not be here, do not count.
         """
@@ -122,8 +131,7 @@ class RunFolder:
         save_train_state(path, state)
         steps = [step for step in self._state_steps() if step <= state.step]
         for step in steps[: -self._keep_last]:
-            for stem in ("lora", "state"):
-                (self.path / f"{stem}_{step:06}.safetensors").unlink(missing_ok=True)
+            (self.path / f"state_{step:06}.safetensors").unlink(missing_ok=True)
         return path
 
     def lora_path(self, step: int) -> Path:
@@ -133,6 +141,10 @@ class RunFolder:
     def preview_path(self, step: int) -> Path:
         """Where the samples of a step go."""
         return self.path / PREVIEWS / f"step_{step:06}.png"
+
+    def has_states(self) -> bool:
+        """Whether there is a state, readable or not."""
+        return bool(self._state_steps())
 
     def _state_steps(self) -> list[int]:
         found = (_STATE.fullmatch(path.name) for path in self.path.glob("state_*.safetensors"))
@@ -171,7 +183,7 @@ def choose_run(
     Raises:
         ValueError: a name that is no folder name.
     """
-    if not name.strip() or name in (".", "..") or re.search(r'[<>:"/\\|?*\x00-\x1f]', name):
+    if not _FOLDER_NAME.fullmatch(name) or name.upper() in _RESERVED:
         raise ValueError(f"run name {name!r}: give a plain folder name, such as my_person")
     for path in run_folders(root, name):
         run = RunFolder(path, keep_last)
@@ -184,16 +196,24 @@ def choose_run(
         if run.is_empty():
             run.begin(identity)
             return run, None
-        if resume and _is_unfinished(run, identity):
+        if resume and _may_go_on(run, identity):
             run.remove_leftovers()
-            return run, run.newest_state()
+            state = run.newest_state()
+            if state is not None or not run.has_states():
+                return run, state
         run.release()
     raise AssertionError("run_folders has no end")
 
 
-def _is_unfinished(run: RunFolder, identity: Mapping[str, Any]) -> bool:
+def _may_go_on(run: RunFolder, identity: Mapping[str, Any]) -> bool:
+    """Whether a run is unfinished and of this identity; if only the latter is missing, the log says why."""
     found = run.description()
-    return not found.get("finished", True) and found.get("identity") == json.loads(json.dumps(identity))
+    if found.get("finished", True):
+        return False
+    changed = differences(found.get("identity", {}), json.loads(json.dumps(identity)))
+    if changed:
+        logging.info(f"LoRA training: {run.path} is unfinished but not the same: {'; '.join(changed[:5])}")
+    return not changed
 
 
 def _without_nan(value: Any) -> Any:

@@ -14,6 +14,7 @@ from torch import Tensor
 from .atomic import write_atomically
 
 FORMAT = 1
+CHOSEN = ("lr", "weight_decay")
 HEADER_KEY = "semantic_focus_train_state"
 
 
@@ -120,7 +121,7 @@ def pack_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor],
     for index, entries in state["state"].items():
         for name, value in entries.items():
             if torch.is_tensor(value):
-                tensors[f"{index}.{name}"] = value.detach().cpu().clone()
+                tensors[f"{index}.{name}"] = value.detach().to("cpu", copy=True)
             else:
                 scalars.setdefault(str(index), {})[name] = value
     groups = []
@@ -128,17 +129,26 @@ def pack_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor],
         plain = {}
         for name, value in group.items():
             if torch.is_tensor(value):
-                tensors[f"group.{number}.{name}"] = value.detach().cpu().clone()
+                tensors[f"group.{number}.{name}"] = value.detach().to("cpu", copy=True)
             else:
                 plain[name] = value
         groups.append(plain)
     return tensors, {"groups": groups, "scalars": scalars}
 
 
+def same_groups(optimizer: torch.optim.Optimizer, values: Mapping[str, Any]) -> bool:
+    """Whether an optimizer has groups of as many parameters as the one that `pack_optimizer` was given."""
+    before = [len(group["params"]) for group in values["groups"]]
+    return before == [len(group["params"]) for group in optimizer.param_groups]
+
+
 def unpack_optimizer(
     optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], values: Mapping[str, Any]
 ) -> None:
-    """Put back what `pack_optimizer` gave for an optimizer of the same kind over the same parameters."""
+    """Put back what `pack_optimizer` gave for an optimizer of the same kind over the same parameters; what
+    the user sets, learning rate and weight decay, stays as it is now.
+    """
+    chosen = [{name: group[name] for name in CHOSEN if name in group} for group in optimizer.param_groups]
     state: dict[int, dict[str, Any]] = {
         int(index): dict(entries) for index, entries in values["scalars"].items()
     }
@@ -155,3 +165,5 @@ def unpack_optimizer(
             if isinstance(value, list) and isinstance(own.get(name), tuple):
                 group[name] = tuple(value)
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+    for group, own in zip(optimizer.param_groups, chosen, strict=True):
+        group.update(own)

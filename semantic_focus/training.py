@@ -19,7 +19,7 @@ from .objective import Objective, ObjectiveValue
 from .optimizers import make_optimizer
 from .picture_sampler import PictureSampler
 from .step_record import SampleRecord, StepRecord
-from .train_state import TrainState, pack_optimizer, same_groups, unpack_optimizer
+from .train_state import TrainState, differences, pack_optimizer, same_groups, unpack_optimizer
 from .training_data import UNCONDITIONAL, Batch, TrainingPictures, VelocityModel
 from .training_settings import TrainingSettings
 
@@ -96,6 +96,8 @@ class Trainer:
         self.model, self.adapters, self.data = model, adapters, data
         self.objective, self.settings = objective, settings
         self.steps_done = 0
+        self.is_whole = True
+        """False after an error in the midst of an update: no state that could be gone on from."""
         if identity is None:
             identity = {"data": data.digest(), "training": dataclasses.asdict(settings)}
         self._identity = dict(identity)
@@ -147,19 +149,20 @@ class Trainer:
             raise TrainingDiverged(number, rate, "loss")
         if not math.isfinite(record.gradient_norm):
             raise TrainingDiverged(number, rate, "gradient")
+        self.is_whole = False
         if record.gradient_norm > 0:  # else nothing was to be learnt, and momentum alone must not move
             self._update(rate)
         self._optimizer.zero_grad()
         if self._average:
             self._average.update()
         self.steps_done = number
+        self.is_whole = True
         return record
 
     def _update(self, rate: float) -> None:
-        """Let the optimizer step; an error in the midst of it leaves no state that could be gone on from."""
+        """Let the optimizer step."""
         for group, factor in zip(self._optimizer.param_groups, self._rate_factors, strict=True):
             group["lr"] = rate * factor
-        self.is_whole = False
         try:
             self._optimizer.step()
         except RuntimeError as error:
@@ -169,7 +172,6 @@ class Trainer:
                     "needs less (adafactor, adamw8bit), or lower the rank"
                 ) from error
             raise
-        self.is_whole = True
 
     def _draw(self) -> list[Batch]:
         """The batches of one update; noise positions are stratified over all of them."""
@@ -307,8 +309,8 @@ class Trainer:
         surplus = [key for key in tensors if key not in self.adapters.state_dict()]
         if surplus:
             raise ValueError(
-                f"the training state has {surplus[0]} ({len(surplus)} such), which is not trained here: choose "
-                "the layers and the kind of adapter that it was trained with"
+                f"the training state has {surplus[0]} ({len(surplus)} such), which is not trained here: "
+                "choose the layers and the kind of adapter that it was trained with"
             )
         self.adapters.load_state_dict(tensors)
         self.steps_done = state.step
@@ -319,9 +321,10 @@ class Trainer:
             self._at_once = state.values["at_once"]
         else:
             logging.warning("LoRA training: other pictures or batch size, the walk through them starts anew")
-        if before != now and self.settings.schedule != "constant" and not self.settings.schedule_steps:
+        settings = self.settings
+        if differences(before, now) and settings.schedule != "constant" and not settings.schedule_steps:
             logging.warning(
-                f"LoRA training: the learning rate goes on at {self.settings.rate_at(state.step):g}; for one "
+                f"LoRA training: the learning rate goes on at {settings.rate_at(state.step):g}; for one "
                 "schedule over all pieces, set schedule_steps to their sum in each"
             )
         values = state.values["optimizer"]

@@ -50,12 +50,14 @@ class TrainingPictures:
         masks: one Float[K, h, w] per picture in 0..1, on the latent's own grid.
         labels: the K region names.
         repeats: how often each picture comes in one pass; empty: once each.
+        device: where batches go; the pictures may wait elsewhere.
     """
 
     latents: tuple[Tensor, ...]
     masks: tuple[Tensor, ...]
     labels: tuple[str, ...]
     repeats: tuple[int, ...] = ()
+    device: torch.device = torch.device("cpu")
 
     def __post_init__(self):
         if not self.latents:
@@ -77,10 +79,9 @@ class TrainingPictures:
 
     def batch(self, pictures: list[int]) -> tuple[Tensor, dict[str, Tensor]]:
         """Latents Float[B, C, *grid] and region name -> Float[B, h, w] of pictures of one size."""
-        masks = torch.stack([self.masks[i] for i in pictures])
-        return torch.stack([self.latents[i] for i in pictures]), dict(
-            zip(self.labels, masks.unbind(1), strict=True)
-        )
+        clean = torch.stack([self.latents[i] for i in pictures]).to(self.device)
+        masks = torch.stack([self.masks[i] for i in pictures]).to(self.device)
+        return clean, dict(zip(self.labels, masks.unbind(1), strict=True))
 
     def digest(self) -> str:
         """16 hex digits that change with any latent, mask, region name or repeat."""

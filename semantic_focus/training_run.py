@@ -12,7 +12,7 @@ from .lora_metadata import Provenance
 from .run_folder import RunFolder
 from .step_record import StepRecord
 from .train_state import TrainState
-from .training import Trainer
+from .training import Trainer, TrainingDiverged, TrainingOutOfMemory
 
 
 class StopTraining(Exception):
@@ -25,21 +25,29 @@ class Kept:
 
     Attributes:
         step: the last one done.
-        state, lora: files in the run folder; None when they could not be written.
+        state, lora: files in the run folder; None where none could be written.
         reason: the name of the error, or what it says.
+        again: whether the same training may simply be run again.
     """
 
     step: int
     state: Path | None
     lora: Path | None
     reason: str
+    again: bool = True
 
     def __str__(self) -> str:
+        stopped = f"Training stopped at step {self.step} ({self.reason})"
         if self.state is None:
-            return f"Training stopped at step {self.step} ({self.reason}), and its state could not be written"
+            return f"{stopped}, and its state could not be written: the last one on disk stays"
+        if not self.again:
+            return (
+                f"{stopped}. Its state is in {self.state}: change what the error names, and go on from there "
+                f"with Load Train State. The LoRA so far is {self.lora}"
+            )
         return (
-            f"Training stopped at step {self.step} ({self.reason}). Its state is in {self.state}: run it "
-            f"again with the same settings to go on from there. The LoRA so far is {self.lora}"
+            f"{stopped}. Its state is in {self.state}: run it again with the same settings to go on from "
+            f"there. The LoRA so far is {self.lora}"
         )
 
 
@@ -77,7 +85,7 @@ def run_training(
     Args:
         trainer: new, not yet stepped.
         run: its folder, claimed.
-        state: of this run, to go on from.
+        state: to go on from, of this run or of an earlier one.
         metadata: for the headers of the LoRA files.
 
     Returns:
@@ -87,18 +95,45 @@ def run_training(
         if state is not None:
             trainer.load(state)
         history = run.cut_curves(trainer.steps_done)
-        _run_steps(trainer, run, history, options or RunOptions(), metadata)
+        _run_steps(trainer, run, history, options or RunOptions(), _Keeper(trainer, run, metadata or {}))
     finally:
         run.release()
     return history
 
 
+class _Keeper:
+    """Writes LoRA and state of a training, each step at most once."""
+
+    def __init__(self, trainer: Trainer, run: RunFolder, metadata: Mapping[str, str]):
+        self._trainer, self._run, self._metadata = trainer, run, metadata
+        self._kept: tuple[int, Path, Path] | None = None
+
+    def keep(self) -> tuple[Path, Path]:
+        """State and LoRA of the step that was done last; the LoRA first, so that a state has one."""
+        done = self._trainer.steps_done
+        if self._kept is None or self._kept[0] != done:
+            lora, step = self._run.lora_path(done), str(done)
+            header = {**self._metadata, "semantic_focus.steps": step, "ss_steps": step}
+            save_lora(lora, self._trainer.lora(), header)
+            self._kept = done, self._run.save_state(self._trainer.state()), lora
+        return self._kept[1:]
+
+    def keep_what_there_is(self, error: BaseException) -> Kept:
+        """After an error: what can be gone on from."""
+        done = self._trainer.steps_done
+        reason = str(error) if isinstance(error, StopTraining) else type(error).__name__
+        again = not isinstance(error, TrainingDiverged | TrainingOutOfMemory)
+        if not self._trainer.is_whole:
+            return Kept(done, None, None, reason, again)
+        try:
+            return Kept(done, *self.keep(), reason, again)
+        except OSError as problem:
+            logging.error(f"LoRA training: the state could not be written to {self._run.path}: {problem}")
+            return Kept(done, None, None, reason, again)
+
+
 def _run_steps(
-    trainer: Trainer,
-    run: RunFolder,
-    history: list[StepRecord],
-    options: RunOptions,
-    metadata: Mapping[str, str] | None,
+    trainer: Trainer, run: RunFolder, history: list[StepRecord], options: RunOptions, keeper: _Keeper
 ) -> None:
     try:
         with trainer.adapters.attached():
@@ -107,41 +142,21 @@ def _run_steps(
                 run.add_curve(record)
                 history.append(record)
                 if _due(record.step, options.save_every):
-                    keep(trainer, run, metadata)
+                    keeper.keep()
                 if _due(record.step, options.preview_every):
                     with trainer.result():
                         options.preview(run.preview_path(record.step))
                 options.on_step(record)
-        keep(trainer, run, metadata)
+        keeper.keep()
         run.finish()
     except BaseException as error:
         if trainer.steps_done:
-            options.on_kept(_keep_what_there_is(trainer, run, metadata, error))
+            options.on_kept(keeper.keep_what_there_is(error))
         raise
 
 
 def _due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
-
-
-def keep(trainer: Trainer, run: RunFolder, metadata: Mapping[str, str] | None) -> tuple[Path, Path]:
-    """Write LoRA and state of the step that was done last; the LoRA first, so that a state has its LoRA."""
-    lora = run.lora_path(trainer.steps_done)
-    step = str(trainer.steps_done)
-    save_lora(lora, trainer.lora(), {**(metadata or {}), "semantic_focus.steps": step, "ss_steps": step})
-    return run.save_state(trainer.state()), lora
-
-
-def _keep_what_there_is(
-    trainer: Trainer, run: RunFolder, metadata: Mapping[str, str] | None, error: BaseException
-) -> Kept:
-    reason = str(error) if isinstance(error, StopTraining) else type(error).__name__
-    try:
-        state, lora = keep(trainer, run, metadata)
-    except OSError as problem:
-        logging.error(f"LoRA training: the state could not be written to {run.path}: {problem}")
-        return Kept(trainer.steps_done, None, None, reason)
-    return Kept(trainer.steps_done, state, lora, reason)
 
 
 def provenance_of(identity: Mapping[str, Any], steps: int, model_name: str = "") -> Provenance:

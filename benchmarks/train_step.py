@@ -271,7 +271,8 @@ def measure(workload: Workload) -> dict[str, list[Step]]:
                 steps[name].append(pipe.recv())
             except EOFError as error:
                 raise RuntimeError(f"{name} ended in step {number}, see above") from error
-            print(f"step {number}, {name}: {steps[name][-1].wall:.1f} s", file=sys.stderr, flush=True)
+            took = f"{steps[name][-1].wall:.1f} s, CPU {steps[name][-1].cpu:.1f} s"
+            print(f"step {number}, {name}: {took}", file=sys.stderr, flush=True)
     for process in processes:
         process.join()
     return steps

@@ -14,7 +14,7 @@ from torch import Tensor
 from .atomic import write_atomically
 
 FORMAT = 1
-CHOSEN = ("lr", "weight_decay")
+CHOSEN = ("weight_decay",)
 HEADER_KEY = "semantic_focus_train_state"
 
 
@@ -145,8 +145,8 @@ def same_groups(optimizer: torch.optim.Optimizer, values: Mapping[str, Any]) -> 
 def unpack_optimizer(
     optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], values: Mapping[str, Any]
 ) -> None:
-    """Put back what `pack_optimizer` gave for an optimizer of the same kind over the same parameters; what
-    the user sets, learning rate and weight decay, stays as it is now.
+    """Put back what `pack_optimizer` gave for an optimizer of the same kind over the same parameters; the
+    weight decay stays as it is now, as does the learning rate, which is set anew at every step.
     """
     chosen = [{name: group[name] for name in CHOSEN if name in group} for group in optimizer.param_groups]
     state: dict[int, dict[str, Any]] = {

@@ -145,8 +145,9 @@ def same_groups(optimizer: torch.optim.Optimizer, values: Mapping[str, Any]) -> 
 def unpack_optimizer(
     optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], values: Mapping[str, Any]
 ) -> None:
-    """Put back what `pack_optimizer` gave for an optimizer of the same kind over the same parameters; the
-    weight decay stays as it is now, as does the learning rate, which is set anew at every step.
+    """Put back what `pack_optimizer` gave for an optimizer of the same kind over the same parameters.
+
+    The weight decay stays as it is now; the learning rate is set anew at every step.
     """
     chosen = [{name: group[name] for name in CHOSEN if name in group} for group in optimizer.param_groups]
     state: dict[int, dict[str, Any]] = {

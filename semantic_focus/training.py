@@ -6,7 +6,6 @@ import dataclasses
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,11 +13,11 @@ from torch import Tensor
 
 from .ema import MovingAverage
 from .lora import LoraAdapters
-from .losses import stack_masks
 from .objective import Objective, ObjectiveValue
 from .optimizers import make_optimizer
 from .picture_sampler import PictureSampler
-from .step_record import SampleRecord, StepRecord
+from .step_record import StepRecord
+from .step_report import JudgedPass, report
 from .train_state import TrainState, differences, pack_optimizer, same_groups, unpack_optimizer
 from .training_data import UNCONDITIONAL, Batch, TrainingPictures, VelocityModel
 from .training_settings import TrainingSettings
@@ -55,17 +54,6 @@ def training_loss(
     v_pred = model.predict(noisy, sigma, batch.prompts)
     level = model.noise_level(batch.u) if objective.needs_noise_position else None
     return objective(v_pred, target, batch.masks, v_base, level), v_pred
-
-
-@dataclass(frozen=True)
-class _Judged:
-    """One pass through the model: what the objective said, and the gradient on the velocity by region."""
-
-    batch: Batch
-    value: ObjectiveValue
-    energy: Tensor
-    """Float[K]: squared gradient on the velocity in each region."""
-    energy_everywhere: Tensor
 
 
 class Trainer:
@@ -144,7 +132,7 @@ class Trainer:
         seed = int(torch.randint(SEEDS, (), generator=self._generator))
         judged = self._gradients(batches, seed, check)
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.settings.max_grad_norm or math.inf)
-        record = self._record(number, rate, judged, norm)
+        record = report(number, rate, judged, norm, self.objective)
         if not math.isfinite(record.total):
             raise TrainingDiverged(number, rate, "loss")
         if not math.isfinite(record.gradient_norm):
@@ -192,7 +180,7 @@ class Trainer:
             batches.append(Batch(clean, noise, masks, pictures, prompts, u.to(clean.device)))
         return batches
 
-    def _gradients(self, batches: list[Batch], seed: int, check: Callable[[], None]) -> list[_Judged]:
+    def _gradients(self, batches: list[Batch], seed: int, check: Callable[[], None]) -> list[JudgedPass]:
         """Fill the parameters' gradients from all batches, in smaller pieces where memory runs out."""
         while True:
             self._optimizer.zero_grad()
@@ -210,7 +198,7 @@ class Trainer:
                     ) from error
             self._halve()  # not within the except block: the error holds on to all that the pass has made
 
-    def _pieces(self, batches: list[Batch], check: Callable[[], None]) -> list[_Judged]:
+    def _pieces(self, batches: list[Batch], check: Callable[[], None]) -> list[JudgedPass]:
         judged = []
         for batch in batches:
             for piece in batch.split(self._at_once):
@@ -219,17 +207,14 @@ class Trainer:
                 judged.append(self._backward(piece, share))
         return judged
 
-    def _backward(self, batch: Batch, share: float) -> _Judged:
+    def _backward(self, batch: Batch, share: float) -> JudgedPass:
         with_prior = self.objective.needs_base_prediction_at(self.steps_done)
         value, v_pred = training_loss(self.model, self.adapters, self.objective, batch, with_prior=with_prior)
         seen: list[Tensor] = []
         if value.total.requires_grad:
             v_pred.register_hook(seen.append)
             (value.total * share).backward()
-        regions = stack_masks(batch.masks, v_pred)
-        squared = seen[0].float().square().sum(1) if seen else torch.zeros_like(regions[:, 0])
-        energy = (regions * squared[:, None]).transpose(0, 1).flatten(1).sum(1)
-        return _Judged(batch, value, energy, squared.sum())
+        return JudgedPass.of(batch, value, seen[0] if seen else torch.zeros_like(v_pred))
 
     def _halve(self) -> None:
         self._at_once = (self._at_once + 1) // 2
@@ -239,40 +224,6 @@ class Trainer:
         )
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-
-    def _record(self, number: int, rate: float, judged: list[_Judged], norm: Tensor) -> StepRecord:
-        """Everything the step reports, averaged over all pictures."""
-        values = [item.value for item in judged]
-        sizes = [len(item.batch.pictures) for item in judged]
-        energy = torch.stack([item.energy for item in judged]).sum(0)
-        everywhere = torch.stack([item.energy_everywhere for item in judged]).sum()
-        shares = energy.new_tensor(sizes) / sum(sizes)
-        loss = (torch.stack([value.total.detach() for value in values]).to(shares) * shares).sum()
-        numbers = torch.cat(
-            (loss[None], norm.to(shares)[None], energy / everywhere.clamp_min(1e-30))
-        ).tolist()
-        samples = tuple(record for item in judged for record in _samples(item))
-        return StepRecord(
-            step=number,
-            total=numbers[0],
-            regions={name: self._mean_cost(name, samples) for name in values[0].names},
-            base=_mean([value.base for value in values], sizes),
-            prior=_mean([value.prior for value in values], sizes),
-            learning_rate=rate,
-            gradient_norm=numbers[1],
-            gradient_share=dict(zip(values[0].names, numbers[2:], strict=False)),
-            samples=samples,
-        )
-
-    def _mean_cost(self, name: str, samples: tuple[SampleRecord, ...]) -> float:
-        """Mean of a region's unweighted value over the samples that have it."""
-        objective = self.objective
-        costs = [
-            objective.cosine_weight * sample.cosine[name] + objective.magnitude_weight * sample.error[name]
-            for sample in samples
-            if name in sample.cosine
-        ]
-        return sum(costs) / len(costs) if costs else math.nan
 
     def state(self) -> TrainState:
         """Everything needed to go on as if nothing had stopped, copied."""
@@ -350,29 +301,10 @@ class Trainer:
             return self.adapters.state_dict()
 
 
-def _mean(values: list[float], sizes: list[int]) -> float:
-    return sum(value * size for value, size in zip(values, sizes, strict=True)) / sum(sizes)
-
-
 def _same(one: Mapping[str, Any], other: Mapping[str, Any], *keys: str) -> bool:
     for key in keys:
         one, other = one.get(key, {}), other.get(key, {})
     return one == other
-
-
-def _samples(item: _Judged) -> Iterator[SampleRecord]:
-    value, batch = item.value, item.batch
-    table = torch.stack((value.cosine, value.squared_error, value.coverage, value.present.to(value.cosine)))
-    cosine, error, coverage, present = table.tolist()
-    for row, (picture, position) in enumerate(zip(batch.pictures, batch.u.tolist(), strict=True)):
-        columns = [k for k in range(len(value.names)) if present[row][k]]
-        yield SampleRecord(
-            picture,
-            position,
-            {value.names[k]: cosine[row][k] for k in columns},
-            {value.names[k]: error[row][k] for k in columns},
-            {value.names[k]: coverage[row][k] for k in columns},
-        )
 
 
 def _check_something_to_learn(data: TrainingPictures, objective: Objective) -> None:

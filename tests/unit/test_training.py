@@ -18,9 +18,7 @@ from semantic_focus.timesteps import TimestepSampling
 from semantic_focus.training import (
     Batch,
     StepRecord,
-    Trainer,
     TrainingDiverged,
-    TrainingOutOfMemory,
     TrainingPictures,
     TrainingSettings,
     train,

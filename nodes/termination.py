@@ -6,8 +6,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from server import PromptServer
-
 from ..semantic_focus.stop_signals import SIGNALS
 from ..semantic_focus.training_run import StopTraining
 
@@ -28,6 +26,8 @@ def termination_noted() -> Iterator[Callable[[], None]]:
     if sys.platform == "win32":
         yield check
         return
+    from server import PromptServer
+
     loop, before = PromptServer.instance.loop, {}
 
     def watch() -> None:

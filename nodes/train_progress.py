@@ -8,7 +8,6 @@ from pathlib import Path
 import comfy.model_management
 import comfy.utils
 from PIL import Image
-from server import PromptServer
 
 from ..semantic_focus.comfy_model import ComfyVelocityModel
 from ..semantic_focus.comfy_preview import preview
@@ -37,6 +36,8 @@ class TrainingProgress:
         """Warn in the log and in the node."""
         logging.warning(f"LoRA training: {message}")
         if self._node_id is not None:
+            from server import PromptServer
+
             PromptServer.instance.send_progress_text(message, self._node_id)
 
     def options(

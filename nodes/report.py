@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import comfy.model_management
 import torch
@@ -9,12 +12,19 @@ import torch.nn.functional as F
 from comfy_api.latest import io, ui
 
 from ..semantic_focus.comfy_lora import comfy_key_map
-from ..semantic_focus.comfy_model import conditioning_per_picture, velocity_model
+from ..semantic_focus.comfy_model import (
+    ComfyVelocityModel,
+    Conditioning,
+    conditioning_per_picture,
+    velocity_model,
+)
 from ..semantic_focus.comfy_training import training_pictures
 from ..semantic_focus.diagnostics import SigmaBin, dry_run, format_dry_run, format_sigma_bins
 from ..semantic_focus.evaluation import compare, format_table
 from ..semantic_focus.lora import LoraAdapters
+from ..semantic_focus.masks import SemanticMasks
 from ..semantic_focus.plot import loss_plot
+from ..semantic_focus.training_data import TrainingPictures
 from .sockets import CATEGORY, LatentMasksSocket, ObjectiveSocket
 
 
@@ -76,15 +86,8 @@ class CompareLoraByRegion(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, lora, latents, conditioning, latent_masks) -> io.NodeOutput:
-        patcher = model[0]
-        conditionings = conditioning_per_picture(
-            conditioning, sum(len(latent["samples"]) for latent in latents)
-        )
-        with velocity_model(patcher, conditionings) as velocity:
-            data = training_pictures(
-                velocity, patcher, [latent["samples"] for latent in latents], latent_masks
-            )
-            adapters = LoraAdapters.from_state_dict(velocity.network, lora[0], comfy_key_map(patcher))
+        with _loaded(model[0], latents, conditioning, latent_masks) as (velocity, data):
+            adapters = LoraAdapters.from_state_dict(velocity.network, lora[0], comfy_key_map(model[0]))
             rows = compare(velocity, adapters, data)
         report = json.dumps([dataclasses.asdict(row) for row in rows])
         return io.NodeOutput(report, ui={"text": (format_table(rows),), "semantic_focus_report": [report]})
@@ -128,10 +131,7 @@ class TrainingDryRun(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, latents, conditioning, latent_masks, objective, noise_position) -> io.NodeOutput:
-        patcher, samples = model[0], [latent["samples"] for latent in latents]
-        conditionings = conditioning_per_picture(conditioning, sum(map(len, samples)))
-        with velocity_model(patcher, conditionings) as velocity:
-            data = training_pictures(velocity, patcher, samples, latent_masks)
+        with _loaded(model[0], latents, conditioning, latent_masks) as (velocity, data):
             found = dry_run(
                 velocity,
                 data,
@@ -141,6 +141,16 @@ class TrainingDryRun(io.ComfyNode):
             )
         report = format_dry_run(found)
         return io.NodeOutput(report, [_heat_picture(heat) for heat in found.heat], ui={"text": (report,)})
+
+
+@contextmanager
+def _loaded(
+    patcher: Any, latents: list[dict[str, Any]], conditioning: list[Conditioning], masks: list[SemanticMasks]
+) -> Iterator[tuple[ComfyVelocityModel, TrainingPictures]]:
+    """The model with its pictures, as training would have them."""
+    samples = [latent["samples"] for latent in latents]
+    with velocity_model(patcher, conditioning_per_picture(conditioning, sum(map(len, samples)))) as velocity:
+        yield velocity, training_pictures(velocity, patcher, samples, masks)
 
 
 def _heat_picture(heat: torch.Tensor) -> torch.Tensor:

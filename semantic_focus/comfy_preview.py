@@ -1,7 +1,6 @@
 """Pictures from the model as it is in the midst of training."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .comfy_model import ComfyVelocityModel, Conditioning
+from .random_numbers import own_random_numbers
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def preview(
         pixel for each latent cell.
     """
     with torch.no_grad(), velocity.sampling(settings.training_adapter) as patcher:
-        with _own_random_numbers(velocity.device, settings.seed):
+        with own_random_numbers(settings.seed, velocity.device):
             latents = [_sample(patcher, c, negative, (1, *shape), settings) for c in conditionings]
         images = [
             latent_to_rgb(patcher.get_model_object("latent_format"), latent)
@@ -127,12 +127,3 @@ def _sample(
         comfy.samplers.sampler_object(settings.sampler), sigmas.to(device), None, None, True, settings.seed,
         latent_shapes=[torch.Size(shape)],
     )  # fmt: skip
-
-
-@contextmanager
-def _own_random_numbers(device: torch.device, seed: int) -> Iterator[None]:
-    """Samplers that add noise draw from torch's global generators: seed them, and put them back."""
-    on_cpu = device.type == "cpu"
-    with torch.random.fork_rng([] if on_cpu else [device], device_type="cuda" if on_cpu else device.type):
-        torch.manual_seed(seed)
-        yield

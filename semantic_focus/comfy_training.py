@@ -88,7 +88,6 @@ class TrainingResult:
     history: list[StepRecord]
     state: TrainState
     folder: Path
-    metadata: dict[str, str]
 
 
 def train_comfy_lora(
@@ -126,7 +125,7 @@ def train_comfy_lora(
             state.part("adapters.") if state else adapters.state_dict(), "comfyui", provenance
         )
         history = run_training(trainer, run, state, options(velocity, data), metadata)
-        return TrainingResult(trainer.lora(), history, trainer.state(), run.path, metadata)
+        return TrainingResult(trainer.lora(), history, trainer.state(), run.path)
 
 
 def training_pictures(

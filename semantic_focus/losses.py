@@ -20,7 +20,6 @@ __all__ = [
     "stack_masks",
     "uncovered",
     "weight_table",
-    "weighted_mean",
 ]
 
 Weight = float | Tensor
@@ -93,11 +92,6 @@ def per_sample_mean(values: Tensor, weights: Tensor, divisor: Tensor | None = No
     """
     total = weights.sum(1) if divisor is None else divisor
     return (weights * values).sum(1) / torch.where(total > 0, total, 1.0)
-
-
-def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
-    """Mean over the batch of `per_sample_mean`; a sample whose weights are all 0 contributes 0."""
-    return per_sample_mean(values, weights).mean()
 
 
 @overload

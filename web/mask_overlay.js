@@ -1,7 +1,7 @@
 // The coloured regions over the picture, in the nodes that segment or preview.
-import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { addPanel, chain, element, undoable, widgetOf } from "./lib/panel.mjs";
+import { nodeOf, previewsOf, readPixels, report } from "./lib/previews.mjs";
 
 const NODES = [
   "SemanticFocusSegment",
@@ -46,27 +46,7 @@ const STYLES = {
   opacity: { width: "80px", margin: "0" },
 };
 
-/**
- * What the node reports for one picture (nodes/preview.py).
- * @typedef {{name: string, colour: [number, number, number], coverage: number, soft: boolean}} Region
- * @typedef {{picture: Record<string, string>, map: Record<string, string>, width: number, height: number,
- *   regions: Region[], persons: number, backend: string, cache: string}} Preview
- */
-
-/**
- * The pixels of a file in ComfyUI's temp folder, exactly as they were written.
- * @param {Record<string, string>} reference
- * @returns {Promise<ImageData>}
- */
-async function readPixels(reference) {
-  const response = await api.fetchApi(`/view?${new URLSearchParams(reference)}`);
-  if (!response.ok) throw new Error("The preview is gone: run the node again.");
-  const options = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
-  const bitmap = await createImageBitmap(await response.blob(), /** @type {ImageBitmapOptions} */ (options));
-  const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d", { willReadFrequently: true });
-  context.drawImage(bitmap, 0, 0);
-  return context.getImageData(0, 0, bitmap.width, bitmap.height);
-}
+/** @typedef {import("./lib/previews.mjs").Region} Region @typedef {import("./lib/previews.mjs").Preview} Preview */
 
 /**
  * The picture with the shown regions in their colours.
@@ -113,6 +93,7 @@ class MaskOverlay {
     this.status = element("span", { style: STYLES.status });
     this.back = this.pageButton("◀", "previous picture", -1);
     this.next = this.pageButton("▶", "next picture", 1);
+    /** @type {any} a slider of ours, or the node's own widget */
     this.opacity = widgetOf(node, "opacity") ?? this.addOpacitySlider();
     const controls = this.opacity instanceof Node ? [this.opacity] : [];
     const bar = element("div", { style: STYLES.bar }, [this.back, this.next, this.status, ...controls]);
@@ -163,7 +144,7 @@ class MaskOverlay {
   /** Take over what the workflow file says. */
   configure() {
     if (this.opacity instanceof Node) {
-      this.opacity.value = this.node.properties.semantic_focus_opacity ?? DEFAULT_OPACITY;
+      /** @type {any} */ (this.opacity).value = this.node.properties.semantic_focus_opacity ?? DEFAULT_OPACITY;
     }
     this.paint();
   }
@@ -245,24 +226,6 @@ class MaskOverlay {
 /** @type {WeakMap<object, MaskOverlay>} by node */
 const overlays = new WeakMap();
 
-/** @type {Map<string, Preview[]>} by graph and node; when a run ends at once, the editor's own table misses it */
-const latest = new Map();
-
-/** @param {any} node */
-function keyOf(node) {
-  return `${node.graph?.id}:${node.id}`;
-}
-
-/**
- * The node that the editor's table of outputs means.
- * @param {string} key node id, with the id of its subgraph before it when it is in one
- */
-function nodeOf(key) {
-  const root = app.rootGraph ?? app.graph;
-  const [first, second] = key.split(":");
-  return second === undefined ? root.getNodeById(first) : root.subgraphs?.get(first)?.getNodeById(second);
-}
-
 app.registerExtension({
   name: "SemanticFocus.MaskOverlay",
   nodeCreated(node) {
@@ -275,12 +238,12 @@ app.registerExtension({
     addPanel(node, "semantic_focus_overlay", overlay.root, MIN_HEIGHT);
     chain(node, "onExecuted", (output) => {
       if (!output?.semantic_focus) return;
-      latest.set(keyOf(node), output.semantic_focus);
+      report(node, output.semantic_focus);
       overlay.take(output.semantic_focus);
     });
     chain(node, "onConfigure", () => {
       overlay.configure();
-      overlay.take(latest.get(keyOf(node)) ?? []);
+      overlay.take(previewsOf(node));
     });
   },
   // back in a workflow's tab: the nodes are new ones, and may have run meanwhile

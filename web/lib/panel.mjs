@@ -18,14 +18,24 @@ export function element(tag, properties = {}, children = []) {
   return made;
 }
 
-// the Vue renderer of 1.32 lets only widgets of this class grow with the node; of the height that is to spare,
-// the panel takes more than a text field beside it
-const GROWS = "widget-expands";
-document.head.append(
-  element("style", { textContent: `.lg-node-widget:has(.semantic-focus-panel) { flex-grow: 6 !important }` }),
-);
+/**
+ * Load a stylesheet of the pack once.
+ * @param {string} url absolute: new URL("name.css", import.meta.url).href
+ */
+export function addStylesheet(url) {
+  if (document.querySelector(`link[href="${url}"]`)) return;
+  document.head.append(element("link", { rel: "stylesheet", href: url }));
+}
 
-/** @type {WeakMap<object, HTMLElement>} by node */
+addStylesheet(new URL("panel.css", import.meta.url).href);
+
+// the Vue renderer of 1.32 lets only widgets of this class grow with the node
+const GROWS = "widget-expands";
+
+/** Keys that a control in a panel needs, and that the editor would take for shortcuts. */
+const OWN_KEYS = /^(Arrow.*|Home|End|Page.*|Enter|Escape| |Delete|Backspace)$/;
+
+/** @type {WeakMap<object, Map<string, HTMLElement>>} by node and widget name */
 const panels = new WeakMap();
 
 /**
@@ -33,9 +43,10 @@ const panels = new WeakMap();
  * for example after Undo.
  */
 function remount() {
-  for (const old of document.querySelectorAll("[data-node-id] .semantic-focus-panel")) {
+  for (const old of document.querySelectorAll("[data-node-id] .sf-panel")) {
     const id = /** @type {HTMLElement} */ (old.closest("[data-node-id]")).dataset.nodeId;
-    const present = panels.get(app.canvas.graph?.getNodeById(id));
+    const name = /** @type {HTMLElement} */ (old).dataset.widget ?? "";
+    const present = panels.get(app.canvas.graph?.getNodeById(id))?.get(name);
     if (present && present !== old) old.replaceWith(present);
   }
 }
@@ -55,15 +66,20 @@ app.registerExtension({
  * @param {string} name unique widget name
  * @param {HTMLElement} root
  * @param {number} minHeight in graph units
+ * @returns {any} the widget
  */
 export function addPanel(node, name, root, minHeight) {
-  root.classList.add("semantic-focus-panel", GROWS);
+  root.classList.add("sf-panel", GROWS);
+  root.dataset.widget = name;
   // the Vue renderer takes the height from CSS, LiteGraph from getMinHeight
   root.style.minHeight = `${minHeight}px`;
   for (const type of ["pointerdown", "pointermove", "pointerup"]) {
     // otherwise the Vue renderer drags the node when the pointer moves in the panel
     root.addEventListener(type, (event) => event.stopPropagation());
   }
+  root.addEventListener("keydown", (event) => {
+    if (OWN_KEYS.test(event.key) && !event.ctrlKey && !event.metaKey) event.stopPropagation();
+  });
   // LiteGraph does not see the wheel over a panel, and zooming would stop there
   root.addEventListener("wheel", (event) => {
     if (!root.closest("[data-node-id]")) app.canvas.processMouseWheel(event);
@@ -76,7 +92,9 @@ export function addPanel(node, name, root, minHeight) {
     getMinHeight: () => minHeight,
   });
   widget.serialize = false; // not part of the workflow file
-  panels.set(node, root);
+  if (!panels.has(node)) panels.set(node, new Map());
+  panels.get(node)?.set(name, root);
+  return widget;
 }
 
 /**

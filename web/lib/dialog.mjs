@@ -1,0 +1,34 @@
+// A panel's content, large, over the whole editor.
+import { element } from "./panel.mjs";
+import { text } from "./text.mjs";
+
+/**
+ * Show an element in a modal dialog until the user closes it (Escape, the button, a click beside it).
+ * @param {string} title
+ * @param {HTMLElement} content
+ * @returns {Promise<void>} when it is closed
+ */
+export function openDialog(title, content) {
+  const close = element("button", { type: "button", className: "sf-button", textContent: "✕" });
+  close.title = text("dialog.close");
+  close.setAttribute("aria-label", close.title);
+  const heading = element("h2", { textContent: title });
+  const dialog = element("dialog", { className: "sf-dialog", aria: { label: title } }, [
+    element("header", {}, [heading, close]),
+    content,
+  ]);
+  close.addEventListener("click", () => dialog.close());
+  dialog.addEventListener("click", (event) => {
+    if (event.target === dialog) dialog.close();
+  });
+  // the editor has shortcuts of one key, and takes Escape for itself
+  dialog.addEventListener("keydown", (event) => event.stopPropagation());
+  document.body.append(dialog);
+  dialog.showModal();
+  return new Promise((closed) => {
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      closed();
+    });
+  });
+}

@@ -1,0 +1,96 @@
+// The segmentations that the nodes of this page reported, and their pixels.
+import { api } from "../../../scripts/api.js";
+import { app } from "../../../scripts/app.js";
+
+/**
+ * What a node reports for one picture (nodes/preview.py).
+ * @typedef {{name: string, colour: [number, number, number], coverage: number, soft: boolean, score: number | null}}
+ *   Region
+ * @typedef {{picture: Record<string, string>, map: Record<string, string>, width: number, height: number,
+ *   regions: Region[], persons: number, backend: string, cache: string, seconds: number | null}} Preview
+ */
+
+const MOST_KEPT = 8;
+
+/** @type {Map<string, Preview[]>} by graph and node; when a run ends at once, the editor's own table misses it */
+const reported = new Map();
+
+/** @type {Set<(node: any) => void>} */
+const listeners = new Set();
+
+/** @type {Map<string, Promise<ImageData>>} by file name, the latest used last; names are digests of the content */
+const pictures = new Map();
+
+/** @param {any} node */
+function keyOf(node) {
+  return `${node.graph?.id}:${node.id}`;
+}
+
+/**
+ * Keep what a node reported, and tell whoever shows it.
+ * @param {any} node
+ * @param {Preview[]} previews
+ */
+export function report(node, previews) {
+  if (reported.get(keyOf(node)) === previews) return;
+  reported.set(keyOf(node), previews);
+  for (const listener of listeners) listener(node);
+}
+
+/**
+ * @param {any} node
+ * @returns {Preview[]} empty when it has not run yet
+ */
+export function previewsOf(node) {
+  return reported.get(keyOf(node)) ?? [];
+}
+
+/**
+ * Be told of each node that reports; the returned function ends it.
+ * @param {(node: any) => void} listener
+ * @returns {() => void}
+ */
+export function onReport(listener) {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}
+
+/**
+ * The node that the editor's table of outputs means.
+ * @param {string} key node id, with the id of its subgraph before it when it is in one
+ */
+export function nodeOf(key) {
+  const root = app.rootGraph ?? app.graph;
+  const [first, second] = key.split(":");
+  return second === undefined ? root.getNodeById(first) : root.subgraphs?.get(first)?.getNodeById(second);
+}
+
+/**
+ * The pixels of a file in ComfyUI's temp folder, exactly as they were written.
+ * @param {Record<string, string>} reference
+ * @returns {Promise<ImageData>} not to be changed: others read the same
+ */
+export function readPixels(reference) {
+  const found = pictures.get(reference.filename) ?? decode(reference);
+  pictures.delete(reference.filename);
+  pictures.set(reference.filename, found);
+  found.catch(() => pictures.delete(reference.filename));
+  if (pictures.size > MOST_KEPT) pictures.delete(/** @type {string} */ (pictures.keys().next().value));
+  return found;
+}
+
+/** @param {Record<string, string>} reference */
+async function decode(reference) {
+  const response = await api.fetchApi(`/view?${new URLSearchParams(reference)}`);
+  if (!response.ok) throw new Error(`${reference.filename}: HTTP ${response.status}`);
+  const bitmap = await createImageBitmap(await response.blob(), {
+    colorSpaceConversion: "none",
+    premultiplyAlpha: "none",
+  });
+  const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
+  const context = /** @type {OffscreenCanvasRenderingContext2D} */ (
+    canvas.getContext("2d", { willReadFrequently: true })
+  );
+  context.drawImage(bitmap, 0, 0);
+  return context.getImageData(0, 0, bitmap.width, bitmap.height);
+}

@@ -1,0 +1,65 @@
+// The panels' words in the user's language, from locales/<language>/main.json.
+// Read from the server, because the editor's own table loses the Chinese texts of packs (1.32).
+import { api } from "../../../scripts/api.js";
+import { app } from "../../../scripts/app.js";
+
+const SECTION = "semanticFocus";
+const SPOKEN_WHERE_NOTHING_ELSE_IS = "en";
+
+/** @returns {Promise<Record<string, any>>} by language */
+async function load() {
+  try {
+    const answer = await api.fetchApi("/i18n");
+    return answer.ok ? await answer.json() : {};
+  } catch {
+    return {}; // keys are shown, and everything works
+  }
+}
+
+const languages = await load();
+
+/** @returns {string} language of the editor, such as "zh" */
+export function language() {
+  return app.extensionManager?.setting.get("Comfy.Locale") ?? SPOKEN_WHERE_NOTHING_ELSE_IS;
+}
+
+/**
+ * @param {string} spoken
+ * @param {string} key
+ * @returns {string | undefined}
+ */
+function find(spoken, key) {
+  const found = key.split(".").reduce((table, part) => table?.[part], languages[spoken]?.[SECTION]);
+  return typeof found === "string" ? found : undefined;
+}
+
+/**
+ * A text with its {places} filled in; the key itself when nobody wrote one.
+ * @param {string} key dots between the levels of main.json's section "semanticFocus"
+ * @param {Record<string, string | number>} [values]
+ */
+export function text(key, values = {}) {
+  const spoken = language();
+  // zh-TW reads zh before it reads English
+  const template =
+    find(spoken, key) ?? find(spoken.split("-")[0], key) ?? find(SPOKEN_WHERE_NOTHING_ELSE_IS, key) ?? key;
+  return template.replace(/\{(\w+)\}/g, (place, name) => String(values[name] ?? place));
+}
+
+/**
+ * The name of a region as the user reads it; names of the user's own stay as they are.
+ * @param {string} region
+ */
+export function regionName(region) {
+  const key = `regions.${region}`;
+  const name = text(key);
+  return name === key ? region : name;
+}
+
+/**
+ * Call back when the user chooses another language.
+ * @param {() => void} callback
+ */
+export function onLanguage(callback) {
+  app.ui.settings.addEventListener("Comfy.Locale.change", callback);
+}

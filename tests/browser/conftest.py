@@ -37,6 +37,22 @@ IS_READY = """() => window.app?.extensionManager && app.vueAppReady && !app.conf
     && app.graph?.nodes.length > 0 && !document.querySelector(".p-blockui-mask, #splash-loader")"""
 NEXT_FRAME = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
+CELLS = {
+    "canvas-pinned": (False, False),
+    "vue-pinned": (True, False),
+    "canvas-newer": (False, True),
+    "vue-newer": (True, True),
+}
+"""Every editor that users have: (nodes drawn by Vue, newer than the one that ComfyUI pins)."""
+
+AXE = Path(__file__).resolve().parents[2] / ".cache/javascript/node_modules/axe-core/axe.min.js"
+FIND_VIOLATIONS = """async selector => {
+    const {violations} = await axe.run(selector, {resultTypes: ["violations"]});
+    return violations
+        .filter(found => ["serious", "critical"].includes(found.impact))
+        .flatMap(found => found.nodes.map(node => `${found.id}: ${node.html} ${node.failureSummary}`));
+}"""
+
 OURS = "/extensions/ComfyUI-SemanticFocus/"
 HOSTS_ABSENT = re.compile(r"/(user\.css|favicon\.ico|api/userdata\b|api/jobs\b)")
 """Files and routes that this ComfyUI need not have; a newer editor asks for the queue in a newer way."""
@@ -59,6 +75,8 @@ class Editor:
     """
 
     page: Page
+    vue: bool = False
+    newer: bool = False
     errors: list[str] = field(default_factory=list)
 
     def load(self, workflow: Mapping[str, Any] | Path) -> None:
@@ -92,6 +110,16 @@ class Editor:
         return json.loads(
             self.page.evaluate("async () => JSON.stringify((await app.graphToPrompt()).output)")
         )
+
+    def command(self, name: str) -> None:
+        """Do what a menu entry does, such as Comfy.Undo."""
+        self.page.evaluate("name => app.extensionManager.command.execute(name)", name)
+        self.settle()
+
+    def violations(self, selector: str = ".sf-panel") -> list[str]:
+        """What axe-core finds wrong, seriously or worse, in the elements of a CSS selector."""
+        self.page.evaluate(AXE.read_text(encoding="utf-8"))
+        return self.page.evaluate(FIND_VIOLATIONS, selector)
 
     def workflow(self) -> dict[str, Any]:
         """What Save would write."""
@@ -144,7 +172,8 @@ def open_editor(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Ca
         server: ComfyServer = request.getfixturevalue("newer_server" if newer else "server")
         context = browser.new_context(viewport={"width": 1600, "height": 1000}, locale="en-US")
         contexts.append(context)
-        editor = Editor(context.new_page())
+        vue = bool((settings or {}).get("Comfy.VueNodes.Enabled"))
+        editor = Editor(context.new_page(), vue, newer)
         editor.page.set_default_timeout(20_000)
         collect_errors(editor)
         editor.page.request.post(f"{server.url}/api/settings", data={**SETTINGS, **(settings or {})})
@@ -163,6 +192,13 @@ def open_editor(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Ca
 def editor(open_editor: Callable[..., Editor]) -> Editor:
     """The graph editor that ComfyUI pins, drawing nodes on its canvas."""
     return open_editor()
+
+
+@pytest.fixture(params=CELLS.values(), ids=CELLS)
+def anywhere(open_editor: Callable[..., Editor], request: pytest.FixtureRequest) -> Editor:
+    """A test with this runs in each of CELLS."""
+    vue, newer = request.param
+    return open_editor({"Comfy.VueNodes.Enabled": vue}, newer=newer)
 
 
 @pytest.fixture

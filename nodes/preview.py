@@ -34,12 +34,26 @@ def mask_preview(images: torch.Tensor, masks: SemanticMasks) -> list[dict[str, A
     """What the overlay widget draws, one entry per picture.
 
     `picture` and `map` refer to PNG files in ComfyUI's temp folder; in `map` red is 1 + region index (0:
-    none), green the strongest soft layer 0..255, blue the person number from the left (0: none).
+    none) and blue the person number from the left (0: none), both `spread`; green is the strongest soft
+    layer, 0..255.
     """
     height, width = masks.size
     scale = min(1.0, PREVIEW_SIDE / max(height, width))
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
     return [_preview(images[index], masks, index, size) for index in range(len(images))]
+
+
+def spread(numbers: torch.Tensor, largest: int) -> torch.Tensor:
+    """uint8: numbers 0..largest in equal steps over 0..255.
+
+    Browsers that hide who uses them add noise to the pixels that a page reads; rounding takes it away again.
+
+    Raises:
+        ValueError: one byte cannot hold so many numbers.
+    """
+    if largest > 255:
+        raise ValueError(f"a preview shows up to 255 regions or persons, got {largest}: ask for fewer")
+    return (numbers * (255 // max(largest, 1))).to(torch.uint8)
 
 
 def _preview(
@@ -49,12 +63,12 @@ def _preview(
     soft = [k for k, label in enumerate(masks.labels) if is_soft_layer(label)]
     persons = masks.persons[index] if masks.persons else masks.masks[index, :0]
     channels = torch.zeros(*size, 3, dtype=torch.uint8)
-    channels[..., 0] = index_map(regions, masks.labels)
+    channels[..., 0] = spread(index_map(regions, masks.labels), len(masks.labels))
     if soft:
         channels[..., 1] = (regions[soft].amax(0) * 255).round().to(torch.uint8)
     if len(persons):
         strength, person = downsample_mask_to_latent(persons, size).max(0)
-        channels[..., 2] = torch.where(strength >= 0.5, person + 1, 0).to(torch.uint8)
+        channels[..., 2] = spread(torch.where(strength >= 0.5, person + 1, 0), len(persons))
     small = downsample_mask_to_latent(picture.movedim(-1, 0), size).movedim(0, -1)
     coverage = masks.masks[index].mean(dim=(1, 2)).tolist()
     return {

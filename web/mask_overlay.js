@@ -1,7 +1,7 @@
 // The coloured regions over the picture, in the nodes that segment or preview.
 import { app } from "../../scripts/app.js";
 import { addPanel, chain, element, undoable, widgetOf } from "./lib/panel.mjs";
-import { nodeOf, previewsOf, readPixels, report } from "./lib/previews.mjs";
+import { nodeOf, previewsOf, readPixels, regionIndices, report } from "./lib/previews.mjs";
 
 const NODES = [
   "SemanticFocusSegment",
@@ -51,7 +51,7 @@ const STYLES = {
 /**
  * The picture with the shown regions in their colours.
  * @param {ImageData} picture
- * @param {ImageData} map red: 1 + region index (0: none), green: strength of the soft layer
+ * @param {ImageData} map see regionIndices; green: strength of the soft layer
  * @param {Region[]} regions
  * @param {Set<string>} hidden names of regions
  * @param {number} opacity 0..1
@@ -67,8 +67,9 @@ function tint(picture, map, regions, hidden, opacity) {
   // background is context: it stays readable under a thinner colour
   const shares = regions.map(({ name }) => (hidden.has(name) ? 0 : opacity * (name === "background" ? 0.5 : 1)));
   const soft = regions.find((region) => region.soft && !hidden.has(region.name));
+  const indices = regionIndices(map, regions);
   for (let at = 0; at < map.data.length; at += 4) {
-    const index = map.data[at] - 1;
+    const index = indices[at / 4] - 1;
     if (shares[index]) mix(at, regions[index].colour, shares[index]);
     if (soft) mix(at, soft.colour, (opacity * map.data[at + 1]) / 255);
   }

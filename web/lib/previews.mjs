@@ -94,3 +94,50 @@ async function decode(reference) {
   context.drawImage(bitmap, 0, 0);
   return context.getImageData(0, 0, bitmap.width, bitmap.height);
 }
+
+/**
+ * The numbers in one channel of a map, as `spread` in nodes/preview.py wrote them. They are rounded, because browsers
+ * that protect against fingerprinting add noise to pixels that are read.
+ * @param {ImageData} map
+ * @param {0 | 2} channel
+ * @param {number} largest
+ * @returns {Uint8Array} one number in 0..largest per pixel
+ */
+function numbersIn(map, channel, largest) {
+  const step = Math.floor(255 / Math.max(largest, 1));
+  const number = Uint8Array.from({ length: 256 }, (_, value) => Math.min(largest, Math.round(value / step)));
+  const numbers = new Uint8Array(map.width * map.height);
+  for (let pixel = 0, at = channel; pixel < numbers.length; pixel++, at += 4) numbers[pixel] = number[map.data[at]];
+  return numbers;
+}
+
+/**
+ * Which region each pixel belongs to.
+ * @param {ImageData} map the pixels of `preview.map`
+ * @param {Region[]} regions `preview.regions`
+ * @returns {Uint8Array} row by row: 0 no region, else 1 + index in `regions`; soft layers are never in it
+ */
+export function regionIndices(map, regions) {
+  return numbersIn(map, 0, regions.length);
+}
+
+/**
+ * Which person each pixel belongs to.
+ * @param {ImageData} map the pixels of `preview.map`
+ * @param {number} persons `preview.persons`
+ * @returns {Uint8Array} row by row: 0 nobody, else the person's number from the left
+ */
+export function personNumbers(map, persons) {
+  return numbersIn(map, 2, persons);
+}
+
+/**
+ * How strong the soft layer (light and shadow) is at each pixel.
+ * @param {ImageData} map the pixels of `preview.map`
+ * @returns {Uint8Array} row by row, 0..255
+ */
+export function softStrength(map) {
+  const strength = new Uint8Array(map.width * map.height);
+  for (let pixel = 0, at = 1; pixel < strength.length; pixel++, at += 4) strength[pixel] = map.data[at];
+  return strength;
+}

@@ -6,6 +6,7 @@ from . import (
     cache,
     dataset,
     dataset_cache,
+    dataset_routes,
     latent,
     lora,
     loss,
@@ -20,6 +21,7 @@ from . import (
     train_state,
     training_cache,
     training_options,
+    training_status,
 )
 
 NODES: list[type[io.ComfyNode]] = [
@@ -47,6 +49,8 @@ class SemanticFocusExtension(ComfyExtension):
     """All nodes of this pack."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        """See `NODES`. ComfyUI 0.3.75 calls no `on_load`, so the weight folders are registered here."""
+        """See `NODES`. ComfyUI 0.3.75 calls no `on_load`: weight folders and routes are registered here."""
         segment.register_weight_folders()
+        dataset_routes.register()
+        training_status.add_routes()
         return NODES

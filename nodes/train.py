@@ -1,11 +1,12 @@
 """The training node."""
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
 import folder_paths
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..semantic_focus.adapters import AdapterSettings
 from ..semantic_focus.comfy_fingerprint import looks_distilled
@@ -32,11 +33,14 @@ from .sockets import (
 )
 from .termination import termination_noted
 from .train_progress import TrainingProgress
+from .training_status import watched_training
 
 DISTILLED = (
     "{} seems to be a distilled model: plain training takes its few-step ability away. Connect a training "
     "adapter, or Preview Options with few steps to watch for it"
 )
+MOST_POINTS_KEPT = 2000
+"""Points of each curve that ComfyUI keeps with the node's result."""
 RUNS = "semantic_focus"
 """Folder of the runs, below ComfyUI's output folder."""
 
@@ -154,7 +158,7 @@ class LoraTrainStep(io.ComfyNode):
                     display_name="train_state", tooltip="For another LoRA Train Step that goes on from here."
                 ),
             ],
-            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt, io.Hidden.extra_pnginfo],
         )
 
     @classmethod
@@ -162,16 +166,6 @@ class LoraTrainStep(io.ComfyNode):
         cls, model, latents, conditioning, latent_masks, objective, gradient_checkpointing, **rest
     ) -> io.NodeOutput:
         values = {name: value[0] for name, value in rest.items() if value and value[0] is not None}
-        state, options = values.get("train_state"), values.get("options", {})
-        settings = TrainingSettings(
-            steps=values["steps"] + (state.step if state else 0),
-            batch_size=values["batch_size"],
-            learning_rate=values["learning_rate"],
-            schedule=values["lr_schedule"],
-            seed=values["seed"],
-            timesteps=values.get("timestep_options") or TimestepSampling(values["timesteps"]),
-            **options,
-        )
         name = model_file(cls.hidden.prompt, cls.hidden.unique_id)
         request = TrainingRequest(
             patcher=model[0],
@@ -181,7 +175,7 @@ class LoraTrainStep(io.ComfyNode):
             ),
             masks=latent_masks,
             objective=objective[0],
-            settings=settings,
+            settings=_settings(values),
             adapter=values.get("adapter") or AdapterSettings(rank=values["rank"], alpha=values["alpha"]),
             layers=values["layers"],
             gradient_checkpointing=gradient_checkpointing[0],
@@ -189,30 +183,50 @@ class LoraTrainStep(io.ComfyNode):
             unconditional=values.get("empty_prompt"),
             training_adapter=values.get("training_adapter"),
             repeats=tuple(rest.get("repeats") or ()),
-            state=state,
+            state=values.get("train_state"),
             model_name=Path(name).stem,
         )
-        progress = TrainingProgress(settings.steps, cls.hidden.unique_id, values.get("preview"))
-        if looks_distilled(name) and request.training_adapter is None and values.get("preview") is None:
-            progress.say(DISTILLED.format(name))
         place = RunPlace(
             Path(folder_paths.get_output_directory()) / RUNS,
             values.get("run_name", "lora"),
             values.get("resume", True),
         )
-        with termination_noted() as check_termination:
+        status = watched_training(request.settings.steps, cls.hidden.unique_id, cls.hidden.extra_pnginfo)
+        progress = TrainingProgress(cls.hidden.unique_id, values.get("preview"), place, status)
+        if looks_distilled(name) and request.training_adapter is None and values.get("preview") is None:
+            progress.say("distilled", DISTILLED.format(name), model=name)
+        with termination_noted() as check_termination, progress.watched():
 
             def options_for(velocity: ComfyVelocityModel, data: TrainingPictures) -> RunOptions:
                 return progress.options(velocity, data, values.get("save_every", 100), check_termination)
 
             result = train_comfy_lora(request, place, options_for)
+        rows = summary_rows(result.history)
+        status.finished(result.folder, result.history, [dataclasses.asdict(row) for row in rows])
         return io.NodeOutput(
             result.lora,
             loss_map(result.history),
             result.state.step,
             result.state,
-            ui=ui.PreviewText(f"{summary(result.history)}\n{result.folder}"),
+            ui={
+                "text": (f"{summary(result.history, rows)}\n{result.folder}",),
+                "semantic_focus_training": [status.report(most=MOST_POINTS_KEPT)],
+            },
         )
+
+
+def _settings(values: dict[str, Any]) -> TrainingSettings:
+    """From the node's inputs, the optional ones as far as they are connected."""
+    state = values.get("train_state")
+    return TrainingSettings(
+        steps=values["steps"] + (state.step if state else 0),
+        batch_size=values["batch_size"],
+        learning_rate=values["learning_rate"],
+        schedule=values["lr_schedule"],
+        seed=values["seed"],
+        timesteps=values.get("timestep_options") or TimestepSampling(values["timesteps"]),
+        **values.get("options", {}),
+    )
 
 
 def loss_map(history: list[StepRecord]) -> dict[str, Any]:
@@ -232,28 +246,50 @@ def loss_map(history: list[StepRecord]) -> dict[str, Any]:
     }
 
 
-def summary(history: list[StepRecord]) -> str:
-    """One line per region: its mean loss over the first and the last tenth of the steps, its share of the
+@dataclasses.dataclass(frozen=True)
+class SummaryRow:
+    """One region's training: its mean loss over the first and the last tenth of the steps, its share of the
     gradient, and how much of the pictures it covers.
     """
+
+    region: str
+    first: float
+    last: float
+    share: float | None
+    cover: float
+
+
+def summary_rows(history: list[StepRecord]) -> list[SummaryRow]:
+    """The regions that the first and the last tenth of the steps have."""
+    tenth, rows = max(1, len(history) // 10), []
+    for name in history[0].regions if history else ():
+        first = _mean([record.regions[name] for record in history[:tenth]])
+        last = _mean([record.regions[name] for record in history[-tenth:]])
+        if first == first and last == last:
+            share = _mean([record.gradient_share.get(name, math.nan) for record in history])
+            cover = _mean([s.coverage.get(name, 0.0) for record in history for s in record.samples])
+            rows.append(SummaryRow(name, first, last, share if share == share else None, cover))
+    return rows
+
+
+def summary(history: list[StepRecord], rows: list[SummaryRow]) -> str:
+    """The rows as text, below the loss over the last tenth of the steps."""
     if not history:
         return "nothing was left to train"
     tenth = max(1, len(history) // 10)
     lines = [f"{len(history)} steps, loss {_mean([r.total for r in history[-tenth:]]):.4f}"]
-    for name in history[0].regions:
-        first = _mean([record.regions[name] for record in history[:tenth]])
-        last = _mean([record.regions[name] for record in history[-tenth:]])
-        if first == first and last == last:
-            share = _mean([record.gradient_share.get(name, float("nan")) for record in history])
-            cover = _mean([s.coverage.get(name, 0.0) for record in history for s in record.samples])
-            lines.append(f"{name}: {first:.4f} → {last:.4f}, gradient {share:.0%}, cover {cover:.0%}")
+    for row in rows:
+        share = math.nan if row.share is None else row.share
+        lines.append(
+            f"{row.region}: {row.first:.4f} → {row.last:.4f}, gradient {share:.0%}, cover {row.cover:.0%}"
+        )
     return "\n".join(lines)
 
 
 def _mean(values: list[float]) -> float:
     """Mean of the numbers that are not NaN; NaN if there is none."""
     known = [value for value in values if value == value]
-    return sum(known) / len(known) if known else float("nan")
+    return sum(known) / len(known) if known else math.nan
 
 
 NODES = [LoraTrainStep]

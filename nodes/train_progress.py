@@ -1,44 +1,60 @@
 """What a running training tells: progress bar, log, samples, and where its state is when it ends early."""
 
+import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import comfy.model_management
 import comfy.utils
-from PIL import Image
+import folder_paths
 
 from ..semantic_focus.comfy_model import ComfyVelocityModel
 from ..semantic_focus.comfy_preview import preview
+from ..semantic_focus.comfy_training import RunPlace
 from ..semantic_focus.preview_grid import save_previews
+from ..semantic_focus.run_folder import CURVES_FILE, RunFolder, run_folders
 from ..semantic_focus.step_record import StepRecord
 from ..semantic_focus.training_data import TrainingPictures
-from ..semantic_focus.training_run import Kept, RunOptions
+from ..semantic_focus.training_run import Kept, RunOptions, StopTraining
+from ..semantic_focus.training_status import TrainingStatus
 from .training_options import PreviewPlan
-
-PREVIEW_SIDE = 512
-"""Largest side in pixels of the samples that the node shows on the way."""
 
 LOG_LINES = 20
 """About how many lines a training writes into the log."""
 
+STOPS = (comfy.model_management.InterruptProcessingException, StopTraining)
+"""What ends a training that was asked to end."""
+
 
 class TrainingProgress:
-    """Reports of one training to one node."""
+    """Reports of one training to the log and to one node."""
 
-    def __init__(self, steps: int, node_id: str | None, plan: PreviewPlan | None):
-        self._steps, self._node_id, self._plan = steps, node_id, plan
-        self._bar = comfy.utils.ProgressBar(steps, node_id)
-        self._step = 0
+    def __init__(
+        self, node_id: str | None, plan: PreviewPlan | None, place: RunPlace, status: TrainingStatus
+    ):
+        self._steps, self._plan, self._place, self._status = status.steps, plan, place, status
+        self._bar = comfy.utils.ProgressBar(status.steps, node_id)
+        self._begun = False
 
-    def say(self, message: str) -> None:
-        """Warn in the log and in the node."""
+    def say(self, kind: str, message: str, **values: str) -> None:
+        """Warn in the log and in the node; see `TrainingStatus.note`."""
         logging.warning(f"LoRA training: {message}")
-        if self._node_id is not None:
-            from server import PromptServer
+        self._status.note(kind, message, **values)
 
-            PromptServer.instance.send_progress_text(message, self._node_id)
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Tell the node of an error that ends the training."""
+        try:
+            yield
+        except STOPS:
+            self._status.stopped()
+            raise
+        except BaseException as error:
+            self._status.stopped(str(error) or type(error).__name__)
+            raise
 
     def options(
         self,
@@ -63,10 +79,19 @@ class TrainingProgress:
         )
 
     def _on_step(self, record: StepRecord) -> None:
-        self._step = record.step
+        if not self._begun:
+            self._begin(record)
         self._bar.update_absolute(record.step)
+        self._status.stepped(record)
         if record.step == 1 or record.step % max(1, self._steps // LOG_LINES) == 0:
             logging.info(f"LoRA training: step {record.step}/{self._steps}, loss {record.total:.4f}")
+
+    def _begin(self, record: StepRecord) -> None:
+        """After the first step: where the run is, and what it did before."""
+        self._begun = True
+        folder = _written_last(self._place)
+        before = RunFolder(folder).curves() if record.step > 1 else []
+        self._status.started(folder, (earlier for earlier in before if earlier.step < record.step))
 
     def _preview(self, velocity: ComfyVelocityModel, data: TrainingPictures, path: Path) -> None:
         """Samples, if they can be had: a training does not end for want of them."""
@@ -77,7 +102,9 @@ class TrainingProgress:
         except comfy.model_management.InterruptProcessingException:
             raise
         except Exception as error:
-            self.say(f"no samples for {path.name}: {error}")
+            self.say(
+                "no_samples", f"no samples for {path.name}: {error}", picture=path.name, error=str(error)
+            )
 
     def _sample(
         self, plan: PreviewPlan, velocity: ComfyVelocityModel, data: TrainingPictures, path: Path
@@ -85,10 +112,20 @@ class TrainingProgress:
         shape = tuple(data.latents[0].shape)
         images = preview(velocity, plan.positive, plan.negative, shape, plan.settings, plan.vae)
         save_previews(path, images)
-        with Image.open(path) as picture:
-            shown = ("JPEG", picture.convert("RGB"), PREVIEW_SIDE)
-        self._bar.update_absolute(self._step, preview=shown)
+        subfolder = path.parent.relative_to(folder_paths.get_output_directory()).as_posix()
+        file = {"filename": path.name, "subfolder": subfolder, "type": "output"}
+        self._status.sampled(int(path.stem.removeprefix("step_")), file)
 
     def _on_kept(self, kept: Kept) -> None:
         cancel = comfy.model_management.InterruptProcessingException.__name__
-        self.say(str(replace(kept, reason="cancelled") if kept.reason == cancel else kept))
+        logging.warning(
+            f"LoRA training: {replace(kept, reason='cancelled') if kept.reason == cancel else kept}"
+        )
+        self._status.kept(kept)
+
+
+def _written_last(place: RunPlace) -> Path:
+    """The folder, among those of this name, to whose curves a step was just added."""
+    folders = itertools.takewhile(Path.exists, run_folders(place.root, place.name))
+    files = (folder / CURVES_FILE for folder in folders)
+    return max((file for file in files if file.is_file()), key=lambda file: file.stat().st_mtime_ns).parent

@@ -1,0 +1,55 @@
+"""Trainings as the graph editor sees them: reports to every tab, and a route for those that come later."""
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from comfy_execution.utils import get_executing_context
+
+from ..semantic_focus.training_status import TrainingBoard, TrainingStatus, Watched
+
+EVENT = "semantic_focus.training"
+ROUTE = "/semantic_focus/training"
+
+BOARD = TrainingBoard()
+"""The trainings of this process; lasts as long as it does, and holds the last few."""
+
+
+def watched_training(steps: int, node_id: str | None, extra: Mapping[str, Any] | None) -> TrainingStatus:
+    """A training that every tab of the editor is told of.
+
+    Args:
+        steps: how many there will be.
+        extra: what the editor sends along, with the workflow.
+    """
+    context = get_executing_context()
+    workflow = ((extra or {}).get("workflow") or {}).get("id")
+    watched = Watched(workflow, str(node_id), context.prompt_id if context else None)
+    status = TrainingStatus(watched, steps, _broadcast)
+    if node_id is not None:
+        BOARD.add(status)
+    return status
+
+
+def _broadcast(report: dict[str, Any]) -> None:
+    """To all tabs: also to those that did not press Run."""
+    from server import PromptServer
+
+    PromptServer.instance.send_sync(EVENT, report)
+
+
+def add_routes() -> None:
+    """`GET /semantic_focus/training?workflow=<id>`: {"trainings": [report, ...]}."""
+    from aiohttp import web
+    from server import PromptServer
+
+    async def trainings(request: web.Request) -> web.Response:
+        found = BOARD.of(request.query.get("workflow"))
+        text = json.dumps({"trainings": [status.report() for status in found]}, allow_nan=False)
+        return web.Response(text=text, content_type="application/json")
+
+    try:
+        PromptServer.instance.routes.get(ROUTE)(trainings)
+    except AttributeError as error:  # the pack is loaded without a server
+        logging.info(f"no route {ROUTE}: {error}")

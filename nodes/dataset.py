@@ -59,6 +59,7 @@ class LoadSemanticDataset(io.ComfyNode):
             [load_picture(picture.path)[None] for picture in pictures],
             [picture.caption for picture in pictures],
             [str(picture.mask_file) for picture in pictures],
+            ui={"semantic_focus_folder": [str(Path(folder).expanduser().resolve())]},
         )
 
 

@@ -122,7 +122,12 @@ class CacheDatasetMasks(io.ComfyNode):
             dataset_report.write(survey, page)
         summary = summarize(segmenter.name, results, survey.with_problems)
         text = f"{summary}\n{page}" if report else summary
-        return io.NodeOutput(_image(sheet), summary, str(page) if report else "", ui=ui.PreviewText(text))
+        shown = {**ui.PreviewText(text).as_dict(), "semantic_focus_folder": [str(root)]}
+        if report:
+            shown["semantic_focus_report"] = [
+                {"filename": page.name, "subfolder": REPORTS, "type": "output", "path": str(page)}
+            ]
+        return io.NodeOutput(_image(sheet), summary, str(page) if report else "", ui=shown)
 
 
 def report_file(root: Path) -> Path:

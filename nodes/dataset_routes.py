@@ -1,0 +1,168 @@
+"""What the dataset browser asks the server: the pictures of a folder, their thumbnails, their captions.
+
+Whoever can reach ComfyUI's server can already load any picture through its nodes, so that a list of a folder
+shows nothing new. Other web sites that the user has open can reach it too, by way of the browser: they can
+neither read these answers (another origin) nor ask for lists and captions at all, because those want POST
+with JSON, which no form can send. A thumbnail is a GET, without effect on anything.
+"""
+
+import asyncio
+import io
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from ..semantic_focus.backends import LazySegmenter, SegmentRequest
+from ..semantic_focus.dataset_status import StatusMemory, caption_beside, dataset_status, picture_in
+from ..semantic_focus.keywords import format_keywords, parse_keywords
+from ..semantic_focus.overlay import Colour
+from ..semantic_focus.thumbnails import region_layer, thumbnail
+from .segment import weight_folders
+
+Handler = Callable[[web.Request], Awaitable[web.Response]]
+
+SIDES = (192, 1024)
+"""Longer side of a thumbnail, and of a picture that is looked at."""
+
+REFINEMENTS = ("off", "fast", "fine")
+
+THREADS = 2
+"""How many thumbnails are made at once; the cores belong to ComfyUI."""
+
+FOREVER = "private, max-age=31536000, immutable"
+"""For addresses with a stamp in them: a changed file gets another one."""
+
+
+def register() -> None:
+    """Make the server answer; to be called while it loads its nodes."""
+    from server import PromptServer  # here, because tests import this package without a server
+
+    routes = PromptServer.instance.routes
+    pool = ThreadPoolExecutor(THREADS, "thumbnails")
+    routes.post("/semantic_focus/dataset")(_answering(partial(list_dataset, StatusMemory())))
+    routes.post("/semantic_focus/caption")(_answering(read_caption))
+    routes.get("/semantic_focus/thumbnail")(_answering(partial(send_thumbnail, pool)))
+
+
+def _answering(handler: Handler) -> Handler:
+    """A handler whose exceptions become answers: {"error": a sentence}."""
+
+    async def answer(request: web.Request) -> web.Response:
+        try:
+            return await handler(request)
+        except FileNotFoundError as error:
+            return _refusal(404, error)
+        except (ValueError, OSError) as error:
+            return _refusal(400, error)
+
+    return answer
+
+
+def _refusal(status: int, error: Exception) -> web.Response:
+    return web.json_response({"error": str(error)}, status=status, headers={"Cache-Control": "no-store"})
+
+
+async def _json(request: web.Request) -> Mapping[str, Any]:
+    if request.content_type != "application/json":
+        raise ValueError(f"content type {request.content_type!r}: send application/json")
+    body = await request.json()
+    if not isinstance(body, dict):
+        raise ValueError(f"the body is a JSON {type(body).__name__}: send an object")
+    return body
+
+
+async def list_dataset(memory: StatusMemory, request: web.Request) -> web.Response:
+    """{folder, recursive, backend, refine, keywords, keep_overlaps} -> {folder, pictures, complete}.
+
+    Everything but `folder` may be absent. Not complete: some pictures are "unchecked"; asking again goes on.
+    """
+    body = await _json(request)
+    pictures = await asyncio.to_thread(_status, memory, body)
+    return web.json_response(
+        {
+            "folder": str(Path(_text(body, "folder")).expanduser().resolve()),
+            "pictures": pictures,
+            "complete": all(picture["status"] != "unchecked" for picture in pictures),
+        },
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+def _status(memory: StatusMemory, body: Mapping[str, Any]) -> list[dict[str, Any]]:
+    refine = _text(body, "refine", "fast")
+    if refine not in REFINEMENTS:
+        raise ValueError(f"refine is {refine!r}: it must be one of {', '.join(REFINEMENTS)}")
+    keywords = _text(body, "keywords", format_keywords(SegmentRequest().prompts))
+    wanted = SegmentRequest(parse_keywords(keywords), refine, bool(body.get("keep_overlaps", False)))
+    segmenter = LazySegmenter(_text(body, "backend", "auto"), weight_folders())
+    folder, recursive = _text(body, "folder"), bool(body.get("recursive", False))
+    return [asdict(status) for status in dataset_status(folder, wanted, segmenter, recursive, memory)]
+
+
+async def read_caption(request: web.Request) -> web.Response:
+    """{folder, name} -> {caption}; empty without one."""
+    body = await _json(request)
+    picture = await asyncio.to_thread(picture_in, _text(body, "folder"), _text(body, "name"))
+    return web.json_response({"caption": await asyncio.to_thread(caption_beside, picture)})
+
+
+async def send_thumbnail(pool: ThreadPoolExecutor, request: web.Request) -> web.Response:
+    """?folder=&name=&stamp=&side=&layer=&colours= -> a JPEG; with layer=regions a PNG to lay over it.
+
+    `colours` are the user's own, as face:ff0000,hair:00ff00. With a stamp, the answer is kept for good.
+    """
+    query = request.query
+    side = query.get("side", str(SIDES[0]))
+    if side not in map(str, SIDES):
+        raise ValueError(f"side is {side!r}: it must be one of {', '.join(map(str, SIDES))}")
+    draw = partial(
+        _drawn,
+        query.get("folder", ""),
+        query.get("name", ""),
+        int(side),
+        query.get("layer") == "regions",
+        query.get("colours", ""),
+    )
+    content, kind = await asyncio.get_running_loop().run_in_executor(pool, draw)
+    keep = FOREVER if query.get("stamp") else "no-store"
+    return web.Response(body=content, content_type=kind, headers={"Cache-Control": keep})
+
+
+def _drawn(folder: str, name: str, side: int, regions: bool, colours: str) -> tuple[bytes, str]:
+    """A thumbnail or its regions, and the type of file that it is."""
+    picture = picture_in(folder, name)
+    buffer = io.BytesIO()
+    if regions:
+        region_layer(picture, side, parse_colours(colours)).save(buffer, "PNG", compress_level=1)
+        return buffer.getvalue(), "image/png"
+    thumbnail(picture, side).save(buffer, "JPEG", quality=85)
+    return buffer.getvalue(), "image/jpeg"
+
+
+def parse_colours(text: str) -> dict[str, Colour]:
+    """The colours of ``face:ff0000,hair:00ff00``; none for an empty text.
+
+    Raises:
+        ValueError: something that is no colour.
+    """
+    colours = {}
+    for part in filter(None, text.split(",")):
+        name, _, digits = part.rpartition(":")
+        try:
+            red, green, blue = bytes.fromhex(digits)
+        except ValueError:
+            raise ValueError(f"colour {part!r}: write name:rrggbb, as in face:ff0000") from None
+        colours[name] = (red, green, blue)
+    return colours
+
+
+def _text(body: Mapping[str, Any], name: str, default: str = "") -> str:
+    value = body.get(name, default)
+    if not isinstance(value, str):
+        raise ValueError(f"{name} is {value!r}: it must be a text")
+    return value

@@ -121,6 +121,10 @@ class Editor:
         self.page.evaluate(AXE.read_text(encoding="utf-8"))
         return self.page.evaluate(FIND_VIOLATIONS, selector)
 
+    def own_errors(self) -> list[str]:
+        """The errors in which our files take part: at subgraphs and reloads the editor has some itself."""
+        return [error for error in self.errors if OURS in error]
+
     def workflow(self) -> dict[str, Any]:
         """What Save would write."""
         return self.page.evaluate("() => app.graph.serialize()")
@@ -180,7 +184,7 @@ def open_editor(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Ca
         editor.page.goto(server.url)
         editor.page.wait_for_function(IS_READY, timeout=90_000)
         editor.settle()
-        editor.errors[:] = [error for error in editor.errors if OURS in error]
+        editor.errors[:] = editor.own_errors()
         return editor
 
     yield open_one

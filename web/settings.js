@@ -15,10 +15,11 @@ app.registerExtension({
     {
       id: SLIDER_STEP,
       name: "Step of the weight sliders",
+      tooltip: "How far an arrow key or a small movement goes. Typed numbers may lie between.",
       type: "number",
       defaultValue: DEFAULTS[SLIDER_STEP],
       attrs: { min: 0.01, max: 0.5, step: 0.01, minFractionDigits: 2, maxFractionDigits: 2 },
-      category: [GROUP, "Weights", "Step"],
+      category: [GROUP, "Weight sliders", "Step"],
     },
     {
       id: OPACITY,
@@ -27,7 +28,7 @@ app.registerExtension({
       type: "slider",
       defaultValue: DEFAULTS[OPACITY],
       attrs: { min: 0, max: 1, step: 0.05 },
-      category: [GROUP, "Regions", "Opacity"],
+      category: [GROUP, "Region colours", "Opacity"],
     },
     ...Object.entries(CATEGORIES)
       .reverse()
@@ -36,15 +37,16 @@ app.registerExtension({
         name: `Own colour: ${name}`,
         type: "color",
         defaultValue: hex(colour),
-        category: [GROUP, "Regions", `Colour ${name}`],
+        category: [GROUP, "Region colours", `Colour ${name}`],
       })),
     {
       id: PALETTE,
       name: "Colours of the regions",
+      tooltip: "The colour-blind-safe ones are told apart with any kind of colour vision. Own: the colours below.",
       type: "combo",
       options: PALETTES,
       defaultValue: DEFAULTS[PALETTE],
-      category: [GROUP, "Regions", "Palette"],
+      category: [GROUP, "Region colours", "Palette"],
     },
   ],
 });

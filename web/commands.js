@@ -1,0 +1,124 @@
+// What the whole pack can do, in the editor's menu, in its command list and, if the user likes, on keys.
+import { api } from "../../scripts/api.js";
+import { app } from "../../scripts/app.js";
+import { toast } from "./lib/notify.mjs";
+import { REPOSITORY } from "./lib/pack.mjs";
+import { PALETTE, preference } from "./lib/preferences.mjs";
+import { text } from "./lib/text.mjs";
+
+
+const MENU = "Semantic Focus";
+/** Nodes that segment, or show what was segmented. */
+const SEGMENTING = ["SemanticFocusSegment", "SemanticFocusRefine", "SemanticFocusPreview"];
+const CACHING = "SemanticFocusCacheDataset";
+const SAFE = "colour-blind safe";
+const NORMAL = 0;
+
+/**
+ * The ids by which the nodes of these types are run, also those in subgraphs ("3:1"); without what is muted or bypassed.
+ * @param {string[]} types
+ * @returns {string[]}
+ */
+function runnable(types, graph = app.rootGraph ?? app.graph, prefix = "") {
+  const nodes = /** @type {any[]} */ (graph.nodes).filter((node) => node.mode === NORMAL);
+  return nodes.flatMap((node) => {
+    const id = `${prefix}${node.id}`;
+    if (node.subgraph) return runnable(types, node.subgraph, `${id}:`);
+    return types.includes(node.type) ? [id] : [];
+  });
+}
+
+/**
+ * Run these nodes, and what they need; say why not when there is none.
+ * @param {string[]} types
+ * @param {string} missing key of the text
+ */
+async function run(types, missing) {
+  const ids = runnable(types);
+  if (!ids.length) {
+    toast("info", text("commands.nothingToDo"), text(missing));
+    return;
+  }
+  await app.queuePrompt(0, 1, ids);
+}
+
+async function stopTraining() {
+  const answer = await api.fetchApi("/semantic_focus/training");
+  const { trainings = [] } = answer.ok ? await answer.json() : {};
+  const running = trainings.find(({ state }) => state === "starting" || state === "running");
+  if (!running) {
+    toast("info", text("commands.nothingToDo"), text("commands.noTraining"));
+    return;
+  }
+  await api.interrupt(running.prompt);
+  toast("info", text("commands.stopping"), text("commands.stoppingDetail"));
+}
+
+async function toggleSafeColours() {
+  const safe = preference(PALETTE) !== SAFE;
+  await app.extensionManager.setting.set(PALETTE, safe ? SAFE : "standard");
+  toast("success", text(safe ? "commands.safeColours" : "commands.standardColours"));
+}
+
+/** The settings dialog, turned to the pack's page where the editor has one that we know. */
+async function openSettings() {
+  await app.extensionManager.command.execute("Comfy.ShowSettingsDialog");
+  const names = [MENU, text("commands.category")];
+  const entry = () => {
+    const entries = document.querySelectorAll("[role=dialog] :is([role=option], nav button, [role=button], button)");
+    return [...entries].find((found) => names.includes(found.textContent?.trim() ?? ""));
+  };
+  for (let frames = 60; frames > 0; frames--) {
+    const found = /** @type {HTMLElement | undefined} */ (entry());
+    if (found) {
+      found.click();
+      return;
+    }
+    await new Promise(requestAnimationFrame);
+  }
+}
+
+const COMMANDS = [
+  {
+    id: "SemanticFocus.PreviewSegmentation",
+    label: "Preview segmentation",
+    icon: "pi pi-images",
+    function: () => run(SEGMENTING, "commands.noSegmentation"),
+  },
+  {
+    id: "SemanticFocus.GenerateMasks",
+    label: "Generate masks of the dataset",
+    icon: "pi pi-clone",
+    function: () => run([CACHING], "commands.noDataset"),
+  },
+  {
+    id: "SemanticFocus.StopTraining",
+    label: "Stop training and save",
+    icon: "pi pi-stop-circle",
+    function: stopTraining,
+  },
+  {
+    id: "SemanticFocus.ColourBlindSafe",
+    label: "Colour-blind-safe region colours",
+    icon: "pi pi-palette",
+    function: toggleSafeColours,
+  },
+  {
+    id: "SemanticFocus.Settings",
+    label: "Semantic Focus settings",
+    icon: "pi pi-cog",
+    function: openSettings,
+  },
+  {
+    id: "SemanticFocus.Documentation",
+    label: "Semantic Focus documentation",
+    icon: "pi pi-book",
+    function: () => void window.open(`${REPOSITORY}#readme`, "_blank", "noopener"),
+  },
+];
+
+app.registerExtension({
+  name: "SemanticFocus.Commands",
+  commands: COMMANDS,
+  menuCommands: [{ path: [MENU], commands: COMMANDS.map(({ id }) => id) }],
+});

@@ -1,0 +1,71 @@
+// Says how trainings and mask runs of this tab ended. Errors are the editor's own to show; of a training that failed
+// it is said what was kept.
+import { api } from "../../scripts/api.js";
+import { app } from "../../scripts/app.js";
+import { toast } from "./lib/notify.mjs";
+import { nodeRunAs } from "./lib/previews.mjs";
+import { text } from "./lib/text.mjs";
+
+const CACHING = "SemanticFocusCacheDataset";
+/** What may become of a picture, as semantic_focus/dataset_cache.py names it. */
+const STATUSES = ["fresh", "segmented", "kept", "failed", "left"];
+const MOST_PROMPTS = 50;
+
+/** @type {Set<string>} the prompts that this tab queued: only it is told of their steps */
+const ours = new Set();
+
+/** @param {CustomEvent} event */
+function noteOwn({ detail }) {
+  if (!detail?.prompt_id) return;
+  ours.add(detail.prompt_id);
+  if (ours.size > MOST_PROMPTS) ours.delete(/** @type {string} */ (ours.values().next().value));
+}
+
+/**
+ * The last part of a path of the server's.
+ * @param {string | null} path
+ */
+const baseName = (path) => path?.split(/[\\/]/).pop() ?? "";
+
+/** @param {any} report as nodes/training_status.py sends it */
+function trained(report) {
+  if (!ours.has(report.prompt)) return;
+  const { state, kept, step, points } = report;
+  const values = { name: baseName(report.folder), step: kept?.step ?? step };
+  if (state === "finished") {
+    const loss = points.total.at(-1);
+    const key = loss == null ? "notices.finishedWithoutLoss" : "notices.finishedDetail";
+    toast("success", text("notices.finished"), text(key, { ...values, loss: loss?.toPrecision(3) }));
+  } else if ((state === "stopped" || state === "failed") && kept) {
+    const severity = state === "stopped" && kept.state ? "info" : "warn";
+    const key = kept.state ? (kept.again ? "notices.keptAgain" : "notices.keptState") : "notices.notKept";
+    toast(severity, text(`notices.${state}`, values), text(key, values));
+  }
+}
+
+/**
+ * @param {any} node
+ * @param {any} output
+ */
+function masked(node, output) {
+  const [summary] = String(output?.text?.[0] ?? "").split("\n");
+  const counts = new Map([...summary.matchAll(/(\d+) (\w+)/g)].map(([, count, status]) => [status, Number(count)]));
+  const parts = STATUSES.filter((status) => counts.has(status)).map((status) =>
+    text(`notices.masks.${status}`, { count: counts.get(status) ?? 0 }),
+  );
+  if (!parts.length) return;
+  const failed = counts.has("failed");
+  toast(failed ? "warn" : "success", text("notices.masksDone", { node: node.title }), parts.join(text("notices.comma")));
+}
+
+app.registerExtension({
+  name: "SemanticFocus.Notices",
+  setup() {
+    for (const event of ["execution_start", "progress_state"]) api.addEventListener(event, noteOwn);
+    api.addEventListener("semantic_focus.training", ({ detail }) => trained(detail));
+    api.addEventListener("executed", ({ detail }) => {
+      const node = nodeRunAs(String(detail.display_node ?? detail.node));
+      if (node?.type === CACHING) masked(node, detail.output);
+    });
+  },
+});

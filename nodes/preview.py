@@ -1,6 +1,7 @@
 """The mask preview: data for the overlay widget, and overlay pictures."""
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ..semantic_focus.masks import SemanticMasks, downsample_mask_to_latent
 from ..semantic_focus.overlay import index_map, overlay, region_colour
 from .sockets import CATEGORY, SemanticMasksSocket
 
-PREVIEW_SIDE = 768
+PREVIEW_SIDE = 1024
 """Longest side of preview pictures in pixels."""
 
 
@@ -30,8 +31,10 @@ def check_same_pictures(images: torch.Tensor, masks: SemanticMasks) -> None:
         )
 
 
-def mask_preview(images: torch.Tensor, masks: SemanticMasks) -> list[dict[str, Any]]:
-    """What the overlay widget draws, one entry per picture.
+def mask_preview(
+    images: torch.Tensor, masks: SemanticMasks, seconds: float | None = None
+) -> list[dict[str, Any]]:
+    """What the overlay widget draws, one entry per picture; `seconds`: how long all of them took to segment.
 
     `picture` and `map` refer to PNG files in ComfyUI's temp folder; in `map` red is 1 + region index (0:
     none) and blue the person number from the left (0: none), both `spread`; green is the strongest soft
@@ -40,7 +43,9 @@ def mask_preview(images: torch.Tensor, masks: SemanticMasks) -> list[dict[str, A
     height, width = masks.size
     scale = min(1.0, PREVIEW_SIDE / max(height, width))
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
-    return [_preview(images[index], masks, index, size) for index in range(len(images))]
+    return [
+        {**_preview(images[index], masks, index, size), "seconds": seconds} for index in range(len(images))
+    ]
 
 
 def spread(numbers: torch.Tensor, largest: int) -> torch.Tensor:
@@ -62,8 +67,9 @@ def _preview(
     regions = downsample_mask_to_latent(masks.masks[index], size)
     soft = [k for k, label in enumerate(masks.labels) if is_soft_layer(label)]
     persons = masks.persons[index] if masks.persons else masks.masks[index, :0]
+    indices = index_map(regions, masks.labels)
     channels = torch.zeros(*size, 3, dtype=torch.uint8)
-    channels[..., 0] = spread(index_map(regions, masks.labels), len(masks.labels))
+    channels[..., 0] = spread(indices, len(masks.labels))
     if soft:
         channels[..., 1] = (regions[soft].amax(0) * 255).round().to(torch.uint8)
     if len(persons):
@@ -71,19 +77,40 @@ def _preview(
         channels[..., 2] = spread(torch.where(strength >= 0.5, person + 1, 0), len(persons))
     small = downsample_mask_to_latent(picture.movedim(-1, 0), size).movedim(0, -1)
     coverage = masks.masks[index].mean(dim=(1, 2)).tolist()
+    scores = _scores(masks, index)
     return {
         "picture": _temporary_png((small * 255).round().to(torch.uint8).numpy()),
         "map": _temporary_png(channels.numpy()),
         "width": masks.size[1],
         "height": masks.size[0],
         "regions": [
-            {"name": label, "colour": region_colour(label), "coverage": coverage[k], "soft": k in soft}
+            {
+                "name": label,
+                "colour": region_colour(label),
+                "coverage": coverage[k],
+                "soft": k in soft,
+                "score": scores.get(label),
+                "certainty": _mean_inside(regions[k], indices == k + 1),
+            }
             for k, label in enumerate(masks.labels)
         ],
-        "persons": len(persons),
+        "persons": len(persons) if masks.persons else None,
+        "chosen": masks.provenance.get("chosen_persons", ""),
         "backend": masks.provenance.get("backend", ""),
         "cache": masks.provenance.get("cache", ""),
     }
+
+
+def _scores(masks: SemanticMasks, index: int) -> dict[str, float]:
+    """The best detection score of each category in a picture, of those that the segmenter scored."""
+    scores = json.loads(masks.provenance.get("scores", "[]"))
+    # a batch that was put together from mask files may have those of its first picture only
+    return scores[index] if len(scores) == len(masks.masks) else {}
+
+
+def _mean_inside(mask: torch.Tensor, inside: torch.Tensor) -> float | None:
+    """Mean of a mask over the pixels where it is the strongest; None when there are none."""
+    return float(mask[inside].mean()) if bool(inside.any()) else None
 
 
 def _temporary_png(pixels: np.ndarray) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """The segmentation node."""
 
 import logging
+import time
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
@@ -164,8 +165,11 @@ class SamSemanticSegment(io.ComfyNode):
         device = comfy.model_management.get_torch_device()
         segmenter = ManagedSegmenter(backend, weight_folders(), str(device))
         files = [Path(mask_file)] if mask_file else ()
+        started = time.monotonic()
         masks = get_or_segment(pictures, request, segmenter, files, report=logging.warning)
-        return io.NodeOutput(masks, ui={"semantic_focus": mask_preview(pictures, masks)})
+        all_read = masks.provenance["cache"] == f"{len(pictures)}/{len(pictures)}"
+        seconds = None if all_read else time.monotonic() - started
+        return io.NodeOutput(masks, ui={"semantic_focus": mask_preview(pictures, masks, seconds)})
 
 
 NODES = [SamSemanticSegment]

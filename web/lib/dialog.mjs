@@ -18,8 +18,9 @@ export function openDialog(title, content) {
     content,
   ]);
   close.addEventListener("click", () => dialog.close());
-  dialog.addEventListener("click", (event) => {
-    if (event.target === dialog) dialog.close();
+  // pressed, not clicked: a slider that is dragged beyond the dialog's border must not close it
+  dialog.addEventListener("pointerdown", (event) => {
+    if (!isInside(dialog.getBoundingClientRect(), event)) dialog.close();
   });
   // the editor has shortcuts of one key, and takes Escape for itself
   dialog.addEventListener("keydown", (event) => event.stopPropagation());
@@ -31,4 +32,12 @@ export function openDialog(title, content) {
       closed();
     });
   });
+}
+
+/**
+ * @param {DOMRect} box
+ * @param {PointerEvent} event
+ */
+function isInside({ left, top, right, bottom }, { clientX: x, clientY: y }) {
+  return left <= x && x <= right && top <= y && y <= bottom;
 }

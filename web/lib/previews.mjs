@@ -4,10 +4,11 @@ import { app } from "../../../scripts/app.js";
 
 /**
  * What a node reports for one picture (nodes/preview.py).
- * @typedef {{name: string, colour: [number, number, number], coverage: number, soft: boolean, score: number | null}}
- *   Region
+ * @typedef {{name: string, colour: [number, number, number], coverage: number, soft: boolean, score: number | null,
+ *   certainty: number | null}} Region
  * @typedef {{picture: Record<string, string>, map: Record<string, string>, width: number, height: number,
- *   regions: Region[], persons: number, backend: string, cache: string, seconds: number | null}} Preview
+ *   regions: Region[], persons: number | null, chosen: string, backend: string, cache: string,
+ *   seconds: number | null}} Preview
  */
 
 const MOST_KEPT = 8;
@@ -63,6 +64,35 @@ export function nodeOf(key) {
   const root = app.rootGraph ?? app.graph;
   const [first, second] = key.split(":");
   return second === undefined ? root.getNodeById(first) : root.subgraphs?.get(first)?.getNodeById(second);
+}
+
+/**
+ * The node that a run calls by this id.
+ * @param {string} id ids of the subgraph nodes around it, then its own, such as "3:1"
+ */
+export function nodeRunAs(id) {
+  /** @type {any} */
+  let graph = app.rootGraph ?? app.graph;
+  let node = null;
+  for (const part of id.split(":")) {
+    node = graph?.getNodeById(part);
+    graph = node?.subgraph;
+  }
+  return node;
+}
+
+/**
+ * The id that a run calls a node by. A node of a subgraph that is there several times has several; this is the first.
+ * @param {any} node
+ * @returns {string} see `nodeRunAs`; "" when it is in no graph
+ */
+export function runIdOf(node, graph = /** @type {any} */ (app.rootGraph ?? app.graph), before = "") {
+  if (node.graph === graph) return `${before}${node.id}`;
+  for (const outer of graph.nodes) {
+    const found = outer.subgraph ? runIdOf(node, outer.subgraph, `${before}${outer.id}:`) : "";
+    if (found) return found;
+  }
+  return "";
 }
 
 /**

@@ -1,0 +1,337 @@
+// The mask overlay as elements: the picture with its regions, their legend, and the controls.
+import { LegendView } from "./overlay_legend.mjs";
+import { paint, personPlaces, readLayers } from "./overlay_paint.mjs";
+import { colourOf } from "./palette.mjs";
+import { element } from "./panel.mjs";
+import { regionName, text } from "./text.mjs";
+
+/**
+ * @typedef {import("./overlay_state.mjs").OverlayState} OverlayState
+ * @typedef {import("./overlay_paint.mjs").Layers} Layers
+ * @typedef {import("./previews.mjs").Preview} Preview
+ */
+
+/** Width of a line on the screen, in CSS pixels. */
+const LINE = 1.5;
+
+/** @type {Record<string, (page: number, count: number) => number>} */
+const PAGE_KEYS = {
+  ArrowLeft: (page) => page - 1,
+  ArrowRight: (page) => page + 1,
+  Home: () => 0,
+  End: (_, count) => count - 1,
+};
+
+/**
+ * @param {string} className
+ * @param {() => void} onClick
+ */
+function button(className, onClick) {
+  const made = element("button", { type: "button", className });
+  made.addEventListener("click", onClick);
+  return made;
+}
+
+export class OverlayView {
+  /**
+   * @param {OverlayState} state
+   * @param {{enlarge?: () => void, run?: () => void}} actions that this place offers
+   */
+  constructor(state, { enlarge, run } = {}) {
+    this.state = state;
+    /** @type {Layers | null} */
+    this.layers = null;
+    /** @type {Preview | null} whose layers these are, or that is being read */
+    this.preview = null;
+    /** @type {string | null} why the picture cannot be shown */
+    this.problem = null;
+    this.pointed = 0;
+    this.legend = new LegendView(state, (index) => this.point(index));
+    this.buildStage(enlarge);
+    this.buildControls();
+    this.notice = element("div", { className: "sf-overlay-notice sf-hidden", role: "status" });
+    this.emptyText = element("p");
+    this.runButton = button("sf-button", () => run?.());
+    this.empty = element("div", { className: "sf-overlay-empty" }, [this.emptyText, ...(run ? [this.runButton] : [])]);
+    const parts = [this.notice, this.empty, this.stage, this.legend.root, this.info, this.controls];
+    this.root = element("div", { className: "sf-overlay" }, parts);
+    this.root.addEventListener("keydown", (event) => this.onKey(event));
+    this.stopListening = state.onChange(() => this.update());
+    this.resizes = new ResizeObserver(() => this.layers && this.thickness() !== this.drawnThickness && this.draw());
+    this.resizes.observe(this.canvas);
+    this.update();
+  }
+
+  /** @param {(() => void) | undefined} enlarge */
+  buildStage(enlarge) {
+    this.canvas = element("canvas", { width: 1, height: 1, role: "img" });
+    this.context = this.canvas.getContext("2d");
+    this.marks = element("div", { className: "sf-overlay-marks", ariaHidden: "true" });
+    this.tip = element("div", { className: "sf-overlay-tip sf-hidden", ariaHidden: "true" });
+    this.sheet = element("div", { className: "sf-overlay-sheet" }, [this.canvas, this.marks, this.tip]);
+    this.enlarge = button("sf-button sf-overlay-enlarge", () => enlarge?.());
+    this.enlarge.textContent = "⤢";
+    const shown = enlarge ? [this.sheet, this.enlarge] : [this.sheet];
+    this.stage = element("div", { className: "sf-overlay-stage", tabIndex: 0, role: "group" }, shown);
+    this.canvas.addEventListener("pointermove", (event) => this.onPointer(event));
+    this.canvas.addEventListener("pointerleave", () => this.point(0));
+    this.canvas.addEventListener("click", (event) => this.onClick(event));
+    this.stage.addEventListener("dblclick", (event) => {
+      event.stopPropagation();
+      if (event.target === this.canvas) enlarge?.();
+    });
+  }
+
+  buildControls() {
+    this.back = button("sf-button", () => this.state.turnTo(this.state.page - 1));
+    this.next = button("sf-button", () => this.state.turnTo(this.state.page + 1));
+    this.back.textContent = "◀";
+    this.next.textContent = "▶";
+    this.status = element("span", { className: "sf-status", role: "status" });
+    this.info = element("div", { className: "sf-row" }, [this.back, this.next, this.status]);
+    this.outline = button("sf-button", () => this.state.setOutline(!this.state.outline));
+    this.persons = button("sf-button", () => this.state.setPersons(!this.state.persons));
+    this.slider = element("input", { type: "range", min: 0, max: 1, step: 0.05 });
+    this.slider.addEventListener("input", () => this.state.dragOpacity(Number(this.slider.value)));
+    this.slider.addEventListener("change", () => {
+      this.state.setOpacity(Number(this.slider.value));
+      this.slider.blur(); // the editor ignores Ctrl+Z while an input has the focus
+    });
+    this.opacityName = element("span", { className: "sf-quiet" });
+    this.opacityText = element("output", { className: "sf-overlay-number" });
+    const opacity = [this.opacityName, this.slider, this.opacityText];
+    this.opacity = element("label", { className: "sf-row sf-overlay-opacity" }, opacity);
+    // the node's own setting is the slider, where there is one
+    const controls = this.state.opacityWidget ? [] : [this.opacity];
+    this.controls = element("div", { className: "sf-row sf-overlay-controls" }, [
+      this.legend.all,
+      this.legend.none,
+      this.outline,
+      this.persons,
+      ...controls,
+    ]);
+  }
+
+  /** The view will not be used again. */
+  dispose() {
+    this.stopListening();
+    this.resizes.disconnect();
+  }
+
+  /** Show what the state says. */
+  update() {
+    const { preview } = this.state;
+    this.label();
+    if (!preview) return;
+    if (preview !== this.preview) this.read(preview);
+    else this.draw();
+  }
+
+  /** @param {Preview} preview */
+  async read(preview) {
+    this.preview = preview;
+    this.point(0);
+    try {
+      const layers = await readLayers(preview);
+      if (preview !== this.preview) return; // another page was asked for meanwhile
+      this.layers = layers;
+      this.problem = null;
+      this.showMarks();
+      this.draw();
+    } catch (error) {
+      if (preview !== this.preview) return;
+      this.problem = text("overlay.unreadable", { reason: error.message });
+      this.preview = null; // the next change tries again
+    }
+    this.label();
+  }
+
+  thickness() {
+    const shown = this.canvas.clientWidth;
+    return shown ? Math.max(1, Math.round((LINE * (this.layers?.picture.width ?? shown)) / shown)) : 1;
+  }
+
+  draw() {
+    const { layers, preview, state } = this;
+    if (!layers || !preview) return;
+    const { hidden, opacity } = state;
+    this.drawnThickness = this.thickness();
+    const drawn = paint(layers, {
+      colours: preview.regions.map(({ name }) => colourOf(name)),
+      // background is context: it stays readable under a thinner colour
+      shares: preview.regions.map(({ name }) => (hidden.has(name) ? 0 : opacity * (name === "background" ? 0.5 : 1))),
+      soft: preview.regions.findIndex(({ soft, name }) => soft && !hidden.has(name)),
+      outline: state.outline,
+      persons: state.persons && (preview.persons ?? 0) > 1,
+      pointed: this.pointed,
+      thickness: this.drawnThickness,
+    });
+    if (this.canvas.width !== drawn.width || this.canvas.height !== drawn.height) {
+      Object.assign(this.canvas, { width: drawn.width, height: drawn.height });
+      this.sheet.style.setProperty("--ratio", String(drawn.width / drawn.height));
+    }
+    this.context.putImageData(drawn, 0, 0);
+  }
+
+  showMarks() {
+    const places = (this.preview?.persons ?? 0) > 1 && this.layers ? personPlaces(this.layers) : [];
+    const marks = places.map(({ number, x, y }) => {
+      const style = { left: `${x * 100}%`, top: `${y * 100}%` };
+      return element("span", { className: "sf-overlay-person", textContent: String(number), style });
+    });
+    this.marks.replaceChildren(...marks);
+  }
+
+  /** Write every word anew. */
+  label() {
+    const { state } = this;
+    const { preview } = state;
+    this.empty.classList.toggle("sf-hidden", Boolean(preview));
+    for (const part of [this.stage, this.legend.root, this.info, this.controls]) {
+      part.classList.toggle("sf-hidden", !preview);
+    }
+    this.emptyText.textContent = text(this.isWithoutPictures() ? "overlay.connect" : "overlay.empty");
+    this.runButton.textContent = text("overlay.run");
+    this.runButton.classList.toggle("sf-hidden", this.isWithoutPictures());
+    this.showNotice();
+    if (!preview) return;
+    this.legend.update(preview);
+    this.labelControls(preview);
+    const status = describe(preview, state);
+    this.status.textContent = this.status.title = status;
+    this.canvas.setAttribute("aria-label", text("overlay.picture", { status }));
+    this.stage.setAttribute("aria-label", text(state.previews.length > 1 ? "overlay.stagePages" : "overlay.stage"));
+  }
+
+  /** @param {Preview} preview */
+  labelControls(preview) {
+    const { state } = this;
+    for (const [control, key] of [
+      [this.back, "back"],
+      [this.next, "next"],
+      [this.enlarge, "enlarge"],
+    ]) {
+      control.title = text(`overlay.${key}`);
+      control.setAttribute("aria-label", control.title);
+    }
+    for (const pager of [this.back, this.next]) pager.classList.toggle("sf-hidden", state.previews.length < 2);
+    this.outline.textContent = text("overlay.outline");
+    this.outline.title = text("overlay.outlineTip");
+    this.outline.setAttribute("aria-pressed", String(state.outline));
+    this.persons.textContent = text("overlay.numbers");
+    this.persons.title = text("overlay.numbersTip");
+    this.persons.setAttribute("aria-pressed", String(state.persons));
+    this.persons.classList.toggle("sf-hidden", (preview.persons ?? 0) < 2);
+    this.marks.classList.toggle("sf-hidden", !state.persons);
+    this.opacityName.textContent = text("overlay.opacity");
+    this.slider.title = text("overlay.opacityTip");
+    this.slider.disabled = state.outline;
+    this.slider.value = String(state.opacity);
+    this.opacityText.textContent = `${Math.round(state.opacity * 100)}%`;
+  }
+
+  showNotice() {
+    const { failure, preview } = this.state;
+    const notice = failure ? text("overlay.failed", { reason: failure }) : (this.problem ?? absence(preview));
+    this.notice.textContent = this.notice.title = notice;
+    this.notice.classList.toggle("sf-hidden", !notice);
+    this.notice.classList.toggle("sf-overlay-error", Boolean(failure || this.problem));
+  }
+
+  /** Whether the node has a place for pictures that nothing is connected to. */
+  isWithoutPictures() {
+    const pictures = this.state.node.inputs?.find(({ name }) => name === "images");
+    return Boolean(pictures) && pictures.link == null;
+  }
+
+  /**
+   * Mark a region, in the picture and in the legend.
+   * @param {number} label 1 + index of the region, or 0
+   */
+  point(label) {
+    if (!label) this.tip.classList.add("sf-hidden");
+    if (label === this.pointed) return;
+    this.pointed = label;
+    this.legend.point(label);
+    this.draw();
+  }
+
+  /**
+   * The place in the picture that the pointer is over.
+   * @param {MouseEvent} event
+   * @returns {number} of the pixel, row by row
+   */
+  placeOf({ offsetX, offsetY }) {
+    const { clientWidth, clientHeight, width, height } = this.canvas;
+    const x = Math.min(width - 1, Math.max(0, Math.floor((offsetX / clientWidth) * width)));
+    const y = Math.min(height - 1, Math.max(0, Math.floor((offsetY / clientHeight) * height)));
+    return y * width + x;
+  }
+
+  /** @param {PointerEvent} event */
+  onPointer(event) {
+    if (!this.layers || !this.preview) return;
+    const at = this.placeOf(event);
+    const label = this.layers.regions[at];
+    this.point(label);
+    if (!label) return;
+    const { name } = this.preview.regions[label - 1];
+    const region = regionName(name);
+    const said = [this.state.hidden.has(name) ? text("overlay.hidden", { region }) : region];
+    const number = (this.preview.persons ?? 0) > 1 && this.layers.persons[at];
+    if (number) said.push(text("overlay.person", { number }));
+    this.tip.textContent = said.join(" · ");
+    this.tip.classList.remove("sf-hidden");
+    const { clientWidth, clientHeight } = this.canvas;
+    this.tip.style.left = `${event.offsetX}px`;
+    this.tip.style.top = `${event.offsetY}px`;
+    this.tip.classList.toggle("sf-overlay-left", event.offsetX > clientWidth / 2);
+    this.tip.classList.toggle("sf-overlay-above", event.offsetY > clientHeight / 2);
+  }
+
+  /** @param {MouseEvent} event */
+  onClick(event) {
+    const label = this.layers?.regions[this.placeOf(event)];
+    if (!label || !this.preview) return;
+    const { name } = this.preview.regions[label - 1];
+    if (event.altKey || event.shiftKey) this.state.solo(name);
+    else this.state.toggle(name);
+    this.onPointer(/** @type {PointerEvent} */ (event)); // it may be hidden now
+  }
+
+  /** @param {KeyboardEvent} event */
+  onKey(event) {
+    const turn = PAGE_KEYS[event.key];
+    const isTyping = event.target instanceof HTMLInputElement;
+    if (!turn || isTyping || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault(); // nothing scrolls
+    this.state.turnTo(turn(this.state.page, this.state.previews.length));
+  }
+}
+
+/**
+ * What there is to say when nobody is in a picture.
+ * @param {Preview | undefined} preview
+ */
+function absence(preview) {
+  if (preview?.persons !== 0) return "";
+  return text(preview.chosen ? "overlay.chosenAbsent" : "overlay.nobodyNotice", { which: preview.chosen });
+}
+
+/**
+ * @param {Preview} preview
+ * @param {OverlayState} state
+ */
+function describe(preview, { page, previews }) {
+  const said = [];
+  if (previews.length > 1) said.push(`${page + 1}/${previews.length}`);
+  if (preview.persons !== null) {
+    const key = ["overlay.nobody", "overlay.onePerson"][preview.persons] ?? "overlay.manyPersons";
+    said.push(text(key, { count: preview.persons }));
+  }
+  if (preview.backend) said.push(preview.backend);
+  const [kept, all] = preview.cache.split("/").map(Number);
+  if (kept && kept === all) said.push(text("overlay.fromFile"));
+  if (preview.seconds !== null) said.push(text("overlay.seconds", { seconds: preview.seconds.toFixed(1) }));
+  return [...said, `${preview.width}×${preview.height}`].join(" · ");
+}

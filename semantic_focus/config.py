@@ -1,11 +1,6 @@
-"""config.toml <-> settings of the objective. Unknown keys, wrong types and negative weights name key and
-line.
-"""
+"""The section [semantic_cosine] of a config.toml <-> settings of the objective."""
 
-import difflib
 import json
-import re
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -16,11 +11,19 @@ from .losses import CosineKind, Normalisation
 from .noise_weighting import SigmaWindow, window_of
 from .objective import BaseLoss, Objective
 from .region_sums import RESIDUAL
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from .toml_settings import (
+    ConfigError,
+    Parse,
+    TomlFile,
+    check_keys,
+    flag,
+    meant,
+    number,
+    numbers,
+    one_of,
+    parsed,
+    whole,
+)
 
 SECTION = "semantic_cosine"
 OWN_CATEGORIES = "categories"
@@ -45,8 +48,16 @@ FLOOR = "base_mask_floor"
 EVERY = "prior_every"
 
 
-class ConfigError(ValueError):
-    """A config file that cannot be used; the message names file, line and key."""
+SETTINGS: Mapping[str, Parse] = {
+    "enabled": flag,
+    "preset": one_of(PRESETS),
+    **{name + WEIGHT_SUFFIX: number() for name in SEMANTIC_CATEGORIES},
+    **{term: number() for term in TERMS},
+    **{choice: one_of(get_args(options)) for choice, options in CHOICES.items()},
+    FLOOR: number(),
+    EVERY: whole(1),
+}
+"""What the section may hold besides its two tables."""
 
 
 def load_objective(path: str | Path) -> Objective:
@@ -61,141 +72,65 @@ def load_objective(path: str | Path) -> Objective:
         FileNotFoundError: no such file.
         ConfigError: not TOML, no such section, unknown key, wrong type, negative weight.
     """
-    path = Path(path)
-    text, document = _read(path)
-    section = document.get(SECTION)
+    file = TomlFile(path)
+    section = file.tables.get(SECTION)
     if not isinstance(section, dict):
         raise ConfigError(f"{path}: no section [{SECTION}] in it")
+    check_keys(file, SECTION, section, (*SETTINGS, OWN_CATEGORIES, WINDOWS))
+    values = {
+        key: parsed(file, SECTION, key, section[key], parse)
+        for key, parse in SETTINGS.items()
+        if key in section
+    }
+    preset = PRESETS[values.pop("preset")] if "preset" in values else None
+    weights = {name: category.default_weight for name, category in SEMANTIC_CATEGORIES.items()}
+    if preset is not None:
+        weights.update(preset.weights)
+    enabled = values.pop("enabled", preset.enabled if preset else True)
+    for name in SEMANTIC_CATEGORIES:
+        weights[name] = values.pop(name + WEIGHT_SUFFIX, weights[name])
+    weights.update(_own_categories(file, section))
+    windows = _windows(file, section, (*weights, RESIDUAL))
     try:
-        return objective_from_table(section)
-    except _KeyProblem as problem:
-        line = _line_of(text, problem.key)
-        place = f"{path}, line {line}" if line else path
-        raise ConfigError(f"{place}: {problem}") from problem
+        return Objective(weights=weights, enabled=enabled, windows=windows, **values)
     except ValueError as error:
         raise ConfigError(f"{path}: [{SECTION}]: {error}") from error
 
 
-def _read(path: Path) -> tuple[str, dict[str, Any]]:
-    """A TOML file as text and as a table."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        return text, tomllib.loads(text)
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from error
-
-
-class _KeyProblem(ValueError):
-    def __init__(self, key: str, message: str):
-        super().__init__(f"{key} {message}")
-        self.key = key
-
-
-def objective_from_table(section: Mapping[str, Any]) -> Objective:
-    """An objective from the key-value pairs of [semantic_cosine]."""
-    enabled = section.get("enabled", True)
-    if not isinstance(enabled, bool):
-        raise _KeyProblem("enabled", f"is {enabled!r}: it must be true or false")
-    preset = section.get("preset")
-    if preset is not None and preset not in tuple(PRESETS):
-        raise _KeyProblem("preset", f"is {preset!r}: choose one of {', '.join(PRESETS)}")
-    weights = {name: category.default_weight for name, category in SEMANTIC_CATEGORIES.items()}
-    if preset is not None:
-        weights.update(PRESETS[preset].weights)
-        enabled = section.get("enabled", PRESETS[preset].enabled)
-    terms: dict[str, Any] = {}
-    for key, value in section.items():
-        if key in ("enabled", "preset", OWN_CATEGORIES, WINDOWS):
-            continue
-        if key in (*TERMS, FLOOR):
-            terms[key] = _weight(key, value)
-        elif key in CHOICES:
-            terms[key] = _choice(key, value)
-        elif key == EVERY:
-            terms[key] = _count(key, value)
-        elif key.removesuffix(WEIGHT_SUFFIX) in SEMANTIC_CATEGORIES and key.endswith(WEIGHT_SUFFIX):
-            weights[key.removesuffix(WEIGHT_SUFFIX)] = _weight(key, value)
-        else:
-            raise _KeyProblem(key, f"is not known in [{SECTION}]: {_meant(key, _known_keys())}")
-    own = section.get(OWN_CATEGORIES, {})
-    if not isinstance(own, Mapping):
-        raise _KeyProblem(OWN_CATEGORIES, f"is {own!r}: it must be a table, name = weight")
-    for name, value in own.items():
-        if name in SEMANTIC_CATEGORIES:
-            raise _KeyProblem(name, f"is no category of your own: write {name}{WEIGHT_SUFFIX} = {value}")
-        weights[name] = _weight(name, value)
-    windows = _windows(section.get(WINDOWS, {}), (*weights, RESIDUAL))
-    return Objective(weights=weights, enabled=enabled, windows=windows, **terms)
-
-
-def _windows(table: Any, regions: Sequence[str]) -> dict[str, SigmaWindow]:
+def _table(file: TomlFile, section: Mapping[str, Any], key: str, form: str) -> Mapping[str, Any]:
+    """A table inside the section; empty when it is not there."""
+    table = section.get(key, {})
     if not isinstance(table, Mapping):
-        raise _KeyProblem(WINDOWS, f"is {table!r}: it must be a table, name = [low, high]")
+        raise file.error(SECTION, key, f"is {table!r}: it must be a table, {form}")
+    return table
+
+
+def _own_categories(file: TomlFile, section: Mapping[str, Any]) -> dict[str, float]:
+    place = f"{SECTION}.{OWN_CATEGORIES}"
+    weights = {}
+    for name, value in _table(file, section, OWN_CATEGORIES, "name = weight").items():
+        if name in SEMANTIC_CATEGORIES:
+            raise file.error(
+                place, name, f"is no category of your own: write {name}{WEIGHT_SUFFIX} = {value}"
+            )
+        weights[name] = parsed(file, place, name, value, number())
+    return weights
+
+
+def _windows(file: TomlFile, section: Mapping[str, Any], regions: Sequence[str]) -> dict[str, SigmaWindow]:
+    place = f"{SECTION}.{WINDOWS}"
     windows = {}
-    for name, value in table.items():
+    for name, value in _table(file, section, WINDOWS, "name = [low, high]").items():
         if name not in regions:
-            raise _KeyProblem(name, f"in [{SECTION}.{WINDOWS}] is no region: {_meant(name, regions)}")
-        if not isinstance(value, list) or any(
-            isinstance(part, bool) or not isinstance(part, int | float) for part in value
-        ):
-            raise _KeyProblem(name, f"is {value!r}: write [low, high] or [low, high, ramp]")
-        try:
-            windows[name] = window_of(value, name)
-        except ValueError as error:
-            raise _KeyProblem(name, f"cannot be used: {error}") from None
+            raise file.error(place, name, f"is no region: {meant(name, regions)}")
+        windows[name] = parsed(file, place, name, value, lambda limits, name=name: _window(limits, name))
     return windows
 
 
-def _choice(key: str, value: Any) -> str:
-    options = get_args(CHOICES[key])
-    if value not in options:
-        raise _KeyProblem(key, f"is {value!r}: choose one of {', '.join(options)}")
-    return value
-
-
-def _count(key: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise _KeyProblem(key, f"is {value!r}: it must be a whole number of 1 or more")
-    return value
-
-
-def _meant(key: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(key, known, 1)
-    return f"did you mean {near[0]}?" if near else f"keys are {', '.join(known)}"
-
-
-def _weight(key: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _KeyProblem(key, f"is {value!r}: it must be a number")
-    if not 0 <= value < float("inf"):
-        raise _KeyProblem(key, f"is {value}: it must be a finite number of 0 or more")
-    return float(value)
-
-
-def _known_keys() -> list[str]:
-    return [
-        "enabled",
-        "preset",
-        OWN_CATEGORIES,
-        WINDOWS,
-        *(name + WEIGHT_SUFFIX for name in SEMANTIC_CATEGORIES),
-        *TERMS,
-        *CHOICES,
-        FLOOR,
-        EVERY,
-    ]
-
-
-def _line_of(text: str, key: str) -> int:
-    """1-based line of a key in the section, 0 if it cannot be told (a dotted or inline form)."""
-    inside = False
-    for number, line in enumerate(text.splitlines(), 1):
-        header = re.match(r"\s*\[\s*([^\]]+?)\s*\]", line)
-        if header:
-            inside = header.group(1) in (SECTION, f"{SECTION}.{OWN_CATEGORIES}", f"{SECTION}.{WINDOWS}")
-        elif inside and re.match(rf"""\s*["']?{re.escape(key)}["']?\s*=""", line):
-            return number
-    return 0
+def _window(limits: Any, name: str) -> SigmaWindow:
+    if not isinstance(limits, list):
+        raise ValueError("write [low, high] or [low, high, ramp]")
+    return window_of(numbers(limits), name)
 
 
 def save_objective(path: str | Path, objective: Objective) -> None:
@@ -206,7 +141,7 @@ def save_objective(path: str | Path, objective: Objective) -> None:
     """
     path = Path(path)
     if path.is_file():
-        others = [name for name in _read(path)[1] if name != SECTION]
+        others = [name for name in TomlFile(path).tables if name != SECTION]
         if others:
             raise ConfigError(
                 f"{path}: it also has [{others[0]}], which would be lost. Write to another file"

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .config import ConfigError
-
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -18,6 +16,10 @@ else:
 
 Parse = Callable[[Any], Any]
 """Gives the value of a setting, or raises ValueError saying what it must be."""
+
+
+class ConfigError(ValueError):
+    """A config file that cannot be used; the message names file, line and key."""
 
 
 class TomlFile:
@@ -173,14 +175,15 @@ def whole(low: int, high: int | None = None) -> Parse:
 
 def number(low: float = 0.0, below: float = math.inf, above: bool = False) -> Parse:
     """A finite number of `low` or more (with `above`: greater than it), and less than `below`."""
+    kind = "a finite number" if below == math.inf else "a number"
     limit = "" if below == math.inf else f" and below {below:g}"
-    rule = f"above {low:g}{limit}" if above else f"of {low:g} or more{limit}"
+    rule = f"{kind} above {low:g}{limit}" if above else f"{kind} of {low:g} or more{limit}"
 
     def parse(value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ValueError(f"it must be a number {rule}")
+            raise ValueError(f"it must be {rule}")
         if not low <= value < below or (above and value == low):
-            raise ValueError(f"it must be a number {rule}")
+            raise ValueError(f"it must be {rule}")
         return float(value)
 
     return parse

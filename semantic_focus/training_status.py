@@ -58,7 +58,7 @@ class TrainingStatus:
         self._send, self._clock = send, clock
         self._lock = threading.RLock()
         self._curves = TrainingCurves()
-        self._told, self._told_at = 0, -SECONDS_BETWEEN
+        self._told, self._told_at, self._revision = 0, -SECONDS_BETWEEN, 0
         self._moments: deque[tuple[float, int]] = deque(maxlen=PACE_OVER)
         self._notes: list[dict[str, Any]] = []
         self._about: dict[str, Any] = {
@@ -152,6 +152,7 @@ class TrainingStatus:
         with self._lock:
             return {
                 **self._about,
+                "revision": self._revision,
                 "step": self._curves.last_step,
                 "rate": self._rate(),
                 "notes": list(self._notes),
@@ -169,6 +170,7 @@ class TrainingStatus:
         return (last - first) / (end - begin)
 
     def _tell(self) -> None:
+        self._revision += 1
         report = self.report(self._told)
         self._told, self._told_at = report["step"], self._clock()
         try:

@@ -1,0 +1,202 @@
+// The trainings of this server as nodes/training_status.py reports them: to every tab while they run, and on request.
+import { api } from "../../../scripts/api.js";
+import { app } from "../../../scripts/app.js";
+
+/**
+ * @typedef {{step: number[], total: number[], prior: number[], learning_rate: number[],
+ *   regions: Record<string, number[]>}} Points NaN where a step has none
+ * @typedef {{region: string, first: number, last: number, share: number | null, cover: number}} Row
+ * @typedef {{step: number, state: string | null, lora: string | null, again: boolean}} Kept
+ * @typedef {{kind: string, text: string, values: Record<string, string>}} Note
+ * @typedef {{run: string, revision: number, workflow: string | null, node: string, prompt: string | null,
+ *   state: "starting" | "running" | "stopped" | "failed" | "finished" | "lost", step: number, steps: number,
+ *   rate: number | null, folder: string | null, sample: Record<string, any> | null, kept: Kept | null,
+ *   error: string | null, rows: Row[] | null, notes: Note[], gradient_share: Record<string, number>,
+ *   coverage: Record<string, number>, after: number, points: any}} Report
+ * @typedef {Omit<Report, "points"> & {points: Points}} Run
+ */
+
+const EVENT = "semantic_focus.training";
+const ROUTE = "/semantic_focus/training";
+const MOST_POINTS = 20000; // the server keeps fewer: beyond this, its own are taken
+
+/** @type {Map<string, Run>} by workflow and node */
+const runs = new Map();
+
+/** @type {Set<() => void>} */
+const listeners = new Set();
+
+/** @type {Map<string, Promise<void>>} by workflow: what was asked of the server, once */
+const asked = new Map();
+
+const rootGraph = () => app.rootGraph ?? app.graph;
+
+/** @param {string | null} workflow @param {string} node */
+const keyOf = (workflow, node) => `${workflow} ${node}`;
+
+/** @returns {string} id of the workflow that is shown */
+export const workflowId = () => String(rootGraph()?.id);
+
+/**
+ * The ids by which the prompt knows a node: several when its subgraph is there more than once.
+ * @param {any} node
+ * @returns {string[]}
+ */
+export function promptIds(node) {
+  const find = (graph, before) => [
+    ...(graph === node.graph ? [`${before}${node.id}`] : []),
+    ...graph.nodes.filter((one) => one.subgraph).flatMap((one) => find(one.subgraph, `${before}${one.id}:`)),
+  ];
+  return node.graph ? find(rootGraph(), "") : [];
+}
+
+/** @param {string} id of a node, as the prompt knows it */
+function isThere(id) {
+  /** @type {any} */
+  let graph = rootGraph();
+  const path = id.split(":");
+  for (const part of path.slice(0, -1)) graph = graph?.getNodeById(Number(part))?.subgraph;
+  return Boolean(graph?.getNodeById(Number(path.at(-1))));
+}
+
+/**
+ * The training that a node shows.
+ * @param {any} node
+ * @returns {Run | undefined}
+ */
+export function runOf(node) {
+  const workflow = workflowId();
+  const own = promptIds(node).flatMap((id) => runs.get(keyOf(workflow, id)) ?? []);
+  if (own.length) return own.find(({ state }) => state === "running") ?? own.at(-1);
+  // moved into a subgraph or out of it, and its training is known by where it was
+  const before = [...runs.values()].filter(
+    (run) => run.workflow === workflow && run.node.split(":").at(-1) === String(node.id) && !isThere(run.node),
+  );
+  return before.length === 1 ? before[0] : undefined;
+}
+
+/**
+ * Be told whenever any training has something new; the returned function ends it.
+ * @param {() => void} listener
+ */
+export function onTraining(listener) {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}
+
+const tell = () => listeners.forEach((listener) => listener());
+
+/** @param {any[]} column */
+const numbers = (column) => column.map((value) => value ?? NaN);
+
+/** @param {any} points as JSON has them @returns {Points} */
+function withNaN({ step, total, prior, learning_rate, regions }) {
+  return {
+    step,
+    total: numbers(total),
+    prior: numbers(prior),
+    learning_rate: numbers(learning_rate),
+    regions: Object.fromEntries(Object.entries(regions).map(([name, column]) => [name, numbers(column)])),
+  };
+}
+
+/**
+ * @param {Points} to
+ * @param {Points} more
+ */
+function append(to, more) {
+  const known = to.step.at(-1) ?? 0;
+  const from = more.step.findIndex((step) => step > known);
+  if (from < 0) return;
+  for (const name of ["step", "total", "prior", "learning_rate"]) to[name].push(...more[name].slice(from));
+  for (const [name, column] of Object.entries(more.regions)) {
+    to.regions[name] ??= Array(to.step.length - (column.length - from)).fill(NaN);
+    to.regions[name].push(...column.slice(from));
+  }
+}
+
+/**
+ * @param {Report} report
+ * @returns {boolean} whether points are missing before it
+ */
+function take(report) {
+  const key = keyOf(report.workflow, report.node);
+  const present = runs.get(key);
+  const known = present?.run === report.run ? present : undefined;
+  if (known && report.revision < known.revision) return false;
+  const points = withNaN(report.points);
+  if (report.after === 0 || !known) {
+    runs.set(key, { ...report, points });
+    return report.after > 0;
+  }
+  const reached = known.points.step.at(-1) ?? 0;
+  append(known.points, points);
+  runs.set(key, { ...report, points: known.points });
+  return reached < report.after || known.points.step.length > MOST_POINTS;
+}
+
+/**
+ * What a node's result says, when the server does not know of a newer training.
+ * @param {any} node
+ * @param {Report} report
+ * @param {boolean} fresh it has just been executed
+ */
+export function keep(node, report, fresh) {
+  const workflow = workflowId();
+  for (const id of promptIds(node)) {
+    const present = runs.get(keyOf(workflow, id));
+    if (present && (!fresh || (present.run === report.run && present.state === "finished"))) continue;
+    runs.set(keyOf(workflow, id), { ...report, workflow, node: id, points: withNaN(report.points) });
+  }
+  tell();
+}
+
+/** @param {string} workflow */
+async function ask(workflow) {
+  const answer = await api.fetchApi(`${ROUTE}?${new URLSearchParams({ workflow })}`);
+  if (!answer.ok) return; // an older server of ours: events and results still come
+  const { trainings } = await answer.json();
+  const alive = new Set(trainings.map(({ run }) => run));
+  for (const [key, run] of runs) {
+    const goes = run.state === "running" || run.state === "starting";
+    if (run.workflow === workflow && goes && !alive.has(run.run)) runs.set(key, { ...run, state: "lost" });
+  }
+  for (const training of trainings) take(training);
+  tell();
+}
+
+/** Learn what the server knows of the shown workflow, once. */
+export function learn() {
+  const workflow = workflowId();
+  if (!asked.has(workflow)) refresh(workflow);
+}
+
+/** @param {string} workflow */
+function refresh(workflow) {
+  const question = ask(workflow).catch(() => void asked.delete(workflow));
+  asked.set(workflow, question);
+}
+
+api.addEventListener(EVENT, ({ detail }) => {
+  if (take(detail)) refresh(detail.workflow);
+  tell();
+});
+
+// the server was away, and may have been another one since
+api.addEventListener("reconnected", () => {
+  const known = [...asked.keys()];
+  asked.clear();
+  for (const workflow of known) refresh(workflow);
+});
+
+/**
+ * End a training as the editor's Cancel does; it keeps its state.
+ * @param {Run} run
+ */
+export function interrupt({ prompt }) {
+  return api.fetchApi("/interrupt", {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(prompt ? { prompt_id: prompt } : {}),
+  });
+}

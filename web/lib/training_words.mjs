@@ -1,0 +1,102 @@
+// How a training's numbers and endings read.
+import { text } from "./text.mjs";
+
+/** @typedef {import("./training_runs.mjs").Run} Run */
+
+/** @param {number} value a loss or another small number */
+export function figure(value) {
+  if (value !== value) return "–";
+  if (value === 0) return "0";
+  const size = Math.abs(value);
+  return size >= 0.001 && size < 1000 ? value.toFixed(size < 10 ? 4 : 2) : value.toExponential(2);
+}
+
+/** @param {number | null | undefined} share 0..1 */
+export function percent(share) {
+  if (share === null || share === undefined) return "–";
+  return `${(share * 100).toFixed(share > 0 && share < 0.1 ? 1 : 0)} %`;
+}
+
+/** @param {number} seconds */
+export function duration(seconds) {
+  const whole = Math.round(seconds);
+  const [hours, minutes] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60];
+  const two = (number) => String(number).padStart(2, "0");
+  return hours ? `${hours}:${two(minutes)}:${two(whole % 60)}` : `${minutes}:${two(whole % 60)}`;
+}
+
+/** @param {Run} run */
+export const isRunning = (run) => run.state === "running" || run.state === "starting";
+
+/** @param {Run} run step, pace, time left, learning rate */
+export function progressOf(run) {
+  const parts = [text("training.step", { step: run.step, steps: run.steps })];
+  if (isRunning(run) && run.rate) {
+    const pace = run.rate >= 1 ? "training.stepsPerSecond" : "training.secondsPerStep";
+    parts.push(text(pace, { number: (run.rate >= 1 ? run.rate : 1 / run.rate).toPrecision(2) }));
+    parts.push(text("training.left", { time: duration((run.steps - run.step) / run.rate) }));
+  }
+  const rate = run.points.learning_rate.at(-1);
+  if (rate !== undefined) parts.push(text("training.rate", { rate: Number(rate.toPrecision(3)).toExponential() }));
+  return parts;
+}
+
+/**
+ * A file or folder without what stands before ComfyUI's output folder's part.
+ * @param {string} path
+ */
+export function shortPath(path) {
+  const parts = path.split(/[\\/]/);
+  const at = parts.lastIndexOf("semantic_focus");
+  return at < 0 ? path : ["output", ...parts.slice(at)].join("/");
+}
+
+/**
+ * What there is to say beside the curves.
+ * @param {Run} run
+ * @returns {string[]}
+ */
+export function notesOf(run) {
+  const notes = run.notes.map(({ kind, text: english, values }) => {
+    const key = `training.notes.${kind}`;
+    const said = text(key, values);
+    return said === key ? english : said;
+  });
+  if (run.state === "failed" && run.error) notes.unshift(run.error);
+  if (run.state === "lost") notes.push(text("training.lost"));
+  const { kept } = run;
+  if (kept && !isRunning(run)) {
+    const [state, lora] = [kept.state, kept.lora].map((file) => file && shortPath(file));
+    if (!state) notes.push(text("training.notWritten"));
+    else if (kept.again) notes.push(text("training.goOn", { state, lora: lora ?? "–" }));
+    else notes.push(text("training.goOnOtherwise", { state, lora: lora ?? "–" }));
+  } else if (run.state === "stopped") {
+    notes.push(text("training.nothingKept"));
+  }
+  if (run.folder && !kept) notes.push(text("training.folder", { folder: shortPath(run.folder) }));
+  return notes;
+}
+
+/**
+ * The rows of the table: the server's once the training is over, else by the same rule from the curves.
+ * @param {Run} run
+ * @returns {import("./training_runs.mjs").Row[]}
+ */
+export function rowsOf(run) {
+  if (run.rows) return run.rows;
+  const tenth = Math.max(1, Math.floor(run.points.step.length / 10));
+  const rows = Object.entries(run.points.regions).map(([region, values]) => ({
+    region,
+    first: mean(values.slice(0, tenth)),
+    last: mean(values.slice(-tenth)),
+    share: run.gradient_share[region] ?? null,
+    cover: run.coverage[region] ?? 0,
+  }));
+  return rows.filter(({ first, last }) => first === first && last === last);
+}
+
+/** @param {number[]} values */
+function mean(values) {
+  const known = values.filter((value) => value === value);
+  return known.reduce((sum, value) => sum + value, 0) / known.length;
+}

@@ -1,0 +1,305 @@
+// What a training does, in LoRA Train Step: live curves per region, pace, samples, and a button that stops it.
+import { api } from "../../scripts/api.js";
+import { app } from "../../scripts/app.js";
+import { openDialog } from "./lib/dialog.mjs";
+import { colourOf, css, onPalette } from "./lib/palette.mjs";
+import { addPanel, addStylesheet, chain, element, undoable } from "./lib/panel.mjs";
+import { onPreference } from "./lib/preferences.mjs";
+import { onLanguage, regionName, text } from "./lib/text.mjs";
+import { TrainingCurves } from "./lib/training_curves.mjs";
+import { interrupt, keep, learn, onTraining, promptIds, runOf } from "./lib/training_runs.mjs";
+import { figure, isRunning, notesOf, percent, progressOf, rowsOf } from "./lib/training_words.mjs";
+
+/** @typedef {import("./lib/training_runs.mjs").Run} Run */
+
+const NODE = "SemanticFocusTrain";
+const MIN_HEIGHT = 280;
+const PROPERTY = "semantic_focus_training";
+const THEME = "Comfy.ColorPalette";
+const DEFAULT_VIEW = { log: false, smoothing: 0.9, hidden: /** @type {string[]} */ ([]), regions: false };
+const SMOOTHEST = 0.99;
+
+addStylesheet(new URL("training_panel.css", import.meta.url).href);
+
+class TrainingPanel {
+  /** @param {any} node */
+  constructor(node) {
+    this.node = node;
+    /** @type {Run | undefined} */
+    this.run = undefined;
+    /** @type {Run | undefined} the run that was asked to stop */
+    this.stopping = undefined;
+    this.frame = 0;
+    /** @type {Set<() => void>} redraw what is shown large */
+    this.large = new Set();
+    this.curves = this.newCurves();
+    this.makeHeader();
+    this.makeTools();
+    this.table = element("div", { className: "sf-training-table", tabIndex: 0, role: "region" });
+    this.notes = element("div", { className: "sf-training-notes", tabIndex: 0, role: "log" });
+    this.root = element("div", { className: "sf-training" }, [
+      this.header,
+      this.bar,
+      this.tools,
+      this.curves.root,
+      this.table,
+      this.notes,
+    ]);
+    this.speak();
+  }
+
+  makeHeader() {
+    this.state = element("strong", { className: "sf-status" });
+    this.progress = element("span", { className: "sf-training-progress sf-quiet" });
+    this.stop = element("button", { type: "button", className: "sf-button sf-training-stop" });
+    this.stop.addEventListener("click", () => this.interrupt());
+    this.picture = element("img", { alt: "" });
+    this.sample = element("button", { type: "button", className: "sf-button sf-training-sample" }, [this.picture]);
+    this.sample.addEventListener("click", () => this.showSample());
+    const said = element("div", { className: "sf-training-said" }, [this.state, this.progress]);
+    this.header = element("div", { className: "sf-row" }, [this.sample, said, this.stop]);
+    this.bar = element("div", { className: "sf-training-bar", aria: { hidden: "true" } }, [element("div")]);
+  }
+
+  makeTools() {
+    const button = (onClick) => {
+      const made = element("button", { type: "button", className: "sf-button" });
+      made.addEventListener("click", onClick);
+      return made;
+    };
+    this.asCurves = button(() => this.look({ regions: false }));
+    this.asTable = button(() => this.look({ regions: true }));
+    this.log = button(() => this.look({ log: !this.view.log }));
+    this.enlarge = button(() => this.showLarge());
+    this.enlarge.textContent = "⤢";
+    this.smoothing = element("input", { type: "range", min: 0, max: SMOOTHEST, step: 0.01 });
+    this.smoothing.addEventListener("input", () => this.preview(Number(this.smoothing.value)));
+    this.smoothing.addEventListener("change", () => {
+      this.look({ smoothing: Number(this.smoothing.value) });
+      this.smoothing.blur(); // the editor ignores Ctrl+Z while an input has the focus
+    });
+    const choice = element("div", { className: "sf-training-choice" }, [this.asCurves, this.asTable]);
+    this.tools = element("div", { className: "sf-row" }, [choice, this.log, this.smoothing, this.enlarge]);
+  }
+
+  newCurves() {
+    return new TrainingCurves(
+      () => this.view,
+      (name) => {
+        const hidden = new Set(this.view.hidden);
+        if (!hidden.delete(name)) hidden.add(name);
+        this.look({ hidden: [...hidden] });
+      },
+    );
+  }
+
+  /** How it is looked at; kept in the workflow. */
+  get view() {
+    return { ...DEFAULT_VIEW, ...this.node.properties[PROPERTY], ...this.tried };
+  }
+
+  /** @param {Partial<typeof DEFAULT_VIEW>} change */
+  look(change) {
+    this.tried = undefined;
+    undoable(() => (this.node.properties[PROPERTY] = { ...this.view, ...change }));
+    this.restyle();
+  }
+
+  /** @param {number} smoothing while the slider is held */
+  preview(smoothing) {
+    this.tried = { smoothing };
+    this.restyle();
+  }
+
+  /** Another view, palette or theme. */
+  restyle() {
+    const { log, smoothing, regions } = this.view;
+    const press = (button, pressed) => button.setAttribute("aria-pressed", String(pressed));
+    press(this.asCurves, !regions);
+    press(this.asTable, regions);
+    press(this.log, log);
+    this.smoothing.value = String(smoothing);
+    this.curves.root.classList.toggle("sf-hidden", regions);
+    this.table.classList.toggle("sf-hidden", !regions);
+    for (const tool of [this.log, this.smoothing, this.enlarge]) tool.classList.toggle("sf-hidden", regions);
+    this.request();
+  }
+
+  /** Say everything in the user's language. */
+  speak() {
+    const name = (control, label) => {
+      control.title = label;
+      control.setAttribute("aria-label", label);
+    };
+    this.asCurves.textContent = text("training.curves");
+    this.asTable.textContent = text("training.regions");
+    this.log.textContent = text("training.log");
+    this.log.title = text("training.logHint");
+    name(this.smoothing, text("training.smoothing"));
+    name(this.enlarge, text("training.large"));
+    this.stop.title = text("training.stopHint");
+    this.table.setAttribute("aria-label", text("training.regions"));
+    this.notes.setAttribute("aria-label", text("training.details"));
+    this.restyle();
+  }
+
+  /** Show with the next frame what there is to show. */
+  request() {
+    this.frame ||= requestAnimationFrame(() => {
+      this.frame = 0;
+      this.show();
+    });
+  }
+
+  show() {
+    learn();
+    this.run = runOf(this.node);
+    const { run } = this;
+    const summary = this.summary();
+    const running = Boolean(run && isRunning(run));
+    this.root.dataset.state = run?.state ?? "waiting";
+    this.state.textContent = this.state.title = summary;
+    this.progress.replaceChildren(...this.parts());
+    this.bar.firstElementChild.style.width = run ? `${(100 * run.step) / Math.max(1, run.steps)}%` : "0";
+    const stopping = running && this.stopping?.run === run?.run;
+    this.stop.disabled = !running || stopping;
+    this.stop.textContent = text(stopping ? "training.stopping" : "training.stop");
+    this.showThumbnail();
+    const { regions } = this.view;
+    if (!regions) this.curves.show(run, summary);
+    else this.fillTable();
+    this.fillNotes();
+    for (const redraw of this.large) redraw();
+  }
+
+  /** The state in words. */
+  summary() {
+    const { run } = this;
+    if (!run) return text("training.waiting");
+    return text(run.state === "lost" ? "training.ended" : `training.${run.state}`, { step: run.step });
+  }
+
+  parts() {
+    if (!this.run) return [];
+    return progressOf(this.run).map((part) => element("span", { textContent: part }));
+  }
+
+  showThumbnail() {
+    const file = this.run?.sample;
+    this.sample.classList.toggle("sf-hidden", !file);
+    if (!file) return;
+    const { filename, subfolder, type, step } = file;
+    // the run's folder may have had a picture of this name in an earlier training
+    const query = new URLSearchParams({ filename, subfolder, type, run: this.run?.run ?? "" });
+    const url = api.apiURL(`/view?${query}`);
+    if (this.picture.getAttribute("src") !== url) this.picture.src = url;
+    this.sample.title = text("training.sample", { step });
+    this.sample.setAttribute("aria-label", this.sample.title);
+  }
+
+  fillTable() {
+    const { run } = this;
+    const head = ["region", "loss", "gradient", "cover"].map((column) =>
+      element("th", {
+        scope: "col",
+        textContent: text(`training.${column}`),
+        title: column === "region" ? "" : text(`training.${column}Hint`),
+      }),
+    );
+    const rows = (run ? rowsOf(run) : []).map(({ region, first, last, share, cover }) => {
+      const colour = css(colourOf(region));
+      const swatch = element("span", { className: "sf-swatch", style: { background: colour } });
+      const fill = element("span", { style: { width: `${100 * (share ?? 0)}%`, background: colour } });
+      return element("tr", { dataset: { region } }, [
+        element("th", { scope: "row" }, [swatch, regionName(region)]),
+        element("td", { textContent: `${figure(first)} → ${figure(last)}` }),
+        element("td", {}, [percent(share), element("span", { className: "sf-training-share" }, [fill])]),
+        element("td", { textContent: percent(cover) }),
+      ]);
+    });
+    const table = element("table", {}, [
+      element("thead", {}, [element("tr", {}, head)]),
+      element("tbody", {}, rows),
+    ]);
+    this.table.replaceChildren(table);
+  }
+
+  fillNotes() {
+    const notes = this.run ? notesOf(this.run) : [];
+    this.notes.classList.toggle("sf-hidden", !notes.length);
+    if (notes.join("\n") === this.said) return; // what a user has selected stays so
+    this.said = notes.join("\n");
+    this.notes.replaceChildren(...notes.map((note) => element("p", { textContent: note })));
+  }
+
+  interrupt() {
+    if (!this.run) return;
+    this.stopping = this.run;
+    this.request();
+    interrupt(this.run).catch(() => {
+      this.stopping = undefined;
+      this.request();
+    });
+  }
+
+  async showLarge() {
+    const curves = this.newCurves();
+    const content = element("div", { className: "sf-training-large" }, [curves.root]);
+    const redraw = () => curves.show(this.run, this.summary());
+    this.large.add(redraw);
+    const closed = openDialog(text("training.curves"), content);
+    redraw();
+    await closed;
+    this.large.delete(redraw);
+  }
+
+  async showSample() {
+    const picture = element("img", { className: "sf-training-picture", alt: this.sample.title });
+    const redraw = () => {
+      if (picture.src !== this.picture.src) picture.src = this.picture.src;
+    };
+    redraw();
+    this.large.add(redraw);
+    await openDialog(text("training.atStep", { step: this.run?.sample?.step }), picture);
+    this.large.delete(redraw);
+  }
+}
+
+/** @type {Set<TrainingPanel>} */
+const panels = new Set();
+
+onTraining(() => panels.forEach((panel) => panel.request()));
+onPalette(() => panels.forEach((panel) => panel.restyle()));
+onPreference([THEME], () => setTimeout(() => panels.forEach((panel) => panel.restyle()), 50));
+onLanguage(() => panels.forEach((panel) => panel.speak()));
+
+app.registerExtension({
+  name: "SemanticFocus.TrainingPanel",
+  nodeCreated(node) {
+    if (node.comfyClass !== NODE) return;
+    const panel = new TrainingPanel(node);
+    addPanel(node, "semantic_focus_training", panel.root, MIN_HEIGHT);
+    chain(node, "onAdded", () => {
+      panels.add(panel);
+      panel.request();
+    });
+    chain(node, "onRemoved", () => panels.delete(panel));
+    chain(node, "onConfigure", () => panel.restyle());
+    chain(node, "onExecuted", (output) => {
+      const report = output?.semantic_focus_training?.[0];
+      if (report) keep(node, report, true);
+    });
+  },
+  afterConfigureGraph() {
+    for (const panel of panels) panel.request(); // ids are known only now
+  },
+  // back in a workflow's tab: the nodes are new ones
+  onNodeOutputsUpdated(outputs) {
+    for (const { node } of panels) {
+      for (const id of promptIds(node)) {
+        const report = outputs[id]?.semantic_focus_training?.[0];
+        if (report) keep(node, report, false);
+      }
+    }
+  },
+});

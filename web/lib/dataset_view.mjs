@@ -1,0 +1,178 @@
+// One picture of a dataset, large: regions over it, status, coverage, caption; the others by buttons or arrow keys.
+import { pictureUrl, readCaption, regionsUrl } from "./dataset_source.mjs";
+import { GLYPHS, percent, problemsOf, say, statusName } from "./dataset_words.mjs";
+import { openDialog } from "./dialog.mjs";
+import { colourOf, css } from "./palette.mjs";
+import { element } from "./panel.mjs";
+import { OPACITY, preference } from "./preferences.mjs";
+import { regionName, text } from "./text.mjs";
+
+/** @typedef {import("./dataset_source.mjs").Picture} Picture */
+
+/**
+ * The badge of a status.
+ * @param {string} status
+ * @returns {HTMLElement}
+ */
+export function badge(status) {
+  const glyph = { textContent: GLYPHS[status] ?? "?", aria: { hidden: "true" } };
+  return element("span", { className: "sf-dataset-badge", dataset: { status }, ...glyph });
+}
+
+/**
+ * A picture and, when asked for, its regions over it; nothing that cannot be loaded is shown.
+ * @param {string} folder
+ * @param {Picture} picture
+ * @param {{side: 192 | 1024, regions: boolean, alt: string, broken?: (url: string) => void}} how
+ * @returns {HTMLElement}
+ */
+export function layers(folder, picture, { side, regions, alt, broken }) {
+  if (picture.status === "failed") {
+    const words = { className: "sf-dataset-unreadable", textContent: statusName(picture.status) };
+    return element("div", { className: "sf-dataset-layers" }, [element("span", words)]);
+  }
+  const url = pictureUrl(folder, picture, side);
+  const base = element("img", { alt, decoding: "async", draggable: false });
+  base.addEventListener("error", () => {
+    base.classList.add("sf-hidden");
+    broken?.(url);
+  });
+  base.src = url;
+  const stack = element("div", { className: "sf-dataset-layers" }, [base]);
+  const over = regions && regionsUrl(folder, picture, side);
+  if (over) {
+    const layer = element("img", { alt: "", decoding: "async", draggable: false, className: "sf-dataset-regions" });
+    layer.style.opacity = String(preference(OPACITY));
+    layer.addEventListener("error", () => layer.remove());
+    layer.src = over;
+    stack.append(layer);
+  }
+  return stack;
+}
+
+class View {
+  /**
+   * @param {string} folder
+   * @param {Picture[]} pictures
+   * @param {number} at
+   * @param {boolean} captionNeeded
+   */
+  constructor(folder, pictures, at, captionNeeded) {
+    this.folder = folder;
+    this.pictures = pictures;
+    this.captionNeeded = captionNeeded;
+    this.at = at;
+    this.figure = element("div", { className: "sf-dataset-figure" });
+    this.facts = element("div", { className: "sf-dataset-facts", tabIndex: 0, role: "region", ariaLive: "polite" });
+    this.facts.setAttribute("aria-label", text("dataset.facts"));
+    this.place = element("span", { className: "sf-status sf-quiet" });
+    this.back = this.step("◀", "dataset.previous", -1);
+    this.next = this.step("▶", "dataset.next", 1);
+    this.regions = element("input", { type: "checkbox", checked: true });
+    this.regions.addEventListener("change", () => this.draw());
+    const toggle = element("label", { className: "sf-row" }, [this.regions, text("dataset.regions")]);
+    const bar = element("div", { className: "sf-row" }, [this.back, this.next, this.place, toggle]);
+    const main = element("div", { className: "sf-dataset-main" }, [this.figure, this.facts]);
+    this.root = element("div", { className: "sf-dataset-view" }, [bar, main]);
+    this.show();
+  }
+
+  /**
+   * @param {string} glyph
+   * @param {string} key
+   * @param {number} by
+   */
+  step(glyph, key, by) {
+    const label = text(key);
+    const button = element("button", { type: "button", className: "sf-button", textContent: glyph, title: label });
+    button.setAttribute("aria-label", label);
+    button.addEventListener("click", () => this.go(by));
+    return button;
+  }
+
+  /** @param {number} by */
+  go(by) {
+    this.at = (this.at + by + this.pictures.length) % this.pictures.length;
+    this.show();
+  }
+
+  /** @param {KeyboardEvent} event */
+  press(event) {
+    const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (!by) return;
+    event.preventDefault();
+    this.go(by);
+  }
+
+  draw() {
+    const picture = this.pictures[this.at];
+    const how = { side: /** @type {1024} */ (1024), regions: this.regions.checked, alt: picture.name };
+    this.figure.replaceChildren(layers(this.folder, picture, how));
+  }
+
+  show() {
+    const picture = this.pictures[this.at];
+    this.place.textContent = `${this.at + 1}/${this.pictures.length}`;
+    this.draw();
+    const caption = element("p", { className: "sf-dataset-caption", textContent: "…" });
+    const reason = picture.reason ? [element("p", { textContent: say(picture.reason) })] : [];
+    const persons = picture.persons === null ? [] : [text("dataset.persons", { count: picture.persons })];
+    this.facts.replaceChildren(
+      element("h3", { textContent: picture.name }),
+      element("p", { className: "sf-row" }, [badge(picture.status), statusName(picture.status), ...persons]),
+      ...reason,
+      ...this.problems(picture),
+      ...this.coverage(picture),
+      element("h4", { textContent: text("dataset.caption") }),
+      caption,
+    );
+    readCaption(this.folder, picture.name)
+      .then((words) => (caption.textContent = words || text("dataset.noCaption")))
+      .catch((error) => (caption.textContent = error.message));
+  }
+
+  /**
+   * @param {Picture} picture
+   * @returns {HTMLElement[]}
+   */
+  problems(picture) {
+    const lines = problemsOf(picture, this.captionNeeded);
+    if (!lines.length) return [];
+    const items = lines.map((line) => element("li", { textContent: line }));
+    return [element("ul", { className: "sf-dataset-problems" }, items)];
+  }
+
+  /**
+   * @param {Picture} picture
+   * @returns {HTMLElement[]}
+   */
+  coverage({ coverage }) {
+    const rows = Object.entries(coverage).map(([region, share]) => {
+      const swatch = element("span", { className: "sf-swatch", style: { background: css(colourOf(region)) } });
+      const name = element("th", { scope: "row" }, [swatch, ` ${regionName(region)}`]);
+      return element("tr", {}, [name, element("td", { textContent: percent(share) })]);
+    });
+    if (!rows.length) return [];
+    return [
+      element("h4", { textContent: text("dataset.coverage") }),
+      element("table", { className: "sf-dataset-coverage" }, rows),
+    ];
+  }
+}
+
+/**
+ * Look at a picture until the user closes it.
+ * @param {string} folder
+ * @param {Picture[]} pictures to go through
+ * @param {number} at index of the first
+ * @param {boolean} captionNeeded
+ * @returns {Promise<number>} index of the last that was looked at
+ */
+export async function view(folder, pictures, at, captionNeeded) {
+  const shown = new View(folder, pictures, at, captionNeeded);
+  const closed = openDialog(text("dataset.title"), shown.root);
+  shown.root.closest("dialog")?.addEventListener("keydown", (event) => shown.press(event));
+  shown.next.focus();
+  await closed;
+  return shown.at;
+}

@@ -1,0 +1,113 @@
+// A dataset's pictures in words: their status, what stands out, how many of what there are.
+import { regionName, text } from "./text.mjs";
+
+/** @typedef {import("./dataset_source.mjs").Picture} Picture */
+
+/** A glyph for each status, so that nothing is told by colour alone. */
+export const GLYPHS = {
+  ok: "✓",
+  stale: "↻",
+  missing: "○",
+  "by hand": "✎",
+  failed: "✕",
+  unchecked: "…",
+};
+
+export const FILTERS = ["all", "problems", "missing", "stale", "ok", "by hand", "failed"];
+
+// the library says these in English, in logs and reports too; places are the values in the sentence
+const SENTENCES = /** @type {[RegExp, string, string[]][]} */ ([
+  [/^it has no mask file$/, "noMaskFile", []],
+  [/stale: the keywords changed/, "staleKeywords", []],
+  [/stale: its refinement is (.+), now (.+)$/, "staleRefine", ["found", "wanted"]],
+  [/stale: its segmenter is (.+), now (.+)$/, "staleSegmenter", ["found", "wanted"]],
+  [/stale: its overlaps are (.+), now (.+)$/, "staleOverlaps", ["found", "wanted"]],
+  [/stale: the picture was edited since/, "staleEdited", []],
+  [/stale: it was made by an older version/, "staleVersion", []],
+  [/^its mask file is damaged: (.+)$/, "damaged", ["error"]],
+  [/^no person found$/, "noPerson", []],
+  [/^no face found$/, "noFace", []],
+  [/^(\d+) persons$/, "persons", ["count"]],
+  [/^much (.+): (\d+%), usually (\d+%)$/, "much", ["region", "share", "usual"]],
+  [/^little (.+): (\d+%), usually (\d+%)$/, "little", ["region", "share", "usual"]],
+  [/^(.+): cannot be read as a picture \((.*)\)/, "unreadable", ["file", "error"]],
+  [/: no such folder\./, "noSuchFolder", []],
+  [/: no picture in it\./, "noPicture", []],
+  [/^no folder given/, "noFolder", []],
+]);
+
+/**
+ * A sentence of the library in the user's language; as it is when nobody translated it.
+ * @param {string} sentence
+ */
+export function say(sentence) {
+  for (const [pattern, key, names] of SENTENCES) {
+    const found = pattern.exec(sentence);
+    if (!found) continue;
+    const values = Object.fromEntries(names.map((name, index) => [name, found[index + 1]]));
+    if (values.region) values.region = regionName(values.region);
+    return text(`dataset.says.${key}`, values);
+  }
+  return sentence;
+}
+
+/** @param {string} status */
+export function statusName(status) {
+  return text(`dataset.status.${status.replace(" ", "_")}`);
+}
+
+/**
+ * What there is to look at in a picture.
+ * @param {Picture} picture
+ * @param {boolean} captionNeeded
+ * @returns {string[]}
+ */
+export function problemsOf(picture, captionNeeded) {
+  const problems = picture.problems.map(say);
+  if (captionNeeded && !picture.captioned) problems.push(text("dataset.noCaption"));
+  return problems;
+}
+
+/**
+ * @param {Picture} picture
+ * @param {string} filter one of FILTERS
+ * @param {boolean} captionNeeded
+ */
+export function passes(picture, filter, captionNeeded) {
+  if (filter === "all") return true;
+  if (filter !== "problems") return picture.status === filter;
+  return picture.status === "failed" || problemsOf(picture, captionNeeded).length > 0;
+}
+
+/**
+ * @param {Picture} picture
+ * @param {boolean} captionNeeded
+ * @returns {string} all there is to say, a line each
+ */
+export function describe(picture, captionNeeded) {
+  const reason = picture.reason ? `: ${say(picture.reason)}` : "";
+  const lines = [picture.name, `${statusName(picture.status)}${reason}`];
+  return [...lines, ...problemsOf(picture, captionNeeded)].join("\n");
+}
+
+/**
+ * How many pictures there are of each status.
+ * @param {Picture[]} pictures
+ * @param {boolean} captionNeeded
+ */
+export function summary(pictures, captionNeeded) {
+  const count = (filter) => pictures.filter((picture) => passes(picture, filter, captionNeeded)).length;
+  const parts = Object.keys(GLYPHS)
+    .map((status) => [count(status), statusName(status)])
+    .filter(([number]) => number)
+    .map(([number, name]) => `${number} ${name}`);
+  const all = text(pictures.length === 1 ? "dataset.picture" : "dataset.pictures", { count: pictures.length });
+  const problems = count("problems");
+  const look = problems ? [text("dataset.toLookAt", { count: problems })] : [];
+  return [all, ...parts, ...look].join(" · ");
+}
+
+/** @param {number} share 0..1 */
+export function percent(share) {
+  return `${(share * 100).toFixed(share > 0 && share < 0.1 ? 1 : 0)}%`;
+}

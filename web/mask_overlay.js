@@ -27,8 +27,9 @@ const states = new WeakMap();
 /** @param {OverlayState} state */
 async function enlarge(state) {
   const view = new OverlayView(state);
+  view.root.tabIndex = -1; // keys turn pages from the start
   const closed = openDialog(state.node.title, view.root);
-  view.stage.focus();
+  view.root.focus();
   await closed;
   view.dispose();
 }

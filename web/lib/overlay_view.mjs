@@ -12,7 +12,7 @@ import { regionName, text } from "./text.mjs";
  */
 
 /** Width of a line on the screen, in CSS pixels. */
-const LINE = 1.5;
+const LINE = 1.25;
 
 /** @type {Record<string, (page: number, count: number) => number>} */
 const PAGE_KEYS = {
@@ -39,12 +39,16 @@ export class OverlayView {
    */
   constructor(state, { enlarge, run } = {}) {
     this.state = state;
-    /** @type {Layers | null} */
+    /** @type {Layers | null} of `preview` */
     this.layers = null;
-    /** @type {Preview | null} whose layers these are, or that is being read */
+    /** @type {Preview | null} what is drawn */
     this.preview = null;
-    /** @type {string | null} why the picture cannot be shown */
-    this.problem = null;
+    /** @type {Preview | null} what is being read, or could not be */
+    this.coming = null;
+    /** why it could not */
+    this.problem = "";
+    /** which of how many is drawn */
+    this.place = "";
     this.pointed = 0;
     this.legend = new LegendView(state, (index) => this.point(index));
     this.buildStage(enlarge);
@@ -118,32 +122,32 @@ export class OverlayView {
     this.resizes.disconnect();
   }
 
-  /** Show what the state says. */
+  /** Show what the state says. The old picture stays until the new one is there. */
   update() {
     const { preview } = this.state;
+    if (preview && preview !== this.preview && preview !== this.coming) this.read(preview);
     this.label();
-    if (!preview) return;
-    if (preview !== this.preview) this.read(preview);
-    else this.draw();
+    this.draw();
   }
 
   /** @param {Preview} preview */
   async read(preview) {
-    this.preview = preview;
-    this.point(0);
+    this.coming = preview;
+    const { page, previews } = this.state;
+    const place = previews.length > 1 ? `${page + 1}/${previews.length}` : "";
+    let layers = null;
+    let problem = "";
     try {
-      const layers = await readLayers(preview);
-      if (preview !== this.preview) return; // another page was asked for meanwhile
-      this.layers = layers;
-      this.problem = null;
-      this.showMarks();
-      this.draw();
+      layers = await readLayers(preview);
     } catch (error) {
-      if (preview !== this.preview) return;
-      this.problem = text("overlay.unreadable", { reason: error.message });
-      this.preview = null; // the next change tries again
+      problem = error.message;
     }
+    if (preview !== this.coming) return; // another page was asked for meanwhile
+    this.point(0);
+    Object.assign(this, { layers, problem, place, preview: layers ? preview : null });
+    this.showMarks();
     this.label();
+    this.draw();
   }
 
   thickness() {
@@ -184,8 +188,7 @@ export class OverlayView {
 
   /** Write every word anew. */
   label() {
-    const { state } = this;
-    const { preview } = state;
+    const { preview, state } = this;
     this.empty.classList.toggle("sf-hidden", Boolean(preview));
     for (const part of [this.stage, this.legend.root, this.info, this.controls]) {
       part.classList.toggle("sf-hidden", !preview);
@@ -197,8 +200,8 @@ export class OverlayView {
     if (!preview) return;
     this.legend.update(preview);
     this.labelControls(preview);
-    const status = describe(preview, state);
-    this.status.textContent = this.status.title = status;
+    const status = describe(preview, this.place);
+    if (this.status.textContent !== status) this.status.textContent = this.status.title = status;
     this.canvas.setAttribute("aria-label", text("overlay.picture", { status }));
     this.stage.setAttribute("aria-label", text(state.previews.length > 1 ? "overlay.stagePages" : "overlay.stage"));
   }
@@ -231,11 +234,17 @@ export class OverlayView {
   }
 
   showNotice() {
-    const { failure, preview } = this.state;
-    const notice = failure ? text("overlay.failed", { reason: failure }) : (this.problem ?? absence(preview));
-    this.notice.textContent = this.notice.title = notice;
+    const { preview, problem, state } = this;
+    const { failure } = state;
+    const notices = [
+      failure && text("overlay.failed", { reason: failure }),
+      problem && text("overlay.unreadable", { reason: problem }),
+      absence(preview),
+    ];
+    const notice = notices.find(Boolean) ?? "";
+    if (this.notice.textContent !== notice) this.notice.textContent = this.notice.title = notice;
     this.notice.classList.toggle("sf-hidden", !notice);
-    this.notice.classList.toggle("sf-overlay-error", Boolean(failure || this.problem));
+    this.notice.classList.toggle("sf-overlay-error", Boolean(failure || problem));
   }
 
   /** Whether the node has a place for pictures that nothing is connected to. */
@@ -311,7 +320,7 @@ export class OverlayView {
 
 /**
  * What there is to say when nobody is in a picture.
- * @param {Preview | undefined} preview
+ * @param {Preview | null} preview
  */
 function absence(preview) {
   if (preview?.persons !== 0) return "";
@@ -320,11 +329,10 @@ function absence(preview) {
 
 /**
  * @param {Preview} preview
- * @param {OverlayState} state
+ * @param {string} place among the others, if there are any
  */
-function describe(preview, { page, previews }) {
-  const said = [];
-  if (previews.length > 1) said.push(`${page + 1}/${previews.length}`);
+function describe(preview, place) {
+  const said = place ? [place] : [];
   if (preview.persons !== null) {
     const key = ["overlay.nobody", "overlay.onePerson"][preview.persons] ?? "overlay.manyPersons";
     said.push(text(key, { count: preview.persons }));

@@ -50,6 +50,7 @@ def preset_choice() -> io.Combo.Input:
     )
     presets.extra_dict = {
         "presets": {name: dict(preset.weights) for name, preset in PRESETS.items()},
+        "whole_picture": [name for name, preset in PRESETS.items() if not preset.enabled],
         "categories": {
             name: {
                 "colour": category.colour,

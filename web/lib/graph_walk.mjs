@@ -1,0 +1,189 @@
+// From an objective through the graph to the node whose segmentation it will be trained with: down the objective to a
+// training, and up the training's masks. Reroutes, bypassed nodes and the borders of subgraphs are walked through.
+import { app } from "../../../scripts/app.js";
+
+/** The nodes that report a segmentation (web/mask_overlay.js draws it in them). */
+const OVERLAYS = [
+  "SemanticFocusSegment",
+  "SemanticFocusPreview",
+  "SemanticFocusSelectPersons",
+  "SemanticFocusRefine",
+];
+const OBJECTIVE = "SEMANTIC_OBJECTIVE";
+const MASKS = ["SEMANTIC_MASKS", "SEMANTIC_LATENT_MASKS"];
+const TRAINED_MASKS = "latent_masks";
+
+// LiteGraph's numbers
+const MUTED = 2;
+const BYPASSED = 4;
+const SUBGRAPH_INPUT = -10;
+const SUBGRAPH_OUTPUT = -20;
+
+/**
+ * A node, and the subgraph nodes around it from the outermost inwards: the same subgraph may be there twice.
+ * @typedef {{node: any, path: any[]}} Place
+ * @typedef {Place & {slot: number}} Slot an input or an output of it
+ */
+
+/** @param {any} node */
+const isSubgraph = (node) => Boolean(node.subgraph);
+
+/** @param {any} node */
+const isReroute = (node) => node.type === "Reroute";
+
+/**
+ * Every node of a graph, and of the subgraphs in it.
+ * @param {any} graph
+ * @param {any[]} path
+ * @returns {Generator<Place>}
+ */
+function* everything(graph, path = []) {
+  for (const node of graph.nodes) {
+    yield { node, path };
+    if (isSubgraph(node)) yield* everything(node.subgraph, [...path, node]);
+  }
+}
+
+/**
+ * The inputs that an output leads to.
+ * @param {Slot} from an output
+ * @returns {Generator<Slot>}
+ */
+function* targets({ node, path, slot }) {
+  for (const id of node.outputs[slot]?.links ?? []) yield* ends(node.graph, path, id);
+}
+
+/**
+ * @param {any} graph
+ * @param {any[]} path
+ * @param {number} id of a link in it
+ * @returns {Generator<Slot>}
+ */
+function* ends(graph, path, id) {
+  const link = graph.getLink(id);
+  if (!link) return;
+  if (link.target_id === SUBGRAPH_OUTPUT) {
+    const border = path.at(-1);
+    if (border) yield* targets({ node: border, path: path.slice(0, -1), slot: link.target_slot });
+    return;
+  }
+  const node = graph.getNodeById(link.target_id);
+  if (!node) return;
+  if (!isSubgraph(node) || node.mode === BYPASSED) {
+    yield { node, path, slot: link.target_slot };
+    return;
+  }
+  if (node.mode === MUTED) return;
+  for (const inner of node.subgraph.inputs[link.target_slot]?.linkIds ?? []) {
+    yield* ends(node.subgraph, [...path, node], inner);
+  }
+}
+
+/**
+ * The output that an input comes from.
+ * @param {Slot} to an input
+ * @returns {Slot | null}
+ */
+function origin({ node, path, slot }) {
+  return start(node.graph, path, node.inputs[slot]?.link);
+}
+
+/**
+ * @param {any} graph
+ * @param {any[]} path
+ * @param {number | null} id of a link in it
+ * @returns {Slot | null}
+ */
+function start(graph, path, id) {
+  const link = id == null ? null : graph.getLink(id);
+  if (!link) return null;
+  if (link.origin_id === SUBGRAPH_INPUT) {
+    const border = path.at(-1);
+    return border ? origin({ node: border, path: path.slice(0, -1), slot: link.origin_slot }) : null;
+  }
+  const node = graph.getNodeById(link.origin_id);
+  if (!node) return null;
+  if (!isSubgraph(node) || node.mode === BYPASSED) return { node, path, slot: link.origin_slot };
+  if (node.mode === MUTED) return null;
+  return start(node.subgraph, [...path, node], node.subgraph.outputs[link.origin_slot]?.linkIds?.[0]);
+}
+
+/**
+ * The trainings (and dry runs) that an objective reaches, nearest first.
+ * @param {Place} objective
+ * @returns {Generator<Place>}
+ */
+function* trainings(objective) {
+  const queue = outputs(objective);
+  const seen = new Set();
+  for (let from = queue.shift(); from; from = queue.shift()) {
+    for (const to of targets(from)) {
+      if (seen.has(to.node) || to.node.mode === MUTED) continue;
+      seen.add(to.node);
+      const passes = to.node.mode === BYPASSED;
+      if (!passes && to.node.inputs.some(({ name }) => name === TRAINED_MASKS)) yield to;
+      else queue.push(...outputs(to));
+    }
+  }
+}
+
+/**
+ * @param {Place} place
+ * @returns {Slot[]} the outputs through which it hands an objective on
+ */
+function outputs({ node, path }) {
+  return (node.outputs ?? []).flatMap((output, slot) =>
+    output.type === OBJECTIVE || isReroute(node) ? [{ node, path, slot }] : [],
+  );
+}
+
+/**
+ * The nodes that report the masks of a training, nearest first.
+ * @param {Place} training
+ * @returns {Generator<Place>}
+ */
+function* overlaysAbove(training) {
+  const queue = [training];
+  const seen = new Set();
+  for (let at = queue.shift(); at; at = queue.shift()) {
+    for (const [slot, input] of (at.node.inputs ?? []).entries()) {
+      if (!MASKS.includes(input.type) && !isReroute(at.node)) continue;
+      const from = origin({ ...at, slot });
+      if (!from || seen.has(from.node) || from.node.mode === MUTED) continue;
+      seen.add(from.node);
+      if (reports(from.node)) yield from;
+      queue.push(from);
+    }
+  }
+}
+
+/**
+ * Whether a node reports a segmentation when it runs.
+ * @param {any} node
+ */
+function reports(node) {
+  if (!OVERLAYS.includes(node.type) || node.mode === MUTED || node.mode === BYPASSED) return false;
+  // Select Persons has a picture to show only where one is connected
+  const pictures = node.inputs.find(({ name }) => name === "images");
+  return !pictures || pictures.link != null;
+}
+
+/**
+ * The nodes whose segmentation an objective will be trained with, nearest to the training first. An objective that
+ * reaches no training has those of the workflow, if there is only one.
+ * @param {any} objective a node
+ * @returns {{node: any, id: string}[]} with the ids that running them takes, such as "3:1"
+ */
+export function overlaysFor(objective) {
+  const workflow = [...everything(app.rootGraph ?? app.graph)];
+  /** @type {Place[]} */
+  const found = [];
+  for (const place of workflow.filter(({ node }) => node === objective)) {
+    for (const training of trainings(place)) found.push(...overlaysAbove(training));
+  }
+  if (!found.length) {
+    const all = workflow.filter(({ node }) => reports(node));
+    if (all.length === 1) found.push(all[0]);
+  }
+  return found.map(({ node, path }) => ({ node, id: [...path, node].map(({ id }) => id).join(":") }));
+}

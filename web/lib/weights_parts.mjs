@@ -1,0 +1,188 @@
+// Smaller parts of the weights panel: a category of the user's own, the terms, and the scale below the miniature.
+import { element } from "./panel.mjs";
+import { text } from "./text.mjs";
+import { heat, MOST } from "./weights_map.mjs";
+import { NumberField, written } from "./weights_rows.mjs";
+import { isName, OWN, TERMS } from "./weights_values.mjs";
+
+const FIRST_WEIGHT = 1;
+
+/** Name and weight of a category to add. */
+export class AddForm {
+  /**
+   * @param {{add: (name: string, weight: number) => void, taken: (name: string) => boolean,
+   *   refuse: (why: string) => void, closed: () => void}} actions
+   */
+  constructor(actions) {
+    this.actions = actions;
+    this.weight = FIRST_WEIGHT;
+    this.name = element("input", { type: "text", className: "sf-field", maxLength: 40 });
+    this.name.addEventListener("keydown", (event) => {
+      if (event.key === "Enter") this.submit();
+      if (event.key === "Escape") this.close();
+    });
+    this.number = new NumberField(
+      { min: 0, max: MOST },
+      { change: (value) => (this.weight = value), done: () => {}, refuse: actions.refuse },
+    );
+    this.accept = element("button", { type: "button", className: "sf-button" });
+    this.accept.addEventListener("click", () => this.submit());
+    this.root = element("div", { className: "sf-row sf-add sf-hidden" }, [this.name, this.number.root, this.accept]);
+  }
+
+  get open() {
+    return !this.root.classList.contains("sf-hidden");
+  }
+
+  toggle() {
+    this.root.classList.toggle("sf-hidden");
+    if (this.open) this.name.focus();
+  }
+
+  close() {
+    this.root.classList.add("sf-hidden");
+    this.name.value = "";
+    this.actions.closed();
+  }
+
+  speak() {
+    this.name.placeholder = text("weights.name");
+    this.name.setAttribute("aria-label", text("weights.name"));
+    this.accept.textContent = text("weights.accept");
+  }
+
+  /**
+   * @param {number} step
+   * @param {boolean} possible
+   */
+  show(step, possible) {
+    if (!possible) this.root.classList.add("sf-hidden");
+    this.number.step = step;
+    this.number.show(text("weights.weight"), this.weight, true);
+  }
+
+  submit() {
+    const name = this.name.value.trim();
+    if (!isName(name)) this.actions.refuse(text("weights.badName", { name }));
+    else if (this.actions.taken(name)) this.actions.refuse(text("weights.takenName", { name }));
+    else {
+      this.root.classList.add("sf-hidden");
+      this.name.value = "";
+      this.actions.add(name, this.weight);
+    }
+  }
+}
+
+/** The factors of the objective's terms, folded away, and the inputs' sockets. */
+export class Terms {
+  /**
+   * @param {import("./weights_values.mjs").WeightValues} values
+   * @param {{edit: (change: () => void) => void, refuse: (why: string) => void, opened: (open: boolean) => void,
+   *   sockets: (shown: boolean) => void}} actions
+   */
+  constructor(values, actions) {
+    this.values = values;
+    this.title = element("summary");
+    this.fields = TERMS.map(
+      (input) =>
+        new NumberField(values.limits(input), {
+          change: (value) => actions.edit(() => values.set(input, value)),
+          done: () => {},
+          refuse: actions.refuse,
+        }),
+    );
+    this.names = TERMS.map(() => element("span", { className: "sf-name" }));
+    this.resets = TERMS.map((input) => {
+      const reset = element("button", { type: "button", className: "sf-sign sf-reset", textContent: "↺" });
+      reset.addEventListener("click", () => actions.edit(() => values.set(input, values.limits(input).default)));
+      return reset;
+    });
+    this.socketBox = element("input", { type: "checkbox" });
+    this.socketBox.addEventListener("change", () => actions.sockets(this.socketBox.checked));
+    this.socketWords = element("span");
+    const rows = TERMS.map((input, place) =>
+      element("div", { className: "sf-term", dataset: { term: input } }, [
+        this.names[place],
+        this.fields[place].root,
+        this.resets[place],
+      ]),
+    );
+    const sockets = element("label", { className: "sf-row sf-sockets" }, [this.socketBox, this.socketWords]);
+    this.root = element("details", { className: "sf-terms" }, [this.title, ...rows, sockets]);
+    this.root.addEventListener("toggle", () => actions.opened(this.root.open));
+  }
+
+  speak() {
+    this.socketWords.textContent = text("weights.sockets");
+  }
+
+  /**
+   * @param {boolean} open
+   * @param {boolean} sockets
+   */
+  show(open, sockets) {
+    this.root.open = open;
+    this.socketBox.checked = sockets;
+    const parts = TERMS.map((input, place) => {
+      const value = Number(this.values.get(input) ?? NaN);
+      const { tooltip, default: usual } = this.values.limits(input);
+      const name = text(`weights.terms.${input}`);
+      const linked = this.values.linked(input);
+      this.names[place].textContent = name;
+      this.names[place].title = linked ? text("weights.fromLink") : tooltip;
+      this.fields[place].show(name, value, !linked);
+      this.resets[place].disabled = linked || value === usual;
+      this.resets[place].title = text("weights.reset", { name });
+      this.resets[place].setAttribute("aria-label", this.resets[place].title);
+      return `${name} ${Number.isNaN(value) ? "?" : value}`;
+    });
+    this.title.textContent = parts.join(" · ");
+    this.title.title = text("weights.termsTitle");
+  }
+}
+
+/** What the miniature's colours mean, and which picture it shows. */
+export class Scale {
+  /** @param {(step: number) => void} turn */
+  constructor(turn) {
+    const sign = (textContent, step) => {
+      const made = element("button", { type: "button", className: "sf-sign", textContent });
+      made.addEventListener("click", () => turn(step));
+      return made;
+    };
+    this.back = sign("◀", -1);
+    this.next = sign("▶", 1);
+    this.number = element("span");
+    this.free = element("span");
+    const stops = [0, 1, 2, 3, 4].map((at) => `rgb(${heat((at / 4) * MOST).slice(0, 3).join(" ")})`);
+    const bar = element("span", { className: "sf-scale-bar" });
+    bar.style.background = `linear-gradient(to right, ${stops.join()})`;
+    this.root = element("div", { className: "sf-row sf-scale" }, [
+      this.back,
+      this.number,
+      this.next,
+      element("span", { className: "sf-scale-free" }),
+      this.free,
+      bar,
+      written(MOST),
+    ]);
+    this.show(0, 0);
+  }
+
+  speak() {
+    for (const [sign, key] of /** @type {const} */ ([[this.back, "back"], [this.next, "next"]])) {
+      sign.title = text(`weights.${key}`);
+      sign.setAttribute("aria-label", sign.title);
+    }
+    this.free.textContent = text("weights.free");
+  }
+
+  /**
+   * @param {number} number of the picture, counted from 0
+   * @param {number} count
+   */
+  show(number, count) {
+    for (const part of [this.back, this.number, this.next]) part.classList.toggle("sf-hidden", count < 2);
+    this.number.textContent = `${number + 1}/${count}`;
+  }
+}

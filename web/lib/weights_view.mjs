@@ -1,0 +1,412 @@
+// What the weights panel looks like, and what its controls do.
+import { app } from "../../../scripts/app.js";
+import { overlaysFor } from "./graph_walk.mjs";
+import { colourOf, PRESETS } from "./palette.mjs";
+import { addPanel, element, undoable, widgetOf } from "./panel.mjs";
+import { preference, SLIDER_STEP } from "./preferences.mjs";
+import { previewsOf } from "./previews.mjs";
+import { regionName, text } from "./text.mjs";
+import { WeightMap } from "./weights_map.mjs";
+import { AddForm, Scale, Terms } from "./weights_parts.mjs";
+import { WeightRow, written } from "./weights_rows.mjs";
+import { CUSTOM, ENABLED, FALLBACK, INPUTS, inputOf, OWN, parseWeights, PRESET } from "./weights_values.mjs";
+
+/** @typedef {import("./weights_values.mjs").WeightValues} WeightValues */
+
+// in graph units: everything but the rows, and the rows
+const FRAME_HEIGHT = 236;
+const ROW_HEIGHT = 25;
+const TERMS_HEIGHT = 101;
+const LINE_HEIGHT = 31;
+const MOST_OWN = 2;
+
+// kept in the workflow
+const LAST = "semantic_focus_last_weights";
+const SOCKETS = "semantic_focus_sockets";
+const TERMS_OPEN = "semantic_focus_terms";
+
+/** @param {number} share 0..1 */
+function percent(share) {
+  return `${(share * 100).toFixed(share > 0 && share < 0.1 ? 1 : 0)}%`;
+}
+
+/**
+ * @param {string} className
+ * @param {() => void} onClick
+ * @returns {HTMLButtonElement}
+ */
+function button(className, onClick) {
+  const made = element("button", { type: "button", className: `sf-button ${className}` });
+  made.addEventListener("click", onClick);
+  return made;
+}
+
+export class WeightsPanel {
+  /**
+   * @param {any} node
+   * @param {WeightValues} values
+   */
+  constructor(node, values) {
+    this.node = node;
+    this.values = values;
+    this.frame = 0;
+    this.running = false;
+    /** what was last said of an entry that was refused */
+    this.refused = "";
+    this.hovered = "";
+    /** @type {Map<string, WeightRow>} */
+    this.rows = new Map();
+    this.map = new WeightMap(
+      () => values.effective(),
+      (place) => this.hover(place),
+    );
+    this.enabled = button("sf-switch", () => this.edit(() => values.set(ENABLED, !values.get(ENABLED))));
+    this.enabled.setAttribute("role", "switch");
+    this.preset = element("select", { className: "sf-field" });
+    this.preset.addEventListener("change", () => this.edit(() => values.set(PRESET, this.preset.value)));
+    this.resetAll = button("", () => this.edit(() => values.reset()));
+    this.list = element("div", { className: "sf-weight-rows" });
+    this.offers = element("div", { className: "sf-wrap" });
+    this.form = new AddForm({
+      add: (name, weight) => this.edit(() => values.setOwn(name, weight)),
+      taken: (name) => name in values.effective().weights,
+      refuse: (why) => this.refuse(why),
+      closed: () => this.request(),
+    });
+    this.terms = new Terms(values, {
+      edit: (change) => this.edit(change),
+      refuse: (why) => this.refuse(why),
+      opened: (open) => this.keep(TERMS_OPEN, open),
+      sockets: (shown) => this.keep(SOCKETS, shown),
+    });
+    this.run = button("sf-run", () => this.previewSegmentation());
+    this.add = button("", () => {
+      this.form.toggle();
+      this.sync();
+    });
+    this.hint = element("div", { className: "sf-hint sf-quiet" });
+    this.map.root.append(this.hint);
+    this.scale = new Scale((step) => this.turn(step));
+    this.said = element("div", { className: "sf-said sf-status sf-quiet" });
+    this.said.setAttribute("role", "status");
+    this.root = this.arrange();
+    this.widget = addPanel(node, "semantic_focus_weights", this.root, this.minHeight);
+    this.widget.options.getMinHeight = () => this.minHeight;
+    this.speak();
+  }
+
+  arrange() {
+    const root = element("div", { className: "sf-weights" }, [
+      element("div", { className: "sf-row" }, [this.enabled, this.preset, this.resetAll]),
+      this.list,
+      this.offers,
+      this.form.root,
+      this.terms.root,
+      element("div", { className: "sf-row" }, [this.run, this.add]),
+      this.map.root,
+      this.scale.root,
+      this.said,
+    ]);
+    root.addEventListener("keydown", (event) => this.onKey(event));
+    root.addEventListener("pointerenter", () => this.findPreviews());
+    return root;
+  }
+
+  /** What the panel needs, from what is in it: never from what it measures. */
+  get minHeight() {
+    const lines = [this.form.open, this.offered().length > 0].filter(Boolean).length;
+    const terms = this.node.properties[TERMS_OPEN] ? TERMS_HEIGHT : 0;
+    return FRAME_HEIGHT + this.names.length * ROW_HEIGHT + lines * LINE_HEIGHT + terms;
+  }
+
+  /** A row for each, from the top. */
+  get names() {
+    return [...this.values.categories, ...this.ownRows(), FALLBACK];
+  }
+
+  /** The user's own categories; a line for one of ours has a row too, to take it out again. */
+  ownRows() {
+    return Object.keys(this.values.own).map((name) => `${OWN}.${name}`);
+  }
+
+  /** Own categories of the shown segmentation that have no weight yet. */
+  offered() {
+    const known = this.values.effective().weights;
+    return (this.preview?.regions ?? []).map(({ name }) => name).filter((name) => !(name in known));
+  }
+
+  get preview() {
+    return this.map.previews[this.map.number];
+  }
+
+  /** Make a change that is one step of Undo. @param {() => void} change */
+  edit(change) {
+    this.refused = "";
+    undoable(change);
+    this.sync();
+  }
+
+  /** @param {string} property @param {any} value */
+  keep(property, value) {
+    if ((this.node.properties[property] ?? false) === value) return;
+    this.edit(() => (this.node.properties[property] = value));
+  }
+
+  /** @param {string} why */
+  refuse(why) {
+    this.refused = why;
+    this.say();
+  }
+
+  /** Bring everything up to date before the next frame, once. */
+  request() {
+    this.frame ||= requestAnimationFrame(() => {
+      this.frame = 0;
+      this.sync();
+    });
+  }
+
+  /** All words that do not change with the values. */
+  speak() {
+    this.enabled.textContent = text("weights.enabled");
+    this.resetAll.textContent = "↺";
+    this.resetAll.title = text("weights.resetAll");
+    this.resetAll.setAttribute("aria-label", this.resetAll.title);
+    this.preset.setAttribute("aria-label", text("weights.preset"));
+    const options = [CUSTOM, ...Object.keys(PRESETS)];
+    this.preset.replaceChildren(
+      ...options.map((value) => element("option", { value, textContent: text(`weights.presets.${value}`) })),
+    );
+    this.run.textContent = `▶ ${text("weights.run")}`;
+    this.run.title = text("weights.runTitle");
+    this.add.textContent = `+ ${text("weights.add")}`;
+    this.add.title = text("weights.addTitle");
+    this.form.speak();
+    this.terms.speak();
+    this.scale.speak();
+    this.sync();
+  }
+
+  /** Show what the inputs have. */
+  sync() {
+    const { values } = this;
+    const effective = values.effective();
+    this.enabled.setAttribute("aria-checked", String(Boolean(values.get(ENABLED))));
+    this.enabled.disabled = values.linked(ENABLED);
+    this.preset.value = values.get(PRESET) ?? CUSTOM;
+    this.preset.disabled = values.linked(PRESET);
+    this.preset.title = values.linked(PRESET) ? text("weights.fromLink") : text("weights.presetTitle");
+    this.syncRows(effective);
+    this.syncOffers();
+    this.form.show(preference(SLIDER_STEP), !values.linked(OWN));
+    this.add.disabled = values.linked(OWN);
+    this.add.setAttribute("aria-expanded", String(this.form.open));
+    this.terms.show(this.node.properties[TERMS_OPEN] ?? false, this.node.properties[SOCKETS] ?? false);
+    this.showNative();
+    this.root.style.minHeight = `${this.minHeight}px`;
+    this.map.paint();
+    const described = this.preview?.regions.map(
+      ({ name }) => `${regionName(name)} ${written(effective.weights[name] ?? 0)}`,
+    );
+    this.map.above.setAttribute("aria-label", text("weights.map", { weights: described?.join(", ") ?? "" }));
+    this.say();
+  }
+
+  /** @param {import("./weights_values.mjs").Effective} effective */
+  syncRows(effective) {
+    const names = this.names;
+    for (const [key, row] of this.rows) {
+      if (names.includes(key)) continue;
+      row.root.remove();
+      this.rows.delete(key);
+    }
+    for (const [place, key] of names.entries()) {
+      const row = this.rows.get(key) ?? this.addRow(key);
+      if (this.list.children[place] !== row.root) this.list.insertBefore(row.root, this.list.children[place]);
+      row.show(this.rowState(key, effective));
+    }
+  }
+
+  /**
+   * @param {string} key
+   * @param {import("./weights_values.mjs").Effective} effective
+   * @returns {import("./weights_rows.mjs").RowState}
+   */
+  rowState(key, effective) {
+    const own = key.startsWith(`${OWN}.`);
+    const name = own ? key.slice(OWN.length + 1) : key;
+    const region = name === FALLBACK ? "residual" : name;
+    const input = own ? OWN : name === FALLBACK ? FALLBACK : inputOf(name);
+    const share = this.coverageOf(name);
+    const overruled = !own && this.values.isOwn(name) ? text("weights.ownLine") : "";
+    const weight = name === FALLBACK ? effective.fallback : effective.weights[name];
+    return {
+      name: regionName(region),
+      colour: colourOf(region),
+      title: own ? text("weights.own") : (this.values.limits(input).tooltip ?? ""),
+      weight,
+      step: preference(SLIDER_STEP),
+      used: effective.enabled,
+      fixed: this.values.linked(input) ? text("weights.fromLink") : overruled,
+      atDefault: !own && weight === this.values.limits(input).default,
+      coverage: share === null ? "" : percent(share),
+    };
+  }
+
+  /**
+   * The share of the shown picture that a category, or no category, covers.
+   * @param {string} name
+   * @returns {number | null}
+   */
+  coverageOf(name) {
+    const regions = this.preview?.regions;
+    if (!regions) return null;
+    if (name !== FALLBACK) return regions.find((region) => region.name === name)?.coverage ?? null;
+    return Math.max(0, 1 - regions.reduce((sum, { soft, coverage }) => sum + (soft ? 0 : coverage), 0));
+  }
+
+  /** @param {string} key */
+  addRow(key) {
+    const own = key.startsWith(`${OWN}.`);
+    const name = own ? key.slice(OWN.length + 1) : key;
+    const limits = own ? { min: 0, max: MOST_OWN } : this.values.limits(key === FALLBACK ? FALLBACK : inputOf(key));
+    const set = (value) => (own ? this.values.setOwn(name, value) : this.values.setWeight(name, value));
+    const row = new WeightRow(key, limits, {
+      change: (value) => {
+        this.refused = "";
+        set(value);
+        this.request();
+      },
+      done: () => this.edit(() => {}),
+      toggle: () => this.edit(() => this.toggle(key, set)),
+      reset: own ? null : () => this.edit(() => this.values.resetWeight(name)),
+      remove: own ? () => this.edit(() => this.values.setOwn(name, null)) : null,
+      refuse: (why) => this.refuse(why),
+    });
+    this.rows.set(key, row);
+    return row;
+  }
+
+  /**
+   * To 0, or back to what it was before.
+   * @param {string} key
+   * @param {(value: number) => void} set
+   */
+  toggle(key, set) {
+    const name = key.startsWith(`${OWN}.`) ? key.slice(OWN.length + 1) : key;
+    const weight = this.values.weight(name);
+    const last = this.node.properties[LAST] ?? {};
+    if (weight) this.node.properties[LAST] = { ...last, [key]: weight };
+    set(weight ? 0 : (last[key] ?? (this.values.defaultOf(name) || 1)));
+  }
+
+  syncOffers() {
+    const offered = this.offered();
+    this.offers.classList.toggle("sf-hidden", !offered.length);
+    if (this.offers.dataset.names === offered.join()) return;
+    this.offers.dataset.names = offered.join();
+    this.offers.replaceChildren(
+      ...offered.map((name) => {
+        const offer = button("", () => this.edit(() => this.values.setOwn(name, 1)));
+        offer.textContent = `+ ${name}`;
+        offer.title = text("weights.offer", { name });
+        return offer;
+      }),
+    );
+  }
+
+  /** Native widgets are shown where a link comes in, and all when the user wants to connect one. */
+  showNative() {
+    for (const input of INPUTS) {
+      const widget = widgetOf(this.node, input);
+      const hidden = !this.node.properties[SOCKETS] && !this.values.linked(input);
+      widget.hidden = hidden;
+      widget.options.hidden = hidden;
+    }
+  }
+
+  /** Look where the segmentation comes from, and whether it has run. */
+  async findPreviews() {
+    const found = overlaysFor(this.node)
+      .map(({ node }) => previewsOf(node))
+      .find(({ length }) => length);
+    await this.paging(() => this.map.take(found ?? []));
+  }
+
+  /** @param {number} step */
+  async turn(step) {
+    await this.paging(() => this.map.turn(this.map.number + step));
+  }
+
+  /** @param {() => Promise<void>} change */
+  async paging(change) {
+    const before = this.map.page;
+    try {
+      await change();
+    } catch (error) {
+      this.refused = error.message;
+    }
+    const count = this.map.previews.length;
+    this.hint.classList.toggle("sf-hidden", count > 0);
+    this.scale.show(this.map.number, count);
+    if (before !== this.map.page || this.refused) this.sync();
+  }
+
+  async previewSegmentation() {
+    const [overlay] = overlaysFor(this.node);
+    if (!overlay) {
+      this.refuse(text("weights.noSegmentation"));
+      return;
+    }
+    this.refused = "";
+    this.running = true;
+    this.say();
+    await app.queuePrompt(0, 1, [overlay.id]);
+  }
+
+  /** A prompt has ended. */
+  ran() {
+    this.running = false;
+    this.say();
+  }
+
+  /** @param {{region: string | null, weight: number} | null} place */
+  hover(place) {
+    const name = place && regionName(place.region ?? "residual");
+    this.hovered = place ? text("weights.here", { name: name ?? "", weight: written(place.weight) }) : "";
+    this.say();
+  }
+
+  say() {
+    const { enabled, prior } = this.values.effective();
+    const { wrong } = parseWeights(this.values.get(OWN) ?? "");
+    const free = text(prior > 0 ? "weights.held" : "weights.notHeld");
+    const standing = enabled ? free : text("weights.alike");
+    const unread = wrong === null ? "" : text("weights.wrongLine", { line: wrong });
+    const running = this.running ? text("weights.running") : "";
+    this.hint.textContent = running || text("weights.notRun");
+    this.said.textContent = this.refused || this.hovered || unread || running || standing;
+    this.said.title = this.said.textContent;
+    this.said.classList.toggle("sf-wrong", Boolean(this.refused || unread));
+  }
+
+  /**
+   * The editor leaves Ctrl+Z to inputs; here it takes back what the panel did, except words that do not count yet.
+   * @param {KeyboardEvent} event
+   */
+  onKey(event) {
+    if (!(event.ctrlKey || event.metaKey) || !(event.target instanceof HTMLInputElement)) return;
+    const key = event.key.toLowerCase();
+    if (!["z", "y"].includes(key) || this.typing(event.target)) return;
+    event.preventDefault();
+    event.stopPropagation();
+    app.extensionManager.command.execute(key === "y" || event.shiftKey ? "Comfy.Redo" : "Comfy.Undo");
+  }
+
+  /** @param {HTMLInputElement} input */
+  typing(input) {
+    if (input.type === "range") return false;
+    const fields = [...this.rows.values()].map(({ number }) => number).concat(this.terms.fields);
+    return fields.find(({ root }) => root === input)?.pending ?? true;
+  }
+}

@@ -1,0 +1,85 @@
+// Semantic Cosine Loss as a panel: a slider per region, presets, and a miniature of what will be trained.
+// The values are the node's ordinary inputs; without this file their native widgets remain.
+import { api } from "../../scripts/api.js";
+import { app } from "../../scripts/app.js";
+import { onPalette } from "./lib/palette.mjs";
+import { addStylesheet, chain, widgetOf } from "./lib/panel.mjs";
+import { onPreference, SLIDER_STEP } from "./lib/preferences.mjs";
+import { onReport } from "./lib/previews.mjs";
+import { onLanguage } from "./lib/text.mjs";
+import { WeightsPanel } from "./lib/weights_view.mjs";
+import { CUSTOM, INPUTS, inputOf, PRESET, WeightValues } from "./lib/weights_values.mjs";
+
+addStylesheet(new URL("weights_panel.css", import.meta.url).href);
+
+const NODE = "SemanticFocusCosineLoss";
+const WIDTH = 320;
+const SPARE = 60; // what a new node is higher than it must be, for the miniature
+
+/** @type {Record<string, any>} input -> [type, options], from nodes/loss.py */
+let inputs = {};
+
+/** @type {Set<WeightsPanel>} of the nodes that are in a graph */
+const panels = new Set();
+
+/** @param {(panel: WeightsPanel) => void} action */
+const forAll = (action) => () => panels.forEach(action);
+
+onReport(forAll((panel) => panel.findPreviews()));
+onPalette(forAll((panel) => panel.sync()));
+onPreference([SLIDER_STEP], forAll((panel) => panel.sync()));
+onLanguage(forAll((panel) => panel.speak()));
+for (const end of ["execution_success", "execution_error", "execution_interrupted"]) {
+  api.addEventListener(end, forAll((panel) => panel.ran()));
+}
+
+/**
+ * A preset moves the sliders, and a moved slider makes the preset "custom", whoever moves it.
+ * @param {any} node
+ * @param {WeightValues} values
+ */
+function bindPresets(node, values) {
+  chain(widgetOf(node, PRESET), "callback", () => values.applyPreset());
+  for (const category of values.categories) {
+    chain(widgetOf(node, inputOf(category)), "callback", () => {
+      if (!values.presetMoves && values.get(PRESET) !== CUSTOM && !values.linked(PRESET)) values.set(PRESET, CUSTOM);
+    });
+  }
+}
+
+/** @param {any} node */
+function furnish(node) {
+  const values = new WeightValues(node, inputs);
+  bindPresets(node, values);
+  const panel = new WeightsPanel(node, values);
+  panels.add(panel);
+  for (const input of INPUTS) chain(widgetOf(node, input), "callback", () => panel.request());
+  chain(node, "onConfigure", () => panel.sync());
+  chain(node, "onConnectionsChange", () => {
+    panel.request();
+    panel.findPreviews();
+  });
+  // converting to a subgraph and back takes a node out of its graph and puts it into another
+  chain(node, "onAdded", () => panels.add(panel));
+  chain(node, "onRemoved", () => panels.delete(panel));
+  panel.sync();
+  const [, height] = node.computeSize();
+  node.setSize([WIDTH, height + SPARE]);
+}
+
+app.registerExtension({
+  name: "SemanticFocus.WeightsPanel",
+  beforeRegisterNodeDef(_type, definition) {
+    if (definition.name === NODE) inputs = { ...definition.input.required, ...definition.input.optional };
+  },
+  nodeCreated(node) {
+    if (node.comfyClass === NODE) furnish(node);
+  },
+  // links are there only now, and other tabs' nodes may have run meanwhile
+  afterConfigureGraph() {
+    for (const panel of panels) {
+      panel.sync();
+      panel.findPreviews();
+    }
+  },
+});

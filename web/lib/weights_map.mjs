@@ -17,8 +17,8 @@ const SCALE = [
   [248, 142, 50],
   [252, 236, 130],
 ];
-const FAINTEST = 0.35;
-const STRONGEST = 0.85;
+const FAINTEST = 0.5;
+const STRONGEST = 0.8;
 // what is free is dark and hatched
 const FREE = { between: 0.45, stripe: 0.8 };
 const STRIPES = 28; // along the longer side
@@ -128,7 +128,7 @@ function greyed({ data, width, height }) {
   for (let at = 0; at < data.length; at += 4) {
     // Rec. 709
     const light = 0.2126 * data[at] + 0.7152 * data[at + 1] + 0.0722 * data[at + 2];
-    grey.data.fill(light, at, at + 3);
+    grey.data[at] = grey.data[at + 1] = grey.data[at + 2] = light;
     grey.data[at + 3] = 255;
   }
   return grey;

@@ -2,7 +2,7 @@
 import { element } from "./panel.mjs";
 import { text } from "./text.mjs";
 import { heat, MOST } from "./weights_map.mjs";
-import { NumberField, written } from "./weights_rows.mjs";
+import { NumberField } from "./weights_rows.mjs";
 import { isName, OWN, TERMS } from "./weights_values.mjs";
 
 const FIRST_WEIGHT = 1;
@@ -163,8 +163,9 @@ export class Scale {
       this.next,
       element("span", { className: "sf-scale-free" }),
       this.free,
+      "0",
       bar,
-      written(MOST),
+      String(MOST),
     ]);
     this.show(0, 0);
   }

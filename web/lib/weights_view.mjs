@@ -25,6 +25,9 @@ const LAST = "semantic_focus_last_weights";
 const SOCKETS = "semantic_focus_sockets";
 const TERMS_OPEN = "semantic_focus_terms";
 
+/** LiteGraph puts a gap of 4 below each widget. */
+const NOTHING = () => [0, -4];
+
 /** @param {number} share 0..1 */
 function percent(share) {
   return `${(share * 100).toFixed(share > 0 && share < 0.1 ? 1 : 0)}%`;
@@ -320,8 +323,12 @@ export class WeightsPanel {
     for (const input of INPUTS) {
       const widget = widgetOf(this.node, input);
       const hidden = !this.node.properties[SOCKETS] && !this.values.linked(input);
+      if (widget.options.hidden === hidden) continue;
       widget.hidden = hidden;
       widget.options.hidden = hidden;
+      // the canvas of 1.32 keeps the place of hidden widgets
+      if (hidden) widget.computeSize = NOTHING;
+      else delete widget.computeSize;
     }
   }
 

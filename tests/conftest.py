@@ -16,6 +16,15 @@ if TYPE_CHECKING:
     from host.serve import ComfyServer
 
 REPO = Path(__file__).resolve().parent.parent
+WORKFLOWS = REPO / "workflows"
+
+SMALL = {
+    "SemanticFocusFit": {"resolution": 128, "multiple_of": 16},
+    "SemanticFocusTrain": {"steps": 3, "rank": 4, "alpha": 4.0, "learning_rate": 1e-3},
+    "EmptySD3LatentImage": {"width": 128, "height": 128},
+    "KSampler": {"steps": 2, "cfg": 1.0},
+}
+"""By class of node: what runs in seconds on a CPU."""
 
 
 @pytest.fixture(scope="session")
@@ -100,18 +109,26 @@ def stand_in_model(comfy: ModuleType, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture(scope="session")
-def shared_workflow(stand_in_model: Path) -> dict[str, Any]:
-    """The shared workflow in API form, with the stand-in checkpoint and sizes that run in seconds."""
-    graph = json.loads((REPO / "workflows" / "api" / "train_person_lora.json").read_text(encoding="utf-8"))
-    graph["1"] = {
-        "class_type": "SemanticFocusDemoCheckpoint",
-        "inputs": {"model_file": stand_in_model.name},
-    }
-    graph["4"]["inputs"].update(resolution=128, multiple_of=16)
-    graph["9"]["inputs"].update(steps=3, rank=4, alpha=4.0, learning_rate=1e-3)
-    graph["15"]["inputs"].update(width=128, height=128)
-    graph["16"]["inputs"].update(steps=2, cfg=1.0)
-    return graph
+def small_workflow(stand_in_model: Path) -> Callable[[str], dict[str, Any]]:
+    """A workflow in API form, by name, with the stand-in checkpoint and sizes that run in seconds."""
+
+    def load(name: str) -> dict[str, Any]:
+        graph = json.loads((WORKFLOWS / "api" / f"{name}.json").read_text(encoding="utf-8"))
+        for node in graph.values():
+            if node["class_type"] == "CheckpointLoaderSimple":
+                node.update(
+                    class_type="SemanticFocusDemoCheckpoint", inputs={"model_file": stand_in_model.name}
+                )
+            node["inputs"].update(SMALL.get(node["class_type"], {}))
+        return graph
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def shared_workflow(small_workflow: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
+    """The workflow train_person_lora, as `small_workflow` gives it."""
+    return small_workflow("train_person_lora")
 
 
 def _made_by_setup(folder: Path) -> Path:

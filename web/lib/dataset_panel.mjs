@@ -3,7 +3,7 @@ import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
 import { Grid } from "./dataset_grid.mjs";
 import { MaskRun } from "./dataset_run.mjs";
-import { CACHER, executionId, list, LOADER, makerOf, sourceOf, whyBroken } from "./dataset_source.mjs";
+import { CACHER, list, LOADER, sourceOf, whyBroken } from "./dataset_source.mjs";
 import { badge, layers, view } from "./dataset_view.mjs";
 import { describe, FILTERS, passes, problemsOf, say, statusName, summary } from "./dataset_words.mjs";
 import { openDialog } from "./dialog.mjs";
@@ -38,6 +38,7 @@ export class DatasetPanel {
     this.report = null;
     this.run = new MaskRun(node, {
       progressed: (progress) => this.progressed(progress),
+      told: (output) => this.tellResult(output?.text?.[0] ?? "", undefined),
       ended: (error) => this.ended(error),
     });
     /** @type {Grid<Picture>} */
@@ -136,12 +137,20 @@ export class DatasetPanel {
     this.anyway ||= anyway;
     clearTimeout(this.timer);
     this.timer = setTimeout(() => {
-      if (isTyping()) {
-        document.addEventListener("focusout", () => this.schedule(false), { once: true });
-        return;
-      }
-      this.look(this.anyway ?? false);
+      if (isTyping()) this.wait();
+      else this.look(this.anyway ?? false);
     }, PATIENCE);
+  }
+
+  /** Look at the folder when the user has left the text field, or pressed Enter in it. */
+  wait() {
+    const heard = new AbortController();
+    const go = ({ type }) => {
+      heard.abort();
+      if (type === "change") this.look(this.anyway ?? false);
+      else this.schedule(false);
+    };
+    for (const event of ["change", "focusout"]) document.addEventListener(event, go, { signal: heard.signal });
   }
 
   /**
@@ -155,7 +164,7 @@ export class DatasetPanel {
     const current = () => turn === this.asked;
     try {
       const source = await sourceOf(this.node);
-      await this.watch();
+      this.run.watch(source.maker);
       if (!current()) return;
       const same = JSON.stringify(source) === JSON.stringify(this.source);
       this.source = source;
@@ -168,12 +177,6 @@ export class DatasetPanel {
     } catch (error) {
       if (current()) this.take("", [], say(error.message));
     }
-  }
-
-  /** Notice runs of the node that makes the masks. */
-  async watch() {
-    const { output } = await app.graphToPrompt();
-    this.run.watch(makerOf(this.node, output) ?? executionId(this.node));
   }
 
   /**

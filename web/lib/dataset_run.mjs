@@ -1,6 +1,7 @@
 // Making the masks of a dataset at a click: asking for it, how far it is, and Cancel.
 import { api } from "../../../scripts/api.js";
-import { CACHER, currentPrompt, executionId, makerOf } from "./dataset_source.mjs";
+import { app } from "../../../scripts/app.js";
+import { CACHER, executionId, makerOf } from "./dataset_source.mjs";
 
 const ENDS = /** @type {const} */ (["execution_success", "execution_error", "execution_interrupted"]);
 const FIRST_OF_OURS = 1_000_000; // no node of a workflow has so high an id
@@ -13,8 +14,8 @@ const FIRST_OF_OURS = 1_000_000; // no node of a workflow has so high an id
 export class MaskRun {
   /**
    * @param {any} node
-   * @param {{progressed: (progress: Progress) => void, ended: (error: string) => void}} listener `ended` is told of
-   *   every prompt's end; the error is of one of ours
+   * @param {{progressed: (progress: Progress) => void, told: (output: any) => void, ended: (error: string) =>
+   *   void}} listener `ended` is told of every prompt's end; the error is of one of ours
    */
   constructor(node, listener) {
     this.node = node;
@@ -27,17 +28,22 @@ export class MaskRun {
     this.progress = { state: "idle", done: 0, total: 0 };
     this.onState = ({ detail }) => this.hear(detail);
     this.onEnd = ({ type, detail }) => this.end(type, detail);
+    this.onOutput = ({ detail }) => {
+      if (detail.prompt_id === this.prompt && detail.node === this.target) this.listener.told(detail.output);
+    };
   }
 
   /** Listen to the server; again has no effect. */
   open() {
     api.addEventListener("progress_state", this.onState);
+    api.addEventListener("executed", this.onOutput);
     for (const event of ENDS) api.addEventListener(event, this.onEnd);
   }
 
   /** Listen no more. */
   close() {
     api.removeEventListener("progress_state", this.onState);
+    api.removeEventListener("executed", this.onOutput);
     for (const event of ENDS) api.removeEventListener(event, this.onEnd);
   }
 
@@ -55,7 +61,7 @@ export class MaskRun {
   async start() {
     this.tell({ state: "queued", done: 0, total: 0 });
     try {
-      const { output, workflow } = await currentPrompt();
+      const { output, workflow } = await app.graphToPrompt();
       this.target = this.node.comfyClass === CACHER ? (executionId(this.node) ?? "") : this.addCacher(output);
       // the whole prompt, or ComfyUI would forget the results of the other nodes
       const answer = await api.queuePrompt(0, { output, workflow }, { partialExecutionTargets: [this.target] });

@@ -12,9 +12,9 @@ import { widgetOf } from "./panel.mjs";
  */
 
 /**
- * What a panel shows: `folder` is null when only a run can tell it. `maker` are the inputs of the node that makes
- * the masks, as the server gets them; null when there is none.
- * @typedef {{folder: string | null, settings: Record<string, any>, maker: Record<string, any> | null}} Source
+ * What a panel shows: `folder` is null when only a run can tell it, `maker` is the execution id of the node that
+ * makes the masks, null when there is none.
+ * @typedef {{folder: string | null, settings: Record<string, any>, maker: string | null}} Source
  */
 
 export const LOADER = "SemanticFocusLoadDataset";
@@ -53,11 +53,6 @@ export function executionId(node, graph = app.rootGraph ?? app.graph, prefix = "
   return null;
 }
 
-/** What Run would send: nodes by execution id, without reroutes, muted and bypassed nodes. */
-export async function currentPrompt() {
-  return app.graphToPrompt();
-}
-
 /**
  * @param {Record<string, any>} output of a prompt
  * @param {any} value an input in it
@@ -88,7 +83,8 @@ export function makerOf(node, output) {
  * @returns {Promise<Source>}
  */
 export async function sourceOf(node) {
-  const { output } = await currentPrompt();
+  // what Run would send knows no reroutes, subgraphs, muted or bypassed nodes
+  const { output } = await app.graphToPrompt();
   const own = output[executionId(node) ?? ""];
   const maker = makerOf(node, output);
   const written = own ? literal(output, own.inputs.folder) : widgetOf(node, "folder")?.value;
@@ -98,7 +94,7 @@ export async function sourceOf(node) {
   return {
     folder: typeof folder === "string" ? folder : null,
     settings: Object.fromEntries(known.filter(([, value]) => value !== undefined)),
-    maker: maker ? inputs : null,
+    maker,
   };
 }
 

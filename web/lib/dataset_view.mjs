@@ -28,8 +28,8 @@ export function badge(status) {
  */
 export function layers(folder, picture, { side, regions, alt, broken }) {
   if (picture.status === "failed") {
-    const words = { className: "sf-dataset-unreadable", textContent: statusName(picture.status) };
-    return element("div", { className: "sf-dataset-layers" }, [element("span", words)]);
+    const words = statusName(picture.status);
+    return element("div", { className: "sf-dataset-layers sf-dataset-unreadable", dataset: { words } });
   }
   const url = pictureUrl(folder, picture, side);
   const base = element("img", { alt, decoding: "async", draggable: false });
@@ -116,10 +116,10 @@ class View {
     this.draw();
     const caption = element("p", { className: "sf-dataset-caption", textContent: "…" });
     const reason = picture.reason ? [element("p", { textContent: say(picture.reason) })] : [];
-    const persons = picture.persons === null ? [] : [text("dataset.persons", { count: picture.persons })];
+    const persons = picture.persons === null ? "" : ` · ${text("dataset.persons", { count: picture.persons })}`;
     this.facts.replaceChildren(
       element("h3", { textContent: picture.name }),
-      element("p", { className: "sf-row" }, [badge(picture.status), statusName(picture.status), ...persons]),
+      element("p", { className: "sf-row" }, [badge(picture.status), `${statusName(picture.status)}${persons}`]),
       ...reason,
       ...this.problems(picture),
       ...this.coverage(picture),

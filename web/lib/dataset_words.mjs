@@ -76,7 +76,8 @@ export function problemsOf(picture, captionNeeded) {
 export function passes(picture, filter, captionNeeded) {
   if (filter === "all") return true;
   if (filter !== "problems") return picture.status === filter;
-  return picture.status === "failed" || problemsOf(picture, captionNeeded).length > 0;
+  const { status, problems, captioned } = picture;
+  return status === "failed" || problems.length > 0 || (captionNeeded && !captioned);
 }
 
 /**

@@ -56,8 +56,9 @@ class TrainingPanel {
     this.picture = element("img", { alt: "" });
     this.sample = element("button", { type: "button", className: "sf-button sf-training-sample" }, [this.picture]);
     this.sample.addEventListener("click", () => this.showSample());
-    const said = element("div", { className: "sf-training-said" }, [this.state, this.progress]);
-    this.header = element("div", { className: "sf-row" }, [this.sample, said, this.stop]);
+    const first = element("div", { className: "sf-row" }, [this.state, this.stop]);
+    const said = element("div", { className: "sf-training-said" }, [first, this.progress]);
+    this.header = element("div", { className: "sf-row" }, [this.sample, said]);
     this.bar = element("div", { className: "sf-training-bar", aria: { hidden: "true" } }, [element("div")]);
   }
 

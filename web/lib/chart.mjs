@@ -15,6 +15,7 @@ const MARGIN = { top: 6, right: 8, bottom: 16 };
 const GAP = 16; // pixels; shorter absences are bridged
 const SHAPES_APART = 90;
 const SHARPEST = 4;
+const MOST_LEVELS = 8;
 
 /** @param {number} value */
 export function short(value) {
@@ -159,8 +160,8 @@ export class Chart {
     const width = this.root.clientWidth;
     const height = this.root.clientHeight;
     if (!width || !height) return;
-    // LiteGraph enlarges panels with a CSS transform
-    const zoom = Math.max(1, app.canvas?.ds?.scale ?? 1);
+    // both renderers enlarge panels with a CSS transform, and tell nobody
+    const zoom = this.root.closest(".sf-dialog") ? 1 : Math.max(2, app.canvas?.ds?.scale ?? 1);
     const density = Math.min(SHARPEST, (window.devicePixelRatio || 1) * zoom);
     const [wide, high] = [Math.round(width * density), Math.round(height * density)];
     const { canvas } = this;
@@ -184,7 +185,7 @@ export class Chart {
     if (!range) return;
     const [low, high] = range;
     const bottom = height - MARGIN.bottom;
-    const room = Math.max(2, Math.floor((bottom - MARGIN.top) / 22));
+    const room = Math.min(MOST_LEVELS, Math.max(3, Math.floor((bottom - MARGIN.top) / 22)));
     const levels = log ? logMarks(low, high, room) : marks(low, high, room);
     const left = Math.ceil(Math.max(...levels.map((level) => context.measureText(short(level)).width))) + 8;
     const right = width - MARGIN.right;
@@ -239,7 +240,7 @@ export class Chart {
     for (const level of levels) context.fillText(short(level), left - 4, Math.min(bottom - 3, toY(level)));
     context.textBaseline = "bottom";
     const { first, last } = this.plot;
-    const places = marks(first, last, Math.max(1, Math.floor((right - left) / 60)));
+    const places = marks(first, last, Math.min(MOST_LEVELS, Math.max(1, Math.floor((right - left) / 60))));
     for (const step of places.filter((place) => Number.isInteger(place))) {
       const text = String(step);
       const half = context.measureText(text).width / 2;

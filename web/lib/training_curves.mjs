@@ -40,7 +40,7 @@ export function curvesOf({ points }) {
   if (points.prior.some((value) => value > 0)) {
     curves.push({ ...line, name: PRIOR, dashed: true, values: points.prior });
   }
-  // the total last, so that it lies on top
+  // drawn in this order: the total lies on top
   return [...curves, { ...line, name: TOTAL, dashed: false, values: points.total }];
 }
 
@@ -111,7 +111,9 @@ export class TrainingCurves {
   makeLegend() {
     const { hidden } = this.view();
     const focused = /** @type {HTMLElement | null} */ (document.activeElement)?.dataset.curve;
-    const buttons = this.chart.curves.map((curve) => this.entry(curve, !hidden.includes(curve.name))).reverse();
+    const { curves } = this.chart;
+    const ordered = [...curves.slice(-1), ...curves.slice(0, -1)];
+    const buttons = ordered.map((curve) => this.entry(curve, !hidden.includes(curve.name)));
     const regain = this.legend.contains(document.activeElement);
     this.legend.replaceChildren(...buttons);
     if (regain) buttons.find(({ dataset }) => dataset.curve === focused)?.focus();
@@ -155,7 +157,7 @@ export class TrainingCurves {
       value.textContent = figure(values.get(button.dataset.curve ?? "") ?? NaN);
     }
     const step = chart.steps[at] ?? 0;
-    const read = chart.shown.map(({ name }) => `${nameOf(name)} ${figure(values.get(name) ?? NaN)}`).reverse();
+    const read = chart.shown.map(({ name }) => `${nameOf(name)} ${figure(values.get(name) ?? NaN)}`);
     const canvas = chart.canvas;
     canvas.setAttribute("aria-label", text("training.chart", { state: this.summary }));
     canvas.setAttribute("aria-valuemin", String(chart.steps[0] ?? 0));

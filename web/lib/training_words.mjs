@@ -37,7 +37,7 @@ export function progressOf(run) {
     parts.push(text("training.left", { time: duration((run.steps - run.step) / run.rate) }));
   }
   const rate = run.points.learning_rate.at(-1);
-  if (rate !== undefined) parts.push(text("training.rate", { rate: Number(rate.toPrecision(3)).toExponential() }));
+  if (rate !== undefined) parts.push(text("training.rate", { rate: Number(rate.toPrecision(2)).toExponential() }));
   return parts;
 }
 

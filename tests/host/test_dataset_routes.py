@@ -1,0 +1,189 @@
+"""The routes of the dataset browser, asked as a browser asks, and as somebody who should not."""
+
+import http.client
+import io
+import json
+import urllib.parse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image
+
+from semantic_focus.categories import SEMANTIC_CATEGORIES
+
+if TYPE_CHECKING:
+    from host.serve import ComfyServer
+
+
+@pytest.fixture(scope="module")
+def dataset(make_dataset: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """one.png and two.png of `make_dataset`, "drei 好.JPG" (left half red when upright), torn.png."""
+    folder = make_dataset(tmp_path_factory.mktemp("data sets") / "a 好")
+    pixels = np.zeros((300, 600, 3), np.uint8)
+    pixels[150:] = (255, 0, 0)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # its bottom belongs to the left
+    Image.fromarray(pixels).save(folder / "drei 好.JPG", "JPEG", exif=exif)
+    (folder / "torn.png").write_bytes((folder / "one.png").read_bytes()[:5000])
+    return folder
+
+
+def ask(
+    server: "ComfyServer", method: str, path: str, body: bytes | None = None, kind: str = "application/json"
+) -> tuple[int, Any, bytes]:
+    """Status, headers and body of an answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    connection.request(method, path, body, {"Content-Type": kind} if body is not None else {})
+    answer = connection.getresponse()
+    content = answer.read()
+    connection.close()
+    return answer.status, answer.headers, content
+
+
+def post(server: "ComfyServer", route: str, body: dict[str, Any]) -> tuple[int, Any]:
+    status, _, content = ask(server, "POST", f"/api/semantic_focus/{route}", json.dumps(body).encode())
+    return status, json.loads(content)
+
+
+def thumbnail(server: "ComfyServer", **query: str) -> tuple[int, Any, bytes]:
+    return ask(server, "GET", f"/api/semantic_focus/thumbnail?{urllib.parse.urlencode(query)}")
+
+
+def test_a_folder_is_listed_before_and_after_its_masks_are_made(server: "ComfyServer", dataset: Path):
+    settings = {
+        "folder": str(dataset),
+        "backend": "auto",
+        "refine": "off",
+        "keywords": "face: face\nhair: hair",
+    }
+    status, listed = post(server, "dataset", settings)
+    assert status == 200 and listed["folder"] == str(dataset) and listed["complete"]
+    assert [(one["name"], one["status"], one["captioned"]) for one in listed["pictures"]] == [
+        ("drei 好.JPG", "missing", False),
+        ("one.png", "missing", True),
+        ("torn.png", "missing", False),
+        ("two.png", "missing", True),
+    ]
+    history = server.run(
+        {"1": {"class_type": "SemanticFocusCacheDataset", "inputs": {**settings, "report": True}}}
+    )
+    told = history["outputs"]["1"]
+    assert told["semantic_focus_folder"] == [str(dataset)]
+    (report,) = told["semantic_focus_report"]
+    assert Path(report["path"]).read_bytes() == server.view(
+        {name: report[name] for name in report if name != "path"}
+    )
+
+    found = {one["name"]: one for one in post(server, "dataset", settings)[1]["pictures"]}
+    assert found["one.png"]["status"] == found["drei 好.JPG"]["status"] == "ok"
+    assert found["one.png"]["persons"] == 1 and 0.02 < found["one.png"]["coverage"]["face"] < 0.3
+    other = {
+        one["name"]: one for one in post(server, "dataset", {**settings, "refine": "fine"})[1]["pictures"]
+    }
+    assert other["one.png"]["status"] == "stale" and "refinement" in other["one.png"]["reason"]
+
+    colour = SEMANTIC_CATEGORIES["hair"].colour
+    status, headers, content = thumbnail(
+        server, folder=str(dataset), name="one.png", stamp="x", layer="regions", colours="face:010203"
+    )
+    assert status == 200 and headers["Content-Type"] == "image/png"
+    layer = Image.open(io.BytesIO(content))
+    assert layer.size == (192, 192)
+    # 320 pixels became 192: a place in the face and one in the hair
+    assert layer.getpixel((96, 66)) == (1, 2, 3, 255) and layer.getpixel((96, 24)) == (*colour, 255)
+
+
+def test_a_load_tells_its_folder(server: "ComfyServer", dataset: Path, tmp_path: Path):
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    graph = {
+        "1": {
+            "class_type": "SemanticFocusLoadDataset",
+            "inputs": {"folder": str(tmp_path), "default_caption": "a"},
+        },
+        "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
+    }
+    assert server.run(graph)["outputs"]["1"]["semantic_focus_folder"] == [str(tmp_path)]
+
+
+def test_thumbnails_are_small_upright_and_kept(server: "ComfyServer", dataset: Path):
+    status, headers, content = thumbnail(server, folder=str(dataset), name="drei 好.JPG", stamp="1-2")
+    assert (status, headers["Content-Type"]) == (200, "image/jpeg")
+    assert "immutable" in headers["Cache-Control"]
+    picture = Image.open(io.BytesIO(content))
+    assert picture.size == (96, 192)
+    red = np.asarray(picture)[96, [20, 76], 0]
+    assert red[0] > 200 and red[1] < 50
+    status, headers, _ = thumbnail(server, folder=str(dataset), name="one.png")
+    assert headers["Cache-Control"] == "no-store"
+    large = thumbnail(server, folder=str(dataset), name="drei 好.JPG", stamp="1", side="1024")[2]
+    assert Image.open(io.BytesIO(large)).size == (300, 600)
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [
+        ("../{folder}/one.png", 400),
+        ("..\\{folder}\\one.png", 404),
+        ("{absolute}/one.png", 400),
+        ("one.txt", 400),
+        ("", 400),
+        ("one.png\0", 400),
+        ("gone.png", 404),
+        ("torn.png", 400),
+    ],
+)
+def test_no_other_file_is_sent(server: "ComfyServer", dataset: Path, name: str, status: int):
+    filled = name.format(folder=dataset.name, absolute=dataset)
+    found, headers, content = thumbnail(server, folder=str(dataset), name=filled, stamp="1")
+    assert (found, headers["Content-Type"].split(";")[0]) == (status, "application/json")
+    assert headers["Cache-Control"] == "no-store"
+    assert json.loads(content)["error"]
+    assert post(server, "caption", {"folder": str(dataset), "name": filled})[0] == (
+        200 if "torn" in name else status
+    )
+
+
+def test_captions_are_read(server: "ComfyServer", dataset: Path):
+    asked = {"folder": str(dataset), "name": "one.png"}
+    assert post(server, "caption", asked) == (200, {"caption": "a woman in an orange suit"})
+    assert post(server, "caption", {**asked, "name": "torn.png"}) == (200, {"caption": ""})
+
+
+def test_a_form_of_another_site_gets_no_list(server: "ComfyServer", dataset: Path):
+    body = json.dumps({"folder": str(dataset)}).encode()
+    for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"):
+        for route in ("dataset", "caption"):
+            status, _, content = ask(server, "POST", f"/semantic_focus/{route}", body, kind)
+            assert status == 400 and "application/json" in json.loads(content)["error"]
+    assert ask(server, "GET", "/api/semantic_focus/dataset?folder=x")[0] in (404, 405)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"folder": "/nowhere/at all"}, "no such folder"),
+        ({"folder": " "}, "no folder given"),
+        ({}, "no folder given"),
+        ({"folder": 3}, "must be a text"),
+        ({"folder": "{empty}"}, "no picture in it"),
+        ({"folder": "{full}", "refine": "very"}, "off, fast, fine"),
+        ({"folder": "{full}", "backend": "sam9"}, "no segmentation backend"),
+        ({"folder": "{full}", "keywords": "face face"}, "face"),
+    ],
+)
+def test_what_is_wrong_is_said(
+    server: "ComfyServer", dataset: Path, tmp_path: Path, body: dict[str, Any], words: str
+):
+    places = {"{empty}": str(tmp_path), "{full}": str(dataset)}
+    filled = {name: places.get(value, value) for name, value in body.items()}
+    status, answer = post(server, "dataset", filled)
+    assert status == 400 and words in answer["error"]
+
+
+@pytest.mark.parametrize("query", [{"side": "100000"}, {"layer": "regions", "colours": "face:red"}])
+def test_thumbnails_of_other_kinds_are_refused(server: "ComfyServer", dataset: Path, query: dict[str, str]):
+    status, _, content = thumbnail(server, folder=str(dataset), name="one.png", stamp="1", **query)
+    assert status == 400 and json.loads(content)["error"]

@@ -17,10 +17,11 @@ export function preference(id) {
 }
 
 /**
- * Call back when a setting changes.
+ * Call back when a setting has changed.
  * @param {string[]} ids
  * @param {() => void} callback
  */
 export function onPreference(ids, callback) {
-  for (const id of ids) app.ui.settings.addEventListener(`${id}.change`, callback);
+  // the editor says so before it has taken the new value over
+  for (const id of ids) app.ui.settings.addEventListener(`${id}.change`, () => setTimeout(callback));
 }

@@ -2,6 +2,7 @@
 // Read from the server, because the editor's own table loses the Chinese texts of packs (1.32).
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
+import { onPreference } from "./preferences.mjs";
 
 const SECTION = "semanticFocus";
 const SPOKEN_WHERE_NOTHING_ELSE_IS = "en";
@@ -57,9 +58,9 @@ export function regionName(region) {
 }
 
 /**
- * Call back when the user chooses another language.
+ * Call back when the user has chosen another language.
  * @param {() => void} callback
  */
 export function onLanguage(callback) {
-  app.ui.settings.addEventListener("Comfy.Locale.change", callback);
+  onPreference(["Comfy.Locale"], callback);
 }

@@ -4,6 +4,10 @@ Whoever can reach ComfyUI's server can already load any picture through its node
 shows nothing new. Other web sites that the user has open can reach it too, by way of the browser: they can
 neither read these answers (another origin) nor ask for lists and captions at all, because those want POST
 with JSON, which no form can send. A thumbnail is a GET, without effect on anything.
+
+What is wrong with a folder or a file is an answer, {"error": a sentence} with status 200: browsers write
+every other status into their console. A request that nobody should send is refused with 400, a file that is
+gone with 404.
 """
 
 import asyncio
@@ -18,6 +22,7 @@ from typing import Any
 from aiohttp import web
 
 from ..semantic_focus.backends import LazySegmenter, SegmentRequest
+from ..semantic_focus.dataset import DatasetError
 from ..semantic_focus.dataset_status import StatusMemory, caption_beside, dataset_status, picture_in
 from ..semantic_focus.keywords import format_keywords, parse_keywords
 from ..semantic_focus.overlay import Colour
@@ -50,20 +55,20 @@ def register() -> None:
 
 
 def _answering(handler: Handler) -> Handler:
-    """A handler whose exceptions become answers: {"error": a sentence}."""
+    """A handler whose exceptions become refusals."""
 
     async def answer(request: web.Request) -> web.Response:
         try:
             return await handler(request)
         except FileNotFoundError as error:
-            return _refusal(404, error)
+            return _wrong(error, 404)
         except (ValueError, OSError) as error:
-            return _refusal(400, error)
+            return _wrong(error, 400)
 
     return answer
 
 
-def _refusal(status: int, error: Exception) -> web.Response:
+def _wrong(error: Exception, status: int = 200) -> web.Response:
     return web.json_response({"error": str(error)}, status=status, headers={"Cache-Control": "no-store"})
 
 
@@ -82,10 +87,14 @@ async def list_dataset(memory: StatusMemory, request: web.Request) -> web.Respon
     Everything but `folder` may be absent. Not complete: some pictures are "unchecked"; asking again goes on.
     """
     body = await _json(request)
-    pictures = await asyncio.to_thread(_status, memory, body)
+    folder = _text(body, "folder")
+    try:
+        pictures = await asyncio.to_thread(_status, memory, folder, body)
+    except (ValueError, OSError) as error:
+        return _wrong(error)
     return web.json_response(
         {
-            "folder": str(Path(_text(body, "folder")).expanduser().resolve()),
+            "folder": str(Path(folder).expanduser().resolve()),
             "pictures": pictures,
             "complete": all(picture["status"] != "unchecked" for picture in pictures),
         },
@@ -93,14 +102,14 @@ async def list_dataset(memory: StatusMemory, request: web.Request) -> web.Respon
     )
 
 
-def _status(memory: StatusMemory, body: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _status(memory: StatusMemory, folder: str, body: Mapping[str, Any]) -> list[dict[str, Any]]:
     refine = _text(body, "refine", "fast")
     if refine not in REFINEMENTS:
         raise ValueError(f"refine is {refine!r}: it must be one of {', '.join(REFINEMENTS)}")
     keywords = _text(body, "keywords", format_keywords(SegmentRequest().prompts))
     wanted = SegmentRequest(parse_keywords(keywords), refine, bool(body.get("keep_overlaps", False)))
     segmenter = LazySegmenter(_text(body, "backend", "auto"), weight_folders())
-    folder, recursive = _text(body, "folder"), bool(body.get("recursive", False))
+    recursive = bool(body.get("recursive", False))
     return [asdict(status) for status in dataset_status(folder, wanted, segmenter, recursive, memory)]
 
 
@@ -108,7 +117,10 @@ async def read_caption(request: web.Request) -> web.Response:
     """{folder, name} -> {caption}; empty without one."""
     body = await _json(request)
     picture = await asyncio.to_thread(picture_in, _text(body, "folder"), _text(body, "name"))
-    return web.json_response({"caption": await asyncio.to_thread(caption_beside, picture)})
+    try:
+        return web.json_response({"caption": await asyncio.to_thread(caption_beside, picture)})
+    except DatasetError as error:
+        return _wrong(error)
 
 
 async def send_thumbnail(pool: ThreadPoolExecutor, request: web.Request) -> web.Response:
@@ -120,25 +132,22 @@ async def send_thumbnail(pool: ThreadPoolExecutor, request: web.Request) -> web.
     side = query.get("side", str(SIDES[0]))
     if side not in map(str, SIDES):
         raise ValueError(f"side is {side!r}: it must be one of {', '.join(map(str, SIDES))}")
-    draw = partial(
-        _drawn,
-        query.get("folder", ""),
-        query.get("name", ""),
-        int(side),
-        query.get("layer") == "regions",
-        query.get("colours", ""),
-    )
-    content, kind = await asyncio.get_running_loop().run_in_executor(pool, draw)
+    colours = parse_colours(query.get("colours", ""))
+    picture = await asyncio.to_thread(picture_in, query.get("folder", ""), query.get("name", ""))
+    draw = partial(_drawn, picture, int(side), query.get("layer") == "regions", colours)
+    try:
+        content, kind = await asyncio.get_running_loop().run_in_executor(pool, draw)
+    except (ValueError, OSError) as error:
+        return _wrong(error)
     keep = FOREVER if query.get("stamp") else "no-store"
     return web.Response(body=content, content_type=kind, headers={"Cache-Control": keep})
 
 
-def _drawn(folder: str, name: str, side: int, regions: bool, colours: str) -> tuple[bytes, str]:
+def _drawn(picture: Path, side: int, regions: bool, colours: Mapping[str, Colour]) -> tuple[bytes, str]:
     """A thumbnail or its regions, and the type of file that it is."""
-    picture = picture_in(folder, name)
     buffer = io.BytesIO()
     if regions:
-        region_layer(picture, side, parse_colours(colours)).save(buffer, "PNG", compress_level=1)
+        region_layer(picture, side, colours).save(buffer, "PNG", compress_level=1)
         return buffer.getvalue(), "image/png"
     thumbnail(picture, side).save(buffer, "JPEG", quality=85)
     return buffer.getvalue(), "image/jpeg"

@@ -110,7 +110,7 @@ async function ask(route, body) {
     body: JSON.stringify(body),
   });
   const content = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Error(content.error ?? `${route}: HTTP ${answer.status}`);
+  if (!answer.ok || content.error) throw new Error(content.error ?? `${route}: HTTP ${answer.status}`);
   return content;
 }
 
@@ -170,7 +170,7 @@ const hex = (channel) => channel.toString(16).padStart(2, "0");
 export async function whyBroken(url) {
   try {
     const answer = await fetch(url);
-    return answer.ok ? null : ((await answer.json()).error ?? null);
+    return answer.headers.get("Content-Type")?.includes("json") ? (await answer.json()).error : null;
   } catch {
     return null; // the server is away
   }

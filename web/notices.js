@@ -53,8 +53,8 @@ function masked(node, output) {
   const parts = STATUSES.filter((status) => counts.has(status)).map((status) =>
     text(`notices.masks.${status}`, { count: counts.get(status) ?? 0 }),
   );
-  if (!parts.length) return;
   const failed = counts.has("failed");
+  if (!counts.has("segmented") && !failed) return; // all was there before
   toast(failed ? "warn" : "success", text("notices.masksDone", { node: node.title }), parts.join(text("notices.comma")));
 }
 

@@ -1,0 +1,238 @@
+"""The pictures of the help pages and of the widgets, from a real ComfyUI in a real Chromium.
+
+    python -m docs.pictures [help] [widgets]
+
+Run it again when a widget changes its looks. `help` writes web/docs/<node>/node.webp for every node, and
+work.webp for the nodes in WORK; `widgets` writes docs/widgets/<widget>_{dark,light}.png. What they show is
+real: the demo's photographs, a segmentation of them, and a short training of a model with random weights.
+It takes about two minutes.
+"""
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from playwright.sync_api import Browser, FloatRect, Page, sync_playwright
+
+from demo import pictures
+from host.serve import ComfyServer, comfyui_folder
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+HELP = CHECKOUT / "web" / "docs"
+WIDGETS = CHECKOUT / "docs" / "widgets"
+NEWER_EDITOR = CHECKOUT / ".cache" / "front-end"
+
+PREFIX = "SemanticFocus"
+DEMO_NODE = "SemanticFocusDemoCheckpoint"
+SEGMENT, OBJECTIVE, TRAIN, CACHE = 3, 8, 9, 90
+"""Node ids in the shared workflow, and of the node that is added to it."""
+
+WORK = {
+    "SemanticFocusSegment": SEGMENT,
+    "SemanticFocusCosineLoss": OBJECTIVE,
+    "SemanticFocusTrain": TRAIN,
+    "SemanticFocusCacheDataset": CACHE,
+}
+NAMES = {SEGMENT: "mask_overlay", OBJECTIVE: "weights", TRAIN: "training", CACHE: "dataset"}
+SIZES = {SEGMENT: (440, 760), OBJECTIVE: (380, 720), TRAIN: (440, 1040), CACHE: (440, 820)}
+
+VALUES = {
+    "SemanticFocusFit": {"resolution": 128, "multiple_of": 16},
+    "SemanticFocusTrain": {
+        "steps": 160,
+        "batch_size": 2,
+        "learning_rate": 2e-3,
+        "rank": 8,
+        "alpha": 8.0,
+        "gradient_checkpointing": False,
+    },
+    "EmptySD3LatentImage": {"width": 128, "height": 128},
+    "KSampler": {"steps": 2},
+}
+"""Sizes with which the shared workflow runs in seconds."""
+
+SCALE = 1.5
+"""Pixels of a picture per pixel of the page."""
+MARGIN = 10
+SHADES = 256
+FOLDER = "datasets/astronaut"
+"""What the pictures show in place of the temporary folder's name."""
+
+SETTINGS: Mapping[str, Any] = {
+    "Comfy.TutorialCompleted": True,
+    "Comfy.Locale": "en",
+    "Comfy.VueNodes.Enabled": True,
+    "Comfy.Minimap.Visible": False,
+    "Comfy.Graph.CanvasInfo": False,
+}
+IS_READY = """() => window.app?.extensionManager && app.vueAppReady && !app.configuringGraph
+    && app.graph?.nodes.length > 0 && !document.querySelector(".p-blockui-mask, #splash-loader")"""
+NEXT_FRAMES = """async () => {
+    await document.fonts.ready;
+    await Promise.all([...document.images].map(image => image.decode().catch(() => {})));
+    for (let frame = 0; frame < 20; frame++) await new Promise(requestAnimationFrame);
+}"""
+SHOW_ONE = """type => {
+    app.graph.clear();
+    const node = LiteGraph.createNode(type);
+    app.graph.add(node);
+    return node.id;
+}"""
+BRING = """([id, size]) => {
+    const node = app.graph.getNodeById(id);
+    if (size) node.setSize(size);
+    node.pos = [10000 * (1 + Number(id)), 0];
+    for (const group of [...app.graph.groups]) app.graph.remove(group);
+    app.canvas.links_render_mode = LiteGraph.HIDDEN_LINK;
+    app.canvas.ds.scale = 1;
+    app.canvas.ds.offset = [120 - node.pos[0], 160];
+    app.canvas.setDirty(true, true);
+}"""
+"""Show a node away from the others."""
+RENAME = """([folder, name]) => {
+    for (const input of document.querySelectorAll("input")) if (input.value === folder) input.value = name;
+}"""
+SET_VALUES = """values => {
+    for (const node of app.graph.nodes) {
+        for (const [name, value] of Object.entries(values[node.type] ?? {})) {
+            const widget = node.widgets.find(widget => widget.name === name);
+            widget.value = value;
+            widget.callback?.(value, app.canvas, node);
+        }
+    }
+}"""
+LISTEN = """() => {
+    const api = window.comfyAPI.api.api;
+    window.outcome = null;
+    for (const event of ["execution_success", "execution_error", "execution_interrupted"]) {
+        api.addEventListener(event, ({detail}) => { window.outcome ??= {event, ...detail}; });
+    }
+}"""
+
+
+def main(wanted: list[str]) -> None:
+    """Make the pictures of these kinds; of all when none is named."""
+    kinds = wanted or ["help", "widgets"]
+    if unknown := set(kinds) - {"help", "widgets"}:
+        raise SystemExit(f"there are no pictures of {', '.join(sorted(unknown))}: name help or widgets")
+    with tempfile.TemporaryDirectory() as folder, _editor(Path(folder)) as (server, browser, subject):
+        if "help" in kinds:
+            with _page(server, browser) as page:
+                for node in sorted(server.object_info()):
+                    if node.startswith(PREFIX) and node != DEMO_NODE:
+                        _save_webp(_picture(page, page.evaluate(SHOW_ONE, node)), HELP / node / "node.webp")
+        _at_work(server, browser, subject, kinds)
+
+
+def _at_work(server: ComfyServer, browser: Browser, subject: Path, kinds: list[str]) -> None:
+    """The pictures of widgets with something in them; a run is made once and shown in both themes."""
+    themes = ["dark", "light"] if "widgets" in kinds else ["dark"]
+    for theme in themes:
+        with _page(server, browser, theme) as page:
+            _run(page, subject)
+            for node, number in WORK.items():
+                picture = _picture(page, number, SIZES[number], subject)
+                if "help" in kinds and theme == "dark":
+                    _save_webp(picture, HELP / node / "work.webp")
+                if "widgets" in kinds:
+                    _save_png(picture, WIDGETS / f"{NAMES[number]}_{theme}.png")
+
+
+@contextmanager
+def _editor(folder: Path) -> Iterator[tuple[ComfyServer, Browser, Path]]:
+    """A server with the stand-in model, a browser, and the demo's training pictures."""
+    models = folder / "models" / "diffusion_models"
+    models.mkdir(parents=True)
+    program = [sys.executable, CHECKOUT / "tests" / "stand_in_model.py", comfyui_folder(), CHECKOUT / "demo"]
+    subprocess.run([*program, models / "stand_in.safetensors"], check=True)
+    subject = folder / "astronaut"
+    pictures.prepare_subject(CHECKOUT / ".cache" / "photographs", subject, pictures.TRAINING_FRAMINGS)
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    with (
+        ComfyServer(
+            folder, extra_custom_nodes=[CHECKOUT / "demo" / "standins"], front_end_root=NEWER_EDITOR
+        ) as server,
+        sync_playwright() as playwright,
+    ):
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield server, browser, subject
+        browser.close()
+
+
+@contextmanager
+def _page(server: ComfyServer, browser: Browser, theme: str = "dark") -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 1500, "height": 1500}, device_scale_factor=SCALE)
+    page = context.new_page()
+    settings = {**SETTINGS, "Comfy.ColorPalette": theme}
+    page.request.post(f"{server.url}/api/settings", data=settings)
+    page.goto(server.url)
+    page.wait_for_function(IS_READY, timeout=90_000)
+    page.add_style_tag(content=".p-toast, .p-tooltip, [role=tooltip] { display: none !important }")
+    yield page
+    context.close()
+
+
+def _run(page: Page, subject: Path) -> None:
+    """Train with the shared workflow on these pictures, and make a report of the folder's masks."""
+    path = CHECKOUT / "workflows" / "train_person_lora.json"
+    workflow = json.loads(path.read_text(encoding="utf-8"))
+    checkpoint = next(node for node in workflow["nodes"] if node["type"] == "CheckpointLoaderSimple")
+    checkpoint.update(type=DEMO_NODE, inputs=[], widgets_values=["stand_in.safetensors"])
+    place = {"pos": [3000, 0], "size": SIZES[CACHE], "flags": {}, "order": 99, "mode": 0, "properties": {}}
+    workflow["nodes"].append({"id": CACHE, "type": "SemanticFocusCacheDataset", **place})
+    page.evaluate("workflow => app.loadGraphData(workflow)", workflow)
+    page.wait_for_function("() => !app.configuringGraph")
+    folders = dict.fromkeys(
+        ["SemanticFocusLoadDataset", "SemanticFocusCacheDataset"], {"folder": str(subject)}
+    )
+    page.evaluate(SET_VALUES, {**VALUES, **folders})
+    page.evaluate(LISTEN)
+    page.evaluate("() => app.queuePrompt(0, 1)")
+    page.wait_for_function("() => window.outcome", timeout=300_000)
+    outcome = page.evaluate("() => window.outcome")
+    if outcome["event"] != "execution_success":
+        raise SystemExit(f"{outcome['event']}: {outcome.get('exception_message')}")
+
+
+def _picture(
+    page: Page, node: int, size: tuple[int, int] | None = None, folder: Path | None = None
+) -> Image.Image:
+    """What the editor shows of a node; a folder is shown by the name FOLDER."""
+    page.evaluate(BRING, [node, size])
+    box = page.locator(f'[data-node-id="{node}"]')
+    box.wait_for()
+    page.evaluate(NEXT_FRAMES)
+    page.evaluate(RENAME, [str(folder), FOLDER])
+    place = box.bounding_box()
+    if place is None:
+        raise SystemExit(f"node {node} is not on the page")
+    clip: FloatRect = {
+        "x": place["x"] - MARGIN,
+        "y": place["y"] - MARGIN,
+        "width": place["width"] + 2 * MARGIN,
+        "height": place["height"] + 2 * MARGIN,
+    }
+    return Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB")
+
+
+def _save_webp(picture: Image.Image, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path, "WEBP", quality=72, method=6)
+
+
+def _save_png(picture: Image.Image, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.quantize(SHADES, kmeans=3, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -56,6 +56,7 @@ class LoraTrainStep(io.ComfyNode):
             description="Train a LoRA with a weight per region. Any model that predicts velocity, eps or v. "
             "Its states are kept in output/semantic_focus; after a stop, press Run again to go on.",
             is_input_list=True,
+            is_output_node=True,  # else ComfyUI does not send its curves again when it has the result already
             inputs=[
                 io.Model.Input("model"),
                 io.Latent.Input("latents"),

@@ -30,7 +30,7 @@ const NOTHING = () => [0, -4];
 
 /** @param {number} share 0..1 */
 function percent(share) {
-  return `${(share * 100).toFixed(share > 0 && share < 0.1 ? 1 : 0)}%`;
+  return `${(share * 100).toFixed(share >= 0.0005 && share < 0.1 ? 1 : 0)}%`;
 }
 
 /**
@@ -206,7 +206,7 @@ export class WeightsPanel {
     this.add.setAttribute("aria-expanded", String(this.form.open));
     this.terms.show(this.node.properties[TERMS_OPEN] ?? false, this.node.properties[SOCKETS] ?? false);
     this.showNative();
-    this.root.style.minHeight = `${this.minHeight}px`;
+    this.makeRoom();
     this.map.paint();
     const described = this.preview?.regions.map(
       ({ name }) => `${regionName(name)} ${written(effective.weights[name] ?? 0)}`,
@@ -330,6 +330,16 @@ export class WeightsPanel {
       if (hidden) widget.computeSize = NOTHING;
       else delete widget.computeSize;
     }
+  }
+
+  /** The Vue renderer reads the height from CSS; the canvas of 1.32 lets a panel stick out of its node. */
+  makeRoom() {
+    const height = `${this.minHeight}px`;
+    if (this.root.style.minHeight === height) return;
+    this.root.style.minHeight = height;
+    if (/** @type {any} */ (window).LiteGraph.vueNodesMode) return;
+    const [, needed] = this.node.computeSize();
+    if (this.node.size[1] < needed) this.node.setSize([this.node.size[0], needed]);
   }
 
   /** Look where the segmentation comes from, and whether it has run. */

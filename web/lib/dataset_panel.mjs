@@ -38,7 +38,10 @@ export class DatasetPanel {
     this.report = null;
     this.run = new MaskRun(node, {
       progressed: (progress) => this.progressed(progress),
-      told: (output) => this.tellResult(output?.text?.[0] ?? "", undefined),
+      told: (output) => {
+        // what a node says itself, it is told itself
+        if (node.comfyClass !== CACHER) this.tellResult(output?.text?.[0] ?? "", undefined);
+      },
       ended: (error) => this.ended(error),
     });
     /** @type {Grid<Picture>} */

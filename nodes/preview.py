@@ -19,6 +19,8 @@ from .sockets import CATEGORY, SemanticMasksSocket
 
 PREVIEW_SIDE = 1024
 """Longest side of preview pictures in pixels."""
+MOST_SHOWN = 255
+"""Regions, and persons, that a channel of 8 bits tells apart: of more, the first are drawn."""
 
 
 def check_same_pictures(images: torch.Tensor, masks: SemanticMasks) -> None:
@@ -52,13 +54,8 @@ def spread(numbers: torch.Tensor, largest: int) -> torch.Tensor:
     """uint8: numbers 0..largest in equal steps over 0..255.
 
     Browsers that hide who uses them add noise to the pixels that a page reads; rounding takes it away again.
-
-    Raises:
-        ValueError: one byte cannot hold so many numbers.
     """
-    if largest > 255:
-        raise ValueError(f"a preview shows up to 255 regions or persons, got {largest}: ask for fewer")
-    return (numbers * (255 // max(largest, 1))).to(torch.uint8)
+    return (numbers * (MOST_SHOWN // max(largest, 1))).to(torch.uint8)
 
 
 def _preview(
@@ -67,14 +64,16 @@ def _preview(
     regions = downsample_mask_to_latent(masks.masks[index], size)
     soft = [k for k, label in enumerate(masks.labels) if is_soft_layer(label)]
     persons = masks.persons[index] if masks.persons else masks.masks[index, :0]
-    indices = index_map(regions, masks.labels)
+    labels = masks.labels[:MOST_SHOWN]
+    indices = index_map(regions[:MOST_SHOWN], labels)
     channels = torch.zeros(*size, 3, dtype=torch.uint8)
-    channels[..., 0] = spread(indices, len(masks.labels))
+    channels[..., 0] = spread(indices, len(labels))
     if soft:
         channels[..., 1] = (regions[soft].amax(0) * 255).round().to(torch.uint8)
     if len(persons):
-        strength, person = downsample_mask_to_latent(persons, size).max(0)
-        channels[..., 2] = spread(torch.where(strength >= 0.5, person + 1, 0), len(persons))
+        told_apart = persons[:MOST_SHOWN]
+        strength, person = downsample_mask_to_latent(told_apart, size).max(0)
+        channels[..., 2] = spread(torch.where(strength >= 0.5, person + 1, 0), len(told_apart))
     small = downsample_mask_to_latent(picture.movedim(-1, 0), size).movedim(0, -1)
     coverage = masks.masks[index].mean(dim=(1, 2)).tolist()
     scores = _scores(masks, index)

@@ -99,6 +99,8 @@ def test_masks_are_read_from_their_files_while_they_fit(server: "ComfyServer", g
     assert [preview["cache"] for preview in again] == ["1/1", "1/1"]
     assert [preview["cache"] for preview in edited] == ["0/1", "1/1"]
     assert [preview["map"] for preview in first] == [preview["map"] for preview in again]
+    assert all(preview["seconds"] > 0 for preview in first)
+    assert [preview["seconds"] for preview in again] == [None, None]
 
 
 def test_the_same_seed_gives_the_same_lora_bit_for_bit(server: "ComfyServer", graph: Graph):

@@ -134,7 +134,7 @@ async function decode(reference) {
  * @returns {Uint8Array} one number in 0..largest per pixel
  */
 function numbersIn(map, channel, largest) {
-  const step = Math.floor(255 / Math.max(largest, 1));
+  const step = Math.max(1, Math.floor(255 / Math.max(largest, 1)));
   const number = Uint8Array.from({ length: 256 }, (_, value) => Math.min(largest, Math.round(value / step)));
   const numbers = new Uint8Array(map.width * map.height);
   for (let pixel = 0, at = channel; pixel < numbers.length; pixel++, at += 4) numbers[pixel] = number[map.data[at]];

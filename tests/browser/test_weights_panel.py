@@ -420,6 +420,7 @@ def test_a_reload_and_a_copy_keep_the_values(editor: "Editor", training: dict[st
     kept = "() => Object.values(sessionStorage).some(value => value.includes('\"custom\",0.5,0.3'))"
     editor.page.wait_for_function(kept)
     editor.page.reload()
+    number(editor, "face").wait_for()
     expect(number(editor, "face")).to_have_value("0.50")
     assert inputs(editor) == expected(face_weight=0.5)
 

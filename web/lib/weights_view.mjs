@@ -1,15 +1,16 @@
 // What the weights panel looks like, and what its controls do.
 import { app } from "../../../scripts/app.js";
 import { overlaysFor } from "./graph_walk.mjs";
-import { colourOf, PRESETS } from "./palette.mjs";
+import { PRESETS } from "./palette.mjs";
 import { addPanel, element, undoable, widgetOf } from "./panel.mjs";
 import { preference, SLIDER_STEP } from "./preferences.mjs";
 import { previewsOf } from "./previews.mjs";
 import { regionName, text } from "./text.mjs";
 import { WeightMap } from "./weights_map.mjs";
 import { AddForm, Scale, Terms } from "./weights_parts.mjs";
-import { WeightRow, written } from "./weights_rows.mjs";
-import { CUSTOM, ENABLED, FALLBACK, INPUTS, inputOf, OWN, parseWeights, PRESET } from "./weights_values.mjs";
+import { WeightRows } from "./weights_list.mjs";
+import { written } from "./weights_rows.mjs";
+import { CUSTOM, ENABLED, INPUTS, OWN, parseWeights, PRESET } from "./weights_values.mjs";
 
 /** @typedef {import("./weights_values.mjs").WeightValues} WeightValues */
 
@@ -18,20 +19,13 @@ const FRAME_HEIGHT = 236;
 const ROW_HEIGHT = 25;
 const TERMS_HEIGHT = 101;
 const LINE_HEIGHT = 31;
-const MOST_OWN = 2;
 
 // kept in the workflow
-const LAST = "semantic_focus_last_weights";
 const SOCKETS = "semantic_focus_sockets";
 const TERMS_OPEN = "semantic_focus_terms";
 
 /** LiteGraph puts a gap of 4 below each widget. */
 const NOTHING = () => [0, -4];
-
-/** @param {number} share 0..1 */
-function percent(share) {
-  return `${(share * 100).toFixed(share >= 0.0005 && share < 0.1 ? 1 : 0)}%`;
-}
 
 /**
  * @param {string} className
@@ -57,8 +51,6 @@ export class WeightsPanel {
     /** what was last said of an entry that was refused */
     this.refused = "";
     this.hovered = "";
-    /** @type {Map<string, WeightRow>} */
-    this.rows = new Map();
     this.map = new WeightMap(
       () => values.effective(),
       (place) => this.hover(place),
@@ -68,7 +60,14 @@ export class WeightsPanel {
     this.preset = element("select", { className: "sf-field" });
     this.preset.addEventListener("change", () => this.edit(() => values.set(PRESET, this.preset.value)));
     this.resetAll = button("", () => this.edit(() => values.reset()));
-    this.list = element("div", { className: "sf-weight-rows" });
+    this.rows = new WeightRows(node, values, {
+      edit: (change) => this.edit(change),
+      moved: () => {
+        this.refused = "";
+        this.request();
+      },
+      refuse: (why) => this.refuse(why),
+    });
     this.offers = element("div", { className: "sf-wrap" });
     this.form = new AddForm({
       add: (name, weight) => this.edit(() => values.setOwn(name, weight)),
@@ -101,7 +100,7 @@ export class WeightsPanel {
   arrange() {
     const root = element("div", { className: "sf-weights" }, [
       element("div", { className: "sf-row" }, [this.enabled, this.preset, this.resetAll]),
-      this.list,
+      this.rows.root,
       this.offers,
       this.form.root,
       this.terms.root,
@@ -119,17 +118,7 @@ export class WeightsPanel {
   get minHeight() {
     const lines = [this.form.open, this.offered().length > 0].filter(Boolean).length;
     const terms = this.node.properties[TERMS_OPEN] ? TERMS_HEIGHT : 0;
-    return FRAME_HEIGHT + this.names.length * ROW_HEIGHT + lines * LINE_HEIGHT + terms;
-  }
-
-  /** A row for each, from the top. */
-  get names() {
-    return [...this.values.categories, ...this.ownRows(), FALLBACK];
-  }
-
-  /** The user's own categories; a line for one of ours has a row too, to take it out again. */
-  ownRows() {
-    return Object.keys(this.values.own).map((name) => `${OWN}.${name}`);
+    return FRAME_HEIGHT + this.rows.names.length * ROW_HEIGHT + lines * LINE_HEIGHT + terms;
   }
 
   /** Own categories of the shown segmentation that have no weight yet. */
@@ -199,7 +188,7 @@ export class WeightsPanel {
     this.preset.value = values.get(PRESET) ?? CUSTOM;
     this.preset.disabled = values.linked(PRESET);
     this.preset.title = values.linked(PRESET) ? text("weights.fromLink") : text("weights.presetTitle");
-    this.syncRows(effective);
+    this.rows.show(effective, this.preview?.regions ?? null);
     this.syncOffers();
     this.form.show(preference(SLIDER_STEP), !values.linked(OWN));
     this.add.disabled = values.linked(OWN);
@@ -213,94 +202,6 @@ export class WeightsPanel {
     );
     this.map.above.setAttribute("aria-label", text("weights.map", { weights: described?.join(", ") ?? "" }));
     this.say();
-  }
-
-  /** @param {import("./weights_values.mjs").Effective} effective */
-  syncRows(effective) {
-    const names = this.names;
-    for (const [key, row] of this.rows) {
-      if (names.includes(key)) continue;
-      row.root.remove();
-      this.rows.delete(key);
-    }
-    for (const [place, key] of names.entries()) {
-      const row = this.rows.get(key) ?? this.addRow(key);
-      if (this.list.children[place] !== row.root) this.list.insertBefore(row.root, this.list.children[place]);
-      row.show(this.rowState(key, effective));
-    }
-  }
-
-  /**
-   * @param {string} key
-   * @param {import("./weights_values.mjs").Effective} effective
-   * @returns {import("./weights_rows.mjs").RowState}
-   */
-  rowState(key, effective) {
-    const own = key.startsWith(`${OWN}.`);
-    const name = own ? key.slice(OWN.length + 1) : key;
-    const region = name === FALLBACK ? "residual" : name;
-    const input = own ? OWN : name === FALLBACK ? FALLBACK : inputOf(name);
-    const share = this.coverageOf(name);
-    const overruled = !own && this.values.isOwn(name) ? text("weights.ownLine") : "";
-    const weight = name === FALLBACK ? effective.fallback : effective.weights[name];
-    return {
-      name: regionName(region),
-      colour: colourOf(region),
-      title: own ? text("weights.own") : (this.values.limits(input).tooltip ?? ""),
-      weight,
-      step: preference(SLIDER_STEP),
-      used: effective.enabled,
-      fixed: this.values.linked(input) ? text("weights.fromLink") : overruled,
-      atDefault: !own && weight === this.values.limits(input).default,
-      coverage: share === null ? "" : percent(share),
-    };
-  }
-
-  /**
-   * The share of the shown picture that a category, or no category, covers.
-   * @param {string} name
-   * @returns {number | null}
-   */
-  coverageOf(name) {
-    const regions = this.preview?.regions;
-    if (!regions) return null;
-    if (name !== FALLBACK) return regions.find((region) => region.name === name)?.coverage ?? null;
-    return Math.max(0, 1 - regions.reduce((sum, { soft, coverage }) => sum + (soft ? 0 : coverage), 0));
-  }
-
-  /** @param {string} key */
-  addRow(key) {
-    const own = key.startsWith(`${OWN}.`);
-    const name = own ? key.slice(OWN.length + 1) : key;
-    const limits = own ? { min: 0, max: MOST_OWN } : this.values.limits(key === FALLBACK ? FALLBACK : inputOf(key));
-    const set = (value) => (own ? this.values.setOwn(name, value) : this.values.setWeight(name, value));
-    const row = new WeightRow(key, limits, {
-      change: (value) => {
-        this.refused = "";
-        set(value);
-        this.request();
-      },
-      done: () => this.edit(() => {}),
-      toggle: () => this.edit(() => this.toggle(key, set)),
-      reset: own ? null : () => this.edit(() => this.values.resetWeight(name)),
-      remove: own ? () => this.edit(() => this.values.setOwn(name, null)) : null,
-      refuse: (why) => this.refuse(why),
-    });
-    this.rows.set(key, row);
-    return row;
-  }
-
-  /**
-   * To 0, or back to what it was before.
-   * @param {string} key
-   * @param {(value: number) => void} set
-   */
-  toggle(key, set) {
-    const name = key.startsWith(`${OWN}.`) ? key.slice(OWN.length + 1) : key;
-    const weight = this.values.weight(name);
-    const last = this.node.properties[LAST] ?? {};
-    if (weight) this.node.properties[LAST] = { ...last, [key]: weight };
-    set(weight ? 0 : (last[key] ?? (this.values.defaultOf(name) || 1)));
   }
 
   syncOffers() {
@@ -423,7 +324,7 @@ export class WeightsPanel {
   /** @param {HTMLInputElement} input */
   typing(input) {
     if (input.type === "range") return false;
-    const fields = [...this.rows.values()].map(({ number }) => number).concat(this.terms.fields);
+    const fields = [...this.rows.fields, ...this.terms.fields];
     return fields.find(({ root }) => root === input)?.pending ?? true;
   }
 }

@@ -1,0 +1,216 @@
+"""How fast the widgets paint, in a real graph editor in a real Chromium.
+
+    python -m benchmarks.widgets [--frames 60]
+
+A ComfyUI is started, and Chromium (on PATH, or what CHROMIUM names) drags with the pointer as a user does.
+What counts is the time from the start of the widget's work in a frame to its end: reading the values, all
+rows, and the pixels handed over to the browser. The editor paints its graph in frames of its own, and is not
+counted.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from playwright.sync_api import FloatRect, Page, sync_playwright
+
+from benchmarks.photographs import CHECKOUT
+from host.serve import ComfyServer
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+FRAME_MS = 16.0
+"""What a widget may take of a frame, median, at 60 frames a second."""
+
+SIDE = 1024
+OBJECTIVE, SEGMENT, DATASET = 8, 3, 2
+
+READY = """() => window.app?.extensionManager && app.vueAppReady && !app.configuringGraph
+    && app.graph?.nodes.length > 0 && !document.querySelector(".p-blockui-mask, #splash-loader")"""
+NEXT_FRAME = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+
+CURVES = ("face", "hair", "body", "clothing", "background", "lighting")
+"""Besides the total and the prior."""
+CURVE_POINTS = 10_000
+DRAW_CURVES = """async ([frames, count, names]) => {
+    const folder = "/extensions/ComfyUI-SemanticFocus/lib/";
+    const {TrainingCurves} = await import(`${folder}training_curves.mjs`);
+    const curves = new TrainingCurves(() => ({log: true, smoothing: 0.9, hidden: []}), () => {});
+    const panel = document.createElement("div");
+    panel.className = "sf-panel";
+    panel.style.cssText = "position: fixed; z-index: 9999; width: 400px; height: 400px";
+    panel.append(curves.root);
+    document.body.append(panel);
+    const noise = level =>
+        Array.from({length: count}, (_, i) => level / (1 + i / 999) * (0.5 + Math.random()));
+    const points = {
+        step: Array.from({length: count}, (_, i) => i + 1),
+        total: noise(1), prior: noise(0.1), learning_rate: [],
+        regions: Object.fromEntries(names.map((name, k) => [name, noise(1 + k / 4)])),
+    };
+    const times = [];
+    for (let frame = 0; frame < frames; frame++) {
+        await new Promise(requestAnimationFrame);
+        const start = performance.now();
+        curves.show({points}, "training");
+        curves.chart.draw();
+        curves.chart.canvas.getContext("2d").getImageData(0, 0, 1, 1);
+        times.push(performance.now() - start);
+    }
+    panel.remove();
+    return times;
+}"""
+
+TIME_PAINTING = """() => {
+    // a frame's work is the widget's when it paints the canvas that is watched
+    window.painting = {watched: null, times: []};
+    let painted = false;
+    for (const name of ["putImageData", "stroke", "drawImage"]) {
+        const original = CanvasRenderingContext2D.prototype[name];
+        CanvasRenderingContext2D.prototype[name] = function (...given) {
+            painted ||= window.painting.watched !== null && this.canvas.matches(window.painting.watched);
+            return original.apply(this, given);
+        };
+    }
+    const request = window.requestAnimationFrame.bind(window);
+    window.requestAnimationFrame = callback => request(now => {
+        painted = false;
+        const start = performance.now();
+        callback(now);
+        if (painted) window.painting.times.push(performance.now() - start);
+    });
+}"""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One row: `run(page, dataset, frames)` gives milliseconds, one number per frame."""
+
+    what: str
+    bar: float
+    run: Callable[[Page, Path, int], Sequence[float]]
+
+
+def weights_miniature(page: Page, dataset: Path, frames: int) -> Sequence[float]:
+    """Drag the face's slider to and fro over the miniature's repaints."""
+    load(page, part_of_shared_workflow(dataset, (DATASET, SEGMENT, OBJECTIVE)))
+    page.get_by_role("button", name="Preview segmentation").click()
+    page.wait_for_function("() => document.querySelector('.sf-heat')?.width > 1", timeout=120_000)
+    # with lighting every strength of that layer is a colour of its own: the most there is to do
+    page.locator('[data-weight="lighting"] input[type=range]').fill("0.4")
+    slider = page.locator('[data-weight="face"] input[type=range]')
+    return drag(page, slider.bounding_box(), ".sf-heat", frames)
+
+
+def training_chart(page: Page, _dataset: Path, frames: int) -> Sequence[float]:
+    """New curves as they come while training: running means, drawing, and until the pixels are there."""
+    return page.evaluate(DRAW_CURVES, [frames, CURVE_POINTS, list(CURVES)])
+
+
+MEASURES = (
+    Measure(f"weights panel: a slider is dragged, picture {SIDE}x{SIDE}", FRAME_MS, weights_miniature),
+    Measure(f"training panel: {len(CURVES) + 2} curves of {CURVE_POINTS} points", FRAME_MS, training_chart),
+)
+
+
+def drag(page: Page, box: FloatRect | None, watched: str, frames: int) -> Sequence[float]:
+    """Move the pointer, pressed, to and fro in a box until `frames` frames have painted `watched`."""
+    if box is None:
+        raise RuntimeError(f"{watched}: nothing to drag: the widget is not shown")
+    page.evaluate("watched => { window.painting.watched = watched; window.painting.times = []; }", watched)
+    middle = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] / 2, middle)
+    page.mouse.down()
+    for move in range(20 * frames):
+        share = abs((move % 40) / 20 - 1)
+        page.mouse.move(box["x"] + 5 + share * (box["width"] - 10), middle)
+        if len(page.evaluate("() => window.painting.times")) >= frames:
+            break
+    page.mouse.up()
+    return page.evaluate("() => window.painting.times")
+
+
+def load(page: Page, workflow: Mapping[str, Any]) -> None:
+    """Show a workflow, and wait until it is drawn."""
+    page.evaluate("workflow => app.loadGraphData(workflow)", workflow)
+    page.wait_for_function("() => !app.configuringGraph")
+    page.evaluate(NEXT_FRAME)
+
+
+def part_of_shared_workflow(dataset: Path, kept: Sequence[int]) -> dict[str, Any]:
+    """These nodes of the shared workflow on a folder of pictures, the last of them in view."""
+    file = CHECKOUT / "workflows" / "train_person_lora.json"
+    part = json.loads(file.read_text(encoding="utf-8"))
+    part["groups"] = []
+    part["nodes"] = [node for node in part["nodes"] if node["id"] in kept]
+    part["links"] = [link for link in part["links"] if link[1] in kept and link[3] in kept]
+    links = {link[0] for link in part["links"]}
+    for place, node in enumerate(part["nodes"]):
+        for slot in node["inputs"]:
+            slot["link"] = slot["link"] if slot["link"] in links else None
+        for slot in node["outputs"]:
+            slot["links"] = [link for link in slot["links"] or () if link in links]
+        node["pos"] = [400, 120] if node["id"] == kept[-1] else [3000, 3000 + 1000 * place]
+        if node["id"] == DATASET:
+            node["widgets_values"][0] = str(dataset)
+    part["extra"] = {"ds": {"scale": 1, "offset": [0, 0]}}
+    return part
+
+
+def make_dataset(folder: Path) -> Path:
+    """One picture of a woman, SIDE x SIDE, with a caption."""
+    folder.mkdir()
+    portrait = Image.open(CHECKOUT / ".cache" / "photographs" / "astronaut.png").convert("RGB")
+    portrait.crop((60, 0, 380, 320)).resize((SIDE, SIDE)).save(folder / "one.png")
+    (folder / "one.txt").write_text("a woman in an orange suit")
+    return folder
+
+
+def open_editor(stack: ExitStack, url: str) -> Page:
+    """A page with the graph editor, ready, its painting timed."""
+    executable = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
+    if executable is None:
+        raise RuntimeError(f"no Chromium: none of {', '.join(BROWSERS)} is on PATH; let CHROMIUM name it")
+    playwright = stack.enter_context(sync_playwright())
+    browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+    stack.callback(browser.close)
+    page = browser.new_page(viewport={"width": 1600, "height": 1000})
+    settings = {"Comfy.TutorialCompleted": True, "Comfy.Locale": "en", "Comfy.VueNodes.Enabled": False}
+    page.request.post(f"{url}/api/settings", data=settings)
+    page.goto(url)
+    page.wait_for_function(READY, timeout=90_000)
+    page.evaluate(TIME_PAINTING)
+    return page
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table; 1 when a median is over its bar."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--frames", type=int, default=60, help="frames per row (default: %(default)s)")
+    frames = parser.parse_args(arguments).frames
+    failed = False
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        dataset = make_dataset(folder / "dataset")
+        server = stack.enter_context(ComfyServer(folder / "comfyui"))
+        page = open_editor(stack, server.url)
+        print("| what | median ms | 95 % | bar |\n| --- | --- | --- | --- |")
+        for measure in MEASURES:
+            times = measure.run(page, dataset, frames)
+            median, slow = statistics.median(times), statistics.quantiles(times, n=20)[-1]
+            failed |= median > measure.bar
+            print(f"| {measure.what} | {median:.1f} | {slow:.1f} | {measure.bar:g} |", flush=True)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -3,7 +3,7 @@ import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { toast } from "./lib/notify.mjs";
 import { REPOSITORY } from "./lib/pack.mjs";
-import { PALETTE, preference } from "./lib/preferences.mjs";
+import { DEFAULTS, PALETTE, preference } from "./lib/preferences.mjs";
 import { text } from "./lib/text.mjs";
 
 
@@ -54,10 +54,15 @@ async function stopTraining() {
   toast("info", text("commands.stopping"), text("commands.stoppingDetail"));
 }
 
+/** What the user had before. */
+let formerPalette = DEFAULTS[PALETTE];
+
 async function toggleSafeColours() {
-  const safe = preference(PALETTE) !== SAFE;
-  await app.extensionManager.setting.set(PALETTE, safe ? SAFE : "standard");
-  toast("success", text(safe ? "commands.safeColours" : "commands.standardColours"));
+  const present = preference(PALETTE);
+  const safe = present !== SAFE;
+  if (safe) formerPalette = present;
+  await app.extensionManager.setting.set(PALETTE, safe ? SAFE : formerPalette);
+  toast("success", text(safe ? "commands.safeColours" : "commands.formerColours"));
 }
 
 /** The settings dialog, turned to the pack's page where the editor has one that we know. */

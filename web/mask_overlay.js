@@ -58,7 +58,10 @@ function addOverlay(node) {
     state.take(previewsOf(node));
     state.changed();
   });
-  chain(node, "onConnectionsChange", () => state.changed());
+  for (const name of ["onConfigure", "onConnectionsChange"]) {
+    // subgraphs put the links in after that
+    chain(node, name, () => setTimeout(() => state.changed()));
+  }
 }
 
 /** Every node of the workflow, in subgraphs too. */

@@ -566,7 +566,7 @@ def test_select_persons_asks_for_the_pictures_that_it_would_draw_on(
 ):
     editor.load({**segmentation, "nodes": [], "links": []})
     editor.page.evaluate("() => app.graph.add(LiteGraph.createNode('SemanticFocusSelectPersons'))")
-    panel(editor).get_by_text("Connect the segmented pictures").wait_for()
+    panel(editor).get_by_text("Connect the pictures").wait_for()
     assert panel(editor).get_by_role("button", name="Run up to here").is_hidden()
 
 

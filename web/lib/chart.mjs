@@ -1,7 +1,7 @@
 // Curves over steps on a canvas, with a crosshair for pointer and keyboard.
 import { app } from "../../../scripts/app.js";
 import { parsed, SHAPES, visible } from "./chart_colour.mjs";
-import { extent, logMarks, marks, nearest, smoothed, trace } from "./chart_scale.mjs";
+import { band, extent, logMarks, marks, nearest, smoothed, trace } from "./chart_scale.mjs";
 import { element } from "./panel.mjs";
 
 /**
@@ -250,21 +250,32 @@ export class Chart {
   }
 
   lines(context, theme, scale) {
-    context.lineJoin = context.lineCap = "round";
-    const drawn = (curve, values, width, alpha) => {
+    const { left, right } = this.plot;
+    // where single steps have no room, what they range over is shown
+    const dense = this.steps.length > right - left;
+    context.lineCap = "round";
+    context.lineJoin = dense ? "bevel" : "round";
+    const begin = (curve, alpha) => {
       const faded = this.emphasis !== null && this.emphasis !== curve.name;
       context.globalAlpha = faded ? alpha * 0.3 : alpha;
-      context.lineWidth = this.emphasis === curve.name ? width * 1.6 : width;
-      context.strokeStyle = Chart.colour(curve, theme);
-      context.setLineDash(curve.dashed ? [4, 4] : []);
+      context.strokeStyle = context.fillStyle = Chart.colour(curve, theme);
       context.beginPath();
-      trace(context, this.steps, values, scale);
-      context.stroke();
     };
-    if (this.look.smoothing > 0) {
-      for (const curve of this.shown) drawn(curve, curve.values, 1, 0.2);
+    for (const curve of this.look.smoothing > 0 ? this.shown : []) {
+      begin(curve, dense ? 0.14 : 0.2);
+      context.lineWidth = 1;
+      (dense ? band : trace)(context, this.steps, curve.values, scale);
+      if (dense) context.fill();
+      else context.stroke();
     }
-    for (const curve of this.shown) drawn(curve, this.meanOf(curve), 1.6, 1);
+    for (const curve of this.shown) {
+      begin(curve, 1);
+      context.lineWidth = this.emphasis === curve.name ? 2.6 : 1.6;
+      // dashes of a curve that fills its columns would be without number
+      context.setLineDash(curve.dashed && (!dense || this.look.smoothing > 0.5) ? [4, 4] : []);
+      trace(context, this.steps, this.meanOf(curve), scale);
+      context.stroke();
+    }
     context.setLineDash([]);
     for (const curve of this.shown) this.shapes(context, theme, scale, curve);
     context.globalAlpha = 1;

@@ -1,5 +1,7 @@
 // What a chart computes before it draws: running means, the marks of its axes, few enough points for its pixels.
 
+const SEEN = 0.75; // pixels; what differs by less need not be drawn
+
 /** @typedef {{toX: (step: number) => number, toY: (value: number) => number, log: boolean, gap: number}} Scale */
 
 /**
@@ -98,10 +100,12 @@ export function trace(context, steps, values, { toX, toY, log, gap }) {
   let before = -1; // index of the point before
   let beforeX = 0;
   const finish = () => {
-    if (low === high) return;
-    context.lineTo(x, toY(low));
-    context.lineTo(x, toY(high));
-    context.lineTo(x, toY(last));
+    const [below, above] = [toY(low), toY(high)];
+    if (below - above > SEEN) {
+      context.lineTo(x, below);
+      context.lineTo(x, above);
+    }
+    if (low !== high) context.lineTo(x, toY(last));
   };
   for (let i = 0; i < values.length; i++) {
     const value = values[i];
@@ -123,6 +127,36 @@ export function trace(context, steps, values, { toX, toY, log, gap }) {
     beforeX = at;
   }
   if (before >= 0) finish();
+}
+
+/**
+ * Add to the context's path, for each column of pixels, what lies between the lowest and the highest value in it.
+ * @param {CanvasRenderingContext2D} context
+ * @param {ArrayLike<number>} steps rising
+ * @param {ArrayLike<number>} values
+ * @param {Scale} scale
+ */
+export function band(context, steps, values, { toX, toY, log }) {
+  let column = NaN;
+  let low = Infinity;
+  let high = -Infinity;
+  const finish = () => {
+    if (low > high) return;
+    const top = toY(high);
+    context.rect(column, top, 1, Math.max(1, toY(low) - top));
+  };
+  for (let i = 0; i < values.length; i++) {
+    const value = values[i];
+    if (value !== value || (log && value <= 0)) continue;
+    const at = Math.floor(toX(steps[i]));
+    if (at !== column) {
+      finish();
+      column = at;
+      low = high = value;
+    } else if (value < low) low = value;
+    else if (value > high) high = value;
+  }
+  finish();
 }
 
 /**

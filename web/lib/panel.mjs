@@ -51,13 +51,19 @@ function remount() {
   }
 }
 
+function remountSoon() {
+  // Vue draws a little later
+  requestAnimationFrame(remount);
+  setTimeout(remount, 250);
+}
+
 app.registerExtension({
   name: "SemanticFocus.Panels",
-  afterConfigureGraph() {
-    // Vue draws a little later
-    requestAnimationFrame(remount);
-    setTimeout(remount, 250);
+  setup() {
+    // into a subgraph that was made of these nodes, and out again
+    app.canvas.canvas.addEventListener("litegraph:set-graph", remountSoon);
   },
+  afterConfigureGraph: remountSoon,
 });
 
 /**

@@ -1,60 +1,141 @@
-"""The shared workflow in the graph editor: it opens, it is what the API file says, and Run trains a LoRA."""
+"""The shared workflows in the graph editor: they open, are what their API files say, and train a LoRA."""
 
 import json
-from collections.abc import Callable
+import re
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from PIL import Image
 
 if TYPE_CHECKING:
     from conftest import Editor
 
+WORKFLOWS = sorted((Path(__file__).resolve().parents[2] / "workflows").glob("*.json"))
+SAVED = sorted(
+    path for path in (Path(__file__).parent / "saved").glob("*.json") if not path.match("*.api.json")
+)
+"""Workflows as older versions saved them; beside each the prompt that it gave then."""
+
 CHECKPOINT, DATASET, FIT, TRAIN, REPORT, EMPTY, SAMPLE, SHOW = 1, 2, 4, 9, 11, 15, 16, 18
 SEED = 8
 """Place of the seed among the values of the training node."""
+THUMBNAIL_BYTES = 60_000
 
 UNKNOWN_NODES = """() => {
     const types = app.graph.nodes.map(node => node.type);
     return types.filter(type => !(type in LiteGraph.registered_node_types));
 }"""
-OVERLAPS = """() => {
-    const boxes = app.graph.nodes.map(n => [n.title, ...n.boundingRect]);
-    const apart = (a, b) =>
-        a[1] + a[3] <= b[1] || b[1] + b[3] <= a[1] || a[2] + a[4] <= b[2] || b[2] + b[4] <= a[2];
-    return boxes.flatMap((a, i) => boxes.slice(i + 1).filter(b => !apart(a, b)).map(b => [a[0], b[0]]));
+BOXES = """async vue => {
+    const {scale, offset} = app.canvas.ds;
+    const seen = node => {
+        const element = document.querySelector(`[data-node-id="${node.id}"]`);
+        const {left, top, width, height} = element.getBoundingClientRect();
+        const frame = app.canvas.canvas.getBoundingClientRect();
+        const [x, y] = [left - frame.left, top - frame.top];
+        return [x / scale - offset[0], y / scale - offset[1], width / scale, height / scale];
+    };
+    const frame = () => new Promise(requestAnimationFrame);
+    const boxes = () => app.graph.nodes.map(n => [n.title, ...(vue ? seen(n) : n.boundingRect)]);
+    let [before, now] = [null, boxes()];
+    while (JSON.stringify(before) !== JSON.stringify(now)) {
+        for (let frames = 0; frames < 5; frames++) await frame();
+        [before, now] = [now, boxes()];
+    }
+    return {nodes: now, groups: app.graph.groups.map(group => [group.title, ...group._bounding])};
 }"""
-OUTSIDE_GROUPS = """() => {
-    const inside = (from, length, start, whole) => start <= from && from + length <= start + whole;
-    const holds = (g, n) => inside(n[0], n[2], g[0], g[2]) && inside(n[1], n[3], g[1], g[3]);
-    const groups = app.graph.groups.map(group => [...group._bounding]);
-    return app.graph.nodes.filter(n => !groups.some(g => holds(g, n.boundingRect))).map(n => n.title);
-}"""
+"""Title, x, y, width and height in the graph, as they are drawn once nothing moves any more."""
+
+Box = tuple[str, float, float, float, float]
 
 
-@pytest.mark.parametrize("newer", [False, True], ids=["pinned", "newer"])
-@pytest.mark.parametrize("vue", [False, True], ids=["canvas", "vue"])
-def test_the_shared_workflow_opens_and_is_what_its_api_file_says(
-    open_editor: "Callable[..., Editor]", repo: Path, workflow: dict[str, Any], vue: bool, newer: bool
-):
-    editor = open_editor({"Comfy.VueNodes.Enabled": vue}, newer=newer)
-    editor.load(workflow)
-    assert len(editor.workflow()["nodes"]) == len(workflow["nodes"])
-    assert editor.page.locator("[data-node-id]").count() == (len(workflow["nodes"]) if vue else 0)
-    assert editor.page.evaluate(UNKNOWN_NODES) == []
-    api = json.loads((repo / "workflows" / "api" / "train_person_lora.json").read_text(encoding="utf-8"))
-    assert without_titles(editor.prompt()) == without_titles(api)
-    assert editor.errors == []
+def overlapping(boxes: list[Box]) -> list[tuple[str, str]]:
+    """Titles of the pairs that are not apart."""
+    return [
+        (one[0], other[0])
+        for place, one in enumerate(boxes)
+        for other in boxes[place + 1 :]
+        if one[1] < other[1] + other[3]
+        and other[1] < one[1] + one[3]
+        and one[2] < other[2] + other[4]
+        and other[2] < one[2] + one[4]
+    ]
+
+
+def is_inside(box: Box, frame: Box) -> bool:
+    return (
+        frame[1] <= box[1]
+        and box[1] + box[3] <= frame[1] + frame[3]
+        and frame[2] <= box[2]
+        and box[2] + box[4] <= frame[2] + frame[4]
+    )
+
+
+def layout_problems(editor: "Editor") -> list[Any]:
+    """Nodes that cover each other or stick out of their group, groups that cover each other."""
+    drawn = editor.page.evaluate(BOXES, editor.vue)
+    outside = [box for box in drawn["nodes"] if not any(is_inside(box, group) for group in drawn["groups"])]
+    return [*overlapping(drawn["nodes"]), *overlapping(drawn["groups"]), *outside]
+
+
+def api_prompt(path: Path) -> dict[str, Any]:
+    return without_titles(json.loads(path.read_text(encoding="utf-8")))
 
 
 def without_titles(prompt: dict[str, Any]) -> dict[str, Any]:
     return {node: {"class_type": it["class_type"], "inputs": it["inputs"]} for node, it in prompt.items()}
 
 
-def test_no_node_covers_another_or_sticks_out_of_its_group(editor: "Editor", workflow: dict[str, Any]):
-    editor.load(workflow)
-    assert editor.page.evaluate(OVERLAPS) == []
-    assert editor.page.evaluate(OUTSIDE_GROUPS) == []
+def test_every_workflow_opens_everywhere_and_is_what_its_api_file_says(anywhere: "Editor"):
+    for path in WORKFLOWS:
+        anywhere.load(path)
+        nodes = json.loads(path.read_text(encoding="utf-8"))["nodes"]
+        assert len(anywhere.workflow()["nodes"]) == len(nodes), path.stem
+        shown = anywhere.page.locator("[data-node-id]").count()
+        assert shown == (len(nodes) if anywhere.vue else 0), path.stem
+        assert anywhere.page.evaluate(UNKNOWN_NODES) == [], path.stem
+        assert without_titles(anywhere.prompt()) == api_prompt(path.parent / "api" / path.name), path.stem
+        assert layout_problems(anywhere) == [], path.stem
+    assert anywhere.errors == []
+
+
+def test_what_older_versions_saved_opens_everywhere_with_every_value(anywhere: "Editor"):
+    for path in SAVED:
+        anywhere.load(path)
+        was = {node["id"]: node for node in json.loads(path.read_text(encoding="utf-8"))["nodes"]}
+        now = {node["id"]: node for node in anywhere.workflow()["nodes"]}
+        assert now.keys() == was.keys(), path.stem
+        for key, node in was.items():
+            values = now[key].get("widgets_values") or []
+            assert values[: len(node["widgets_values"])] == node["widgets_values"], (path.stem, key)
+
+        assert without_titles(anywhere.prompt()) == api_prompt(path.with_suffix(".api.json")), path.stem
+    assert anywhere.errors == []
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_every_workflow_explains_itself_and_has_a_thumbnail(path: Path):
+    workflow = json.loads(path.read_text(encoding="utf-8"))
+    notes = [node["widgets_values"][0] for node in workflow["nodes"] if node["type"] == "MarkdownNote"]
+    assert len(notes) == 1
+    assert re.findall(r"^(\d)\. ", notes[0], re.MULTILINE) == ["1", "2", "3", "4"]
+    # rows of groups, each read from the left
+    groups = sorted(workflow["groups"], key=lambda group: (group["bounding"][1], group["bounding"][0]))
+    assert [group["title"][:3] for group in groups] == [f"{number + 1}  " for number in range(len(groups))]
+    thumbnail = path.with_suffix(".jpg")
+    assert thumbnail.stat().st_size < THUMBNAIL_BYTES
+    with Image.open(thumbnail) as picture:
+        assert picture.format == "JPEG"
+        assert min(picture.size) >= 300
+
+
+def test_the_template_browser_is_given_every_workflow(editor: "Editor", server: Any, comfy: ModuleType):
+    templates = editor.page.request.get(f"{server.url}/api/workflow_templates").json()
+    assert sorted(templates[comfy.PACK]) == [path.stem for path in WORKFLOWS]
+    for path in WORKFLOWS:
+        served = f"{server.url}/api/workflow_templates/{comfy.PACK}/{path.stem}"
+        assert editor.page.request.get(f"{served}.jpg").body() == path.with_suffix(".jpg").read_bytes()
 
 
 def test_run_trains_and_shows_regions_curves_and_a_picture_and_a_second_run_keeps_the_first_lora(

@@ -173,7 +173,7 @@ def test_what_the_panel_does_is_what_the_inputs_have(anywhere: "Editor", trainin
 
 def test_one_drag_is_one_step_of_undo_also_with_the_keys(anywhere: "Editor", training: dict[str, Any]):
     anywhere.load(training)
-    size = anywhere.workflow()["nodes"][-2]["size"]
+    size = node_of(anywhere.workflow(), OBJECTIVE)["size"]
     drag(anywhere, "face", 0.4)
     drag(anywhere, "body", 0.5)
     anywhere.page.keyboard.press("Control+z")
@@ -187,7 +187,7 @@ def test_one_drag_is_one_step_of_undo_also_with_the_keys(anywhere: "Editor", tra
     assert inputs(anywhere) == expected(face_weight=0.8)
     drag(anywhere, "hair", 0.5)
     assert inputs(anywhere) == expected(face_weight=0.8, hair_weight=1)
-    assert anywhere.workflow()["nodes"][-2]["size"] == size
+    assert node_of(anywhere.workflow(), OBJECTIVE)["size"] == size
     assert anywhere.errors == []
 
 

@@ -174,17 +174,26 @@ export class WeightMap {
     const count = this.previews.length;
     this.number = count ? (number + count) % count : 0;
     const preview = this.previews[this.number];
-    this.page = null;
-    if (preview) {
-      const [picture, map] = await Promise.all([readPixels(preview.picture), readPixels(preview.map)]);
-      if (preview !== this.previews[this.number]) return; // another was asked for meanwhile
-      this.page = new Page(preview, picture, map);
-      for (const canvas of [this.below, this.above]) {
-        Object.assign(canvas, { width: picture.width, height: picture.height });
-      }
-      this.below.getContext("2d").putImageData(this.page.grey, 0, 0);
-      this.paint();
+    if (!preview) {
+      this.page = null;
+      this.resize(1, 1);
+      return;
     }
+    const [picture, map] = await Promise.all([readPixels(preview.picture), readPixels(preview.map)]);
+    if (preview !== this.previews[this.number]) return; // another was asked for meanwhile
+    this.page = new Page(preview, picture, map);
+    this.resize(picture.width, picture.height);
+    this.below.getContext("2d").putImageData(this.page.grey, 0, 0);
+    this.paint();
+  }
+
+  /**
+   * Both canvases empty, of this size.
+   * @param {number} width
+   * @param {number} height
+   */
+  resize(width, height) {
+    for (const canvas of [this.below, this.above]) Object.assign(canvas, { width, height });
   }
 
   /** Paint before the next frame, once, however often it is asked for. */

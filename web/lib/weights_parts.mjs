@@ -163,7 +163,7 @@ export class Scale {
       this.next,
       element("span", { className: "sf-scale-free" }),
       this.free,
-      "0",
+      element("span", { className: "sf-scale-start", textContent: "0" }),
       bar,
       String(MOST),
     ]);

@@ -27,6 +27,9 @@ const TERMS_OPEN = "semantic_focus_terms";
 /** LiteGraph puts a gap of 4 below each widget. */
 const NOTHING = () => [0, -4];
 
+/** @returns {boolean} */
+const inVue = () => Boolean(/** @type {any} */ (window).LiteGraph.vueNodesMode);
+
 /**
  * @param {string} className
  * @param {() => void} onClick
@@ -140,8 +143,16 @@ export class WeightsPanel {
 
   /** @param {string} property @param {any} value */
   keep(property, value) {
-    if ((this.node.properties[property] ?? false) === value) return;
-    this.edit(() => (this.node.properties[property] = value));
+    const { node } = this;
+    if ((node.properties[property] ?? false) === value) return;
+    const [needed, height] = [node.computeSize()[1], node.size[1]];
+    this.edit(() => {
+      node.properties[property] = value;
+      this.sync();
+      // as much higher, or lower again, as what was unfolded
+      const now = node.computeSize()[1];
+      if (!inVue()) node.setSize([node.size[0], Math.max(now, height + now - needed)]);
+    });
   }
 
   /** @param {string} why */
@@ -221,16 +232,23 @@ export class WeightsPanel {
 
   /** Native widgets are shown where a link comes in, and all when the user wants to connect one. */
   showNative() {
+    let changed = false;
     for (const input of INPUTS) {
       const widget = widgetOf(this.node, input);
       const hidden = !this.node.properties[SOCKETS] && !this.values.linked(input);
       if (widget.options.hidden === hidden) continue;
+      changed = true;
       widget.hidden = hidden;
       widget.options.hidden = hidden;
       // the canvas of 1.32 keeps the place of hidden widgets
       if (hidden) widget.computeSize = NOTHING;
       else delete widget.computeSize;
     }
+    if (!changed) return;
+    // the Vue renderer of 1.32 looks at widgets again when their list changes
+    if (inVue()) this.node.widgets.splice(0, this.node.widgets.length, ...this.node.widgets);
+    this.growIfNeeded();
+    this.node.setDirtyCanvas(true, true);
   }
 
   /** The Vue renderer reads the height from CSS; the canvas of 1.32 lets a panel stick out of its node. */
@@ -238,7 +256,11 @@ export class WeightsPanel {
     const height = `${this.minHeight}px`;
     if (this.root.style.minHeight === height) return;
     this.root.style.minHeight = height;
-    if (/** @type {any} */ (window).LiteGraph.vueNodesMode) return;
+    this.growIfNeeded();
+  }
+
+  growIfNeeded() {
+    if (inVue()) return;
     const [, needed] = this.node.computeSize();
     if (this.node.size[1] < needed) this.node.setSize([this.node.size[0], needed]);
   }
@@ -262,7 +284,7 @@ export class WeightsPanel {
     try {
       await change();
     } catch (error) {
-      this.refused = error.message;
+      this.refused = text("overlay.unreadable", { reason: error.message });
     }
     const count = this.map.previews.length;
     this.hint.classList.toggle("sf-hidden", count > 0);
@@ -279,7 +301,8 @@ export class WeightsPanel {
     this.refused = "";
     this.running = true;
     this.say();
-    await app.queuePrompt(0, 1, [overlay.id]);
+    // refused already: no run will end
+    if ((await app.queuePrompt(0, 1, [overlay.id])) === false) this.ran();
   }
 
   /** A prompt has ended. */

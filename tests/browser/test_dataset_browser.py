@@ -145,7 +145,7 @@ def test_masks_are_made_at_a_click(anywhere: "Editor", folder: Path):
     editor.load(graph(folder))
     shows(editor, dict.fromkeys(("one.png", "two.png", "drei 好.JPG"), "missing"))
     expect(panel(editor).locator(".sf-dataset-summary")).to_have_text("3 pictures · 3 missing · 1 to look at")
-    sizes = [node["size"] for node in editor.workflow()["nodes"]]
+    sizes = {node["id"]: node["size"] for node in editor.workflow()["nodes"]}
 
     panel(editor).get_by_role("button", name="Generate masks (3)").click()
     shows(editor, dict.fromkeys(("one.png", "two.png", "drei 好.JPG"), "ok"))
@@ -162,7 +162,7 @@ def test_masks_are_made_at_a_click(anywhere: "Editor", folder: Path):
     set_widget(editor, LOADER, "default_caption", "a woman")
     editor.run()
     assert before == {name: mask_path(folder / name).stat().st_mtime_ns for name in before}
-    assert [node["size"] for node in editor.workflow()["nodes"]] == sizes
+    assert {node["id"]: node["size"] for node in editor.workflow()["nodes"]} == sizes
     assert editor.errors == []
 
 

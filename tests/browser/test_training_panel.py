@@ -196,8 +196,13 @@ def test_the_button_stops_and_keeps_the_state_and_run_goes_on_with_the_same_curv
 
 @pytest.mark.parametrize("vue", [False, True], ids=["canvas", "vue"])
 def test_a_reload_and_other_tabs_show_the_steps_so_far_but_no_other_workflow_does(
-    open_editor: "Callable[..., Editor]", training: dict[str, Any], server: "ComfyServer", vue: bool
+    open_editor: "Callable[..., Editor]",
+    training: dict[str, Any],
+    server: "ComfyServer",
+    request: pytest.FixtureRequest,
+    vue: bool,
 ):
+    request.addfinalizer(server.interrupt)
     settings = {"Comfy.VueNodes.Enabled": vue}
     editor = open_editor(settings)
     page = editor.page
@@ -209,7 +214,7 @@ def test_a_reload_and_other_tabs_show_the_steps_so_far_but_no_other_workflow_doe
     second = open_editor(settings)
     second.load(training)
     wait_for_step(second.page, 5)
-    assert shown(second.page)["points"]["step"][0] == 1
+    second.page.wait_for_function(BEGINS_AT_1, arg=[RUNS, TRAIN])
     reached = shown(second.page)["step"]
     wait_for_step(second.page, reached + 5)
 
@@ -235,6 +240,8 @@ def test_a_reload_and_other_tabs_show_the_steps_so_far_but_no_other_workflow_doe
     assert editor.errors == second.errors == third.errors == []
 
 
+BEGINS_AT_1 = """async ([module, id]) =>
+    (await import(module)).runOf(app.graph.getNodeById(id))?.points.step[0] === 1"""
 LISTEN = """() => {
     window.heard = 0;
     window.comfyAPI.api.api.addEventListener("semantic_focus.training", () => window.heard++);

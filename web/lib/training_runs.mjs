@@ -123,9 +123,16 @@ function take(report) {
   const key = keyOf(report.workflow, report.node);
   const present = runs.get(key);
   const known = present?.run === report.run ? present : undefined;
-  if (known && report.revision < known.revision) return false;
   const points = withNaN(report.points);
-  if (report.after === 0 || !known) {
+  const old = known && report.revision < known.revision;
+  if (known && report.after === 0) {
+    // an answer may come after events that are younger
+    append(points, known.points);
+    runs.set(key, { ...(old ? known : report), points });
+    return false;
+  }
+  if (old) return false;
+  if (!known) {
     runs.set(key, { ...report, points });
     return report.after > 0;
   }

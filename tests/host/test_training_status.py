@@ -1,0 +1,58 @@
+"""What a training tells over HTTP while it runs and afterwards."""
+
+import copy
+import json
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from host.serve import ComfyServer
+
+Graph = dict[str, dict[str, Any]]
+NAME = "watched"
+STEPS = 400
+
+
+@pytest.fixture
+def graph(shared_workflow: Graph, make_dataset: Callable[[Path], Path], tmp_path: Path) -> Graph:
+    """The shared workflow up to the training, node 9."""
+    graph = copy.deepcopy({node: shared_workflow[node] for node in map(str, range(1, 10))})
+    graph["2"]["inputs"]["folder"] = str(make_dataset(tmp_path / "astronaut"))
+    graph["9"]["inputs"].update(steps=STEPS, run_name=NAME)
+    return graph
+
+
+def trainings(server: "ComfyServer", route: str = "/semantic_focus/training") -> list[dict[str, Any]]:
+    with urllib.request.urlopen(server.url + route, timeout=30) as answer:
+        return [it for it in json.load(answer)["trainings"] if NAME in (it["folder"] or "")]
+
+
+def test_a_training_is_its_own_output_and_can_be_watched_stopped_and_read_of_afterwards(
+    server: "ComfyServer",
+    comfy: "ModuleType",
+    graph: Graph,
+    eventually: Callable[[Callable[[], Any], float], Any],
+):
+    prompt = server.queue(graph)
+    first = eventually(lambda: trainings(server), 120)[0]
+    assert (first["node"], first["prompt"], first["steps"]) == ("9", prompt, STEPS)
+    assert first["workflow"] is None
+    later = eventually(lambda: [it for it in trainings(server) if it["step"] > first["step"] + 3], 60)[0]
+    assert later["run"] == first["run"] and later["revision"] > first["revision"]
+    assert later["points"]["step"] == list(range(1, later["step"] + 1))
+    server.interrupt()
+    with pytest.raises(comfy.PromptInterrupted):
+        server.wait(prompt)
+    (ended,) = trainings(server, "/api/semantic_focus/training")
+    assert ended["state"] == "stopped"
+    assert Path(ended["kept"]["state"]).is_file() and Path(ended["kept"]["lora"]).is_file()
+    lines = (Path(ended["folder"]) / "curves.jsonl").read_text().splitlines()
+    on_disk = [json.loads(line)["total"] for line in lines]
+    assert ended["points"]["total"] == pytest.approx(on_disk, rel=1e-5)
+    assert trainings(server, "/semantic_focus/training?workflow=another") == []

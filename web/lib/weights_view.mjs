@@ -245,8 +245,6 @@ export class WeightsPanel {
       else delete widget.computeSize;
     }
     if (!changed) return;
-    // the Vue renderer of 1.32 looks at widgets again when their list changes
-    if (inVue()) this.node.widgets.splice(0, this.node.widgets.length, ...this.node.widgets);
     this.growIfNeeded();
     this.node.setDirtyCanvas(true, true);
   }

@@ -27,13 +27,17 @@ function noteOwn({ detail }) {
  */
 const baseName = (path) => path?.split(/[\\/]/).pop() ?? "";
 
+/** @type {{run: string, loss: number | null}} of the training that reported last; a report has the new steps only */
+let latest = { run: "", loss: null };
+
 /** @param {any} report as nodes/training_status.py sends it */
 function trained(report) {
   if (!ours.has(report.prompt)) return;
-  const { state, kept, step, points } = report;
+  const { run, state, kept, step, points } = report;
+  latest = { run, loss: points.total.at(-1) ?? (latest.run === run ? latest.loss : null) };
   const values = { name: baseName(report.folder), step: kept?.step ?? step };
   if (state === "finished") {
-    const loss = points.total.at(-1);
+    const { loss } = latest;
     const key = loss == null ? "notices.finishedWithoutLoss" : "notices.finishedDetail";
     toast("success", text("notices.finished"), text(key, { ...values, loss: loss?.toPrecision(3) }));
   } else if ((state === "stopped" || state === "failed") && kept) {

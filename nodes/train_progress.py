@@ -81,8 +81,8 @@ class TrainingProgress:
     def _on_step(self, record: StepRecord) -> None:
         if not self._begun:
             self._begin(record)
-        self._bar.update_absolute(record.step)
         self._status.stepped(record)
+        self._bar.update_absolute(record.step)  # raises when the prompt was cancelled
         if record.step == 1 or record.step % max(1, self._steps // LOG_LINES) == 0:
             logging.info(f"LoRA training: step {record.step}/{self._steps}, loss {record.total:.4f}")
 

@@ -38,8 +38,11 @@ function trained(report) {
   const values = { name: baseName(report.folder), step: kept?.step ?? step };
   if (state === "finished") {
     const { loss } = latest;
-    const key = loss == null ? "notices.finishedWithoutLoss" : "notices.finishedDetail";
-    toast("success", text("notices.finished"), text(key, { ...values, loss: loss?.toPrecision(3) }));
+    const detail =
+      loss == null
+        ? text("notices.finishedWithoutLoss", values)
+        : text("notices.finishedDetail", { ...values, loss: loss.toPrecision(3) });
+    toast("success", text("notices.finished"), detail);
   } else if ((state === "stopped" || state === "failed") && kept) {
     const severity = state === "stopped" && kept.state ? "info" : "warn";
     const key = kept.state ? (kept.again ? "notices.keptAgain" : "notices.keptState") : "notices.notKept";

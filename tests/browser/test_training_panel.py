@@ -237,7 +237,7 @@ def test_a_reload_and_other_tabs_show_the_steps_so_far_but_no_other_workflow_doe
     records = written(folder_of(server, page))
     for one in (page, second.page):
         assert_same_curves(shown(one)["points"], records)
-    assert editor.errors == second.errors == third.errors == []
+    assert editor.own_errors() == second.own_errors() == third.own_errors() == []
 
 
 BEGINS_AT_1 = """async ([module, id]) =>

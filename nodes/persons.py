@@ -52,14 +52,14 @@ class SelectPersons(io.ComfyNode):
     @classmethod
     def execute(cls, masks, which, images=None) -> io.NodeOutput:
         selected = select_persons(masks, which)
-        shown: dict[str, Any] = {}
+        warnings = person_warnings(selected)
+        for warning in warnings:
+            logging.warning(f"Select Persons, {which.strip()}: {warning}")
+        # always there: of several runs over a list, ComfyUI joins what the first one has
+        shown: dict[str, Any] = {"text": warnings}
         if images is not None:
             check_same_pictures(images, masks)
             shown["semantic_focus"] = mask_preview(images[..., :3], selected)
-        if warnings := person_warnings(selected):
-            shown["text"] = warnings
-            for warning in warnings:
-                logging.warning(f"Select Persons, {which.strip()}: {warning}")
         return io.NodeOutput(selected, ui=shown)
 
 

@@ -176,8 +176,14 @@ def get_or_segment(
         torch.cat([m.masks for m in found]),
         request.labels,
         tuple(m.persons[0] for m in found) if all(m.persons for m in found) else (),
-        {**found[0].provenance, "cache": f"{hits}/{len(images)}"},
+        {**found[0].provenance, **_joined_scores(found), "cache": f"{hits}/{len(images)}"},
     )
+
+
+def _joined_scores(found: Sequence[SemanticMasks]) -> dict[str, str]:
+    """The detection scores of all pictures, where each has some."""
+    scores = [json.loads(masks.provenance.get("scores", "[]")) for masks in found]
+    return {"scores": json.dumps(sum(scores, []), ensure_ascii=False)} if all(scores) else {}
 
 
 def _read_if_fresh(

@@ -63,7 +63,8 @@ class FakeSegmenter:
         face = soft(batch, height, width, seed=11)
         masks = torch.stack((face, 1 - face)[: len(request.labels)], 1)
         persons = tuple(soft(1, height, width, seed=12) for _ in range(batch)) if self.persons else ()
-        return SemanticMasks(masks, request.labels, persons, {"backend": "fake"})
+        scores = json.dumps([{"face": round(float(image.mean()), 4)} for image in images])
+        return SemanticMasks(masks, request.labels, persons, {"backend": "fake", "scores": scores})
 
 
 class FakeLazy:
@@ -213,6 +214,13 @@ class TestGetOrSegment:
         masks, _ = segment(images, lazy, files)
         assert lazy.segmenter.calls == 2 and masks.provenance["cache"] == "1/3"
         assert len(masks.persons) == 3
+
+    def test_every_picture_keeps_its_own_scores_from_a_file_or_not(self, tmp_path: Path):
+        images = torch.stack([torch.full((6, 8, 3), level) for level in (0.25, 0.5, 0.75)])
+        files = [tmp_path / f"{k}.safetensors" for k in range(3)]
+        segment(images[1:2], FakeLazy(), files[1:2])
+        masks, _ = segment(images, FakeLazy(), files)
+        assert json.loads(masks.provenance["scores"]) == [{"face": 0.25}, {"face": 0.5}, {"face": 0.75}]
 
     def test_a_picture_with_none_as_its_file_is_not_kept(self, tmp_path: Path):
         segment(soft(2, 6, 8, 3), FakeLazy(), [None, tmp_path / "kept.safetensors"])

@@ -1,5 +1,6 @@
 """The embedded segmenter on real photographs. Coordinates (x, y) were read off the photographs by eye."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -141,6 +142,9 @@ def test_every_picture_of_a_batch_is_answered(segmenter, segmented, photographs)
     assert result.masks.shape == (3, len(LABELS), 512, 512)
     assert torch.equal(result.masks[1], segmented["astronaut.png"].masks[0])
     assert [len(persons) for persons in result.persons] == [0, 1, 0]
+    scores = json.loads(result.provenance["scores"])
+    assert scores[0] == scores[2] == {}
+    assert 0.9 < scores[1]["face"] <= 1  # a face from the front that nobody could overlook
 
 
 def test_picture_without_a_person_is_all_background_but_still_lit(segmenter):

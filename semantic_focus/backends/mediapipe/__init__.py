@@ -1,5 +1,6 @@
 """The embedded default: small TFLite networks find faces, poses and persons; colours tell parts apart."""
 
+import json
 from collections.abc import Sequence
 from types import MappingProxyType
 
@@ -71,11 +72,12 @@ class MediaPipeSegmenter:
         labels = request.labels
         settings = RefineSettings(mode=request.refine)
         masks = images.new_zeros((len(images), len(labels), *images.shape[1:3]), dtype=torch.float32)
-        persons = []
+        persons, scores = [], []
         for index, image in enumerate(images):
             picture = image.detach().float().clamp(0, 1).cpu()
-            regions, instances = self._segment_one(picture, settings)
+            regions, instances, score = self._segment_one(picture, settings)
             persons.append(instances.to(images.device))
+            scores.append(score)
             for channel, label in enumerate(labels):
                 if label == "lighting":
                     masks[index, channel] = lighting(picture[None])[0]
@@ -87,12 +89,17 @@ class MediaPipeSegmenter:
             "weights": self.weights_id,
             "refine": request.refine,
             "unsupported": ", ".join(unsupported),
+            "scores": json.dumps(scores),
             **runtime_versions(),
         }
         return SemanticMasks(masks.clamp_(0, 1), labels, tuple(persons), provenance)
 
-    def _segment_one(self, image: Tensor, settings: RefineSettings) -> tuple[dict[str, Tensor], Tensor]:
-        """Regions by name, Float[H, W], and persons, Float[P, H, W], of one Float[H, W, 3] on the CPU."""
+    def _segment_one(
+        self, image: Tensor, settings: RefineSettings
+    ) -> tuple[dict[str, Tensor], Tensor, dict[str, float]]:
+        """Regions by name, Float[H, W], persons, Float[P, H, W], and the best face's score, of one
+        Float[H, W, 3] on the CPU.
+        """
         size = (image.shape[0], image.shape[1])
         regions = {name: torch.zeros(size) for name in PARTS}
         picture = analysed(eight_bit(image))
@@ -116,7 +123,12 @@ class MediaPipeSegmenter:
                 regions[name][large] = part
             instances[(slice(None), *large)] = window
         covered = instances.sum(0)
-        return partition(regions, person=covered), instances
+        faces = [person.face.score for person in persons if person.face]
+        return (
+            partition(regions, person=covered),
+            instances,
+            {"face": round(max(faces), 4)} if faces else {},
+        )
 
 
 def eight_bit(image: Tensor) -> np.ndarray:

@@ -73,7 +73,8 @@ def training(
     """The shared workflow on `dataset` with so many steps, with sizes that run in seconds."""
 
     def small(steps: int) -> dict[str, Any]:
-        nodes = {node["type"]: node for node in workflow["nodes"]}
+        graph = copy.deepcopy(workflow)
+        nodes = {node["type"]: node for node in graph["nodes"]}
         nodes["CheckpointLoaderSimple"].update(
             type="SemanticFocusDemoCheckpoint", inputs=[], widgets_values=[stand_in_model.name]
         )
@@ -82,7 +83,7 @@ def training(
         nodes["SemanticFocusTrain"]["widgets_values"][:6] = [steps, 1, 1e-3, "cosine", 4, 4.0]
         nodes["EmptySD3LatentImage"]["widgets_values"] = [128, 128, 1]
         nodes["KSampler"]["widgets_values"][2:4] = [2, 1.0]
-        return workflow
+        return graph
 
     return small
 
@@ -285,7 +286,7 @@ def test_the_help_of_a_node_opens_with_its_picture(
 ):
     editor = open_editor({"Comfy.Locale": language}, newer=newer)
     editor.load(segmentation)
-    editor.page.evaluate("id => app.canvas.select(app.graph.getNodeById(id))", SEGMENT)
+    editor.page.evaluate("id => app.canvas.selectItems([app.graph.getNodeById(id)])", SEGMENT)
     editor.page.get_by_test_id("info-button").click()
     page = editor.page.locator(".node-help-content").locator("visible=true")
     page.get_by_role("heading", name=title).first.wait_for()

@@ -69,6 +69,18 @@ DRAW_CURVES = """async ([frames, count, names]) => {
     return times;
 }"""
 
+DRAG_OPACITY = """async ([slider, frames]) => {
+    const times = [];
+    for (let frame = 0; frame < frames; frame++) {
+        await new Promise(requestAnimationFrame);
+        slider.value = frame / frames;
+        const start = performance.now();
+        slider.dispatchEvent(new Event("input", {bubbles: true}));
+        times.push(performance.now() - start);
+    }
+    return times;
+}"""
+
 TIME_PAINTING = """() => {
     // a frame's work is the widget's when it paints the canvas that is watched
     window.painting = {watched: null, times: []};
@@ -110,12 +122,23 @@ def weights_miniature(page: Page, dataset: Path, frames: int) -> Sequence[float]
     return drag(page, slider.bounding_box(), ".sf-heat", frames)
 
 
+def mask_overlay(page: Page, dataset: Path, frames: int) -> Sequence[float]:
+    """Move the opacity's slider over the repaints of all regions, with the lighting over them."""
+    load(page, part_of_shared_workflow(dataset, (DATASET, SEGMENT)))
+    page.get_by_role("button", name="Run up to here").click()
+    page.locator("[data-region=lighting]").wait_for(timeout=120_000)
+    page.locator("[data-region=lighting]").dispatch_event("click")
+    slider = page.locator(".semantic-focus-overlay").get_by_label("opacity").element_handle()
+    return page.evaluate(DRAG_OPACITY, [slider, frames])
+
+
 def training_chart(page: Page, _dataset: Path, frames: int) -> Sequence[float]:
     """New curves as they come while training: running means, legend and drawing."""
     return page.evaluate(DRAW_CURVES, [frames, CURVE_POINTS, list(CURVES)])
 
 
 MEASURES = (
+    Measure(f"mask overlay: the opacity is dragged, picture {SIDE}x{SIDE}", FRAME_MS, mask_overlay),
     Measure(f"weights panel: a slider is dragged, picture {SIDE}x{SIDE}", FRAME_MS, weights_miniature),
     Measure(f"training panel: {len(CURVES) + 2} curves of {CURVE_POINTS} points", FRAME_MS, training_chart),
 )

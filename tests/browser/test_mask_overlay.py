@@ -38,18 +38,6 @@ NOISE = """() => {
 }"""
 """What browsers do to the pixels that a page reads when they hide who uses them: one level more or less."""
 
-DRAG = """async slider => {
-    const times = [];
-    for (let step = 0; step < 50; step++) {
-        slider.value = step / 50;
-        const start = performance.now();
-        slider.dispatchEvent(new Event("input", {bubbles: true}));
-        times.push(performance.now() - start);
-        await new Promise(requestAnimationFrame);
-    }
-    return times.sort((a, b) => a - b);
-}"""
-
 
 def only(workflow: dict[str, Any], *kept: int) -> dict[str, Any]:
     """The workflow with these nodes alone."""
@@ -568,20 +556,6 @@ def test_select_persons_asks_for_the_pictures_that_it_would_draw_on(
     editor.page.evaluate("() => app.graph.add(LiteGraph.createNode('SemanticFocusSelectPersons'))")
     panel(editor).get_by_text("Connect the pictures").wait_for()
     assert panel(editor).get_by_role("button", name="Run up to here").is_hidden()
-
-
-def test_dragging_the_opacity_of_a_picture_of_1024_by_1024_takes_less_than_a_frame(
-    editor: "Editor", segment_folder: Callable[[Path], dict[str, Any]], dataset: Path, tmp_path: Path
-):
-    with Image.open(dataset / "one.png") as small:
-        small.resize((1024, 1024)).save(tmp_path / "large.png")
-    editor.load(segment_folder(tmp_path))
-    run_until_shown(editor, "1024×1024")
-    assert painted(editor).shape == (1024, 1024, 3)
-    slider = panel(editor).get_by_label("opacity")
-    times = slider.evaluate(DRAG)
-    # the lower quartile: where other programs use the cores, too, the slower half waits for them
-    assert times[len(times) // 4] < 16
 
 
 def test_the_light_theme_reads_as_well(

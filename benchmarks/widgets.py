@@ -42,8 +42,7 @@ CURVES = ("face", "hair", "body", "clothing", "background", "lighting")
 """Besides the total and the prior."""
 CURVE_POINTS = 10_000
 DRAW_CURVES = """async ([frames, count, names]) => {
-    const folder = "/extensions/ComfyUI-SemanticFocus/lib/";
-    const {TrainingCurves} = await import(`${folder}training_curves.mjs`);
+    const {TrainingCurves} = await import("/extensions/ComfyUI-SemanticFocus/training/curves.mjs");
     const curves = new TrainingCurves(() => ({log: true, smoothing: 0.9, hidden: []}), () => {});
     const panel = document.createElement("div");
     panel.className = "sf-panel";

@@ -1,7 +1,7 @@
 // The pictures of a dataset with the status of their masks, in the nodes that load it or make its masks.
 import { app } from "../../scripts/app.js";
-import { DatasetPanel } from "./lib/dataset_panel.mjs";
-import { CACHER, LOADER, reportFolder } from "./lib/dataset_source.mjs";
+import { DatasetPanel } from "./dataset/panel.mjs";
+import { CACHER, LOADER, reportFolder } from "./dataset/source.mjs";
 import { onPalette } from "./lib/palette.mjs";
 import { addPanel, addStylesheet, chain, widgetOf } from "./lib/panel.mjs";
 import { OPACITY, onPreference } from "./lib/preferences.mjs";
@@ -11,7 +11,7 @@ import { onLanguage } from "./lib/text.mjs";
 const MIN_HEIGHT = 220;
 const KEYWORDS_HEIGHT = 120;
 
-addStylesheet(new URL("dataset_browser.css", import.meta.url).href);
+addStylesheet(new URL("dataset/dataset.css", import.meta.url).href);
 
 /** @type {WeakMap<object, DatasetPanel>} by node */
 const panels = new WeakMap();

@@ -2,15 +2,15 @@
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { openDialog } from "./lib/dialog.mjs";
-import { OverlayState } from "./lib/overlay_state.mjs";
-import { OverlayView } from "./lib/overlay_view.mjs";
+import { OverlayState } from "./overlay/state.mjs";
+import { OverlayView } from "./overlay/view.mjs";
 import { onPalette } from "./lib/palette.mjs";
 import { addPanel, addStylesheet, chain, widgetOf } from "./lib/panel.mjs";
 import { onPreference, OPACITY } from "./lib/preferences.mjs";
 import { nodeOf, nodeRunAs, previewsOf, report, runIdOf } from "./lib/previews.mjs";
 import { onLanguage } from "./lib/text.mjs";
 
-addStylesheet(new URL("mask_overlay.css", import.meta.url).href);
+addStylesheet(new URL("overlay/overlay.css", import.meta.url).href);
 
 const NODES = [
   "SemanticFocusSegment",

@@ -6,11 +6,11 @@ import { colourOf, css, onPalette } from "./lib/palette.mjs";
 import { addPanel, addStylesheet, chain, element, undoable } from "./lib/panel.mjs";
 import { onPreference } from "./lib/preferences.mjs";
 import { onLanguage, regionName, text } from "./lib/text.mjs";
-import { TrainingCurves } from "./lib/training_curves.mjs";
-import { interrupt, keep, learn, onTraining, promptIds, runOf } from "./lib/training_runs.mjs";
-import { figure, isRunning, notesOf, percent, progressOf, rowsOf } from "./lib/training_words.mjs";
+import { TrainingCurves } from "./training/curves.mjs";
+import { interrupt, keep, learn, onTraining, promptIds, runOf } from "./training/runs.mjs";
+import { figure, isRunning, notesOf, percent, progressOf, rowsOf } from "./training/words.mjs";
 
-/** @typedef {import("./lib/training_runs.mjs").Run} Run */
+/** @typedef {import("./training/runs.mjs").Run} Run */
 
 const NODE = "SemanticFocusTrain";
 const MIN_HEIGHT = 280;
@@ -19,7 +19,7 @@ const THEME = "Comfy.ColorPalette";
 const DEFAULT_VIEW = { log: false, smoothing: 0.9, hidden: /** @type {string[]} */ ([]), regions: false };
 const SMOOTHEST = 0.99;
 
-addStylesheet(new URL("training_panel.css", import.meta.url).href);
+addStylesheet(new URL("training/training.css", import.meta.url).href);
 
 class TrainingPanel {
   /** @param {any} node */

@@ -7,10 +7,10 @@ import { addStylesheet, chain, widgetOf } from "./lib/panel.mjs";
 import { onPreference, SLIDER_STEP } from "./lib/preferences.mjs";
 import { onReport } from "./lib/previews.mjs";
 import { onLanguage } from "./lib/text.mjs";
-import { WeightsPanel } from "./lib/weights_view.mjs";
-import { CUSTOM, INPUTS, inputOf, PRESET, WeightValues } from "./lib/weights_values.mjs";
+import { WeightsPanel } from "./weights/view.mjs";
+import { CUSTOM, INPUTS, inputOf, PRESET, WeightValues } from "./weights/values.mjs";
 
-addStylesheet(new URL("weights_panel.css", import.meta.url).href);
+addStylesheet(new URL("weights/weights.css", import.meta.url).href);
 
 const NODE = "SemanticFocusCosineLoss";
 const WIDTH = 320;

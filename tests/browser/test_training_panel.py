@@ -21,7 +21,7 @@ CHECKPOINT, DATASET, FIT, OBJECTIVE, TRAIN, SAVE = 1, 2, 4, 8, 9, 10
 SEED, RUN_NAME = 8, 11
 """Places among the values of the training node."""
 TO_THE_LORA = range(CHECKPOINT, SAVE + 1)
-RUNS = "/extensions/ComfyUI-SemanticFocus/lib/training_runs.mjs"
+RUNS = "/extensions/ComfyUI-SemanticFocus/training/runs.mjs"
 SHOWN = """async ([module, id]) => {
     const run = (await import(module)).runOf(app.graph.getNodeById(id));
     return run && {...run, points: JSON.parse(JSON.stringify(run.points))};

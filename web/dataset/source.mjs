@@ -1,8 +1,8 @@
 // Which folder a node means, with which settings its masks are made, and what the server says about it.
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
-import { CATEGORIES, colourOf } from "./palette.mjs";
-import { widgetOf } from "./panel.mjs";
+import { CATEGORIES, colourOf } from "../lib/palette.mjs";
+import { widgetOf } from "../lib/panel.mjs";
 
 /**
  * What semantic_focus/dataset_status.py knows of one picture.

@@ -1,13 +1,13 @@
 // One picture of a dataset, large: regions over it, status, coverage, caption; the others by buttons or arrow keys.
-import { pictureUrl, readCaption, regionsUrl } from "./dataset_source.mjs";
-import { GLYPHS, percent, problemsOf, say, statusName } from "./dataset_words.mjs";
-import { openDialog } from "./dialog.mjs";
-import { colourOf, css } from "./palette.mjs";
-import { element } from "./panel.mjs";
-import { OPACITY, preference } from "./preferences.mjs";
-import { regionName, text } from "./text.mjs";
+import { pictureUrl, readCaption, regionsUrl } from "./source.mjs";
+import { GLYPHS, percent, problemsOf, say, statusName } from "./words.mjs";
+import { openDialog } from "../lib/dialog.mjs";
+import { colourOf, css } from "../lib/palette.mjs";
+import { element } from "../lib/panel.mjs";
+import { OPACITY, preference } from "../lib/preferences.mjs";
+import { regionName, text } from "../lib/text.mjs";
 
-/** @typedef {import("./dataset_source.mjs").Picture} Picture */
+/** @typedef {import("./source.mjs").Picture} Picture */
 
 /**
  * The badge of a status.

@@ -1,6 +1,6 @@
 // Curves that can be told from the ground and from each other, also without seeing colours.
 
-/** @typedef {import("./palette.mjs").Colour} Colour */
+/** @typedef {import("../lib/palette.mjs").Colour} Colour */
 
 const READABLE = 3; // WCAG 2.2, 1.4.11: contrast of what is drawn
 

@@ -1,15 +1,15 @@
 // All rows of the weights panel: one per category, per weight of the user's own, and one for the rest.
-import { colourOf } from "./palette.mjs";
-import { element } from "./panel.mjs";
-import { preference, SLIDER_STEP } from "./preferences.mjs";
-import { regionName, text } from "./text.mjs";
-import { MOST } from "./weights_map.mjs";
-import { WeightRow } from "./weights_rows.mjs";
-import { FALLBACK, inputOf, OWN } from "./weights_values.mjs";
+import { colourOf } from "../lib/palette.mjs";
+import { element } from "../lib/panel.mjs";
+import { preference, SLIDER_STEP } from "../lib/preferences.mjs";
+import { regionName, text } from "../lib/text.mjs";
+import { MOST } from "./map.mjs";
+import { WeightRow } from "./rows.mjs";
+import { FALLBACK, inputOf, OWN } from "./values.mjs";
 
 /**
- * @typedef {import("./weights_values.mjs").Effective} Effective
- * @typedef {import("./previews.mjs").Region} Region
+ * @typedef {import("./values.mjs").Effective} Effective
+ * @typedef {import("../lib/previews.mjs").Region} Region
  */
 
 /** The node's property with the weights that were set to 0; kept in the workflow. */
@@ -49,7 +49,7 @@ function coverageOf(name, regions) {
 export class WeightRows {
   /**
    * @param {any} node
-   * @param {import("./weights_values.mjs").WeightValues} values
+   * @param {import("./values.mjs").WeightValues} values
    * @param {{edit: (change: () => void) => void, moved: () => void, refuse: (why: string) => void}} actions
    */
   constructor(node, values, actions) {
@@ -93,7 +93,7 @@ export class WeightRows {
    * @param {string} key
    * @param {Effective} effective
    * @param {Region[] | null} regions
-   * @returns {import("./weights_rows.mjs").RowState}
+   * @returns {import("./rows.mjs").RowState}
    */
   stateOf(key, effective, regions) {
     const own = isOwn(key);

@@ -2,10 +2,10 @@
 import { app } from "../../../scripts/app.js";
 import { parsed, SHAPES, visible } from "./chart_colour.mjs";
 import { band, extent, logMarks, marks, nearest, smoothed, trace } from "./chart_scale.mjs";
-import { element } from "./panel.mjs";
+import { element } from "../lib/panel.mjs";
 
 /**
- * @typedef {import("./palette.mjs").Colour} Colour
+ * @typedef {import("../lib/palette.mjs").Colour} Colour
  * @typedef {{name: string, colour: Colour | null, dashed: boolean, values: ArrayLike<number>, shape: number | null}}
  *   Curve `colour` null: the text's; `shape` is an index of SHAPES
  * @typedef {{log: boolean, smoothing: number, hidden: Set<string>}} Look

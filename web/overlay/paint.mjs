@@ -1,9 +1,9 @@
 // The pixels of the mask overlay: picture, regions and lines, mixed by tables so that a slider can be dragged.
-import { personNumbers, readPixels, regionIndices, softStrength } from "./previews.mjs";
+import { personNumbers, readPixels, regionIndices, softStrength } from "../lib/previews.mjs";
 
 /**
- * @typedef {import("./palette.mjs").Colour} Colour
- * @typedef {import("./previews.mjs").Preview} Preview
+ * @typedef {import("../lib/palette.mjs").Colour} Colour
+ * @typedef {import("../lib/previews.mjs").Preview} Preview
  * @typedef {{picture: ImageData, regions: Uint8Array, soft: Uint8Array, persons: Uint8Array,
  *   lines: Map<string, Uint32Array>, drawn: ImageData}} Layers of one preview; `drawn` is what the last paint made
  * @typedef {{colours: Colour[], shares: number[], soft: number, outline: boolean, persons: boolean,

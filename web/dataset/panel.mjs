@@ -1,18 +1,18 @@
 // The dataset browser: the pictures of a node's folder with the status of their masks, and a button that makes them.
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
-import { Grid } from "./dataset_grid.mjs";
-import { MaskRun } from "./dataset_run.mjs";
-import { CACHER, list, LOADER, sourceOf, whyBroken } from "./dataset_source.mjs";
-import { badge, layers, view } from "./dataset_view.mjs";
-import { describe, FILTERS, passes, problemsOf, say, statusName, summary } from "./dataset_words.mjs";
-import { openDialog } from "./dialog.mjs";
-import { element, undoable, widgetOf } from "./panel.mjs";
-import { text } from "./text.mjs";
+import { Grid } from "./grid.mjs";
+import { MaskRun } from "./run.mjs";
+import { CACHER, list, LOADER, sourceOf, whyBroken } from "./source.mjs";
+import { badge, layers, view } from "./view.mjs";
+import { describe, FILTERS, passes, problemsOf, say, statusName, summary } from "./words.mjs";
+import { openDialog } from "../lib/dialog.mjs";
+import { element, undoable, widgetOf } from "../lib/panel.mjs";
+import { text } from "../lib/text.mjs";
 
 /**
- * @typedef {import("./dataset_source.mjs").Picture} Picture
- * @typedef {import("./dataset_source.mjs").Source} Source
+ * @typedef {import("./source.mjs").Picture} Picture
+ * @typedef {import("./source.mjs").Source} Source
  * @typedef {{filename: string, subfolder: string, type: string, path: string}} Report
  */
 
@@ -330,7 +330,7 @@ export class DatasetPanel {
     }
   }
 
-  /** @param {import("./dataset_run.mjs").Progress} progress */
+  /** @param {import("./run.mjs").Progress} progress */
   progressed({ state, done, total }) {
     this.drawGenerate();
     if (state === "idle") {

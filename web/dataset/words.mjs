@@ -1,7 +1,7 @@
 // A dataset's pictures in words: their status, what stands out, how many of what there are.
-import { regionName, text } from "./text.mjs";
+import { regionName, text } from "../lib/text.mjs";
 
-/** @typedef {import("./dataset_source.mjs").Picture} Picture */
+/** @typedef {import("./source.mjs").Picture} Picture */
 
 /** A glyph for each status, so that nothing is told by colour alone. */
 export const GLYPHS = {

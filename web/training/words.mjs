@@ -1,7 +1,7 @@
 // How a training's numbers and endings read.
-import { text } from "./text.mjs";
+import { text } from "../lib/text.mjs";
 
-/** @typedef {import("./training_runs.mjs").Run} Run */
+/** @typedef {import("./runs.mjs").Run} Run */
 
 /** @param {number} value a loss or another small number */
 export function figure(value) {
@@ -80,7 +80,7 @@ export function notesOf(run) {
 /**
  * The rows of the table: the server's once the training is over, else by the same rule from the curves.
  * @param {Run} run
- * @returns {import("./training_runs.mjs").Row[]}
+ * @returns {import("./runs.mjs").Row[]}
  */
 export function rowsOf(run) {
   if (run.rows) return run.rows;

@@ -1,7 +1,7 @@
 // The values of Semantic Cosine Loss: its ordinary inputs, what of them counts, and the text of the user's own weights.
 import { app } from "../../../scripts/app.js";
-import { CATEGORIES, PRESETS } from "./palette.mjs";
-import { widgetOf } from "./panel.mjs";
+import { CATEGORIES, PRESETS } from "../lib/palette.mjs";
+import { widgetOf } from "../lib/panel.mjs";
 
 export const ENABLED = "enabled";
 export const PRESET = "preset";

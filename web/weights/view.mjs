@@ -1,18 +1,18 @@
 // What the weights panel looks like, and what its controls do.
 import { app } from "../../../scripts/app.js";
-import { overlaysFor } from "./graph_walk.mjs";
-import { PRESETS } from "./palette.mjs";
-import { addPanel, element, undoable, widgetOf } from "./panel.mjs";
-import { preference, SLIDER_STEP } from "./preferences.mjs";
-import { previewsOf } from "./previews.mjs";
-import { regionName, text } from "./text.mjs";
-import { WeightMap } from "./weights_map.mjs";
-import { AddForm, Scale, Terms } from "./weights_parts.mjs";
-import { WeightRows } from "./weights_list.mjs";
-import { written } from "./weights_rows.mjs";
-import { CUSTOM, ENABLED, INPUTS, OWN, parseWeights, PRESET } from "./weights_values.mjs";
+import { overlaysFor } from "../lib/graph_walk.mjs";
+import { PRESETS } from "../lib/palette.mjs";
+import { addPanel, element, undoable, widgetOf } from "../lib/panel.mjs";
+import { preference, SLIDER_STEP } from "../lib/preferences.mjs";
+import { previewsOf } from "../lib/previews.mjs";
+import { regionName, text } from "../lib/text.mjs";
+import { WeightMap } from "./map.mjs";
+import { AddForm, Scale, Terms } from "./parts.mjs";
+import { WeightRows } from "./list.mjs";
+import { written } from "./rows.mjs";
+import { CUSTOM, ENABLED, INPUTS, OWN, parseWeights, PRESET } from "./values.mjs";
 
-/** @typedef {import("./weights_values.mjs").WeightValues} WeightValues */
+/** @typedef {import("./values.mjs").WeightValues} WeightValues */
 
 // in graph units: everything but the rows, and the rows
 const FRAME_HEIGHT = 236;

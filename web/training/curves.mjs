@@ -1,13 +1,13 @@
 // The curves of a training with their legend; the legend tells the values under the crosshair.
 import { Chart } from "./chart.mjs";
 import { SHAPES } from "./chart_colour.mjs";
-import { colourOf } from "./palette.mjs";
-import { element } from "./panel.mjs";
-import { regionName, text } from "./text.mjs";
-import { figure } from "./training_words.mjs";
+import { colourOf } from "../lib/palette.mjs";
+import { element } from "../lib/panel.mjs";
+import { regionName, text } from "../lib/text.mjs";
+import { figure } from "./words.mjs";
 
 /**
- * @typedef {import("./training_runs.mjs").Run} Run
+ * @typedef {import("./runs.mjs").Run} Run
  * @typedef {import("./chart.mjs").Curve} Curve
  * @typedef {{log: boolean, smoothing: number, hidden: string[]}} View
  */

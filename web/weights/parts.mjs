@@ -1,9 +1,9 @@
 // Smaller parts of the weights panel: a category of the user's own, the terms, and the scale below the miniature.
-import { element } from "./panel.mjs";
-import { text } from "./text.mjs";
-import { heat, MOST } from "./weights_map.mjs";
-import { NumberField } from "./weights_rows.mjs";
-import { isName, OWN, TERMS } from "./weights_values.mjs";
+import { element } from "../lib/panel.mjs";
+import { text } from "../lib/text.mjs";
+import { heat, MOST } from "./map.mjs";
+import { NumberField } from "./rows.mjs";
+import { isName, OWN, TERMS } from "./values.mjs";
 
 const FIRST_WEIGHT = 1;
 
@@ -76,7 +76,7 @@ export class AddForm {
 /** The factors of the objective's terms, folded away, and the inputs' sockets. */
 export class Terms {
   /**
-   * @param {import("./weights_values.mjs").WeightValues} values
+   * @param {import("./values.mjs").WeightValues} values
    * @param {{edit: (change: () => void) => void, refuse: (why: string) => void, opened: (open: boolean) => void,
    *   sockets: (shown: boolean) => void}} actions
    */

@@ -1,5 +1,5 @@
 // A grid of tiles of one size that makes only those in sight, so that thousands of pictures do not matter.
-import { element } from "./panel.mjs";
+import { element } from "../lib/panel.mjs";
 
 const TILE = 76; // pixels, the least width
 const NAME = 17;

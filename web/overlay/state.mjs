@@ -1,8 +1,8 @@
 // What a node's mask overlay shows: the pictures it reported, and how the user wants to see them.
-import { undoable, widgetOf } from "./panel.mjs";
-import { OPACITY, preference } from "./preferences.mjs";
+import { undoable, widgetOf } from "../lib/panel.mjs";
+import { OPACITY, preference } from "../lib/preferences.mjs";
 
-/** @typedef {import("./previews.mjs").Preview} Preview */
+/** @typedef {import("../lib/previews.mjs").Preview} Preview */
 
 // lighting overlaps the others and would hide them: off until asked for
 const DEFAULT_HIDDEN = ["lighting"];

@@ -1,7 +1,7 @@
 // The rows of the weights panel: a category's colour, name, slider, typed number, coverage and reset.
-import { css } from "./palette.mjs";
-import { element } from "./panel.mjs";
-import { text } from "./text.mjs";
+import { css } from "../lib/palette.mjs";
+import { element } from "../lib/panel.mjs";
+import { text } from "../lib/text.mjs";
 
 /**
  * What a row asks of the panel.
@@ -15,7 +15,7 @@ import { text } from "./text.mjs";
  *
  * @typedef {object} RowState
  * @property {string} name as the user reads it
- * @property {import("./palette.mjs").Colour} colour
+ * @property {import("../lib/palette.mjs").Colour} colour
  * @property {string} title
  * @property {number} weight NaN: not known before the run
  * @property {number} step

@@ -1,14 +1,14 @@
 // The mask overlay as elements: the picture with its regions, their legend, and the controls.
-import { LegendView } from "./overlay_legend.mjs";
-import { paint, personPlaces, readLayers } from "./overlay_paint.mjs";
-import { colourOf } from "./palette.mjs";
-import { element } from "./panel.mjs";
-import { regionName, text } from "./text.mjs";
+import { LegendView } from "./legend.mjs";
+import { paint, personPlaces, readLayers } from "./paint.mjs";
+import { colourOf } from "../lib/palette.mjs";
+import { element } from "../lib/panel.mjs";
+import { regionName, text } from "../lib/text.mjs";
 
 /**
- * @typedef {import("./overlay_state.mjs").OverlayState} OverlayState
- * @typedef {import("./overlay_paint.mjs").Layers} Layers
- * @typedef {import("./previews.mjs").Preview} Preview
+ * @typedef {import("./state.mjs").OverlayState} OverlayState
+ * @typedef {import("./paint.mjs").Layers} Layers
+ * @typedef {import("../lib/previews.mjs").Preview} Preview
  */
 
 /** Width of a line on the screen, in CSS pixels. */

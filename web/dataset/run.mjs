@@ -1,7 +1,7 @@
 // Making the masks of a dataset at a click: asking for it, how far it is, and Cancel.
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
-import { CACHER, executionId, makerOf } from "./dataset_source.mjs";
+import { CACHER, executionId, makerOf } from "./source.mjs";
 
 const ENDS = /** @type {const} */ (["execution_success", "execution_error", "execution_interrupted"]);
 const FIRST_OF_OURS = 1_000_000; // no node of a workflow has so high an id

@@ -1,13 +1,13 @@
 // The legend of the mask overlay: a button per region that says what it is, how much of it there is, and shows or
 // hides it.
-import { colourOf, css } from "./palette.mjs";
-import { element } from "./panel.mjs";
-import { regionName, text } from "./text.mjs";
+import { colourOf, css } from "../lib/palette.mjs";
+import { element } from "../lib/panel.mjs";
+import { regionName, text } from "../lib/text.mjs";
 
 /**
- * @typedef {import("./overlay_state.mjs").OverlayState} OverlayState
- * @typedef {import("./previews.mjs").Region} Region
- * @typedef {import("./previews.mjs").Preview} Preview
+ * @typedef {import("./state.mjs").OverlayState} OverlayState
+ * @typedef {import("../lib/previews.mjs").Region} Region
+ * @typedef {import("../lib/previews.mjs").Preview} Preview
  * @typedef {{button: HTMLButtonElement, swatch: HTMLElement, name: HTMLElement, amount: HTMLElement}} Chip
  */
 

@@ -1,8 +1,8 @@
 // The miniature of the weights panel: a grey picture under the weight that each place of it has in training.
-import { element } from "./panel.mjs";
-import { readPixels, regionIndices, softStrength } from "./previews.mjs";
+import { element } from "../lib/panel.mjs";
+import { readPixels, regionIndices, softStrength } from "../lib/previews.mjs";
 
-/** @typedef {import("./previews.mjs").Preview} Preview @typedef {import("./weights_values.mjs").Effective} Effective */
+/** @typedef {import("../lib/previews.mjs").Preview} Preview @typedef {import("./values.mjs").Effective} Effective */
 
 /** The scale's end; what weighs more looks the same. */
 export const MOST = 2;

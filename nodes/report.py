@@ -25,6 +25,7 @@ from ..semantic_focus.lora import LoraAdapters
 from ..semantic_focus.masks import SemanticMasks
 from ..semantic_focus.plot import loss_plot
 from ..semantic_focus.training_data import TrainingPictures
+from .report_table import TABLE, change_table, gradient_table, noise_table
 from .sockets import CATEGORY, LatentMasksSocket, ObjectiveSocket
 
 
@@ -60,7 +61,7 @@ class SemanticLossReport(io.ComfyNode):
         bins = [SigmaBin(**item) for item in loss_map.get("sigma_bins", [])]
         text = format_sigma_bins(bins) if bins else ""
         shown = ui.PreviewImage(image, cls=cls).as_dict()
-        return io.NodeOutput(image, text, ui={**shown, "text": (text,)})
+        return io.NodeOutput(image, text, ui={**shown, "text": (text,), TABLE: [noise_table(bins)]})
 
 
 class CompareLoraByRegion(io.ComfyNode):
@@ -90,7 +91,8 @@ class CompareLoraByRegion(io.ComfyNode):
             adapters = LoraAdapters.from_state_dict(velocity.network, lora[0], comfy_key_map(model[0]))
             rows = compare(velocity, adapters, data)
         report = json.dumps([dataclasses.asdict(row) for row in rows])
-        return io.NodeOutput(report, ui={"text": (format_table(rows),), "semantic_focus_report": [report]})
+        shown = {"text": (format_table(rows),), "semantic_focus_report": [report]}
+        return io.NodeOutput(report, ui={**shown, TABLE: [change_table(rows)]})
 
 
 class TrainingDryRun(io.ComfyNode):
@@ -140,7 +142,8 @@ class TrainingDryRun(io.ComfyNode):
                 check=comfy.model_management.throw_exception_if_processing_interrupted,
             )
         report = format_dry_run(found)
-        return io.NodeOutput(report, [_heat_picture(heat) for heat in found.heat], ui={"text": (report,)})
+        heat = [_heat_picture(heat) for heat in found.heat]
+        return io.NodeOutput(report, heat, ui={"text": (report,), TABLE: [gradient_table(found)]})
 
 
 @contextmanager

@@ -193,7 +193,7 @@ class LoraTrainStep(io.ComfyNode):
             values.get("resume", True),
         )
         status = watched_training(request.settings.steps, cls.hidden.unique_id, cls.hidden.extra_pnginfo)
-        progress = TrainingProgress(cls.hidden.unique_id, values.get("preview"), place, status)
+        progress = TrainingProgress(cls.hidden.unique_id, values.get("preview"), status)
         if looks_distilled(name) and request.training_adapter is None and values.get("preview") is None:
             progress.say("distilled", DISTILLED.format(name), model=name)
         with termination_noted() as check_termination, progress.watched():
@@ -203,7 +203,7 @@ class LoraTrainStep(io.ComfyNode):
 
             result = train_comfy_lora(request, place, options_for)
         rows = summary_rows(result.history)
-        status.finished(result.folder, result.history, [dataclasses.asdict(row) for row in rows])
+        status.finished([dataclasses.asdict(row) for row in rows])
         return io.NodeOutput(
             result.lora,
             loss_map(result.history),

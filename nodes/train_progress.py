@@ -1,6 +1,5 @@
 """What a running training tells: progress bar, log, samples, and where its state is when it ends early."""
 
-import itertools
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,9 +12,7 @@ import folder_paths
 
 from ..semantic_focus.comfy_model import ComfyVelocityModel
 from ..semantic_focus.comfy_preview import preview
-from ..semantic_focus.comfy_training import RunPlace
 from ..semantic_focus.preview_grid import save_previews
-from ..semantic_focus.run_folder import CURVES_FILE, RunFolder, run_folders
 from ..semantic_focus.step_record import StepRecord
 from ..semantic_focus.training_data import TrainingPictures
 from ..semantic_focus.training_run import Kept, RunOptions, StopTraining
@@ -32,12 +29,9 @@ STOPS = (comfy.model_management.InterruptProcessingException, StopTraining)
 class TrainingProgress:
     """Reports of one training to the log and to one node."""
 
-    def __init__(
-        self, node_id: str | None, plan: PreviewPlan | None, place: RunPlace, status: TrainingStatus
-    ):
-        self._steps, self._plan, self._place, self._status = status.steps, plan, place, status
+    def __init__(self, node_id: str | None, plan: PreviewPlan | None, status: TrainingStatus):
+        self._steps, self._plan, self._status = status.steps, plan, status
         self._bar = comfy.utils.ProgressBar(status.steps, node_id)
-        self._begun = False
 
     def say(self, kind: str, message: str, **values: str) -> None:
         """Warn in the log and in the node; see `TrainingStatus.note`."""
@@ -72,6 +66,7 @@ class TrainingProgress:
         return RunOptions(
             save_every=save_every,
             preview_every=self._plan.every if self._plan else 0,
+            on_begin=self._status.started,
             on_step=self._on_step,
             check=check,
             preview=lambda path: self._preview(velocity, data, path),
@@ -79,19 +74,10 @@ class TrainingProgress:
         )
 
     def _on_step(self, record: StepRecord) -> None:
-        if not self._begun:
-            self._begin(record)
         self._status.stepped(record)
         self._bar.update_absolute(record.step)  # raises when the prompt was cancelled
         if record.step == 1 or record.step % max(1, self._steps // LOG_LINES) == 0:
             logging.info(f"LoRA training: step {record.step}/{self._steps}, loss {record.total:.4f}")
-
-    def _begin(self, record: StepRecord) -> None:
-        """After the first step: where the run is, and what it did before."""
-        self._begun = True
-        folder = _written_last(self._place)
-        before = RunFolder(folder).curves() if record.step > 1 else []
-        self._status.started(folder, (earlier for earlier in before if earlier.step < record.step))
 
     def _preview(self, velocity: ComfyVelocityModel, data: TrainingPictures, path: Path) -> None:
         """Samples, if they can be had: a training does not end for want of them."""
@@ -122,10 +108,3 @@ class TrainingProgress:
             f"LoRA training: {replace(kept, reason='cancelled') if kept.reason == cancel else kept}"
         )
         self._status.kept(kept)
-
-
-def _written_last(place: RunPlace) -> Path:
-    """The folder, among those of this name, to whose curves a step was just added."""
-    folders = itertools.takewhile(Path.exists, run_folders(place.root, place.name))
-    files = (folder / CURVES_FILE for folder in folders)
-    return max((file for file in files if file.is_file()), key=lambda file: file.stat().st_mtime_ns).parent

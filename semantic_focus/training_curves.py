@@ -33,6 +33,11 @@ class TrainingCurves:
         """The step that was added last; 0 before the first."""
         return int(self._rows[-1][0]) if self._rows else 0
 
+    @property
+    def last_loss(self) -> float | None:
+        """The total of that step; None before the first, and where it is no number."""
+        return _number(self._rows[-1][1]) if self._rows else None
+
     def add(self, record: StepRecord) -> None:
         """Add the next step."""
         if not self._rows:

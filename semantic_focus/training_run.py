@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,7 @@ class RunOptions:
     Attributes:
         save_every: steps between two states on disk; 0: only at the end, or when it ends early.
         preview_every: steps between two calls of `preview`; 0: never.
+        on_begin: called before the first step with the run's folder and the steps that it has already.
         on_step: called after each step; what it raises ends the training.
         check: called before each pass through the model; what it raises ends the training.
         preview: called with the path for its picture, while the adapters hold the result so far and are
@@ -67,6 +68,7 @@ class RunOptions:
 
     save_every: int = 100
     preview_every: int = 0
+    on_begin: Callable[[Path, Sequence[StepRecord]], None] = lambda folder, history: None
     on_step: Callable[[StepRecord], None] = lambda record: None
     check: Callable[[], None] = lambda: None
     preview: Callable[[Path], None] = lambda path: None
@@ -91,11 +93,13 @@ def run_training(
     Returns:
         The records of all steps of the run, also of those before the state.
     """
+    options = options or RunOptions()
     try:
         if state is not None:
             trainer.load(state)
         history = run.cut_curves(trainer.steps_done)
-        _run_steps(trainer, run, history, options or RunOptions(), _Keeper(trainer, run, metadata or {}))
+        options.on_begin(run.path, history)
+        _run_steps(trainer, run, history, options, _Keeper(trainer, run, metadata or {}))
     finally:
         run.release()
     return history

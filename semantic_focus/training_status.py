@@ -87,7 +87,7 @@ class TrainingStatus:
         self._tell()
 
     def started(self, folder: Path, history: Iterable[StepRecord] = ()) -> None:
-        """The first step was done.
+        """The model is there, and the first step begins.
 
         Args:
             folder: of the run.
@@ -97,6 +97,7 @@ class TrainingStatus:
             self._about.update(state="running", folder=str(folder))
             for record in history:
                 self._curves.add(record)
+        self._tell()
 
     def stepped(self, record: StepRecord) -> None:
         """A step was done."""
@@ -134,16 +135,13 @@ class TrainingStatus:
             self._about.update(state="stopped" if error is None else "failed", error=error)
         self._tell()
 
-    def finished(self, folder: Path, history: Iterable[StepRecord], rows: list[dict[str, Any]]) -> None:
+    def finished(self, rows: list[dict[str, Any]]) -> None:
         """The training came to its end.
 
         Args:
-            history: all steps of the run; read when none was left to do.
             rows: one per region, for the table.
         """
         with self._lock:
-            if not self._curves.last_step:
-                self.started(folder, history)
             self._about.update(state="finished", rows=rows)
         self._tell()
 
@@ -154,6 +152,7 @@ class TrainingStatus:
                 **self._about,
                 "revision": self._revision,
                 "step": self._curves.last_step,
+                "loss": self._curves.last_loss,
                 "rate": self._rate(),
                 "notes": list(self._notes),
                 "gradient_share": self._curves.shares(),

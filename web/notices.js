@@ -27,22 +27,14 @@ function noteOwn({ detail }) {
  */
 const baseName = (path) => path?.split(/[\\/]/).pop() ?? "";
 
-/** @type {{run: string, loss: number | null}} of the training that reported last; a report has the new steps only */
-let latest = { run: "", loss: null };
-
 /** @param {any} report as nodes/training_status.py sends it */
 function trained(report) {
   if (!ours.has(report.prompt)) return;
-  const { run, state, kept, step, points } = report;
-  latest = { run, loss: points.total.at(-1) ?? (latest.run === run ? latest.loss : null) };
+  const { state, kept, step, loss } = report;
   const values = { name: baseName(report.folder), step: kept?.step ?? step };
   if (state === "finished") {
-    const { loss } = latest;
-    const detail =
-      loss == null
-        ? text("notices.finishedWithoutLoss", values)
-        : text("notices.finishedDetail", { ...values, loss: loss.toPrecision(3) });
-    toast("success", text("notices.finished"), detail);
+    const said = { ...values, loss: loss?.toPrecision(3) ?? "–" };
+    toast("success", text("notices.finished"), text("notices.finishedDetail", said));
   } else if ((state === "stopped" || state === "failed") && kept) {
     const severity = state === "stopped" && kept.state ? "info" : "warn";
     const key = kept.state ? (kept.again ? "notices.keptAgain" : "notices.keptState") : "notices.notKept";

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from semantic_focus.categories import SEMANTIC_CATEGORIES
+
 # the editor's translator takes these for syntax, or breaks at them
 SYNTAX = re.compile(r"[@{}|]")
 PLACE = re.compile(r"\{(\w+)\}")
@@ -45,6 +47,12 @@ def test_every_text_of_the_panels_is_there_in_both_languages_with_the_same_place
     assert set(english) == set(chinese)
     for key, text in english.items():
         assert set(PLACE.findall(text)) == set(PLACE.findall(chinese[key])), key
+
+
+def test_regions_have_the_names_of_the_vocabulary(texts: Any):
+    for name, category in SEMANTIC_CATEGORIES.items():
+        assert texts("en", "main")[f"semanticFocus.regions.{name}"] == name
+        assert texts("zh", "main")[f"semanticFocus.regions.{name}"] == category.name_zh
 
 
 @pytest.mark.parametrize("file", ["settings", "commands"])

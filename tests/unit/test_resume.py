@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -261,6 +261,19 @@ class TestStopped:
                 run(tmp_path, model, data, save_every=2, on_step=Counting(1, KeyboardInterrupt()))
         found, again = run(tmp_path, model, data, save_every=2)
         assert equal(found, expected) and same_records(again, history)
+
+    def test_it_says_where_it_begins_and_what_was_done_before(
+        self, model, data: TrainingPictures, tmp_path: Path
+    ):
+        begun: list[tuple[Path, list[int]]] = []
+
+        def note(folder: Path, history: Sequence[StepRecord]) -> None:
+            begun.append((folder, [record.step for record in history]))
+
+        with pytest.raises(StopTraining):
+            run(tmp_path, model, data, on_begin=note, on_step=Counting(3, StopTraining("enough")))
+        run(tmp_path, model, data, on_begin=note)
+        assert begun == [(tmp_path / NAME, []), (tmp_path / NAME, [1, 2, 3])]
 
     def test_what_is_kept_is_said_with_its_place(self, model, data: TrainingPictures, tmp_path: Path):
         kept: list[Kept] = []

@@ -123,7 +123,7 @@ def test_watchers_hear_four_times_a_second_and_miss_no_step(
         clock.now = number * 0.01
         status.stepped(step(number))
     assert 4 <= len(told) <= 5
-    status.finished(tmp_path, [], [])
+    status.finished([])
     heard: list[int] = []
     for report in told:
         assert report["after"] == (heard[-1] if heard else 0)
@@ -142,12 +142,14 @@ def test_the_pace_is_that_of_late(status: TrainingStatus, clock: Clock, tmp_path
 
 
 def test_a_training_that_goes_on_shows_the_steps_before(
-    status: TrainingStatus, told: list[dict[str, Any]], tmp_path: Path
+    status: TrainingStatus, told: list[dict[str, Any]], clock: Clock, tmp_path: Path
 ):
     status.started(tmp_path, [step(1), step(2)])
+    clock.now += 1
     status.stepped(step(3))
-    assert told[-1]["points"]["step"] == [1, 2, 3]
+    assert [report["points"]["step"] for report in told] == [[1, 2], [3]]
     assert told[-1]["folder"] == str(tmp_path)
+    assert told[-1]["loss"] == pytest.approx(step(3).total)
 
 
 def test_an_early_end_says_what_was_kept(status: TrainingStatus, told: list[dict[str, Any]], tmp_path: Path):
@@ -172,7 +174,7 @@ def test_a_watcher_that_fails_does_not_end_the_training(tmp_path: Path, caplog: 
     status.note("distilled", "careful", model="turbo")
     status.started(tmp_path)
     status.stepped(step(1))
-    status.finished(tmp_path, [], [])
+    status.finished([])
     assert len(calls) == 1 and "event loop is closed" in caplog.text
     assert status.report()["notes"] == [
         {"kind": "distilled", "text": "careful", "values": {"model": "turbo"}}

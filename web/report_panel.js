@@ -1,0 +1,110 @@
+// The tables of the reports: what a LoRA changed where, where a training would look, errors by noise level.
+import { app } from "../../scripts/app.js";
+import { colourOf, css, onPalette } from "./lib/palette.mjs";
+import { addPanel, addStylesheet, chain, element } from "./lib/panel.mjs";
+import { nodeOf } from "./lib/previews.mjs";
+import { onLanguage, regionName, text } from "./lib/text.mjs";
+import { figure, percent } from "./training/words.mjs";
+
+const NODES = ["SemanticFocusCompare", "SemanticFocusDryRun", "SemanticFocusLossReport"];
+const MIN_HEIGHT = 150;
+
+addStylesheet(new URL("report/report.css", import.meta.url).href);
+
+/**
+ * As nodes/report.py sends it: a row per region, a column per value.
+ * @typedef {{name: string, form: keyof typeof FORMS}} Column `name` is a word of ours or a range
+ * @typedef {{name: string, columns: Column[], rows: {region: string, values: (number | null)[]}[],
+ *   note: {name: string, values: Record<string, number>} | null}} Table
+ */
+
+const FORMS = {
+  share: percent,
+  change: (/** @type {number} */ share) => `${share > 0 ? "+" : ""}${percent(share)}`,
+  number: figure,
+  weight: (/** @type {number} */ weight) => weight.toFixed(2),
+  count: String,
+};
+
+/** @param {Column} column */
+function heading({ name }) {
+  const key = `report.columns.${name}`;
+  const said = text(key);
+  const hint = text(`report.hints.${name}`);
+  return element("th", {
+    scope: "col",
+    textContent: said === key ? name : said,
+    title: hint.startsWith("report.") ? "" : hint,
+  });
+}
+
+/** @param {Table} table */
+function draw({ name, columns, rows, note }) {
+  const lines = rows.map(({ region, values }) => {
+    const swatch = element("span", { className: "sf-swatch", style: { background: css(colourOf(region)) } });
+    const cells = values.map((value, index) =>
+      element("td", { textContent: value === null ? "–" : FORMS[columns[index].form](value) }),
+    );
+    return element("tr", { dataset: { region } }, [
+      element("th", { scope: "row" }, [swatch, regionName(region)]),
+      ...cells,
+    ]);
+  });
+  const corner = element("th", { scope: "col", textContent: text(`report.${name}`) });
+  const drawn = element("table", {}, [
+    element("thead", {}, [element("tr", {}, [corner, ...columns.map(heading)])]),
+    element("tbody", {}, lines),
+  ]);
+  if (!note) return [drawn];
+  const values = Object.fromEntries(Object.entries(note.values).map(([key, share]) => [key, percent(share)]));
+  return [drawn, element("p", { textContent: text(`report.notes.${note.name}`, values) })];
+}
+
+class ReportPanel {
+  constructor() {
+    /** @type {Table | null} */
+    this.table = null;
+    this.sheet = element("div", { className: "sf-report-sheet", tabIndex: 0, role: "region" });
+    this.root = element("div", { className: "sf-report" }, [this.sheet]);
+    this.show();
+  }
+
+  /** @param {any} output of the node */
+  take(output) {
+    const table = output?.semantic_focus_table?.[0];
+    if (!table || table === this.table) return;
+    this.table = table;
+    this.show();
+  }
+
+  show() {
+    this.sheet.setAttribute("aria-label", text("report.label"));
+    const empty = () => [element("p", { className: "sf-quiet", textContent: text("report.empty") })];
+    this.sheet.replaceChildren(...(this.table ? draw(this.table) : empty()));
+  }
+}
+
+/** @type {Map<any, ReportPanel>} by node, of the nodes that are in a graph */
+const panels = new Map();
+
+const redraw = () => panels.forEach((panel) => panel.show());
+
+app.registerExtension({
+  name: "SemanticFocus.ReportPanel",
+  setup() {
+    onPalette(redraw);
+    onLanguage(redraw);
+  },
+  nodeCreated(node) {
+    if (!NODES.includes(node.comfyClass)) return;
+    const panel = new ReportPanel();
+    addPanel(node, "semantic_focus_report", panel.root, MIN_HEIGHT);
+    chain(node, "onAdded", () => panels.set(node, panel));
+    chain(node, "onRemoved", () => panels.delete(node));
+    chain(node, "onExecuted", (output) => panel.take(output));
+  },
+  // back in a workflow's tab: the nodes are new ones, and may have run meanwhile
+  onNodeOutputsUpdated(outputs) {
+    for (const [key, output] of Object.entries(outputs)) panels.get(nodeOf(key))?.take(output);
+  },
+});

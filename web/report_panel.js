@@ -1,13 +1,13 @@
 // The tables of the reports: what a LoRA changed where, where a training would look, errors by noise level.
 import { app } from "../../scripts/app.js";
+import { change, figure, percent } from "./lib/figures.mjs";
 import { colourOf, css, onPalette } from "./lib/palette.mjs";
 import { addPanel, addStylesheet, chain, element } from "./lib/panel.mjs";
 import { nodeOf } from "./lib/previews.mjs";
 import { onLanguage, regionName, text } from "./lib/text.mjs";
-import { figure, percent } from "./training/words.mjs";
 
 const NODES = ["SemanticFocusCompare", "SemanticFocusDryRun", "SemanticFocusLossReport"];
-const MIN_HEIGHT = 150;
+const MIN_HEIGHT = 190;
 
 addStylesheet(new URL("report/report.css", import.meta.url).href);
 
@@ -20,7 +20,7 @@ addStylesheet(new URL("report/report.css", import.meta.url).href);
 
 const FORMS = {
   share: percent,
-  change: (/** @type {number} */ share) => `${share > 0 ? "+" : ""}${percent(share)}`,
+  change,
   number: figure,
   weight: (/** @type {number} */ weight) => weight.toFixed(2),
   count: String,

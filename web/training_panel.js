@@ -2,13 +2,14 @@
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { openDialog } from "./lib/dialog.mjs";
+import { figure, percent } from "./lib/figures.mjs";
 import { colourOf, css, onPalette } from "./lib/palette.mjs";
 import { addPanel, addStylesheet, chain, element, undoable } from "./lib/panel.mjs";
 import { onPreference } from "./lib/preferences.mjs";
 import { onLanguage, regionName, text } from "./lib/text.mjs";
 import { TrainingCurves } from "./training/curves.mjs";
 import { interrupt, keep, learn, onTraining, promptIds, runOf } from "./training/runs.mjs";
-import { figure, isRunning, notesOf, percent, progressOf, rowsOf } from "./training/words.mjs";
+import { isRunning, notesOf, progressOf, rowsOf } from "./training/words.mjs";
 
 /** @typedef {import("./training/runs.mjs").Run} Run */
 

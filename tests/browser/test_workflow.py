@@ -148,7 +148,8 @@ def test_run_trains_and_shows_regions_curves_and_a_picture_and_a_second_run_keep
     regions.get_by_text("1/2 · 1 person").wait_for()
     for region in ("face", "hair", "clothing"):
         label = regions.locator(f"[data-region={region}]").inner_text()
-        assert float(label.removeprefix(region).removesuffix("%")) > 0
+        share = re.match(rf"{region} ([\d.]+)%", label)
+        assert share and float(share[1]) > 0
     assert sorted(path.name for path in dataset.glob("*.safetensors")) == [
         "one_zi_masks.safetensors",
         "two_zi_masks.safetensors",

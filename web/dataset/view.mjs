@@ -1,6 +1,7 @@
 // One picture of a dataset, large: regions over it, status, coverage, caption; the others by buttons or arrow keys.
 import { pictureUrl, readCaption, regionsUrl } from "./source.mjs";
-import { GLYPHS, percent, problemsOf, say, statusName } from "./words.mjs";
+import { percent } from "../lib/figures.mjs";
+import { GLYPHS, problemsOf, say, statusName } from "./words.mjs";
 import { openDialog } from "../lib/dialog.mjs";
 import { colourOf, css } from "../lib/palette.mjs";
 import { element } from "../lib/panel.mjs";

@@ -107,8 +107,3 @@ export function summary(pictures, captionNeeded) {
   const look = problems ? [text("dataset.toLookAt", { count: problems })] : [];
   return [all, ...parts, ...look].join(" · ");
 }
-
-/** @param {number} share 0..1 */
-export function percent(share) {
-  return `${(share * 100).toFixed(share > 0 && share < 0.1 ? 1 : 0)}%`;
-}

@@ -1,5 +1,6 @@
 // The legend of the mask overlay: a button per region that says what it is, how much of it there is, and shows or
 // hides it.
+import { percent } from "../lib/figures.mjs";
 import { colourOf, css } from "../lib/palette.mjs";
 import { element } from "../lib/panel.mjs";
 import { regionName, text } from "../lib/text.mjs";
@@ -10,12 +11,6 @@ import { regionName, text } from "../lib/text.mjs";
  * @typedef {import("../lib/previews.mjs").Preview} Preview
  * @typedef {{button: HTMLButtonElement, swatch: HTMLElement, name: HTMLElement, amount: HTMLElement}} Chip
  */
-
-/** @param {number} coverage 0..1 */
-function percent(coverage) {
-  if (coverage > 0 && coverage < 0.001) return "<0.1%";
-  return `${(coverage * 100).toFixed(coverage > 0 && coverage < 0.1 ? 1 : 0)}%`;
-}
 
 export class LegendView {
   /**

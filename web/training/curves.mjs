@@ -1,10 +1,10 @@
 // The curves of a training with their legend; the legend tells the values under the crosshair.
 import { Chart } from "./chart.mjs";
 import { SHAPES } from "./chart_colour.mjs";
+import { figure } from "../lib/figures.mjs";
 import { colourOf } from "../lib/palette.mjs";
 import { element } from "../lib/panel.mjs";
 import { regionName, text } from "../lib/text.mjs";
-import { figure } from "./words.mjs";
 
 /**
  * @typedef {import("./runs.mjs").Run} Run

@@ -3,20 +3,6 @@ import { text } from "../lib/text.mjs";
 
 /** @typedef {import("./runs.mjs").Run} Run */
 
-/** @param {number} value a loss or another small number */
-export function figure(value) {
-  if (value !== value) return "–";
-  if (value === 0) return "0";
-  const size = Math.abs(value);
-  return size >= 0.001 && size < 1000 ? value.toFixed(size < 10 ? 4 : 2) : value.toExponential(2);
-}
-
-/** @param {number | null | undefined} share 0..1 */
-export function percent(share) {
-  if (share === null || share === undefined) return "–";
-  return `${(share * 100).toFixed(share > 0 && share < 0.1 ? 1 : 0)} %`;
-}
-
 /** @param {number} seconds */
 export function duration(seconds) {
   const whole = Math.round(seconds);

@@ -1,4 +1,5 @@
 // All rows of the weights panel: one per category, per weight of the user's own, and one for the rest.
+import { percent } from "../lib/figures.mjs";
 import { colourOf } from "../lib/palette.mjs";
 import { element } from "../lib/panel.mjs";
 import { preference, SLIDER_STEP } from "../lib/preferences.mjs";
@@ -15,11 +16,6 @@ import { FALLBACK, inputOf, OWN } from "./values.mjs";
 /** The node's property with the weights that were set to 0; kept in the workflow. */
 const LAST = "semantic_focus_last_weights";
 const PREFIX = `${OWN}.`;
-
-/** @param {number} share 0..1 */
-function percent(share) {
-  return `${(share * 100).toFixed(share >= 0.0005 && share < 0.1 ? 1 : 0)}%`;
-}
 
 /**
  * The category of a row: for the user's own, what comes after the prefix.

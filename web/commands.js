@@ -1,11 +1,11 @@
 // What the whole pack can do, in the editor's menu, in its command list and, if the user likes, on keys.
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
+import { everyNode, runIdAt } from "./lib/graph.mjs";
 import { toast } from "./lib/notify.mjs";
 import { REPOSITORY } from "./lib/pack.mjs";
 import { DEFAULTS, PALETTE, preference } from "./lib/preferences.mjs";
 import { text } from "./lib/text.mjs";
-
 
 const MENU = "Semantic Focus";
 /** Nodes that segment, or show what was segmented. */
@@ -15,17 +15,13 @@ const SAFE = "colour-blind safe";
 const NORMAL = 0;
 
 /**
- * The ids by which the nodes of these types are run, also those in subgraphs ("3:1"); without what is muted or bypassed.
+ * The ids by which the nodes of these types are run, without what is muted or bypassed.
  * @param {string[]} types
- * @returns {string[]}
  */
-function runnable(types, graph = app.rootGraph ?? app.graph, prefix = "") {
-  const nodes = /** @type {any[]} */ (graph.nodes).filter((node) => node.mode === NORMAL);
-  return nodes.flatMap((node) => {
-    const id = `${prefix}${node.id}`;
-    if (node.subgraph) return runnable(types, node.subgraph, `${id}:`);
-    return types.includes(node.type) ? [id] : [];
-  });
+function runnable(types) {
+  return [...everyNode()]
+    .filter(({ node, path }) => types.includes(node.type) && [...path, node].every(({ mode }) => mode === NORMAL))
+    .map(runIdAt);
 }
 
 /**

@@ -2,10 +2,10 @@
 import { app } from "../../scripts/app.js";
 import { DatasetPanel } from "./dataset/panel.mjs";
 import { CACHER, LOADER, reportFolder } from "./dataset/source.mjs";
+import { nodeOf } from "./lib/graph.mjs";
 import { onPalette } from "./lib/palette.mjs";
 import { addPanel, addStylesheet, chain, widgetOf } from "./lib/panel.mjs";
 import { OPACITY, onPreference } from "./lib/preferences.mjs";
-import { nodeOf } from "./lib/previews.mjs";
 import { onLanguage } from "./lib/text.mjs";
 
 const MIN_HEIGHT = 220;

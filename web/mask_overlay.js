@@ -2,12 +2,13 @@
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { openDialog } from "./lib/dialog.mjs";
+import { everyNode, nodeOf, nodeRunAs, runIdsOf } from "./lib/graph.mjs";
 import { OverlayState } from "./overlay/state.mjs";
 import { OverlayView } from "./overlay/view.mjs";
 import { onPalette } from "./lib/palette.mjs";
 import { addPanel, addStylesheet, chain, widgetOf } from "./lib/panel.mjs";
 import { onPreference, OPACITY } from "./lib/preferences.mjs";
-import { nodeOf, nodeRunAs, previewsOf, report, runIdOf } from "./lib/previews.mjs";
+import { previewsOf, report } from "./lib/previews.mjs";
 import { onLanguage } from "./lib/text.mjs";
 
 addStylesheet(new URL("overlay/overlay.css", import.meta.url).href);
@@ -43,7 +44,7 @@ function addOverlay(node) {
   states.set(node, state);
   const view = new OverlayView(state, {
     enlarge: () => enlarge(state),
-    run: () => app.queuePrompt(0, 1, [runIdOf(node)]),
+    run: () => app.queuePrompt(0, 1, runIdsOf(node).slice(0, 1)),
   });
   view.root.classList.add("semantic-focus-overlay");
   addPanel(node, "semantic_focus_overlay", view.root, MIN_HEIGHT);
@@ -64,13 +65,9 @@ function addOverlay(node) {
   }
 }
 
-/** Every node of the workflow, in subgraphs too. */
-function everyNode() {
-  const root = app.rootGraph ?? app.graph;
-  return [root, ...(root?.subgraphs?.values() ?? [])].flatMap((graph) => graph?.nodes ?? []);
+function redraw() {
+  for (const { node } of everyNode()) states.get(node)?.changed();
 }
-
-const redraw = () => everyNode().forEach((node) => states.get(node)?.changed());
 
 app.registerExtension({
   name: "SemanticFocus.MaskOverlay",

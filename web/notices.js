@@ -2,8 +2,8 @@
 // it is said what was kept.
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
+import { nodeRunAs } from "./lib/graph.mjs";
 import { toast } from "./lib/notify.mjs";
-import { nodeRunAs } from "./lib/previews.mjs";
 import { text } from "./lib/text.mjs";
 
 const CACHING = "SemanticFocusCacheDataset";

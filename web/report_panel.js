@@ -1,9 +1,9 @@
 // The tables of the reports: what a LoRA changed where, where a training would look, errors by noise level.
 import { app } from "../../scripts/app.js";
 import { change, figure, percent } from "./lib/figures.mjs";
+import { nodeOf } from "./lib/graph.mjs";
 import { colourOf, css, onPalette } from "./lib/palette.mjs";
 import { addPanel, addStylesheet, chain, element } from "./lib/panel.mjs";
-import { nodeOf } from "./lib/previews.mjs";
 import { onLanguage, regionName, text } from "./lib/text.mjs";
 
 const NODES = ["SemanticFocusCompare", "SemanticFocusDryRun", "SemanticFocusLossReport"];

@@ -3,12 +3,13 @@ import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { openDialog } from "./lib/dialog.mjs";
 import { figure, percent } from "./lib/figures.mjs";
+import { nodeOf } from "./lib/graph.mjs";
 import { colourOf, css, onPalette } from "./lib/palette.mjs";
 import { addPanel, addStylesheet, chain, element, undoable } from "./lib/panel.mjs";
 import { onPreference } from "./lib/preferences.mjs";
 import { onLanguage, regionName, text } from "./lib/text.mjs";
 import { TrainingCurves } from "./training/curves.mjs";
-import { interrupt, keep, learn, onTraining, promptIds, runOf } from "./training/runs.mjs";
+import { interrupt, keep, learn, onTraining, runOf } from "./training/runs.mjs";
 import { isRunning, notesOf, progressOf, rowsOf } from "./training/words.mjs";
 
 /** @typedef {import("./training/runs.mjs").Run} Run */
@@ -297,11 +298,10 @@ app.registerExtension({
   },
   // back in a workflow's tab: the nodes are new ones
   onNodeOutputsUpdated(outputs) {
-    for (const { node } of panels) {
-      for (const id of promptIds(node)) {
-        const report = outputs[id]?.semantic_focus_training?.[0];
-        if (report) keep(node, report, false);
-      }
+    for (const [key, output] of Object.entries(outputs)) {
+      const report = output?.semantic_focus_training?.[0];
+      const node = report && nodeOf(key);
+      if (node) keep(node, report, false);
     }
   },
 });

@@ -1,6 +1,7 @@
 // Which folder a node means, with which settings its masks are made, and what the server says about it.
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
+import { runIdsOf } from "../lib/graph.mjs";
 import { CATEGORIES, colourOf } from "../lib/palette.mjs";
 import { widgetOf } from "../lib/panel.mjs";
 
@@ -37,21 +38,8 @@ export function reportFolder(node, folder) {
   reported.set(keyOf(node), folder);
 }
 
-/**
- * The id that running a node takes, such as "3:1" in a subgraph.
- * @param {any} node
- * @param {any} [graph] where to look
- * @param {string} [prefix]
- * @returns {string | null} null when the node is in no graph
- */
-export function executionId(node, graph = app.rootGraph ?? app.graph, prefix = "") {
-  if (graph === node.graph) return `${prefix}${node.id}`;
-  for (const inner of graph.nodes) {
-    const found = inner.subgraph && executionId(node, inner.subgraph, `${prefix}${inner.id}:`);
-    if (found) return found;
-  }
-  return null;
-}
+/** @param {any} node @returns {string | null} the id that running it takes; null when it is in no graph */
+export const executionId = (node) => runIdsOf(node)[0] ?? null;
 
 /**
  * @param {Record<string, any>} output of a prompt

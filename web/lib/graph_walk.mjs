@@ -1,6 +1,6 @@
 // From an objective through the graph to the node whose segmentation it will be trained with: down the objective to a
 // training, and up the training's masks. Reroutes, bypassed nodes and the borders of subgraphs are walked through.
-import { app } from "../../../scripts/app.js";
+import { everyNode, runIdAt } from "./graph.mjs";
 
 /** The nodes that report a segmentation (web/mask_overlay.js draws it in them). */
 const OVERLAYS = [
@@ -20,8 +20,7 @@ const SUBGRAPH_INPUT = -10;
 const SUBGRAPH_OUTPUT = -20;
 
 /**
- * A node, and the subgraph nodes around it from the outermost inwards: the same subgraph may be there twice.
- * @typedef {{node: any, path: any[]}} Place
+ * @typedef {import("./graph.mjs").Place} Place
  * @typedef {Place & {slot: number}} Slot an input or an output of it
  */
 
@@ -30,19 +29,6 @@ const isSubgraph = (node) => Boolean(node.subgraph);
 
 /** @param {any} node */
 const isReroute = (node) => node.type === "Reroute";
-
-/**
- * Every node of a graph, and of the subgraphs in it.
- * @param {any} graph
- * @param {any[]} path
- * @returns {Generator<Place>}
- */
-function* everything(graph, path = []) {
-  for (const node of graph.nodes) {
-    yield { node, path };
-    if (isSubgraph(node)) yield* everything(node.subgraph, [...path, node]);
-  }
-}
 
 /**
  * The inputs that an output leads to.
@@ -175,7 +161,7 @@ function reports(node) {
  * @returns {{node: any, id: string}[]} with the ids that running them takes, such as "3:1"
  */
 export function overlaysFor(objective) {
-  const workflow = [...everything(app.rootGraph ?? app.graph)];
+  const workflow = [...everyNode()];
   /** @type {Place[]} */
   const found = [];
   for (const place of workflow.filter(({ node }) => node === objective)) {
@@ -185,5 +171,5 @@ export function overlaysFor(objective) {
     const all = workflow.filter(({ node }) => reports(node));
     if (all.length === 1) found.push(all[0]);
   }
-  return found.map(({ node, path }) => ({ node, id: [...path, node].map(({ id }) => id).join(":") }));
+  return found.map((place) => ({ node: place.node, id: runIdAt(place) }));
 }

@@ -1,6 +1,5 @@
 // The segmentations that the nodes of this page reported, and their pixels.
 import { api } from "../../../scripts/api.js";
-import { app } from "../../../scripts/app.js";
 
 /**
  * What a node reports for one picture (nodes/preview.py).
@@ -54,45 +53,6 @@ export function previewsOf(node) {
 export function onReport(listener) {
   listeners.add(listener);
   return () => listeners.delete(listener);
-}
-
-/**
- * The node that the editor's table of outputs means.
- * @param {string} key node id, with the id of its subgraph before it when it is in one
- */
-export function nodeOf(key) {
-  const root = app.rootGraph ?? app.graph;
-  const [first, second] = key.split(":");
-  return second === undefined ? root.getNodeById(first) : root.subgraphs?.get(first)?.getNodeById(second);
-}
-
-/**
- * The node that a run calls by this id.
- * @param {string} id ids of the subgraph nodes around it, then its own, such as "3:1"
- */
-export function nodeRunAs(id) {
-  /** @type {any} */
-  let graph = app.rootGraph ?? app.graph;
-  let node = null;
-  for (const part of id.split(":")) {
-    node = graph?.getNodeById(part);
-    graph = node?.subgraph;
-  }
-  return node;
-}
-
-/**
- * The id that a run calls a node by. A node of a subgraph that is there several times has several; this is the first.
- * @param {any} node
- * @returns {string} see `nodeRunAs`; "" when it is in no graph
- */
-export function runIdOf(node, graph = /** @type {any} */ (app.rootGraph ?? app.graph), before = "") {
-  if (node.graph === graph) return `${before}${node.id}`;
-  for (const outer of graph.nodes) {
-    const found = outer.subgraph ? runIdOf(node, outer.subgraph, `${before}${outer.id}:`) : "";
-    if (found) return found;
-  }
-  return "";
 }
 
 /**

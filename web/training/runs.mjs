@@ -1,6 +1,6 @@
 // The trainings of this server as nodes/training_status.py reports them: to every tab while they run, and on request.
 import { api } from "../../../scripts/api.js";
-import { app } from "../../../scripts/app.js";
+import { nodeRunAs, rootGraph, runIdsOf } from "../lib/graph.mjs";
 
 /**
  * @typedef {{step: number[], total: number[], prior: number[], learning_rate: number[],
@@ -29,35 +29,11 @@ const listeners = new Set();
 /** @type {Map<string, Promise<void>>} by workflow: what was asked of the server, once */
 const asked = new Map();
 
-const rootGraph = () => app.rootGraph ?? app.graph;
-
 /** @param {string | null} workflow @param {string} node */
 const keyOf = (workflow, node) => `${workflow} ${node}`;
 
 /** @returns {string} id of the workflow that is shown */
 export const workflowId = () => String(rootGraph()?.id);
-
-/**
- * The ids by which the prompt knows a node: several when its subgraph is there more than once.
- * @param {any} node
- * @returns {string[]}
- */
-export function promptIds(node) {
-  const find = (graph, before) => [
-    ...(graph === node.graph ? [`${before}${node.id}`] : []),
-    ...graph.nodes.filter((one) => one.subgraph).flatMap((one) => find(one.subgraph, `${before}${one.id}:`)),
-  ];
-  return node.graph ? find(rootGraph(), "") : [];
-}
-
-/** @param {string} id of a node, as the prompt knows it */
-function isThere(id) {
-  /** @type {any} */
-  let graph = rootGraph();
-  const path = id.split(":");
-  for (const part of path.slice(0, -1)) graph = graph?.getNodeById(Number(part))?.subgraph;
-  return Boolean(graph?.getNodeById(Number(path.at(-1))));
-}
 
 /**
  * The training that a node shows.
@@ -66,11 +42,11 @@ function isThere(id) {
  */
 export function runOf(node) {
   const workflow = workflowId();
-  const own = promptIds(node).flatMap((id) => runs.get(keyOf(workflow, id)) ?? []);
+  const own = runIdsOf(node).flatMap((id) => runs.get(keyOf(workflow, id)) ?? []);
   if (own.length) return own.find(({ state }) => state === "running") ?? own.at(-1);
   // moved into a subgraph or out of it, and its training is known by where it was
   const before = [...runs.values()].filter(
-    (run) => run.workflow === workflow && run.node.split(":").at(-1) === String(node.id) && !isThere(run.node),
+    (run) => run.workflow === workflow && run.node.split(":").at(-1) === String(node.id) && !nodeRunAs(run.node),
   );
   return before.length === 1 ? before[0] : undefined;
 }
@@ -150,7 +126,7 @@ function take(report) {
  */
 export function keep(node, report, fresh) {
   const workflow = workflowId();
-  for (const id of promptIds(node)) {
+  for (const id of runIdsOf(node)) {
     const present = runs.get(keyOf(workflow, id));
     if (present && (!fresh || (present.run === report.run && present.state === "finished"))) continue;
     runs.set(keyOf(workflow, id), { ...report, workflow, node: id, points: withNaN(report.points) });

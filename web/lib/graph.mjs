@@ -1,0 +1,63 @@
+// Where a node is: subgraphs give a node one id in the graph, another in a run, and a third among the outputs.
+import { app } from "../../../scripts/app.js";
+
+/**
+ * A node, and the subgraph nodes around it from the outermost inwards: the same subgraph may be there twice.
+ * @typedef {{node: any, path: any[]}} Place
+ */
+
+/** The graph of the workflow that is shown; older editors have no subgraphs. */
+export const rootGraph = () => /** @type {any} */ (app.rootGraph ?? app.graph);
+
+/**
+ * Every node of a graph, and of the subgraphs in it.
+ * @param {any} [graph]
+ * @param {any[]} [path]
+ * @returns {Generator<Place>}
+ */
+export function* everyNode(graph = rootGraph(), path = []) {
+  for (const node of graph?.nodes ?? []) {
+    yield { node, path };
+    if (node.subgraph) yield* everyNode(node.subgraph, [...path, node]);
+  }
+}
+
+/**
+ * The id that a run calls a node by, such as "3:1" for node 1 in the subgraph of node 3.
+ * @param {Place} place
+ */
+export function runIdAt({ node, path }) {
+  return [...path, node].map(({ id }) => id).join(":");
+}
+
+/**
+ * @param {any} node
+ * @returns {string[]} its ids in a run: several when its subgraph is there more than once, none in no graph
+ */
+export function runIdsOf(node) {
+  return [...everyNode()].filter((place) => place.node === node).map(runIdAt);
+}
+
+/**
+ * The node that a run calls by an id.
+ * @param {string} id see `runIdAt`
+ */
+export function nodeRunAs(id) {
+  let graph = rootGraph();
+  let node = null;
+  for (const part of id.split(":")) {
+    node = graph?.getNodeById(part) ?? null;
+    graph = node?.subgraph;
+  }
+  return node;
+}
+
+/**
+ * The node that the editor's table of outputs means.
+ * @param {string} key node id, with the id of its subgraph before it when it is in one
+ */
+export function nodeOf(key) {
+  const root = rootGraph();
+  const [first, second] = key.split(":");
+  return second === undefined ? root.getNodeById(first) : root.subgraphs?.get(first)?.getNodeById(second);
+}

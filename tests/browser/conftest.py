@@ -4,6 +4,7 @@ Without Chromium these tests do not run, and the last line of the output says so
 SEMANTIC_FOCUS_REQUIRE_BROWSER=1 that is a failure.
 """
 
+import copy
 import json
 import os
 import re
@@ -198,7 +199,7 @@ def editor(open_editor: Callable[..., Editor]) -> Editor:
     return open_editor()
 
 
-@pytest.fixture(params=CELLS.values(), ids=CELLS)
+@pytest.fixture(params=list(CELLS.values()), ids=list(CELLS))
 def anywhere(open_editor: Callable[..., Editor], request: pytest.FixtureRequest) -> Editor:
     """A test with this runs in each of CELLS."""
     vue, newer = request.param
@@ -221,6 +222,26 @@ def dataset(make_dataset: Callable[[Path], Path], tmp_path_factory: pytest.TempP
 def workflow(repo: Path) -> dict[str, Any]:
     """The shared workflow in the editor's form."""
     return json.loads((repo / "workflows" / "train_person_lora.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="session")
+def part_of() -> Callable[..., dict[str, Any]]:
+    """part_of(graph, 2, 3): a copy of a graph in the editor's form with these nodes alone, without groups."""
+
+    def part(graph: Mapping[str, Any], *kept: int) -> dict[str, Any]:
+        copied = copy.deepcopy(dict(graph))
+        copied["groups"] = []
+        copied["nodes"] = [node for node in copied["nodes"] if node["id"] in kept]
+        copied["links"] = [link for link in copied["links"] if link[1] in kept and link[3] in kept]
+        links = {link[0] for link in copied["links"]}
+        for node in copied["nodes"]:
+            for slot in node["inputs"]:
+                slot["link"] = slot["link"] if slot["link"] in links else None
+            for slot in node["outputs"]:
+                slot["links"] = [link for link in slot["links"] or () if link in links]
+        return copied
+
+    return part
 
 
 def collect_errors(editor: Editor) -> None:

@@ -1,7 +1,6 @@
 """The coloured regions over the picture, in every editor and renderer that ComfyUI's users have."""
 
 import base64
-import copy
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -39,28 +38,15 @@ NOISE = """() => {
 """What browsers do to the pixels that a page reads when they hide who uses them: one level more or less."""
 
 
-def only(workflow: dict[str, Any], *kept: int) -> dict[str, Any]:
-    """The workflow with these nodes alone."""
-    part = copy.deepcopy(workflow)
-    part["groups"] = []
-    part["extra"] = {"ds": {"scale": 1, "offset": [0, 0]}}
-    part["nodes"] = [node for node in part["nodes"] if node["id"] in kept]
-    part["links"] = [link for link in part["links"] if link[1] in kept and link[3] in kept]
-    links = {link[0] for link in part["links"]}
-    for node in part["nodes"]:
-        for slot in node["inputs"]:
-            slot["link"] = slot["link"] if slot["link"] in links else None
-        for slot in node["outputs"]:
-            slot["links"] = [link for link in slot["links"] or () if link in links]
-    return part
-
-
 @pytest.fixture
-def segment_folder(workflow: dict[str, Any]) -> Callable[[Path], dict[str, Any]]:
+def segment_folder(
+    workflow: dict[str, Any], part_of: Callable[..., dict[str, Any]]
+) -> Callable[[Path], dict[str, Any]]:
     """The part of the shared workflow that segments, for a folder."""
 
     def part(folder: Path) -> dict[str, Any]:
-        nodes = only(workflow, DATASET, SEGMENT)
+        nodes = part_of(workflow, DATASET, SEGMENT)
+        nodes["extra"] = {"ds": {"scale": 1, "offset": [0, 0]}}
         loader, segment = (next(n for n in nodes["nodes"] if n["id"] == i) for i in (DATASET, SEGMENT))
         loader["widgets_values"] = [str(folder), "somebody"]
         loader["pos"] = [80, 120]

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,24 +42,21 @@ CELLS = """id => {
 
 
 @pytest.fixture
-def trained(workflow: dict[str, Any], dataset: Path, stand_in_model: Path) -> dict[str, Any]:
+def trained(
+    workflow: dict[str, Any], dataset: Path, stand_in_model: Path, part_of: Callable[..., dict[str, Any]]
+) -> dict[str, Any]:
     """The shared workflow up to its loss report, with sizes that run in seconds, out of the reports' way."""
-    workflow["groups"] = []
-    workflow["nodes"] = [node for node in workflow["nodes"] if node["id"] in KEPT]
-    workflow["links"] = [link for link in workflow["links"] if {link[1], link[3]} <= KEPT]
-    links = {link[0] for link in workflow["links"]}
-    nodes = {node["id"]: node for node in workflow["nodes"]}
+    part = part_of(workflow, *KEPT)
+    nodes = {node["id"]: node for node in part["nodes"]}
     for node in nodes.values():
         node["pos"] = [node["pos"][0] + 3000, node["pos"][1]]
-        for slot in node["outputs"]:
-            slot["links"] = [link for link in slot["links"] or () if link in links]
     nodes[CHECKPOINT].update(
         type="SemanticFocusDemoCheckpoint", inputs=[], widgets_values=[stand_in_model.name]
     )
     nodes[DATASET]["widgets_values"][0] = str(dataset)
     nodes[FIT]["widgets_values"][:] = [128, 16, ""]
     nodes[TRAIN]["widgets_values"][:6] = [6, 1, 1e-3, "cosine", 4, 4.0]
-    return workflow
+    return part
 
 
 def number(cell: str) -> float:

@@ -38,30 +38,17 @@ SET = "([id, value]) => app.extensionManager.setting.set(id, value)"
 GET = "id => app.extensionManager.setting.get(id)"
 COMMANDS = """() => Object.fromEntries(app.extensionManager.command.commands
     .filter(({id}) => id.startsWith("SemanticFocus.")).map(({id, label}) => [id, label]))"""
-SETTINGS = """() => Object.values(app.ui.settings.settingsById ?? {})
+SETTINGS = """() => app.extensions.flatMap(({settings}) => settings ?? [])
     .filter(({id}) => id.startsWith("SemanticFocus."))
     .map(({id, name, tooltip}) => [id, name, tooltip])"""
 
 
-def only(workflow: dict[str, Any], *kept: int) -> dict[str, Any]:
-    """The workflow with these nodes alone."""
-    part = copy.deepcopy(workflow)
-    part["groups"] = []
-    part["nodes"] = [node for node in part["nodes"] if node["id"] in kept]
-    part["links"] = [link for link in part["links"] if link[1] in kept and link[3] in kept]
-    links = {link[0] for link in part["links"]}
-    for node in part["nodes"]:
-        for slot in node["inputs"]:
-            slot["link"] = slot["link"] if slot["link"] in links else None
-        for slot in node["outputs"]:
-            slot["links"] = [link for link in slot["links"] or () if link in links]
-    return part
-
-
 @pytest.fixture
-def segmentation(workflow: dict[str, Any], dataset: Path) -> dict[str, Any]:
+def segmentation(
+    workflow: dict[str, Any], dataset: Path, part_of: Callable[..., dict[str, Any]]
+) -> dict[str, Any]:
     """The part of the shared workflow that segments `dataset`."""
-    part = only(workflow, DATASET, SEGMENT)
+    part = part_of(workflow, DATASET, SEGMENT)
     part["nodes"][0]["widgets_values"][0] = str(dataset)
     return part
 

@@ -32,19 +32,14 @@ LONG = 3000
 
 @pytest.fixture
 def training(
-    workflow: dict[str, Any], dataset: Path, stand_in_model: Path, request: pytest.FixtureRequest
+    workflow: dict[str, Any],
+    dataset: Path,
+    stand_in_model: Path,
+    part_of: Callable[..., dict[str, Any]],
+    request: pytest.FixtureRequest,
 ) -> dict[str, Any]:
     """The shared workflow up to the saved LoRA, with a run name and a seed that no other test has."""
-    part = copy.deepcopy(workflow)
-    part["groups"] = []
-    part["nodes"] = [node for node in part["nodes"] if node["id"] in TO_THE_LORA]
-    part["links"] = [link for link in part["links"] if {link[1], link[3]} <= {*TO_THE_LORA}]
-    links = {link[0] for link in part["links"]}
-    for node in part["nodes"]:
-        for slot in node["inputs"]:
-            slot["link"] = slot["link"] if slot["link"] in links else None
-        for slot in node["outputs"]:
-            slot["links"] = [link for link in slot["links"] or () if link in links]
+    part = part_of(workflow, *TO_THE_LORA)
     checkpoint = node_of(part, CHECKPOINT)
     checkpoint.update(type="SemanticFocusDemoCheckpoint", inputs=[], widgets_values=[stand_in_model.name])
     node_of(part, DATASET)["widgets_values"][0] = str(dataset)

@@ -1,7 +1,6 @@
 """The weights panel of Semantic Cosine Loss, in every editor and renderer that ComfyUI's users have."""
 
 import base64
-import copy
 import io
 import json
 from collections.abc import Callable
@@ -39,19 +38,13 @@ WALK = """async id => {
 
 
 @pytest.fixture
-def training(workflow: dict[str, Any], dataset: Path) -> dict[str, Any]:
+def training(
+    workflow: dict[str, Any], dataset: Path, part_of: Callable[..., dict[str, Any]]
+) -> dict[str, Any]:
     """The shared workflow around the objective, which is in view; its values are nobody's defaults."""
     kept = (DATASET, SEGMENT, FIT, ENCODE, TO_LATENT, OBJECTIVE, TRAIN)
-    part = copy.deepcopy(workflow)
-    part["groups"] = []
-    part["nodes"] = [node for node in part["nodes"] if node["id"] in kept]
-    part["links"] = [link for link in part["links"] if link[1] in kept and link[3] in kept]
-    links = {link[0] for link in part["links"]}
+    part = part_of(workflow, *kept)
     for node in part["nodes"]:
-        for slot in node["inputs"]:
-            slot["link"] = slot["link"] if slot["link"] in links else None
-        for slot in node["outputs"]:
-            slot["links"] = [link for link in slot["links"] or () if link in links]
         node["pos"] = [1200 + 30 * node["id"], 1200 + 30 * node["id"]]
     node_of(part, DATASET)["widgets_values"][0] = str(dataset)
     objective = node_of(part, OBJECTIVE)

@@ -54,10 +54,9 @@ export function nodeRunAs(id) {
 
 /**
  * The node that the editor's table of outputs means.
- * @param {string} key node id, with the id of its subgraph before it when it is in one
+ * @param {string} key node id; in a subgraph with the subgraph's id before it, or, in older editors, as in a run
  */
 export function nodeOf(key) {
-  const root = rootGraph();
   const [first, second] = key.split(":");
-  return second === undefined ? root.getNodeById(first) : root.subgraphs?.get(first)?.getNodeById(second);
+  return rootGraph().subgraphs?.get(first)?.getNodeById(second) ?? nodeRunAs(key);
 }

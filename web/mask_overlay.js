@@ -2,13 +2,14 @@
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { openDialog } from "./lib/dialog.mjs";
-import { everyNode, nodeOf, nodeRunAs, runIdsOf } from "./lib/graph.mjs";
+import { everyNode, nodeRunAs, runIdsOf } from "./lib/graph.mjs";
 import { OverlayState } from "./overlay/state.mjs";
 import { OverlayView } from "./overlay/view.mjs";
 import { onPalette } from "./lib/palette.mjs";
 import { addPanel, addStylesheet, chain, widgetOf } from "./lib/panel.mjs";
 import { onPreference, OPACITY } from "./lib/preferences.mjs";
 import { previewsOf, report } from "./lib/previews.mjs";
+import { isForeign, onResult } from "./lib/results.mjs";
 import { onLanguage } from "./lib/text.mjs";
 
 addStylesheet(new URL("overlay/overlay.css", import.meta.url).href);
@@ -49,12 +50,6 @@ function addOverlay(node) {
   view.root.classList.add("semantic-focus-overlay");
   addPanel(node, "semantic_focus_overlay", view.root, MIN_HEIGHT);
   if (state.opacityWidget) chain(state.opacityWidget, "callback", () => state.changed());
-  chain(node, "onExecuted", (output) => {
-    if (!output?.semantic_focus) return;
-    state.fail(null);
-    report(node, output.semantic_focus);
-    state.take(output.semantic_focus);
-  });
   chain(node, "onConfigure", () => {
     state.take(previewsOf(node));
     state.changed();
@@ -75,17 +70,18 @@ app.registerExtension({
     onPalette(redraw);
     onPreference([OPACITY], redraw);
     onLanguage(redraw);
+    onResult("semantic_focus", (node, previews, fresh) => {
+      if (!states.has(node)) return;
+      if (fresh) states.get(node)?.fail(null);
+      report(node, previews);
+      states.get(node)?.take(previews);
+    });
     api.addEventListener("execution_error", ({ detail }) => {
+      if (isForeign(detail.prompt_id)) return;
       states.get(nodeRunAs(String(detail.node_id)))?.fail(detail.exception_message.trim());
     });
   },
   nodeCreated(node) {
     if (NODES.includes(node.comfyClass)) addOverlay(node);
-  },
-  // back in a workflow's tab: the nodes are new ones, and may have run meanwhile
-  onNodeOutputsUpdated(outputs) {
-    for (const [key, output] of Object.entries(outputs)) {
-      if (output?.semantic_focus) states.get(nodeOf(key))?.take(output.semantic_focus);
-    }
   },
 });

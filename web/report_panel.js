@@ -1,9 +1,9 @@
 // The tables of the reports: what a LoRA changed where, where a training would look, errors by noise level.
 import { app } from "../../scripts/app.js";
 import { change, figure, percent } from "./lib/figures.mjs";
-import { nodeOf } from "./lib/graph.mjs";
 import { colourOf, css, onPalette } from "./lib/palette.mjs";
 import { addPanel, addStylesheet, chain, element } from "./lib/panel.mjs";
+import { onResult } from "./lib/results.mjs";
 import { onLanguage, regionName, text } from "./lib/text.mjs";
 
 const NODES = ["SemanticFocusCompare", "SemanticFocusDryRun", "SemanticFocusLossReport"];
@@ -69,10 +69,9 @@ class ReportPanel {
     this.show();
   }
 
-  /** @param {any} output of the node */
-  take(output) {
-    const table = output?.semantic_focus_table?.[0];
-    if (!table || table === this.table) return;
+  /** @param {Table} table */
+  take(table) {
+    if (table === this.table) return;
     this.table = table;
     this.show();
   }
@@ -94,6 +93,7 @@ app.registerExtension({
   setup() {
     onPalette(redraw);
     onLanguage(redraw);
+    onResult("semantic_focus_table", (node, [table]) => panels.get(node)?.take(table));
   },
   nodeCreated(node) {
     if (!NODES.includes(node.comfyClass)) return;
@@ -101,10 +101,5 @@ app.registerExtension({
     addPanel(node, "semantic_focus_report", panel.root, MIN_HEIGHT);
     chain(node, "onAdded", () => panels.set(node, panel));
     chain(node, "onRemoved", () => panels.delete(node));
-    chain(node, "onExecuted", (output) => panel.take(output));
-  },
-  // back in a workflow's tab: the nodes are new ones, and may have run meanwhile
-  onNodeOutputsUpdated(outputs) {
-    for (const [key, output] of Object.entries(outputs)) panels.get(nodeOf(key))?.take(output);
   },
 });

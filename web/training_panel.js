@@ -3,10 +3,10 @@ import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { openDialog } from "./lib/dialog.mjs";
 import { figure, percent } from "./lib/figures.mjs";
-import { nodeOf } from "./lib/graph.mjs";
 import { colourOf, css, onPalette } from "./lib/palette.mjs";
 import { addPanel, addStylesheet, chain, element, undoable } from "./lib/panel.mjs";
 import { onPreference } from "./lib/preferences.mjs";
+import { onResult } from "./lib/results.mjs";
 import { onLanguage, regionName, text } from "./lib/text.mjs";
 import { TrainingCurves } from "./training/curves.mjs";
 import { interrupt, keep, learn, onTraining, runOf } from "./training/runs.mjs";
@@ -271,6 +271,7 @@ class TrainingPanel {
 /** @type {Set<TrainingPanel>} */
 const panels = new Set();
 
+onResult("semantic_focus_training", (node, [report], fresh) => keep(node, report, fresh));
 onTraining(() => panels.forEach((panel) => panel.request()));
 onPalette(() => panels.forEach((panel) => panel.restyle()));
 onPreference([THEME], () => setTimeout(() => panels.forEach((panel) => panel.restyle()), 50));
@@ -288,20 +289,8 @@ app.registerExtension({
     });
     chain(node, "onRemoved", () => panels.delete(panel));
     chain(node, "onConfigure", () => panel.restyle());
-    chain(node, "onExecuted", (output) => {
-      const report = output?.semantic_focus_training?.[0];
-      if (report) keep(node, report, true);
-    });
   },
   afterConfigureGraph() {
     for (const panel of panels) panel.request(); // ids are known only now
-  },
-  // back in a workflow's tab: the nodes are new ones
-  onNodeOutputsUpdated(outputs) {
-    for (const [key, output] of Object.entries(outputs)) {
-      const report = output?.semantic_focus_training?.[0];
-      const node = report && nodeOf(key);
-      if (node) keep(node, report, false);
-    }
   },
 });

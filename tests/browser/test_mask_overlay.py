@@ -427,7 +427,6 @@ def test_the_legend_says_how_much_how_sure_and_what_is_missing(
     run_until_shown(editor, "1/2")
     editor.page.evaluate(
         """id => {
-            const node = app.graph.getNodeById(id);
             const [preview] = structuredClone(app.nodeOutputs[id].semantic_focus);
             const put = (name, values) => {
                 Object.assign(preview.regions.find(region => region.name === name), values);
@@ -436,7 +435,8 @@ def test_the_legend_says_how_much_how_sure_and_what_is_missing(
             put("hair", {coverage: 0, score: 0, certainty: null});
             put("clothing", {coverage: 0.3366, score: null, certainty: 0.9});
             Object.assign(preview, {backend: "sam3", seconds: 2.345, cache: "0/1"});
-            node.onExecuted({semantic_focus: [preview]});
+            const output = {semantic_focus: [preview]};
+            window.comfyAPI.api.api.dispatchCustomEvent("executed", {node: String(id), output});
         }""",
         SEGMENT,
     )

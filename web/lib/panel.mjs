@@ -86,9 +86,11 @@ export function addPanel(node, name, root, minHeight) {
   root.addEventListener("keydown", (event) => {
     if (OWN_KEYS.test(event.key) && !event.ctrlKey && !event.metaKey) event.stopPropagation();
   });
-  // LiteGraph does not see the wheel over a panel, and zooming would stop there
   root.addEventListener("wheel", (event) => {
-    if (!root.closest("[data-node-id]")) app.canvas.processMouseWheel(event);
+    // a list that can scroll further does; otherwise the editor zooms
+    if (!event.ctrlKey && scrollsAt(event.target, root, event.deltaY)) event.stopPropagation();
+    // LiteGraph does not see the wheel over a panel, and zooming would stop there
+    else if (!root.closest("[data-node-id]")) app.canvas.processMouseWheel(event);
   });
   const widget = node.addDOMWidget(name, "SEMANTIC_FOCUS_PANEL", root, {
     serialize: false, // not part of the prompt
@@ -101,6 +103,20 @@ export function addPanel(node, name, root, minHeight) {
   if (!panels.has(node)) panels.set(node, new Map());
   panels.get(node)?.set(name, root);
   return widget;
+}
+
+/**
+ * @param {EventTarget | null} target
+ * @param {HTMLElement} root
+ * @param {number} delta
+ * @returns {boolean} whether something between the two can scroll this way
+ */
+function scrollsAt(target, root, delta) {
+  for (let at = /** @type {HTMLElement | null} */ (target); at && at !== root; at = at.parentElement) {
+    const room = delta < 0 ? at.scrollTop : at.scrollHeight - at.clientHeight - at.scrollTop;
+    if (room >= 1 && /auto|scroll/.test(getComputedStyle(at).overflowY)) return true;
+  }
+  return false;
 }
 
 /**
@@ -124,8 +140,11 @@ export function chain(target, name, after) {
  */
 export function undoable(change) {
   app.canvas.emitBeforeChange();
-  change();
-  app.canvas.emitAfterChange();
+  try {
+    change();
+  } finally {
+    app.canvas.emitAfterChange(); // or the editor would never again note a change
+  }
 }
 
 /**

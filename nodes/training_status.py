@@ -1,8 +1,11 @@
 """Trainings as the graph editor sees them: reports to every tab, and a route for those that come later."""
 
+import asyncio
 import json
 import logging
+import sys
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from comfy_execution.utils import get_executing_context
@@ -39,15 +42,21 @@ def _broadcast(report: dict[str, Any]) -> None:
     PromptServer.instance.send_sync(EVENT, report)
 
 
+def _answer(workflow: str | None, curves: bool) -> str:
+    reports = [status.report(after=0 if curves else sys.maxsize) for status in BOARD.of(workflow)]
+    return json.dumps({"trainings": reports}, allow_nan=False)
+
+
 def add_routes() -> None:
-    """`GET /semantic_focus/training?workflow=<id>`: {"trainings": [report, ...]}."""
+    """`GET /semantic_focus/training?workflow=<id>`: {"trainings": [report, ...]}; with points=0 without
+    their curves.
+    """
     from aiohttp import web
     from server import PromptServer
 
     async def trainings(request: web.Request) -> web.Response:
-        found = BOARD.of(request.query.get("workflow"))
-        text = json.dumps({"trainings": [status.report() for status in found]}, allow_nan=False)
-        return web.Response(text=text, content_type="application/json")
+        answer = partial(_answer, request.query.get("workflow"), request.query.get("points") != "0")
+        return web.Response(text=await asyncio.to_thread(answer), content_type="application/json")
 
     try:
         PromptServer.instance.routes.get(ROUTE)(trainings)

@@ -169,14 +169,15 @@ class TrainingStatus:
         return (last - first) / (end - begin)
 
     def _tell(self) -> None:
-        self._revision += 1
-        report = self.report(self._told)
-        self._told, self._told_at = report["step"], self._clock()
-        try:
-            self._send(report)
-        except Exception as error:
-            logging.warning(f"LoRA training: its progress cannot be shown any more: {error}")
-            self._send = lambda report: None
+        with self._lock:
+            self._revision += 1
+            report = self.report(self._told)
+            self._told, self._told_at = report["step"], self._clock()
+            try:
+                self._send(report)
+            except Exception as error:
+                logging.warning(f"LoRA training: its progress cannot be shown any more: {error}")
+                self._send = lambda report: None
 
 
 class TrainingBoard:

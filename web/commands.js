@@ -1,7 +1,8 @@
 // What the whole pack can do, in the editor's menu, in its command list and, if the user likes, on keys.
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
-import { everyNode, runIdAt } from "./lib/graph.mjs";
+import { everyNode, rootGraph, runIdAt } from "./lib/graph.mjs";
+import { interrupt } from "./lib/interrupt.mjs";
 import { toast } from "./lib/notify.mjs";
 import { REPOSITORY } from "./lib/pack.mjs";
 import { DEFAULTS, PALETTE, preference } from "./lib/preferences.mjs";
@@ -38,16 +39,22 @@ async function run(types, missing) {
   await app.queuePrompt(0, 1, ids);
 }
 
+/** Whether a training is of the workflow that is shown. @param {any} training */
+const isShown = ({ workflow }) => workflow === String(rootGraph()?.id);
+
 async function stopTraining() {
-  const answer = await api.fetchApi("/semantic_focus/training");
+  const answer = await api.fetchApi("/semantic_focus/training?points=0");
   const { trainings = [] } = answer.ok ? await answer.json() : {};
-  const running = trainings.find(({ state }) => state === "starting" || state === "running");
+  const running = trainings
+    .filter(({ state }) => state === "starting" || state === "running")
+    .sort((one, other) => Number(isShown(other)) - Number(isShown(one)))[0];
   if (!running) {
     toast("info", text("commands.nothingToDo"), text("commands.noTraining"));
     return;
   }
-  await api.interrupt(running.prompt);
-  toast("info", text("commands.stopping"), text("commands.stoppingDetail"));
+  await interrupt(running.prompt);
+  const name = running.folder?.split(/[\\/]/).pop() ?? "";
+  toast("info", text("commands.stopping", { name }), text("commands.stoppingDetail"));
 }
 
 /** What the user had before. */

@@ -2,7 +2,8 @@
 import { app } from "../../scripts/app.js";
 import { change, figure, percent } from "./lib/figures.mjs";
 import { colourOf, css, onPalette } from "./lib/palette.mjs";
-import { addPanel, addStylesheet, chain, element } from "./lib/panel.mjs";
+import { addPanel, addStylesheet, element } from "./lib/panel.mjs";
+import { follow, presentPanels } from "./lib/present.mjs";
 import { onResult } from "./lib/results.mjs";
 import { onLanguage, regionName, text } from "./lib/text.mjs";
 
@@ -83,8 +84,8 @@ class ReportPanel {
   }
 }
 
-/** @type {Map<any, ReportPanel>} by node, of the nodes that are in a graph */
-const panels = new Map();
+/** @type {Map<any, ReportPanel>} */
+const panels = presentPanels();
 
 const redraw = () => panels.forEach((panel) => panel.show());
 
@@ -99,7 +100,6 @@ app.registerExtension({
     if (!NODES.includes(node.comfyClass)) return;
     const panel = new ReportPanel();
     addPanel(node, "semantic_focus_report", panel.root, MIN_HEIGHT);
-    chain(node, "onAdded", () => panels.set(node, panel));
-    chain(node, "onRemoved", () => panels.delete(node));
+    follow(panels, node, panel);
   },
 });

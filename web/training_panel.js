@@ -3,13 +3,15 @@ import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { openDialog } from "./lib/dialog.mjs";
 import { figure, percent } from "./lib/figures.mjs";
+import { interrupt } from "./lib/interrupt.mjs";
 import { colourOf, css, onPalette } from "./lib/palette.mjs";
 import { addPanel, addStylesheet, chain, element, undoable } from "./lib/panel.mjs";
 import { onPreference } from "./lib/preferences.mjs";
+import { follow, presentPanels } from "./lib/present.mjs";
 import { onResult } from "./lib/results.mjs";
 import { onLanguage, regionName, text } from "./lib/text.mjs";
 import { TrainingCurves } from "./training/curves.mjs";
-import { interrupt, keep, learn, onTraining, runOf } from "./training/runs.mjs";
+import { keep, learn, onTraining, runOf } from "./training/runs.mjs";
 import { isRunning, notesOf, progressOf, rowsOf } from "./training/words.mjs";
 
 /** @typedef {import("./training/runs.mjs").Run} Run */
@@ -51,7 +53,7 @@ class TrainingPanel {
   }
 
   makeHeader() {
-    this.state = element("strong", { className: "sf-status" });
+    this.state = element("strong", { className: "sf-status", role: "status" });
     this.progress = element("span", { className: "sf-training-progress sf-quiet" });
     this.stop = element("button", { type: "button", className: "sf-button sf-training-stop" });
     this.stop.addEventListener("click", () => this.interrupt());
@@ -82,6 +84,8 @@ class TrainingPanel {
       this.smoothing.blur(); // the editor ignores Ctrl+Z while an input has the focus
     });
     const choice = element("div", { className: "sf-training-choice" }, [this.asCurves, this.asTable]);
+    // a slider that is back where it was does not say that it changed
+    this.smoothing.addEventListener("blur", () => this.preview(undefined));
     this.tools = element("div", { className: "sf-row" }, [choice, this.log, this.smoothing, this.enlarge]);
   }
 
@@ -108,9 +112,9 @@ class TrainingPanel {
     this.restyle();
   }
 
-  /** @param {number} smoothing while the slider is held */
+  /** @param {number | undefined} smoothing while the slider is held */
   preview(smoothing) {
-    this.tried = { smoothing };
+    this.tried = smoothing === undefined ? undefined : { smoothing };
     this.restyle();
   }
 
@@ -239,7 +243,7 @@ class TrainingPanel {
     if (!this.run) return;
     this.stopping = this.run;
     this.request();
-    interrupt(this.run).catch(() => {
+    interrupt(this.run.prompt).catch(() => {
       this.stopping = undefined;
       this.request();
     });
@@ -268,8 +272,8 @@ class TrainingPanel {
   }
 }
 
-/** @type {Set<TrainingPanel>} */
-const panels = new Set();
+/** @type {Map<any, TrainingPanel>} */
+const panels = presentPanels();
 
 onResult("semantic_focus_training", (node, [report], fresh) => keep(node, report, fresh));
 onTraining(() => panels.forEach((panel) => panel.request()));
@@ -283,14 +287,11 @@ app.registerExtension({
     if (node.comfyClass !== NODE) return;
     const panel = new TrainingPanel(node);
     addPanel(node, "semantic_focus_training", panel.root, MIN_HEIGHT);
-    chain(node, "onAdded", () => {
-      panels.add(panel);
-      panel.request();
-    });
-    chain(node, "onRemoved", () => panels.delete(panel));
+    follow(panels, node, panel);
+    chain(node, "onAdded", () => panel.request());
     chain(node, "onConfigure", () => panel.restyle());
   },
   afterConfigureGraph() {
-    for (const panel of panels) panel.request(); // ids are known only now
+    for (const panel of panels.values()) panel.request(); // ids are known only now
   },
 });

@@ -5,6 +5,7 @@ import { app } from "../../scripts/app.js";
 import { onPalette } from "./lib/palette.mjs";
 import { addStylesheet, chain, widgetOf } from "./lib/panel.mjs";
 import { onPreference, SLIDER_STEP } from "./lib/preferences.mjs";
+import { follow, presentPanels } from "./lib/present.mjs";
 import { onReport } from "./lib/previews.mjs";
 import { onLanguage } from "./lib/text.mjs";
 import { WeightsPanel } from "./weights/view.mjs";
@@ -19,11 +20,11 @@ const SPARE = 60; // what a new node is higher than it must be, for the miniatur
 /** @type {Record<string, any>} input -> [type, options], from nodes/loss.py */
 let inputs = {};
 
-/** @type {Set<WeightsPanel>} of the nodes that are in a graph */
-const panels = new Set();
+/** @type {Map<any, WeightsPanel>} */
+const panels = presentPanels();
 
 /** @param {(panel: WeightsPanel) => void} action */
-const forAll = (action) => () => panels.forEach(action);
+const forAll = (action) => () => panels.forEach((panel) => action(panel));
 
 onReport(forAll((panel) => panel.findPreviews()));
 onPalette(forAll((panel) => panel.sync()));
@@ -52,16 +53,13 @@ function furnish(node) {
   const values = new WeightValues(node, inputs);
   bindPresets(node, values);
   const panel = new WeightsPanel(node, values);
-  panels.add(panel);
   for (const input of INPUTS) chain(widgetOf(node, input), "callback", () => panel.request());
   chain(node, "onConfigure", () => panel.sync());
   chain(node, "onConnectionsChange", () => {
     panel.request();
     panel.findPreviews();
   });
-  // converting to a subgraph and back takes a node out of its graph and puts it into another
-  chain(node, "onAdded", () => panels.add(panel));
-  chain(node, "onRemoved", () => panels.delete(panel));
+  follow(panels, node, panel);
   panel.sync();
   const [, height] = node.computeSize();
   node.setSize([WIDTH, height + SPARE]);
@@ -77,7 +75,7 @@ app.registerExtension({
   },
   // links are there only now, and other tabs' nodes may have run meanwhile
   afterConfigureGraph() {
-    for (const panel of panels) {
+    for (const panel of panels.values()) {
       panel.sync();
       panel.findPreviews();
     }

@@ -119,7 +119,7 @@ export class OverlayState {
     this.#set("semantic_focus_persons", on);
   }
 
-  /** @param {number} opacity for now */
+  /** @param {number | null} opacity for now; null is the one that was set */
   dragOpacity(opacity) {
     this.dragged = opacity;
     this.changed();

@@ -80,10 +80,8 @@ export class OverlayView {
     this.canvas.addEventListener("pointermove", (event) => this.onPointer(event));
     this.canvas.addEventListener("pointerleave", () => this.point(0));
     this.canvas.addEventListener("click", (event) => this.onClick(event));
-    this.stage.addEventListener("dblclick", (event) => {
-      event.stopPropagation();
-      if (event.target === this.canvas) enlarge?.();
-    });
+    // the editor would open a search for nodes
+    this.stage.addEventListener("dblclick", (event) => event.stopPropagation());
   }
 
   buildControls() {
@@ -97,6 +95,8 @@ export class OverlayView {
     this.persons = button("sf-button", () => this.state.setPersons(!this.state.persons));
     this.slider = element("input", { type: "range", min: 0, max: 1, step: 0.05 });
     this.slider.addEventListener("input", () => this.state.dragOpacity(Number(this.slider.value)));
+    // a slider that is back where it was does not say that it changed
+    this.slider.addEventListener("blur", () => this.state.dragOpacity(null));
     this.slider.addEventListener("change", () => {
       this.state.setOpacity(Number(this.slider.value));
       this.slider.blur(); // the editor ignores Ctrl+Z while an input has the focus

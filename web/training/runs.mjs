@@ -171,15 +171,3 @@ api.addEventListener("reconnected", () => {
   asked.clear();
   for (const workflow of known) refresh(workflow);
 });
-
-/**
- * End a training as the editor's Cancel does; it keeps its state.
- * @param {Run} run
- */
-export function interrupt({ prompt }) {
-  return api.fetchApi("/interrupt", {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(prompt ? { prompt_id: prompt } : {}),
-  });
-}

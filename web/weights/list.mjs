@@ -116,7 +116,8 @@ export class WeightRows {
   addRow(key) {
     const own = isOwn(key);
     const name = nameOf(key);
-    const limits = own ? { min: 0, max: MOST } : this.values.limits(key === FALLBACK ? FALLBACK : inputOf(key));
+    const input = key === FALLBACK ? FALLBACK : inputOf(key);
+    const limits = own ? { min: 0, max: MOST, typed: Infinity } : this.values.limits(input);
     const set = (value) => (own ? this.values.setOwn(name, value) : this.values.setWeight(name, value));
     const row = new WeightRow(key, limits, {
       change: (value) => {

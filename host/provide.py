@@ -1,6 +1,7 @@
 """Make what development and the demo need: `.venv`, a real ComfyUI, photographs, segmenter weights.
 
-Runs on the standard library alone (`python3.11 host/provide.py`, or `make setup`). Each stage leaves a stamp
+Runs on the standard library alone (`python3.11 host/provide.py`, or `make setup`; with `--checks` also what
+checks the widgets' code). Each stage leaves a stamp
 with a digest of what it was made from. A stage whose stamp fits is skipped, so a run that was cut short goes
 on where it was.
 """
@@ -55,8 +56,10 @@ def digest(*parts: object) -> str:
     return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
 
 
-def stages() -> Iterator[Stage]:
-    """The stages in order. Lazy, because what ComfyUI requires is known only once it is there."""
+def stages(checks: bool) -> Iterator[Stage]:
+    """The stages in order, those for the checks of the code if wanted. Lazy, because what ComfyUI requires is
+    known only once it is there.
+    """
     place = digest(CHECKOUT, sys.version)
     yield Stage(
         "environment",
@@ -83,14 +86,15 @@ def stages() -> Iterator[Stage]:
     yield installing("build tools", "setuptools and wheel", pins.BUILD_TOOLS)
     yield installing("sam2", "SAM 2, built beside our torch", ("--no-build-isolation", pins.SAM2))
     yield installing("tools", "tests and checks", pins.TEST_TOOLS)
-    javascript = CACHE / "javascript"
-    yield Stage(
-        "javascript",
-        "checks of the widgets",
-        javascript / ".stamp",
-        digest(*pins.JAVASCRIPT_TOOLS),
-        lambda log: install_javascript(javascript, log),
-    )
+    if checks:
+        javascript = CACHE / "javascript"
+        yield Stage(
+            "javascript",
+            "checks of the widgets",
+            javascript / ".stamp",
+            digest(*pins.JAVASCRIPT_TOOLS),
+            lambda log: install_javascript(javascript, log),
+        )
     yield unpacking("photographs", "people to segment", pins.PHOTOGRAPHS, CACHE / "photographs")
     yield unpacking("front-end", "a newer graph editor", (pins.NEWER_FRONT_END,), CACHE / "front-end")
     networks = (CHECKOUT / "semantic_focus" / "weights.py").read_bytes()
@@ -279,13 +283,13 @@ def only_one_setup() -> Iterator[None]:
         yield
 
 
-def provide() -> None:
+def provide(checks: bool) -> None:
     """Bring every stage up to date, with one line for each that is made."""
     LOGS.mkdir(parents=True, exist_ok=True)
     for partial in CACHE.glob("partial-*"):
         shutil.rmtree(partial, ignore_errors=True)
     forget_interrupted_installs()
-    for stage in stages():
+    for stage in stages(checks):
         if stage.is_done():
             continue
         begun = time.monotonic()
@@ -309,7 +313,7 @@ def main() -> int:
     begun = time.monotonic()
     try:
         with only_one_setup():
-            provide()
+            provide("--checks" in sys.argv[1:])
     except (SetupError, OSError) as error:
         print(f"\nsetup: {error}", flush=True)
         return 1

@@ -74,3 +74,17 @@ def test_templates_that_pages_name_are_there(pages: dict, repo: Path):
     for page, text in pages.items():
         named = re.findall(r"(?:templates?|模板) \*(\w+)\*", text)
         assert set(named) <= templates, page
+
+
+def test_messages_that_pages_quote_are_those_of_the_program(pages: dict, repo: Path):
+    sources = [*(repo / "semantic_focus").rglob("*.py"), *(repo / "nodes").glob("*.py")]
+    said = "\n".join(file.read_text(encoding="utf-8") for file in sources)
+    said = re.sub(r'"\s*\n\s*f?"', "", said)  # sentences over several lines
+    said += (repo / "locales" / "en" / "main.json").read_text(encoding="utf-8")
+    quoted = 0
+    for page, text in pages.items():
+        for message in re.findall(r"^- \*([^*]+)\*", text, re.MULTILINE):
+            for fragment in filter(None, (part.strip(" :,.'") for part in message.split("…"))):
+                assert fragment in said, (page, fragment)
+                quoted += 1
+    assert quoted > len(pages)

@@ -10,8 +10,6 @@ counted.
 
 import argparse
 import json
-import os
-import shutil
 import statistics
 import sys
 import tempfile
@@ -22,21 +20,18 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from playwright.sync_api import FloatRect, Page, sync_playwright
+from playwright.sync_api import FloatRect, Page
 
 from benchmarks.photographs import CHECKOUT
+from host.browser import NEXT_FRAME, open_browser, open_editor
 from host.serve import ComfyServer
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FRAME_MS = 16.0
 """What a widget may take of a frame, median, at 60 frames a second."""
 
 SIDE = 1024
 OBJECTIVE, SEGMENT, DATASET = 8, 3, 2
 
-READY = """() => window.app?.extensionManager && app.vueAppReady && !app.configuringGraph
-    && app.graph?.nodes.length > 0 && !document.querySelector(".p-blockui-mask, #splash-loader")"""
-NEXT_FRAME = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 CURVES = ("face", "hair", "body", "clothing", "background", "lighting")
 """Besides the total and the prior."""
@@ -196,23 +191,6 @@ def make_dataset(folder: Path) -> Path:
     return folder
 
 
-def open_editor(stack: ExitStack, url: str) -> Page:
-    """A page with the graph editor, ready, its painting timed."""
-    executable = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
-    if executable is None:
-        raise RuntimeError(f"no Chromium: none of {', '.join(BROWSERS)} is on PATH; let CHROMIUM name it")
-    playwright = stack.enter_context(sync_playwright())
-    browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
-    stack.callback(browser.close)
-    page = browser.new_page(viewport={"width": 1600, "height": 1000})
-    settings = {"Comfy.TutorialCompleted": True, "Comfy.Locale": "en", "Comfy.VueNodes.Enabled": False}
-    page.request.post(f"{url}/api/settings", data=settings)
-    page.goto(url)
-    page.wait_for_function(READY, timeout=90_000)
-    page.evaluate(TIME_PAINTING)
-    return page
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table; 1 when a median is over its bar."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -223,7 +201,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         dataset = make_dataset(folder / "dataset")
         server = stack.enter_context(ComfyServer(folder / "comfyui"))
-        page = open_editor(stack, server.url)
+        browser = stack.enter_context(open_browser())
+        settings = {"Comfy.VueNodes.Enabled": False}
+        page = stack.enter_context(open_editor(browser, server.url, settings, (1600, 1000)))
+        page.evaluate(TIME_PAINTING)
         print("| what | median ms | 95 % | bar |\n| --- | --- | --- | --- |")
         for measure in MEASURES:
             times = measure.run(page, dataset, frames)

@@ -10,20 +10,20 @@ It takes about two minutes.
 
 import io
 import json
-import os
-import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from playwright.sync_api import Browser, FloatRect, Page, sync_playwright
+from playwright.sync_api import Browser, FloatRect, Page
 
 from demo import pictures
+from host.browser import open_browser, open_editor
 from host.serve import ComfyServer, comfyui_folder
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -33,17 +33,27 @@ NEWER_EDITOR = CHECKOUT / ".cache" / "front-end"
 
 PREFIX = "SemanticFocus"
 DEMO_NODE = "SemanticFocusDemoCheckpoint"
-SEGMENT, OBJECTIVE, TRAIN, CACHE = 3, 8, 9, 90
-"""Node ids in the shared workflow, and of the node that is added to it."""
+CACHE, COMPARE = 90, 91
+"""Ids of the nodes that are added to the shared workflow."""
 
-WORK = {
-    "SemanticFocusSegment": SEGMENT,
-    "SemanticFocusCosineLoss": OBJECTIVE,
-    "SemanticFocusTrain": TRAIN,
-    "SemanticFocusCacheDataset": CACHE,
-}
-NAMES = {SEGMENT: "mask_overlay", OBJECTIVE: "weights", TRAIN: "training", CACHE: "dataset"}
-SIZES = {SEGMENT: (440, 760), OBJECTIVE: (380, 720), TRAIN: (440, 1040), CACHE: (440, 820)}
+
+@dataclass(frozen=True)
+class Work:
+    """A widget with something in it: its node's type, id in the workflow, size, and the picture's name."""
+
+    node: str
+    id: int
+    size: tuple[int, int]
+    name: str
+
+
+WORK = (
+    Work("SemanticFocusSegment", 3, (440, 760), "mask_overlay"),
+    Work("SemanticFocusCosineLoss", 8, (380, 720), "weights"),
+    Work("SemanticFocusTrain", 9, (440, 1040), "training"),
+    Work("SemanticFocusCacheDataset", CACHE, (440, 820), "dataset"),
+    Work("SemanticFocusCompare", COMPARE, (440, 360), "report"),
+)
 
 VALUES = {
     "SemanticFocusFit": {"resolution": 128, "multiple_of": 16},
@@ -68,14 +78,10 @@ FOLDER = "datasets/astronaut"
 """What the pictures show in place of the temporary folder's name."""
 
 SETTINGS: Mapping[str, Any] = {
-    "Comfy.TutorialCompleted": True,
-    "Comfy.Locale": "en",
     "Comfy.VueNodes.Enabled": True,
     "Comfy.Minimap.Visible": False,
     "Comfy.Graph.CanvasInfo": False,
 }
-IS_READY = """() => window.app?.extensionManager && app.vueAppReady && !app.configuringGraph
-    && app.graph?.nodes.length > 0 && !document.querySelector(".p-blockui-mask, #splash-loader")"""
 NEXT_FRAMES = """async () => {
     await document.fonts.ready;
     await Promise.all([...document.images].map(image => image.decode().catch(() => {})));
@@ -110,6 +116,19 @@ SET_VALUES = """values => {
         }
     }
 }"""
+COMPARED = {
+    "model": [1, 0],
+    "lora": [9, 0],
+    "latents": [5, 0],
+    "conditioning": [7, 0],
+    "latent_masks": [6, 0],
+}
+CONNECT = """([id, sources]) => {
+    const node = app.graph.getNodeById(id);
+    for (const [input, [from, slot]] of Object.entries(sources)) {
+        app.graph.getNodeById(from).connect(slot, node, node.findInputSlot(input));
+    }
+}"""
 LISTEN = """() => {
     const api = window.comfyAPI.api.api;
     window.outcome = null;
@@ -139,12 +158,12 @@ def _at_work(server: ComfyServer, browser: Browser, subject: Path, kinds: list[s
     for theme in themes:
         with _page(server, browser, theme) as page:
             _run(page, subject)
-            for node, number in WORK.items():
-                picture = _picture(page, number, SIZES[number], subject)
+            for work in WORK:
+                picture = _picture(page, work.id, work.size, subject)
                 if "help" in kinds and theme == "dark":
-                    _save_webp(picture, HELP / node / "work.webp")
+                    _save_webp(picture, HELP / work.node / "work.webp")
                 if "widgets" in kinds:
-                    _save_png(picture, WIDGETS / f"{NAMES[number]}_{theme}.png")
+                    _save_png(picture, WIDGETS / f"{work.name}_{theme}.png")
 
 
 @contextmanager
@@ -156,29 +175,20 @@ def _editor(folder: Path) -> Iterator[tuple[ComfyServer, Browser, Path]]:
     subprocess.run([*program, models / "stand_in.safetensors"], check=True)
     subject = folder / "astronaut"
     pictures.prepare_subject(CHECKOUT / ".cache" / "photographs", subject, pictures.TRAINING_FRAMINGS)
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    stand_ins = [CHECKOUT / "demo" / "standins"]
     with (
-        ComfyServer(
-            folder, extra_custom_nodes=[CHECKOUT / "demo" / "standins"], front_end_root=NEWER_EDITOR
-        ) as server,
-        sync_playwright() as playwright,
+        ComfyServer(folder, extra_custom_nodes=stand_ins, front_end_root=NEWER_EDITOR) as server,
+        open_browser() as browser,
     ):
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield server, browser, subject
-        browser.close()
 
 
 @contextmanager
 def _page(server: ComfyServer, browser: Browser, theme: str = "dark") -> Iterator[Page]:
-    context = browser.new_context(viewport={"width": 1500, "height": 1500}, device_scale_factor=SCALE)
-    page = context.new_page()
     settings = {**SETTINGS, "Comfy.ColorPalette": theme}
-    page.request.post(f"{server.url}/api/settings", data=settings)
-    page.goto(server.url)
-    page.wait_for_function(IS_READY, timeout=90_000)
-    page.add_style_tag(content=".p-toast, .p-tooltip, [role=tooltip] { display: none !important }")
-    yield page
-    context.close()
+    with open_editor(browser, server.url, settings, (1500, 1500), SCALE) as page:
+        page.add_style_tag(content=".p-toast, .p-tooltip, [role=tooltip] { display: none !important }")
+        yield page
 
 
 def _run(page: Page, subject: Path) -> None:
@@ -187,10 +197,12 @@ def _run(page: Page, subject: Path) -> None:
     workflow = json.loads(path.read_text(encoding="utf-8"))
     checkpoint = next(node for node in workflow["nodes"] if node["type"] == "CheckpointLoaderSimple")
     checkpoint.update(type=DEMO_NODE, inputs=[], widgets_values=["stand_in.safetensors"])
-    place = {"pos": [3000, 0], "size": SIZES[CACHE], "flags": {}, "order": 99, "mode": 0, "properties": {}}
+    place = {"pos": [3000, 0], "flags": {}, "order": 99, "mode": 0, "properties": {}}
     workflow["nodes"].append({"id": CACHE, "type": "SemanticFocusCacheDataset", **place})
+    workflow["nodes"].append({"id": COMPARE, "type": "SemanticFocusCompare", **place})
     page.evaluate("workflow => app.loadGraphData(workflow)", workflow)
     page.wait_for_function("() => !app.configuringGraph")
+    page.evaluate(CONNECT, [COMPARE, COMPARED])
     folders = dict.fromkeys(
         ["SemanticFocusLoadDataset", "SemanticFocusCacheDataset"], {"folder": str(subject)}
     )

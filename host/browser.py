@@ -1,0 +1,58 @@
+"""The graph editor in a real Chromium, for benchmarks and for the pictures of the documentation."""
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+SETTINGS: Mapping[str, Any] = {"Comfy.TutorialCompleted": True, "Comfy.Locale": "en"}
+"""After a finished tutorial no template dialog is in the way."""
+
+IS_READY = """() => window.app?.extensionManager && app.vueAppReady && !app.configuringGraph
+    && app.graph?.nodes.length > 0 && !document.querySelector(".p-blockui-mask, #splash-loader")"""
+
+NEXT_FRAME = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+"""Until what was changed is drawn."""
+
+
+@contextmanager
+def open_browser() -> Iterator[Browser]:
+    """Chromium from PATH, or the one that CHROMIUM names.
+
+    Raises:
+        RuntimeError: there is none.
+    """
+    executable = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
+    if executable is None:
+        raise RuntimeError(f"no Chromium: none of {', '.join(BROWSERS)} is on PATH; let CHROMIUM name it")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def open_editor(
+    browser: Browser, url: str, settings: Mapping[str, Any], size: tuple[int, int], scale: float = 1.0
+) -> Iterator[Page]:
+    """A page with the graph editor of a server, ready for use.
+
+    Args:
+        settings: of the editor, beside SETTINGS.
+        size: of the window, width and height in pixels.
+        scale: pixels of a screenshot per pixel of the page.
+    """
+    viewport: Any = {"width": size[0], "height": size[1]}
+    context = browser.new_context(viewport=viewport, device_scale_factor=scale)
+    page = context.new_page()
+    page.request.post(f"{url}/api/settings", data={**SETTINGS, **settings})
+    page.goto(url)
+    page.wait_for_function(IS_READY, timeout=90_000)
+    page.evaluate(NEXT_FRAME)
+    yield page
+    context.close()

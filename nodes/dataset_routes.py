@@ -1,9 +1,11 @@
 """What the dataset browser asks the server: the pictures of a folder, their thumbnails, their captions.
 
 Whoever can reach ComfyUI's server can already load any picture through its nodes, so that a list of a folder
-shows nothing new. Other web sites that the user has open can reach it too, by way of the browser: they can
-neither read these answers (another origin) nor ask for lists and captions at all, because those want POST
-with JSON, which no form can send. A thumbnail is a GET, without effect on anything.
+shows nothing new. Other web sites that the user has open can reach it too, by way of the browser. They cannot
+ask for lists and captions, because those want POST with JSON, which no form can send. A thumbnail is a GET:
+any page can ask for one in an <img>, and would learn whether there is such a picture, and its size. So it is
+refused to other sites where the browser tells them, and comes only from folders that were listed since the
+server started: any other is refused before the file system is asked, which on Windows may log in to a host.
 
 What is wrong with a folder or a file is an answer, {"error": a sentence} with status 200: browsers write
 every other status into their console. A request that nobody should send is refused with 400, a file that is
@@ -12,6 +14,8 @@ gone with 404.
 
 import asyncio
 import io
+import json
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -22,19 +26,19 @@ from typing import Any
 from aiohttp import web
 
 from ..semantic_focus.backends import LazySegmenter, SegmentRequest
-from ..semantic_focus.dataset import DatasetError
-from ..semantic_focus.dataset_status import StatusMemory, caption_beside, dataset_status, picture_in
+from ..semantic_focus.dataset import DatasetError, caption_of
+from ..semantic_focus.dataset_status import StatusMemory, dataset_status, picture_in
 from ..semantic_focus.keywords import format_keywords, parse_keywords
 from ..semantic_focus.overlay import Colour
 from ..semantic_focus.thumbnails import region_layer, thumbnail
-from .segment import weight_folders
+from ..semantic_focus.turns import Turns
+from .routes import server_routes
+from .segment import REFINEMENTS, weight_folders
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 SIDES = (192, 1024)
 """Longer side of a thumbnail, and of a picture that is looked at."""
-
-REFINEMENTS = ("off", "fast", "fine")
 
 THREADS = 2
 """How many thumbnails are made at once; the cores belong to ComfyUI."""
@@ -42,16 +46,40 @@ THREADS = 2
 FOREVER = "private, max-age=31536000, immutable"
 """For addresses with a stamp in them: a changed file gets another one."""
 
+MOST_FOLDERS = 1000
+"""Listed folders that thumbnails are given from."""
+
+Answer = dict[str, Any]
+
+
+class ListedFolders:
+    """The folders that were listed, by the names that the answers gave them; the latest ones."""
+
+    def __init__(self):
+        self._names: OrderedDict[str, None] = OrderedDict()
+
+    def add(self, name: str) -> None:
+        self._names[name] = None
+        self._names.move_to_end(name)
+        while len(self._names) > MOST_FOLDERS:
+            self._names.popitem(last=False)
+
+    def __contains__(self, name: str) -> bool:
+        if name in self._names:
+            self._names.move_to_end(name)
+        return name in self._names
+
 
 def register() -> None:
-    """Make the server answer; to be called while it loads its nodes."""
-    from server import PromptServer  # here, because tests import this package without a server
-
-    routes = PromptServer.instance.routes
-    pool = ThreadPoolExecutor(THREADS, "thumbnails")
-    routes.post("/semantic_focus/dataset")(_answering(partial(list_dataset, StatusMemory())))
-    routes.post("/semantic_focus/caption")(_answering(read_caption))
-    routes.get("/semantic_focus/thumbnail")(_answering(partial(send_thumbnail, pool)))
+    """Make the server answer; to be called while it loads its nodes. Without a server, nothing happens."""
+    if (routes := server_routes()) is None:
+        return
+    pool, listed = ThreadPoolExecutor(THREADS, "thumbnails"), ListedFolders()
+    routes.post("/semantic_focus/dataset")(
+        _answering(partial(list_dataset, StatusMemory(), Turns[Answer](), listed))
+    )
+    routes.post("/semantic_focus/caption")(_answering(send_caption))
+    routes.get("/semantic_focus/thumbnail")(_answering(partial(send_thumbnail, pool, listed)))
 
 
 def _answering(handler: Handler) -> Handler:
@@ -68,7 +96,7 @@ def _answering(handler: Handler) -> Handler:
     return answer
 
 
-def _wrong(error: Exception, status: int = 200) -> web.Response:
+def _wrong(error: Exception | str, status: int = 200) -> web.Response:
     return web.json_response({"error": str(error)}, status=status, headers={"Cache-Control": "no-store"})
 
 
@@ -81,28 +109,25 @@ async def _json(request: web.Request) -> Mapping[str, Any]:
     return body
 
 
-async def list_dataset(memory: StatusMemory, request: web.Request) -> web.Response:
+async def list_dataset(
+    memory: StatusMemory, turns: Turns[Answer], listed: ListedFolders, request: web.Request
+) -> web.Response:
     """{folder, recursive, backend, refine, keywords, keep_overlaps} -> {folder, pictures, complete}.
 
     Everything but `folder` may be absent. Not complete: some pictures are "unchecked"; asking again goes on.
     """
     body = await _json(request)
     folder = _text(body, "folder")
+    question = json.dumps(body, sort_keys=True)
     try:
-        pictures = await asyncio.to_thread(_status, memory, folder, body)
+        answer = await turns.take(folder, question, partial(_listing, memory, folder, body))
     except (ValueError, OSError) as error:
         return _wrong(error)
-    return web.json_response(
-        {
-            "folder": str(Path(folder).expanduser().resolve()),
-            "pictures": pictures,
-            "complete": all(picture["status"] != "unchecked" for picture in pictures),
-        },
-        headers={"Cache-Control": "no-store"},
-    )
+    listed.add(answer["folder"])
+    return web.json_response(answer, headers={"Cache-Control": "no-store"})
 
 
-def _status(memory: StatusMemory, folder: str, body: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _listing(memory: StatusMemory, folder: str, body: Mapping[str, Any]) -> Answer:
     refine = _text(body, "refine", "fast")
     if refine not in REFINEMENTS:
         raise ValueError(f"refine is {refine!r}: it must be one of {', '.join(REFINEMENTS)}")
@@ -110,30 +135,43 @@ def _status(memory: StatusMemory, folder: str, body: Mapping[str, Any]) -> list[
     wanted = SegmentRequest(parse_keywords(keywords), refine, bool(body.get("keep_overlaps", False)))
     segmenter = LazySegmenter(_text(body, "backend", "auto"), weight_folders())
     recursive = bool(body.get("recursive", False))
-    return [asdict(status) for status in dataset_status(folder, wanted, segmenter, recursive, memory)]
+    pictures = dataset_status(folder, wanted, segmenter, recursive, memory)
+    return {
+        "folder": str(Path(folder).expanduser().resolve()),
+        "pictures": [asdict(picture) for picture in pictures],
+        "complete": all(picture.status != "unchecked" for picture in pictures),
+    }
 
 
-async def read_caption(request: web.Request) -> web.Response:
+async def send_caption(request: web.Request) -> web.Response:
     """{folder, name} -> {caption}; empty without one."""
     body = await _json(request)
     picture = await asyncio.to_thread(picture_in, _text(body, "folder"), _text(body, "name"))
     try:
-        return web.json_response({"caption": await asyncio.to_thread(caption_beside, picture)})
+        return web.json_response({"caption": await asyncio.to_thread(caption_of, picture)})
     except DatasetError as error:
         return _wrong(error)
 
 
-async def send_thumbnail(pool: ThreadPoolExecutor, request: web.Request) -> web.Response:
+async def send_thumbnail(
+    pool: ThreadPoolExecutor, listed: ListedFolders, request: web.Request
+) -> web.Response:
     """?folder=&name=&stamp=&side=&layer=&colours= -> a JPEG; with layer=regions a PNG to lay over it.
 
+    The folder is named as a list named it, see `ListedFolders`; any other is refused, and so are other sites.
     `colours` are the user's own, as face:ff0000,hair:00ff00. With a stamp, the answer is kept for good.
     """
     query = request.query
+    folder = query.get("folder", "")
+    if request.headers.get("Sec-Fetch-Site") == "cross-site":
+        return _wrong("thumbnails are for ComfyUI's own pages", 403)
+    if folder not in listed:
+        return _wrong(f"{folder!r} was not listed since ComfyUI started: refresh the list of pictures", 403)
     side = query.get("side", str(SIDES[0]))
     if side not in map(str, SIDES):
         raise ValueError(f"side is {side!r}: it must be one of {', '.join(map(str, SIDES))}")
     colours = parse_colours(query.get("colours", ""))
-    picture = await asyncio.to_thread(picture_in, query.get("folder", ""), query.get("name", ""))
+    picture = await asyncio.to_thread(picture_in, folder, query.get("name", ""))
     draw = partial(_drawn, picture, int(side), query.get("layer") == "regions", colours)
     try:
         content, kind = await asyncio.get_running_loop().run_in_executor(pool, draw)

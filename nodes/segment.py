@@ -90,11 +90,15 @@ def backend_choice() -> io.Combo.Input:
     )
 
 
+REFINEMENTS = ("off", "fast", "fine")
+"""How much work goes into holes, specks and edges."""
+
+
 def refine_choice() -> io.Combo.Input:
     """How edges are refined."""
     return io.Combo.Input(
         "refine",
-        options=["off", "fast", "fine"],
+        options=[*REFINEMENTS],
         default="fast",
         tooltip="How much work goes into holes, specks and edges.",
     )

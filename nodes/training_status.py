@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 import sys
 from collections.abc import Mapping
 from functools import partial
@@ -11,6 +10,7 @@ from typing import Any
 from comfy_execution.utils import get_executing_context
 
 from ..semantic_focus.training_status import TrainingBoard, TrainingStatus, Watched
+from .routes import server_routes
 
 EVENT = "semantic_focus.training"
 ROUTE = "/semantic_focus/training"
@@ -52,13 +52,10 @@ def add_routes() -> None:
     their curves.
     """
     from aiohttp import web
-    from server import PromptServer
 
     async def trainings(request: web.Request) -> web.Response:
         answer = partial(_answer, request.query.get("workflow"), request.query.get("points") != "0")
         return web.Response(text=await asyncio.to_thread(answer), content_type="application/json")
 
-    try:
-        PromptServer.instance.routes.get(ROUTE)(trainings)
-    except AttributeError as error:  # the pack is loaded without a server
-        logging.info(f"no route {ROUTE}: {error}")
+    if (routes := server_routes()) is not None:
+        routes.get(ROUTE)(trainings)

@@ -58,7 +58,7 @@ def scan(folder: str | Path, default_caption: str = "") -> list[DatasetPicture]:
     """
     folder = Path(folder).expanduser()
     files = picture_files(folder)
-    pictures = [DatasetPicture(path, _caption(path) or default_caption.strip()) for path in files]
+    pictures = [DatasetPicture(path, caption_of(path) or default_caption.strip()) for path in files]
     missing = [picture.path.name for picture in pictures if not picture.caption]
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
@@ -120,7 +120,12 @@ def _picture_files(folder: Path, seen: set[Path] | None) -> list[Path]:
     return files
 
 
-def _caption(picture: Path) -> str:
+def caption_of(picture: Path) -> str:
+    """The words of `<stem>.txt` beside a picture; empty when it has none.
+
+    Raises:
+        DatasetError: it is not UTF-8 text.
+    """
     path = picture.with_suffix(".txt")
     if not path.is_file():
         return ""

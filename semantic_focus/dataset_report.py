@@ -97,7 +97,11 @@ def survey(folder: Path, results: Sequence[PictureResult]) -> DatasetSurvey:
     Args:
         results: of `cache_pictures`; those of a dry run name missing and stale files.
     """
-    entries = [_entry(result) for result in results]
+    return judge(folder, [read_entry(result) for result in results])
+
+
+def judge(folder: Path, entries: Sequence[Entry]) -> DatasetSurvey:
+    """Judge each picture against all of them: `survey` for entries that are known already."""
     names = {label for entry in entries for label in entry.coverage}
     labels = [label for label in SEMANTIC_CATEGORIES if label in names]
     labels += sorted(names.difference(labels))
@@ -120,8 +124,8 @@ def spread_of(shares: Sequence[float]) -> Spread:
     return Spread(median, max(0.0, median - reach), min(1.0, median + reach))
 
 
-def _entry(result: PictureResult) -> Entry:
-    """What a picture's own mask file says."""
+def read_entry(result: PictureResult) -> Entry:
+    """What a picture's own mask file says; one without coverage in its header is decoded."""
     problems = (result.reason,) if result.status in ("due", "failed") else ()
     if result.status == "left":
         problems = ("not looked at: the run was stopped",)

@@ -1,7 +1,7 @@
 """The mask status of a dataset's pictures, for whoever looks at a folder again and again.
 
-No model is loaded. What was found out about a picture is remembered as long as neither it nor its mask file
-changes, so that only the first look at a dataset takes time.
+No model is loaded. What was found out about a picture is remembered as long as the picture, its mask file and
+its caption file stay as they are: a later look lists the folder and opens only the files that changed.
 """
 
 import threading
@@ -15,15 +15,13 @@ from PIL import Image
 
 from .backends import LazySegmenter, SegmentRequest
 from .cache import request_fields
-from .dataset import PICTURE_SUFFIXES, DatasetError, picture_files
+from .dataset import PICTURE_SUFFIXES, DatasetError, caption_of, picture_files
 from .dataset_cache import MISSING, CacheSettings, PictureResult, cache_pictures
-from .dataset_report import Entry, survey
+from .dataset_report import Entry, judge, read_entry
 from .mask_file import mask_path
 
 MOST_REMEMBERED = 50_000
-"""Pictures whose results a memory keeps."""
-
-_Key = tuple[str, str, str, str]
+"""Pictures that a memory keeps."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class PictureStatus:
         status: "ok", "missing", "stale", "by hand" (never overwritten), "failed" (it cannot be read), or
             "unchecked": there was no time to look.
         reason: why, in a sentence; may be empty.
-        captioned: a text file with words lies beside it.
+        captioned: a text file with words lies beside it, or there was no time to look.
         persons: how many; None when the mask file does not tell persons apart.
         coverage: share of the picture, 0..1, by category; empty without a readable mask file.
         problems: what stands out, in sentences.
@@ -53,27 +51,53 @@ class PictureStatus:
     mask_stamp: str
 
 
+@dataclass(frozen=True)
+class _Files:
+    """A picture and what lies beside it, each in one version; the key of a memory."""
+
+    picture: Path
+    stamp: str
+    mask_stamp: str
+    caption_stamp: str
+    wanted: str
+
+    @staticmethod
+    def of(picture: Path, wanted: str) -> "_Files":
+        caption = _stamp(picture.with_suffix(".txt"))
+        return _Files(picture, _stamp(picture), _stamp(mask_path(picture)), caption, wanted)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What the files of a picture say: their check, the mask file's content, the caption or what ails it."""
+
+    result: PictureResult
+    entry: Entry
+    captioned: bool
+    caption_problem: str = ""
+
+
 @dataclass
 class StatusMemory:
-    """Results by picture, mask file and request; safe to share between threads."""
+    """What was found out, by the versions of the files and the request; safe to share between threads."""
 
-    _results: "OrderedDict[_Key, PictureResult]" = field(default_factory=OrderedDict)
+    _found: "OrderedDict[_Files, _Found]" = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def get(self, key: _Key) -> PictureResult | None:
+    def get(self, files: _Files) -> _Found | None:
         """What was found, if nothing that matters has changed since."""
         with self._lock:
-            if (found := self._results.get(key)) is not None:
-                self._results.move_to_end(key)
+            if (found := self._found.get(files)) is not None:
+                self._found.move_to_end(files)
             return found
 
-    def put(self, key: _Key, result: PictureResult) -> None:
-        """Remember a result; the ones not asked for longest go."""
+    def put(self, files: _Files, found: _Found) -> None:
+        """Remember it; the ones not asked for longest go."""
         with self._lock:
-            self._results[key] = result
-            self._results.move_to_end(key)
-            while len(self._results) > MOST_REMEMBERED:
-                self._results.popitem(last=False)
+            self._found[files] = found
+            self._found.move_to_end(files)
+            while len(self._found) > MOST_REMEMBERED:
+                self._found.popitem(last=False)
 
 
 def dataset_status(
@@ -89,7 +113,8 @@ def dataset_status(
     Args:
         segmenter: asked for its name and weights only.
         memory: what earlier calls found out.
-        seconds: after this long, the rest is "unchecked"; a later call with the same memory goes on.
+        seconds: after this long, no more files are opened and the rest is "unchecked"; a later call with the
+            same memory goes on.
 
     Raises:
         DatasetError: no such folder, no picture in it, or two pictures of one stem.
@@ -97,9 +122,14 @@ def dataset_status(
     """
     pictures = picture_files(folder, recursive)
     root = Path(folder).expanduser()
-    results = _results(pictures, request, segmenter, memory or StatusMemory(), seconds)
-    entries = {entry.picture: entry for entry in survey(root, list(results.values())).entries}
-    return [_status(picture, root, results[picture], entries[picture]) for picture in pictures]
+    wanted = repr(sorted(request_fields(request, segmenter).items()))
+    files = {picture: _Files.of(picture, wanted) for picture in pictures}
+    found = _find(files, request, segmenter, memory or StatusMemory(), seconds)
+    judged = {entry.picture: entry for entry in judge(root, [one.entry for one in found.values()]).entries}
+    return [
+        _status(picture.relative_to(root), files[picture], found[picture], judged[picture])
+        for picture in pictures
+    ]
 
 
 def picture_in(folder: str | Path, name: str) -> Path:
@@ -109,9 +139,11 @@ def picture_in(folder: str | Path, name: str) -> Path:
     a link leads is its owner's decision.
 
     Raises:
-        DatasetError: the name leads out of the folder, or is none of a picture.
+        DatasetError: no folder, the name leads out of it, or is none of a picture.
         FileNotFoundError: there is no such file.
     """
+    if not str(folder).strip():
+        raise DatasetError("no folder given. Give the path of the folder that holds the picture")
     relative = PurePath(name)
     # a drive or root is an anchor; a zero byte would make the system call fail in its own way
     if not name or relative.anchor or ".." in relative.parts or "\0" in name:
@@ -124,49 +156,45 @@ def picture_in(folder: str | Path, name: str) -> Path:
     return path
 
 
-def caption_beside(picture: Path) -> str:
-    """The caption of a picture; empty when it has none.
-
-    Raises:
-        DatasetError: it is not UTF-8 text.
-    """
-    path = picture.with_suffix(".txt")
-    try:
-        return path.read_text(encoding="utf-8-sig").strip() if path.is_file() else ""
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{path}: not UTF-8 text ({error}). Save the caption as UTF-8") from error
-
-
-def _results(
-    pictures: Sequence[Path],
+def _find(
+    files: Mapping[Path, _Files],
     request: SegmentRequest,
     segmenter: LazySegmenter,
     memory: StatusMemory,
     seconds: float,
-) -> dict[Path, PictureResult]:
-    """One result per picture, from the memory where it has one."""
-    wanted = repr(sorted(request_fields(request, segmenter).items()))
-    keys = {
-        picture: (str(picture.absolute()), _stamp(picture), _stamp(mask_path(picture)), wanted)
-        for picture in pictures
-    }
-    known = {picture: memory.get(key) for picture, key in keys.items()}
-    results = {picture: result for picture, result in known.items() if result is not None}
+) -> dict[Path, _Found]:
+    """What is known of each picture, from the memory where it has it."""
+    known = {picture: memory.get(key) for picture, key in files.items()}
+    found = {picture: one for picture, one in known.items() if one is not None}
     deadline = time.monotonic() + seconds
-    checked = cache_pictures(
-        [picture for picture in pictures if picture not in results],
+
+    def settled(result: PictureResult) -> None:
+        if result.status == "left":
+            found[result.picture] = _Found(result, Entry(result.picture, {}), captioned=True)
+            return
+        if result.status == "due":
+            result = _unless_unreadable(result)
+        found[result.picture] = _read(result)
+        memory.put(files[result.picture], found[result.picture])
+
+    cache_pictures(
+        [picture for picture in files if picture not in found],
         request,
         segmenter,
         CacheSettings(dry_run=True),
+        settled,  # between two checks, so that the deadline holds for all that is read
         should_stop=lambda: time.monotonic() > deadline,
     )
-    for result in checked:
-        if result.status == "due":
-            result = _unless_unreadable(result)
-        results[result.picture] = result
-        if result.status != "left":
-            memory.put(keys[result.picture], result)
-    return results
+    return found
+
+
+def _read(result: PictureResult) -> _Found:
+    """What lies beside a picture that was checked."""
+    entry = read_entry(result)
+    try:
+        return _Found(result, entry, bool(caption_of(result.picture)))
+    except (DatasetError, OSError) as error:
+        return _Found(result, entry, True, str(error))
 
 
 def _unless_unreadable(result: PictureResult) -> PictureResult:
@@ -179,26 +207,21 @@ def _unless_unreadable(result: PictureResult) -> PictureResult:
         return PictureResult(result.picture, "failed", reason)
 
 
-def _status(picture: Path, root: Path, result: PictureResult, entry: Entry) -> PictureStatus:
-    mask_file = _stamp(mask_path(picture))
-    problems = [problem for problem in entry.problems if problem != result.reason]
-    if result.status == "left":
-        problems = []
-    try:
-        captioned = bool(caption_beside(picture))
-    except (DatasetError, OSError) as error:
-        captioned = True
-        problems.append(str(error))
+def _status(name: PurePath, files: _Files, found: _Found, entry: Entry) -> PictureStatus:
+    reason = "" if found.result.status == "left" else found.result.reason
+    problems = [problem for problem in entry.problems if problem != reason]
+    if found.caption_problem:
+        problems.append(found.caption_problem)
     return PictureStatus(
-        picture.relative_to(root).as_posix(),
-        _word(result),
-        result.reason if result.status != "left" else "",
-        captioned,
+        name.as_posix(),
+        _word(found.result),
+        reason,
+        found.captioned,
         entry.persons,
         entry.coverage,
         problems,
-        _stamp(picture),
-        mask_file,
+        files.stamp,
+        files.mask_stamp,
     )
 
 

@@ -9,14 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from semantic_focus import dataset_status as module
 from semantic_focus.backends import LazySegmenter, SegmentRequest
 from semantic_focus.cache import picture_digest, picture_stamp, request_fields
 from semantic_focus.dataset import DatasetError, load_picture
 from semantic_focus.dataset_status import (
     PictureStatus,
     StatusMemory,
-    caption_beside,
     dataset_status,
     picture_in,
 )
@@ -95,7 +93,6 @@ def test_a_caption_of_blanks_is_none(tmp_path: Path):
     found = status(tmp_path)
     assert [found[f"{name}.png"].captioned for name in ("full", "blank", "none")] == [True, False, False]
     assert "not UTF-8" in found["latin.png"].problems[0]
-    assert caption_beside(tmp_path / "full.png") == "a woman"
 
 
 def test_names_of_subfolders_have_slashes(tmp_path: Path):
@@ -105,33 +102,50 @@ def test_names_of_subfolders_have_slashes(tmp_path: Path):
     assert list(status(tmp_path, recursive=True)) == ["a.png", "more/b.png"]
 
 
-def test_a_picture_is_not_decoded_twice_and_a_change_is_noticed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    """A mask file without a stamp is compared with the picture itself, which takes time."""
+def spoil(path: Path) -> None:
+    """Make a file unreadable without a sign of it in its size and date: whoever opens it finds out."""
+    before = path.stat()
+    path.write_bytes(b"\xff" * before.st_size)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_a_second_look_opens_no_file_and_a_change_is_noticed(tmp_path: Path):
+    """Mask files made by hand or without a stamp, and captions, are what takes time."""
     path = picture(tmp_path / "a.png")
     masks(path, stamped=False)
-    memory, checked = StatusMemory(), []
-    original = module.cache_pictures
-    monkeypatch.setattr(
-        module,
-        "cache_pictures",
-        lambda pictures, *rest, **options: (
-            checked.append(list(pictures)) or original(pictures, *rest, **options)
-        ),
-    )
-    assert status(tmp_path, memory=memory)["a.png"].status == "ok"
-    before = status(tmp_path, memory=memory)["a.png"]
-    assert before.status == "ok"
-    assert checked == [[path], []]
+    masks(picture(tmp_path / "hand.png"), by_hand=True)
+    (tmp_path / "a.txt").write_text("a woman")
+    memory = StatusMemory()
+    before = status(tmp_path, memory=memory)
+    assert {name: one.status for name, one in before.items()} == {"a.png": "ok", "hand.png": "by hand"}
+    for file in tmp_path.iterdir():
+        spoil(file)
+    assert status(tmp_path, memory=memory) == before
+    assert {one.status for one in status(tmp_path).values()} == {"failed"}
 
+    (tmp_path / "a.txt").write_text("")
+    masks(picture(path), stamped=False)
+    assert [one.captioned for one in status(tmp_path, memory=memory).values()] == [False, False]
     Image.fromarray(np.full((6, 8, 3), 7, np.uint8)).save(path)
     os.utime(path, ns=(1, 1))
     after = status(tmp_path, memory=memory)["a.png"]
     assert after.status == "stale" and "edited" in after.reason
-    assert after.stamp != before.stamp and after.mask_stamp == before.mask_stamp
+    assert after.stamp != before["a.png"].stamp
     mask_path(path).unlink()
     assert status(tmp_path, memory=memory)["a.png"].status == "missing"
+
+
+def test_pictures_are_judged_against_those_remembered(tmp_path: Path):
+    """A picture alone without a face is no problem; beside one with a face it is."""
+    memory = StatusMemory()
+    faceless = picture(tmp_path / "a.png")
+    labels = ("hair", "background")
+    half = torch.zeros(1, 2, 6, 8)
+    half[0, 0, :3], half[0, 1, 3:] = 1, 1
+    save_masks(mask_path(faceless), SemanticMasks(half, labels, (), {}))
+    assert status(tmp_path, memory=memory)["a.png"].problems == []
+    masks(picture(tmp_path / "b.png"))
+    assert status(tmp_path, memory=memory)["a.png"].problems == ["no face found"]
 
 
 def test_other_settings_are_not_answered_from_memory(tmp_path: Path):
@@ -142,14 +156,18 @@ def test_other_settings_are_not_answered_from_memory(tmp_path: Path):
     assert dataset_status(tmp_path, fine, SEGMENTER, memory=memory)[0].status == "stale"
 
 
-def test_without_time_pictures_are_unchecked_and_a_later_call_goes_on(tmp_path: Path):
+def test_without_time_no_file_is_opened_and_a_later_call_goes_on(tmp_path: Path):
     for name in "abc":
         picture(tmp_path / f"{name}.png")
+        masks(tmp_path / f"{name}.png", by_hand=True)
+        (tmp_path / f"{name}.txt").write_bytes(b"\xff")
     memory = StatusMemory()
     hurried = status(tmp_path, memory=memory, seconds=-1)
     assert [one.status for one in hurried.values()] == ["unchecked"] * 3
-    assert [one.problems for one in hurried.values()] == [[], [], []]
-    assert {one.status for one in status(tmp_path, memory=memory).values()} == {"missing"}
+    assert [(one.problems, one.reason, one.coverage) for one in hurried.values()] == [([], "", {})] * 3
+    later = status(tmp_path, memory=memory)
+    assert {one.status for one in later.values()} == {"by hand"}
+    assert all("not UTF-8" in one.problems[0] for one in later.values())
 
 
 @pytest.mark.parametrize(
@@ -160,6 +178,16 @@ def test_names_that_leave_the_folder_or_are_no_pictures_are_refused(tmp_path: Pa
     picture(tmp_path / "sub" / "b.png")
     with pytest.raises(DatasetError):
         picture_in(tmp_path / "sub", name)
+
+
+@pytest.mark.parametrize("folder", ["", " "])
+def test_without_a_folder_no_picture_is_looked_for(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    picture(tmp_path / "a.png")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DatasetError, match="no folder given"):
+        picture_in(folder, "a.png")
 
 
 def test_names_in_the_folder_and_links_of_its_owner_are_pictures(tmp_path: Path):

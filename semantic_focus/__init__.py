@@ -9,7 +9,7 @@ from .mask_file import load_masks, save_masks
 from .masks import SemanticMasks, downsample_mask_to_latent
 from .objective import Objective
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "SEMANTIC_CATEGORIES",
     "Objective",

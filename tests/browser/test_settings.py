@@ -158,7 +158,7 @@ def test_the_about_page_names_the_pack_and_its_version(
     dialog = editor.page.get_by_role("dialog").locator("visible=true").first
     dialog.get_by_text("About", exact=True).first.click()
     badge = dialog.get_by_role("link", name="SemanticFocus")
-    expect(badge).to_have_text("SemanticFocus 0.1.0")
+    expect(badge).to_have_text("SemanticFocus 0.2.0")
     project = (repo / "pyproject.toml").read_text(encoding="utf-8")
     assert f'Repository = "{badge.get_attribute("href")}"' in project
 

@@ -9,7 +9,9 @@ import json
 import os
 import re
 import shutil
+import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,12 +32,24 @@ TIER_MISSING = pytest.StashKey[bool]()
 SETTINGS: Mapping[str, Any] = {
     "Comfy.TutorialCompleted": True,
     "Comfy.Locale": "en",
+    "Comfy.ColorPalette": "dark",
     "Comfy.VueNodes.Enabled": False,
 }
-"""What every test starts from. After a finished tutorial no template dialog is in the way."""
+"""What every page starts from. After a finished tutorial no template dialog is in the way."""
+
+RESTORED: Mapping[str, Any] = {
+    "Comfy.Locale": "en",
+    "Comfy.ColorPalette": "dark",
+    "SemanticFocus.Palette": "standard",
+    "SemanticFocus.Opacity": 0.6,
+    "SemanticFocus.SliderStep": 0.05,
+}
+"""What a test on a shared page may change: the next one finds these again."""
 
 IS_READY = """() => window.app?.extensionManager && app.vueAppReady && !app.configuringGraph
     && app.graph?.nodes.length > 0 && !document.querySelector(".p-blockui-mask, #splash-loader")"""
+SET_SETTING = "([name, value]) => app.extensionManager.setting.set(name, value)"
+GET_SETTING = "name => app.extensionManager.setting.get(name)"
 NEXT_FRAME = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 CELLS = {
@@ -73,18 +87,22 @@ class Editor:
     """The graph editor, ready for use. `errors` collects errors of the console and uncaught exceptions.
 
     ComfyUI's own (before it is ready, or when it may not call home) do not count; the pack's always do.
+    On a `shared` page each loaded workflow is one that never ran, because results are kept by its id.
     """
 
     page: Page
     vue: bool = False
     newer: bool = False
+    shared: bool = False
     errors: list[str] = field(default_factory=list)
 
     def load(self, workflow: Mapping[str, Any] | Path) -> None:
         """Show a workflow (the editor's JSON form, or a file of it) instead of the present one."""
-        if isinstance(workflow, Path):
-            workflow = json.loads(workflow.read_text(encoding="utf-8"))
-        self.page.evaluate("workflow => app.loadGraphData(workflow)", workflow)
+        is_file = isinstance(workflow, Path)
+        graph = json.loads(workflow.read_text(encoding="utf-8")) if is_file else dict(workflow)
+        if self.shared:
+            graph["id"] = str(uuid.uuid4())
+        self.page.evaluate("graph => app.loadGraphData(graph)", graph)
         self.page.wait_for_function("() => !app.configuringGraph")
         self.settle()
 
@@ -100,6 +118,22 @@ class Editor:
         outcome = self.page.evaluate("() => window.outcome")
         if outcome["event"] != "execution_success":
             pytest.fail(f"{outcome['event']}: {outcome.get('exception_message')}", pytrace=False)
+
+    def set(self, name: str, value: Any) -> None:
+        """Change a setting, as the settings dialog does."""
+        self.page.evaluate(SET_SETTING, [name, value])
+        self.page.wait_for_function("() => !app.configuringGraph")
+        self.settle()
+
+    def restore(self) -> None:
+        """Undo what a test may have left behind on a shared page."""
+        self.page.keyboard.press("Escape")
+        self.page.mouse.move(0, 0)
+        wanted = {**RESTORED, "Comfy.VueNodes.Enabled": self.vue}
+        for name, value in wanted.items():
+            if self.page.evaluate(GET_SETTING, name) != value:
+                self.set(name, value)
+        self.errors.clear()
 
     def widget(self, node: int, name: str) -> Any:
         """The value that a node's widget has."""
@@ -168,29 +202,52 @@ def newer_server(
         yield running
 
 
-@pytest.fixture
-def open_editor(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Callable[..., Editor]]:
-    """Open an editor: `open_editor({"Comfy.VueNodes.Enabled": True}, newer=True)`; closed after the test."""
-    contexts = []
-
-    def open_one(settings: Mapping[str, Any] | None = None, *, newer: bool = False) -> Editor:
-        server: ComfyServer = request.getfixturevalue("newer_server" if newer else "server")
-        context = browser.new_context(viewport={"width": 1600, "height": 1000}, locale="en-US")
-        contexts.append(context)
-        vue = bool((settings or {}).get("Comfy.VueNodes.Enabled"))
-        editor = Editor(context.new_page(), vue, newer)
+@contextmanager
+def opened(
+    browser: Browser,
+    url: str,
+    settings: Mapping[str, Any],
+    *,
+    newer: bool = False,
+    shared: bool = False,
+    without: str | None = None,
+) -> Iterator[Editor]:
+    """An editor in a page of its own, without the files whose addresses are like `without`."""
+    context = browser.new_context(viewport={"width": 1600, "height": 1000}, locale="en-US")
+    try:
+        editor = Editor(context.new_page(), bool(settings.get("Comfy.VueNodes.Enabled")), newer, shared)
+        if without:
+            editor.page.route(without, lambda route: route.abort())
         editor.page.set_default_timeout(20_000)
         collect_errors(editor)
-        editor.page.request.post(f"{server.url}/api/settings", data={**SETTINGS, **(settings or {})})
-        editor.page.goto(server.url)
+        editor.page.request.post(f"{url}/api/settings", data={**SETTINGS, **settings})
+        editor.page.goto(url)
         editor.page.wait_for_function(IS_READY, timeout=90_000)
         editor.settle()
         editor.errors[:] = editor.own_errors()
-        return editor
-
-    yield open_one
-    for context in contexts:
+        yield editor
+    finally:
         context.close()
+
+
+@pytest.fixture(scope="session")
+def url_of(request: pytest.FixtureRequest) -> Callable[[bool], str]:
+    """url_of(newer): where the editor of that version is served."""
+    return lambda newer: request.getfixturevalue("newer_server" if newer else "server").url
+
+
+@pytest.fixture
+def open_editor(browser: Browser, url_of: Callable[[bool], str]) -> Iterator[Callable[..., Editor]]:
+    """Open an editor: `open_editor({"Comfy.VueNodes.Enabled": True}, newer=True)`; closed after the test."""
+    with ExitStack() as pages:
+
+        def open_one(
+            settings: Mapping[str, Any] | None = None, *, newer: bool = False, without: str | None = None
+        ) -> Editor:
+            page = opened(browser, url_of(newer), settings or {}, newer=newer, without=without)
+            return pages.enter_context(page)
+
+        yield open_one
 
 
 @pytest.fixture
@@ -204,6 +261,40 @@ def anywhere(open_editor: Callable[..., Editor], request: pytest.FixtureRequest)
     """A test with this runs in each of CELLS."""
     vue, newer = request.param
     return open_editor({"Comfy.VueNodes.Enabled": vue}, newer=newer)
+
+
+@pytest.fixture(scope="module", params=list(CELLS.values()), ids=list(CELLS))
+def page_of_module(
+    browser: Browser, url_of: Callable[[bool], str], request: pytest.FixtureRequest
+) -> Iterator[Editor]:
+    """One page per module and cell: opening one takes longer than most tests."""
+    vue, newer = request.param
+    settings = {**RESTORED, "Comfy.VueNodes.Enabled": vue}
+    with opened(browser, url_of(newer), settings, newer=newer, shared=True) as editor:
+        yield editor
+
+
+@pytest.fixture
+def shared_anywhere(page_of_module: Editor) -> Iterator[Editor]:
+    """As `anywhere`, on a page that the module's tests share.
+
+    For tests that load a workflow, leave the page's functions as they are, and change only RESTORED settings.
+    """
+    yield page_of_module
+    page_of_module.restore()
+
+
+@pytest.fixture(scope="module")
+def first_page_of_module(browser: Browser, url_of: Callable[[bool], str]) -> Iterator[Editor]:
+    with opened(browser, url_of(False), RESTORED, shared=True) as editor:
+        yield editor
+
+
+@pytest.fixture
+def shared_editor(first_page_of_module: Editor) -> Iterator[Editor]:
+    """As `editor`, on a page that the module's tests share; see `shared_anywhere`."""
+    yield first_page_of_module
+    first_page_of_module.restore()
 
 
 @pytest.fixture
@@ -242,6 +333,30 @@ def part_of() -> Callable[..., dict[str, Any]]:
         return copied
 
     return part
+
+
+@pytest.fixture
+def segment_folder(
+    workflow: dict[str, Any], part_of: Callable[..., dict[str, Any]]
+) -> Callable[[Path], dict[str, Any]]:
+    """The part of the shared workflow that segments, in view, for a folder."""
+
+    def part(folder: Path) -> dict[str, Any]:
+        nodes = part_of(workflow, 2, 3)
+        nodes["extra"] = {"ds": {"scale": 1, "offset": [0, 0]}}
+        loader, segment = sorted(nodes["nodes"], key=lambda node: node["id"])
+        loader["widgets_values"] = [str(folder), "somebody"]
+        loader["pos"] = [80, 120]
+        segment.update(pos=[460, 120], size=[440, 700])
+        return nodes
+
+    return part
+
+
+@pytest.fixture
+def segmentation(segment_folder: Callable[[Path], dict[str, Any]], dataset: Path) -> dict[str, Any]:
+    """The part of the shared workflow that segments `dataset`: node 2 loads it, node 3 segments."""
+    return segment_folder(dataset)
 
 
 def collect_errors(editor: Editor) -> None:

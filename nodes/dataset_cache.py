@@ -122,11 +122,13 @@ class CacheDatasetMasks(io.ComfyNode):
             dataset_report.write(survey, page)
         summary = summarize(segmenter.name, results, survey.with_problems)
         text = f"{summary}\n{page}" if report else summary
-        shown = {**ui.PreviewText(text).as_dict(), "semantic_focus_folder": [str(root)]}
-        if report:
-            shown["semantic_focus_report"] = [
-                {"filename": page.name, "subfolder": REPORTS, "type": "output", "path": str(page)}
-            ]
+        file = {"filename": page.name, "subfolder": REPORTS, "type": "output", "path": str(page)}
+        told = {"counts": counts(results), "summary": summary, "report": file if report else None}
+        shown = {
+            **ui.PreviewText(text).as_dict(),
+            "semantic_focus_folder": [str(root)],
+            "semantic_focus_masks": [told],
+        }
         return io.NodeOutput(_image(sheet), summary, str(page) if report else "", ui=shown)
 
 
@@ -136,10 +138,15 @@ def report_file(root: Path) -> Path:
     return Path(folder_paths.get_output_directory()) / REPORTS / f"masks_{root.name or 'root'}_{digest}.html"
 
 
+def counts(results: list[PictureResult]) -> dict[str, int]:
+    """How many pictures came to what; nothing that none came to."""
+    found = {status: sum(result.status == status for result in results) for status in STATUSES}
+    return {status: count for status, count in found.items() if count}
+
+
 def summarize(backend: str, results: list[PictureResult], with_problems: int) -> str:
     """How many pictures came to what, and the reasons of those that failed."""
-    counts = {status: sum(result.status == status for result in results) for status in STATUSES}
-    lines = [", ".join(f"{count} {status}" for status, count in counts.items() if count) + f" ({backend})"]
+    lines = [", ".join(f"{count} {status}" for status, count in counts(results).items()) + f" ({backend})"]
     if with_problems:
         lines.append(f"{with_problems} to look at: see the report")
     failed = [result for result in results if result.status == "failed"]

@@ -1,11 +1,14 @@
 // The pictures of a dataset with the status of their masks, in the nodes that load it or make its masks.
+import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
-import { DatasetPanel } from "./dataset/panel.mjs";
+import { DatasetPanel, panels } from "./dataset/panel.mjs";
+import { keepResult, onRuns } from "./dataset/runs.mjs";
 import { CACHER, LOADER, reportFolder } from "./dataset/source.mjs";
-import { nodeOf } from "./lib/graph.mjs";
+import { everyNode } from "./lib/graph.mjs";
 import { onPalette } from "./lib/palette.mjs";
 import { addPanel, addStylesheet, chain, widgetOf } from "./lib/panel.mjs";
 import { OPACITY, onPreference } from "./lib/preferences.mjs";
+import { onResult } from "./lib/results.mjs";
 import { onLanguage } from "./lib/text.mjs";
 
 const MIN_HEIGHT = 220;
@@ -13,63 +16,52 @@ const KEYWORDS_HEIGHT = 120;
 
 addStylesheet(new URL("dataset/dataset.css", import.meta.url).href);
 
-/** @type {WeakMap<object, DatasetPanel>} by node */
-const panels = new WeakMap();
+/** @param {(panel: DatasetPanel) => void} act */
+const all = (act) => [...panels].forEach(act);
 
-/** @type {Set<DatasetPanel>} of the nodes that are in a graph */
-const open = new Set();
-
-/**
- * What a run of the node said.
- * @param {DatasetPanel} panel
- * @param {any} output
- */
-function take(panel, output) {
-  const folder = output?.semantic_focus_folder?.[0];
-  if (!folder) return;
-  reportFolder(panel.node, folder);
-  const [summary = ""] = output.text ?? [];
-  const report = output.semantic_focus_report?.[0];
-  // the last line of the text is the path of the report
-  panel.tellResult(report ? summary.split("\n").slice(0, -1).join("\n") : summary, report);
-  panel.schedule(true);
-}
+onRuns((ended) =>
+  all((panel) => {
+    if (!ended) return panel.progressed();
+    panel.draw();
+    panel.schedule(true);
+  }),
+);
+onResult("semantic_focus_masks", (node, [result], fresh) => {
+  keepResult(node, result, fresh);
+  all((panel) => panel.node === node && panel.draw());
+});
+onResult("semantic_focus_folder", (node, [folder]) => {
+  reportFolder(node, folder);
+  all((panel) => panel.node === node && panel.schedule(true));
+});
+onLanguage(() => all((panel) => panel.relabel()));
+onPalette(() => all((panel) => panel.repaint()));
+onPreference([OPACITY], () => all((panel) => panel.repaint()));
+api.addEventListener("graphChanged", () => all((panel) => panel.schedule(false)));
+// thumbnails come only from folders that were listed since the server started
+api.addEventListener("reconnected", () => all((panel) => panel.schedule(true)));
 
 app.registerExtension({
   name: "SemanticFocus.DatasetBrowser",
-  setup() {
-    onLanguage(() => open.forEach((panel) => panel.relabel()));
-    onPalette(() => open.forEach((panel) => panel.repaint()));
-    onPreference([OPACITY], () => open.forEach((panel) => panel.repaint()));
-  },
   nodeCreated(node) {
     if (node.comfyClass !== LOADER && node.comfyClass !== CACHER) return;
     const keywords = widgetOf(node, "keywords");
     // the height that the node has to spare belongs to the pictures
     if (keywords) keywords.options.getMaxHeight = () => KEYWORDS_HEIGHT;
     const panel = new DatasetPanel(node);
-    panels.set(node, panel);
     addPanel(node, "semantic_focus_dataset", panel.root, MIN_HEIGHT);
     for (const widget of node.widgets) chain(widget, "callback", () => panel.schedule(false));
-    const begin = () => {
-      open.add(panel);
-      panel.listen();
-      panel.schedule(true);
-    };
-    chain(node, "onAdded", begin);
-    chain(node, "onConfigure", begin);
     chain(node, "onConnectionsChange", () => panel.schedule(false));
-    chain(node, "onExecuted", (output) => take(panel, output));
-    chain(node, "onRemoved", () => {
-      open.delete(panel);
-      panel.close();
+    chain(node, "onConfigure", () => {
+      panel.draw();
+      panel.schedule(true);
     });
+    chain(node, "onAdded", () => panel.attach());
+    chain(node, "onRemoved", () => panel.detach());
   },
-  // back in a workflow's tab: the nodes are new ones, and may have run meanwhile
-  onNodeOutputsUpdated(outputs) {
-    for (const [key, output] of Object.entries(outputs)) {
-      const panel = panels.get(nodeOf(key));
-      if (panel) take(panel, output);
-    }
+  // nodes in subgraphs are not told that their graph was cleared
+  afterConfigureGraph() {
+    const present = new Set([...everyNode()].map(({ node }) => node));
+    all((panel) => present.has(panel.node) || panel.detach());
   },
 });

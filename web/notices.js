@@ -2,11 +2,10 @@
 // it is said what was kept.
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
-import { nodeRunAs } from "./lib/graph.mjs";
 import { toast } from "./lib/notify.mjs";
+import { onResult } from "./lib/results.mjs";
 import { text } from "./lib/text.mjs";
 
-const CACHING = "SemanticFocusCacheDataset";
 /** What may become of a picture, as semantic_focus/dataset_cache.py names it. */
 const STATUSES = ["fresh", "segmented", "kept", "failed", "left"];
 const MOST_PROMPTS = 50;
@@ -44,17 +43,15 @@ function trained(report) {
 
 /**
  * @param {any} node
- * @param {any} output
+ * @param {Record<string, number>} counts of pictures by what became of them
  */
-function masked(node, output) {
-  const [summary] = String(output?.text?.[0] ?? "").split("\n");
-  const counts = new Map([...summary.matchAll(/(\d+) (\w+)/g)].map(([, count, status]) => [status, Number(count)]));
-  const parts = STATUSES.filter((status) => counts.has(status)).map((status) =>
-    text(`notices.masks.${status}`, { count: counts.get(status) ?? 0 }),
+function masked(node, counts) {
+  if (!counts.segmented && !counts.failed) return; // all was there before
+  const parts = STATUSES.filter((status) => counts[status]).map((status) =>
+    text(`notices.masks.${status}`, { count: counts[status] }),
   );
-  const failed = counts.has("failed");
-  if (!counts.has("segmented") && !failed) return; // all was there before
-  toast(failed ? "warn" : "success", text("notices.masksDone", { node: node.title }), parts.join(text("notices.comma")));
+  const severity = counts.failed ? "warn" : "success";
+  toast(severity, text("notices.masksDone", { node: node.title }), parts.join(text("notices.comma")));
 }
 
 app.registerExtension({
@@ -62,9 +59,6 @@ app.registerExtension({
   setup() {
     for (const event of ["execution_start", "progress_state"]) api.addEventListener(event, noteOwn);
     api.addEventListener("semantic_focus.training", ({ detail }) => trained(detail));
-    api.addEventListener("executed", ({ detail }) => {
-      const node = nodeRunAs(String(detail.display_node ?? detail.node));
-      if (node?.type === CACHING) masked(node, detail.output);
-    });
+    onResult("semantic_focus_masks", (node, [{ counts }], fresh) => fresh && masked(node, counts));
   },
 });

@@ -1,6 +1,7 @@
 """The dataset browser: the status of every picture's masks, one picture large, masks made at a click."""
 
 import io
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -32,6 +33,14 @@ def folder(make_dataset: Callable[[Path], Path], tmp_path: Path) -> Path:
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
     portrait.transpose(Image.Transpose.ROTATE_90).save(folder / "drei 好.JPG", "JPEG", exif=exif, quality=95)
+    return folder
+
+
+@pytest.fixture
+def many(folder: Path) -> Path:
+    """A folder whose masks take a while."""
+    for number in range(40):
+        shutil.copy(folder / "two.png", folder / f"more {number}.png")
     return folder
 
 
@@ -289,16 +298,14 @@ def test_the_cache_node_makes_its_own_and_shows_its_report(editor: "Editor", fol
     assert editor.errors == []
 
 
-def test_cancel_stops_between_pictures(editor: "Editor", folder: Path):
-    for number in range(40):
-        shutil.copy(folder / "two.png", folder / f"more {number}.png")
-    editor.load(only(graph(folder), LOADER, SEGMENTER))
+def test_cancel_stops_between_pictures(editor: "Editor", many: Path):
+    editor.load(only(graph(many), LOADER, SEGMENTER))
     panel(editor).get_by_role("button", name="Generate masks (43)").click(timeout=LISTED)
     expect(panel(editor)).to_contain_text(re.compile(r"[1-9]\d? of 43"), timeout=LISTED)
     panel(editor).get_by_role("button", name="Cancel").click()
     again = panel(editor).get_by_role("button", name=re.compile(r"Generate masks \(\d+\)"))
     expect(again).to_be_visible(timeout=LISTED)
-    made = list(folder.glob("*_zi_masks.safetensors"))
+    made = list(many.glob("*_zi_masks.safetensors"))
     assert 0 < len(made) < 43
     expect(again).to_have_text(f"Generate masks ({43 - len(made)})")
     assert editor.errors == []
@@ -361,6 +368,182 @@ def test_masks_are_made_inside_a_subgraph(editor: "Editor", folder: Path):
     panel(editor).get_by_role("button", name="Generate masks (3)").click()
     shows(editor, dict.fromkeys(("one.png", "two.png", "drei 好.JPG"), "ok"))
     assert editor.own_errors() == []
+
+
+COUNT_PROMPTS = """() => {
+    const made = app.graphToPrompt;
+    window.promptsMade = 0;
+    app.graphToPrompt = function (...rest) { window.promptsMade++; return made.apply(this, rest); };
+}"""
+LIVING = """async () =>
+    (await import("/extensions/ComfyUI-SemanticFocus/dataset/panel.mjs")).panels.size"""
+
+
+def test_the_graph_is_read_without_making_a_prompt_of_it(editor: "Editor", folder: Path):
+    """Making one lets nodes of other packs record, upload or complain."""
+    editor.load(graph("/nowhere/at all"))
+    expect(panel(editor)).to_contain_text("There is no such folder", timeout=LISTED)
+    editor.page.evaluate(COUNT_PROMPTS)
+    set_widget(editor, LOADER, "folder", str(folder))
+    set_widget(editor, SEGMENTER, "refine", "fast")
+    shows(editor, {"one.png": "missing"})
+    assert editor.page.evaluate("() => window.promptsMade") == 0
+
+
+def test_settings_are_read_past_reroutes_bypassed_nodes_and_borders_of_subgraphs(
+    editor: "Editor", folder: Path, make_masks: "Callable[[Editor, Path], None]"
+):
+    make_masks(editor, folder)
+    mask_path(folder / "two.png").unlink()
+    part = only(graph(folder, connected=False), LOADER, SEGMENTER)
+    for number, kind in ((20, "Reroute"), (21, "Reroute")):
+        slots = {"inputs": [{"name": "", "type": "*", "link": number}]}
+        slots |= {"outputs": [{"name": "", "type": "STRING", "links": [number + 1]}]}
+        place = {"pos": [400 + 20 * number, 700], "size": [75, 26], "flags": {}, "order": 0, "mode": 0}
+        part["nodes"].append({"id": number, "type": kind, **place, **slots, "properties": {}})
+    nodes = {node["id"]: node for node in part["nodes"]}
+    nodes[LOADER]["outputs"][2]["links"] = [20]
+    nodes[SEGMENTER]["inputs"][4]["link"] = 22
+    part["links"] = [
+        [20, LOADER, 2, 20, 0, "*"],
+        [21, 20, 0, 21, 0, "*"],
+        [22, 21, 0, SEGMENTER, 4, "STRING"],
+    ]
+    editor.load(part)
+    shows(editor, {"one.png": "ok", "two.png": "missing"})
+    wrap = """id => {
+        const node = app.graph.getNodeById(id);
+        return app.graph.convertToSubgraph(new Set([node])).node.id;
+    }"""
+    outer = editor.page.evaluate(wrap, SEGMENTER)
+    editor.page.evaluate(
+        """id => {
+            const {subgraph} = app.graph.getNodeById(id);
+            const [segmenter] = subgraph.nodes;
+            segmenter.widgets.find(({name}) => name === "refine").value = "fast";
+        }""",
+        outer,
+    )
+    panel(editor).get_by_role("button", name="look at the folder again").click()
+    shows(editor, {"one.png": "stale", "two.png": "missing"})
+    editor.page.evaluate("id => { app.graph.getNodeById(id).mode = 4; }", outer)
+    panel(editor).get_by_role("button", name="look at the folder again").click()
+    expect(panel(editor).get_by_role("button", name="Connect SAM Semantic Segment")).to_be_disabled()
+
+
+def test_masks_that_are_loaded_are_made_by_the_cache_node_of_the_folder(
+    editor: "Editor", repo: Path, folder: Path, part_of: "Callable[..., dict[str, Any]]"
+):
+    workflow = json.loads((repo / "workflows" / "masks_only.json").read_text(encoding="utf-8"))
+    for node in workflow["nodes"]:
+        if node["type"] in ("SemanticFocusCacheDataset", "SemanticFocusLoadDataset"):
+            node["widgets_values"][0] = str(folder)
+    alone = part_of(workflow, 3, 4)
+    editor.load(alone)
+    shows(editor, {"one.png": "missing"})
+    expect(panel(editor).get_by_role("button", name="Masks come from Load Mask Cache")).to_be_disabled()
+    editor.load(part_of(workflow, 1, 3, 4))
+    shows(editor, {"one.png": "missing"}, index=1)
+    panel(editor, 1).get_by_role("button", name="Generate masks (3)").click()
+    for index in (0, 1):
+        shows(editor, {"one.png": "ok", "two.png": "ok"}, index)
+        expect(panel(editor, index)).to_contain_text("3 segmented (mediapipe)")
+
+
+def cancelled(editor: "Editor", folder: Path) -> None:
+    """The run that the panel shows ends at Cancel."""
+    panel(editor).get_by_role("button", name="Cancel").click()
+    again = panel(editor).get_by_role("button", name=re.compile(r"Generate masks \(\d+\)"))
+    expect(again).to_be_visible(timeout=LISTED)
+    assert 0 < len(list(folder.glob("*_zi_masks.safetensors"))) < 43
+
+
+@pytest.mark.parametrize("change", ["undo", "reload", "tab"])
+def test_a_run_stays_with_its_node(editor: "Editor", many: Path, change: str):
+    editor.load(only(graph(many), LOADER, SEGMENTER))
+    panel(editor).get_by_role("button", name="Generate masks (43)").click(timeout=LISTED)
+    progress = re.compile(r"[1-9]\d? of 43")
+    expect(panel(editor)).to_contain_text(progress, timeout=LISTED)
+    if change == "undo":
+        panel(editor).get_by_label("which pictures to show").select_option("ok")
+        editor.command("Comfy.Undo")
+    elif change == "tab":
+        shown = editor.workflow()
+        editor.load(only(graph(many), LOADER, SEGMENTER))
+        button = panel(editor).get_by_role("button", name=re.compile(r"Generate masks"))
+        expect(button).to_be_visible(timeout=LISTED)
+        expect(panel(editor).get_by_role("button", name="Cancel")).to_be_hidden()
+        editor.load(shown)
+    else:
+        editor.page.reload()
+        editor.page.wait_for_function("() => window.app?.graph?.getNodeById(2) && !app.configuringGraph")
+    expect(panel(editor)).to_contain_text(progress, timeout=LISTED)
+    cancelled(editor, many)
+
+
+def test_a_run_that_waits_is_not_lost_to_the_one_before_it(editor: "Editor", many: Path):
+    """The first makes masks too, in a node that the panel watches."""
+    editor.load(only(graph(many), LOADER, SEGMENTER, CACHER))
+    set_widget(editor, LOADER, "default_caption", "a woman")
+    editor.page.evaluate(f"() => app.queuePrompt(0, 1, ['{CACHER}'])")
+    expect(panel(editor, 1)).to_contain_text(re.compile(r"[1-9]\d? of 43"), timeout=LISTED)
+    panel(editor).get_by_role("button", name=re.compile("Generate masks")).click()
+    expect(panel(editor)).to_contain_text("waiting")
+    panel(editor, 1).get_by_role("button", name="Cancel").click()
+    expect(panel(editor)).to_contain_text(re.compile(r"\d+ of 43"), timeout=LISTED)
+    cancelled(editor, many)
+
+
+def test_a_waiting_run_is_taken_out_of_the_queue(editor: "Editor", many: Path):
+    editor.load(only(graph(many), LOADER, SEGMENTER, CACHER))
+    editor.page.evaluate(f"() => app.queuePrompt(0, 1, ['{CACHER}'])")
+    expect(panel(editor, 1)).to_contain_text(re.compile(r"[1-9]\d? of 43"), timeout=LISTED)
+    panel(editor).get_by_role("button", name=re.compile("Generate masks")).click()
+    expect(panel(editor)).to_contain_text("waiting")
+    panel(editor).get_by_role("button", name="Cancel").click()
+    expect(panel(editor)).not_to_contain_text("waiting")
+    expect(panel(editor, 1)).to_contain_text(re.compile(r"[1-9]\d? of 43"))
+    panel(editor, 1).get_by_role("button", name="Cancel").click()
+    expect(panel(editor, 1).get_by_role("button", name="Cancel")).to_be_hidden(timeout=LISTED)
+
+
+def test_the_report_stays_through_undo_and_reload(editor: "Editor", folder: Path):
+    editor.load(only(graph(folder, connected=False), CACHER))
+    panel(editor).get_by_role("button", name="Generate masks (3)").click(timeout=LISTED)
+    report = panel(editor).get_by_role("button", name="Report")
+    expect(report).to_be_visible(timeout=LISTED)
+    panel(editor).get_by_label("which pictures to show").select_option("missing")
+    editor.command("Comfy.Undo")
+    expect(report).to_be_visible()
+    editor.page.reload()
+    expect(report).to_be_visible(timeout=90_000)
+
+
+def test_copies_and_undo_leave_no_panel_behind(anywhere: "Editor", folder: Path):
+    editor = anywhere
+    editor.load(graph(folder))
+    editor.page.evaluate(
+        """id => {
+            app.canvas.emitBeforeChange();
+            app.graph.convertToSubgraph(new Set([app.graph.getNodeById(id)]));
+            app.canvas.emitAfterChange();
+        }""",
+        LOADER,
+    )
+    shows(editor, {"one.png": "missing"})
+    assert editor.page.evaluate(LIVING) == 2
+    for _ in range(5):
+        editor.page.evaluate(
+            "() => { app.canvas.selectItems(app.graph.nodes); app.canvas.copyToClipboard(); }"
+        )
+    assert editor.page.evaluate(LIVING) == 2
+    saved = editor.workflow()
+    for _ in range(5):
+        panel(editor).get_by_label("which pictures to show").select_option("missing")
+        editor.command("Comfy.Undo")
+        expect(panel(editor).get_by_label("which pictures to show")).to_have_value("all")
+        editor.load(saved)
+    assert editor.page.evaluate(LIVING) == 2
 
 
 def test_thousands_of_pictures_make_few_tiles(editor: "Editor", tmp_path: Path):

@@ -5,6 +5,7 @@ import io
 import json
 import urllib.parse
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,11 +33,16 @@ def dataset(make_dataset: Callable[[Path], Path], tmp_path_factory: pytest.TempP
 
 
 def ask(
-    server: "ComfyServer", method: str, path: str, body: bytes | None = None, kind: str = "application/json"
+    server: "ComfyServer",
+    method: str,
+    path: str,
+    body: bytes | None = None,
+    kind: str = "application/json",
+    **headers: str,
 ) -> tuple[int, Any, bytes]:
     """Status, headers and body of an answer."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
-    connection.request(method, path, body, {"Content-Type": kind} if body is not None else {})
+    connection.request(method, path, body, headers | ({"Content-Type": kind} if body is not None else {}))
     answer = connection.getresponse()
     content = answer.read()
     connection.close()
@@ -49,6 +55,7 @@ def post(server: "ComfyServer", route: str, body: dict[str, Any]) -> tuple[int, 
 
 
 def thumbnail(server: "ComfyServer", **query: str) -> tuple[int, Any, bytes]:
+    post(server, "dataset", {"folder": query["folder"]})  # thumbnails are of listed folders only
     return ask(server, "GET", f"/api/semantic_focus/thumbnail?{urllib.parse.urlencode(query)}")
 
 
@@ -72,7 +79,10 @@ def test_a_folder_is_listed_before_and_after_its_masks_are_made(server: "ComfySe
     )
     told = history["outputs"]["1"]
     assert told["semantic_focus_folder"] == [str(dataset)]
-    (report,) = told["semantic_focus_report"]
+    (masks,) = told["semantic_focus_masks"]
+    assert masks["counts"] == {"segmented": 3, "failed": 1}
+    assert masks["summary"] in told["text"][0] and "failed: " in masks["summary"]
+    report = masks["report"]
     assert Path(report["path"]).read_bytes() == server.view(
         {name: report[name] for name in report if name != "path"}
     )
@@ -162,6 +172,38 @@ def test_a_form_of_another_site_gets_no_list(server: "ComfyServer", dataset: Pat
             status, _, content = ask(server, "POST", f"/semantic_focus/{route}", body, kind)
             assert status == 400 and "application/json" in json.loads(content)["error"]
     assert ask(server, "GET", "/api/semantic_focus/dataset?folder=x")[0] in (404, 405)
+
+
+def test_a_thumbnail_is_not_for_other_sites(server: "ComfyServer", dataset: Path):
+    query = {"folder": str(dataset), "name": "one.png"}
+    assert thumbnail(server, **query)[0] == 200
+    address = f"/semantic_focus/thumbnail?{urllib.parse.urlencode(query)}"
+    assert ask(server, "GET", address, **{"Sec-Fetch-Site": "same-origin"})[0] == 200
+    assert ask(server, "GET", address, **{"Sec-Fetch-Site": "cross-site"})[0] == 403
+
+
+def test_thumbnails_come_from_listed_folders_only(
+    server: "ComfyServer", make_dataset: Callable[[Path], Path], tmp_path: Path
+):
+    """Otherwise any page in the browser could find out which pictures are on this computer, and where."""
+    folder = make_dataset(tmp_path / "private")
+    found = {}
+    for place in (str(folder), "", ".", "//host/share", "\\\\host\\share", "~"):
+        for name in ("one.png", "gone.png"):
+            query = urllib.parse.urlencode({"folder": place, "name": name})
+            status, _, content = ask(server, "GET", f"/semantic_focus/thumbnail?{query}")
+            found[place, name] = status
+            assert "refresh the list of pictures" in json.loads(content)["error"]
+    assert set(found.values()) == {403}
+    assert post(server, "dataset", {"folder": str(folder)})[1]["folder"] == str(folder)
+    query = urllib.parse.urlencode({"folder": str(folder), "name": "one.png"})
+    assert ask(server, "GET", f"/semantic_focus/thumbnail?{query}")[0] == 200
+
+
+def test_many_looks_at_once_find_the_same(server: "ComfyServer", dataset: Path):
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(lambda _: post(server, "dataset", {"folder": str(dataset)}), range(12)))
+    assert all(answer == answers[0] for answer in answers) and answers[0][0] == 200
 
 
 @pytest.mark.parametrize(

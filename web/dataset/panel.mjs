@@ -2,7 +2,7 @@
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
 import { Grid } from "./grid.mjs";
-import { MaskRun } from "./run.mjs";
+import { cancel, keepResult, resultFor, runFor, start } from "./runs.mjs";
 import { CACHER, list, LOADER, sourceOf, whyBroken } from "./source.mjs";
 import { badge, layers, view } from "./view.mjs";
 import { describe, FILTERS, passes, problemsOf, say, statusName, summary } from "./words.mjs";
@@ -13,12 +13,15 @@ import { text } from "../lib/text.mjs";
 /**
  * @typedef {import("./source.mjs").Picture} Picture
  * @typedef {import("./source.mjs").Source} Source
- * @typedef {{filename: string, subfolder: string, type: string, path: string}} Report
+ * @typedef {import("./runs.mjs").Report} Report
  */
 
 const PROPERTY = "semantic_focus_dataset";
 const PATIENCE = 300; // ms without a change, before the server is asked
 const BETWEEN_LOOKS = 2000; // ms, while masks are being made
+
+/** @type {Set<DatasetPanel>} of the nodes that are in a graph; what else made a node, as copying does, drops it */
+export const panels = new Set();
 
 export class DatasetPanel {
   /** @param {any} node */
@@ -33,17 +36,8 @@ export class DatasetPanel {
     this.broken = new Map();
     this.asked = 0;
     this.error = "";
-    this.result = "";
-    /** @type {Report | null} */
-    this.report = null;
-    this.run = new MaskRun(node, {
-      progressed: (progress) => this.progressed(progress),
-      told: (output) => {
-        // what a node says itself, it is told itself
-        if (node.comfyClass !== CACHER) this.tellResult(output?.text?.[0] ?? "", undefined);
-      },
-      ended: (error) => this.ended(error),
-    });
+    this.looking = 0;
+    this.lastLook = 0;
     /** @type {Grid<Picture>} */
     this.grid = new Grid("", {
       key: (picture) => this.keyOf(picture),
@@ -51,9 +45,7 @@ export class DatasetPanel {
       open: (index) => this.open(index),
     });
     this.build();
-    this.changed = () => this.schedule(false);
     this.relabel();
-    this.draw();
   }
 
   build() {
@@ -65,11 +57,11 @@ export class DatasetPanel {
     this.regions = element("button", { type: "button", className: "sf-button", textContent: "◪" });
     this.regions.addEventListener("click", () => this.keep({ regions: !this.view.regions }));
     this.generate = element("button", { type: "button", className: "sf-button sf-dataset-generate" });
-    this.generate.addEventListener("click", () => this.start());
+    this.generate.addEventListener("click", () => start(this.node));
     this.bar = element("progress", { max: 1 });
     this.count = element("span", { className: "sf-status", role: "status" });
     this.cancel = element("button", { type: "button", className: "sf-button" });
-    this.cancel.addEventListener("click", () => this.run.cancel());
+    this.cancel.addEventListener("click", () => this.run && cancel(this.run));
     this.progress = element("div", { className: "sf-row sf-dataset-progress" }, [this.bar, this.count, this.cancel]);
     this.message = element("div", { className: "sf-dataset-message" });
     this.empty = element("div", { className: "sf-dataset-empty", role: "status" });
@@ -79,17 +71,23 @@ export class DatasetPanel {
     this.root = element("div", { className: "sf-dataset" }, [head, tools, body, this.message]);
   }
 
-  /** Be told of changes of the graph and of runs; again has no effect. */
-  listen() {
-    this.run.open();
-    api.addEventListener("graphChanged", this.changed);
+  /** The node is in a graph; again has no effect. */
+  attach() {
+    panels.add(this);
+    this.schedule(true);
   }
 
   /** The node is gone. */
-  close() {
-    this.run.close();
-    api.removeEventListener("graphChanged", this.changed);
+  detach() {
+    panels.delete(this);
+    this.asked++; // no answer matters any more
     clearTimeout(this.timer);
+    this.typing?.abort();
+  }
+
+  /** The run that makes the masks, if there is one. */
+  get run() {
+    return runFor(this.node, this.source?.maker);
   }
 
   /** How the user looks at the pictures; kept in the workflow. */
@@ -137,6 +135,7 @@ export class DatasetPanel {
    * @param {boolean} anyway even when folder and settings are the same
    */
   schedule(anyway) {
+    if (!panels.has(this)) return;
     this.anyway ||= anyway;
     clearTimeout(this.timer);
     this.timer = setTimeout(() => {
@@ -147,13 +146,14 @@ export class DatasetPanel {
 
   /** Look at the folder when the user has left the text field, or pressed Enter in it. */
   wait() {
-    const heard = new AbortController();
+    this.typing?.abort();
+    const typing = (this.typing = new AbortController());
     const go = ({ type }) => {
-      heard.abort();
+      typing.abort();
       if (type === "change") this.look(this.anyway ?? false);
       else this.schedule(false);
     };
-    for (const event of ["change", "focusout"]) document.addEventListener(event, go, { signal: heard.signal });
+    for (const event of ["change", "focusout"]) document.addEventListener(event, go, { signal: typing.signal });
   }
 
   /**
@@ -161,24 +161,27 @@ export class DatasetPanel {
    * @param {boolean} anyway even when folder and settings are the same
    */
   async look(anyway) {
-    if (!this.node.graph || app.configuringGraph) return;
+    clearTimeout(this.timer);
+    this.typing?.abort();
     this.anyway = false;
+    const source = sourceOf(this.node);
+    if (!source) return;
+    const same = JSON.stringify(source) === JSON.stringify(this.source);
+    this.source = source;
+    if (same && !anyway) return this.draw();
     const turn = ++this.asked;
-    const current = () => turn === this.asked;
+    if (source.folder === null) return this.take("", [], text("dataset.run"));
+    this.looking++;
     try {
-      const source = await sourceOf(this.node);
-      this.run.watch(source.maker);
-      if (!current()) return;
-      const same = JSON.stringify(source) === JSON.stringify(this.source);
-      this.source = source;
-      if (same && !anyway) return this.draw();
-      if (source.folder === null) return this.take("", [], text("dataset.run"));
       const found = await list(source);
-      if (!current()) return;
+      if (turn !== this.asked) return;
       this.take(found.folder, found.pictures, "");
       if (!found.complete) this.schedule(true);
     } catch (error) {
-      if (current()) this.take("", [], say(error.message));
+      if (turn === this.asked) this.take("", [], say(error.message));
+    } finally {
+      this.looking--;
+      this.lastLook = performance.now();
     }
   }
 
@@ -213,16 +216,6 @@ export class DatasetPanel {
     this.draw();
   }
 
-  /**
-   * @param {string} summary
-   * @param {Report | undefined} report
-   */
-  tellResult(summary, report) {
-    this.result = summary;
-    this.report = report ?? null;
-    this.draw();
-  }
-
   draw() {
     const { filter, regions } = this.view;
     const shown = this.pictures.filter((picture) => passes(picture, filter, this.captionNeeded));
@@ -231,6 +224,7 @@ export class DatasetPanel {
     this.filter.value = filter;
     this.regions.setAttribute("aria-pressed", String(regions));
     this.drawGenerate();
+    this.drawProgress();
     this.drawMessage();
     const nothing = this.error || (shown.length ? "" : text(this.source ? "dataset.noneSuch" : "dataset.looking"));
     this.empty.textContent = nothing;
@@ -250,25 +244,36 @@ export class DatasetPanel {
   drawGenerate() {
     const due = this.pictures.filter(({ status }) => status === "missing" || status === "stale").length;
     const forced = this.node.comfyClass === CACHER && widgetOf(this.node, "force")?.value;
-    const busy = this.run.progress.state !== "idle";
-    const without = Boolean(this.source && !this.source.maker);
-    this.generate.disabled = without || !this.pictures.length || (!due && !forced);
-    if (without) this.generate.textContent = text("dataset.connect");
+    const { lack = "" } = this.source ?? {};
+    this.generate.disabled = Boolean(lack) || !this.pictures.length || (!due && !forced);
+    if (lack) this.generate.textContent = text(`dataset.${lack}`);
     else if (!due && !forced) this.generate.textContent = text("dataset.upToDate");
     else this.generate.textContent = text("dataset.generate", { count: forced ? this.pictures.length : due });
-    this.generate.title = text(without ? "dataset.connectHint" : "dataset.generateHint");
-    this.generate.classList.toggle("sf-hidden", busy);
-    this.progress.classList.toggle("sf-hidden", !busy);
+    this.generate.title = text(lack ? `dataset.${lack}Hint` : "dataset.generateHint");
+    this.generate.classList.toggle("sf-hidden", Boolean(this.run));
+  }
+
+  drawProgress() {
+    const { run } = this;
+    this.progress.classList.toggle("sf-hidden", !run);
+    if (!run) return;
+    const made = this.pictures.filter(({ status }) => status === "ok" || status === "by hand").length;
+    const [value, all] = run.total ? [run.done, run.total] : [made, this.pictures.length];
+    if (run.state === "queued") this.bar.removeAttribute("value");
+    else this.bar.value = all ? value / all : 0;
+    this.count.textContent = text(`dataset.${run.state}`, { done: value, total: all });
+    this.cancel.disabled = !run.prompt;
   }
 
   drawMessage() {
+    const { summary = "", report = null } = resultFor(this.node) ?? {};
+    const said = say(summary);
     const parts = [];
-    const result = { className: "sf-status", textContent: this.result, title: this.result };
-    if (this.result) parts.push(element("span", result));
-    if (this.report) {
+    if (said) parts.push(element("span", { className: "sf-status", textContent: said, title: said }));
+    if (report) {
       const open = element("button", { type: "button", className: "sf-button", textContent: text("dataset.report") });
-      open.title = this.report.path;
-      open.addEventListener("click", () => this.openReport());
+      open.title = report.path;
+      open.addEventListener("click", () => this.openReport(report));
       parts.push(open);
     }
     this.message.replaceChildren(...parts);
@@ -304,11 +309,11 @@ export class DatasetPanel {
     this.grid.root.focus();
   }
 
-  async openReport() {
-    const { filename, subfolder, type, path } = /** @type {Report} */ (this.report);
+  /** @param {Report} report */
+  async openReport({ filename, subfolder, type, path }) {
     const answer = await api.fetchApi(`/view?${new URLSearchParams({ filename, subfolder, type })}`);
     if (!answer.ok) {
-      this.tellResult(text("dataset.noReport", { file: path }), undefined);
+      keepResult(this.node, { summary: text("dataset.noReport", { file: path }), report: null }, true);
       return;
     }
     // ComfyUI gives pages out for download only; without scripts it may as well be looked at here
@@ -321,39 +326,12 @@ export class DatasetPanel {
     await openDialog(text("dataset.report"), element("div", { className: "sf-dataset-report" }, [bar, page]));
   }
 
-  async start() {
-    this.tellResult("", undefined);
-    try {
-      await this.run.start();
-    } catch (error) {
-      this.tellResult(say(error.message), undefined);
-    }
-  }
-
-  /** @param {import("./run.mjs").Progress} progress */
-  progressed({ state, done, total }) {
+  /** A run is further. */
+  progressed() {
     this.drawGenerate();
-    if (state === "idle") {
-      this.schedule(true);
-      return;
-    }
-    const made = this.pictures.filter(({ status }) => status === "ok" || status === "by hand").length;
-    const [value, all] = total ? [done, total] : [made, this.pictures.length];
-    if (state === "queued") this.bar.removeAttribute("value");
-    else this.bar.value = all ? value / all : 0;
-    this.count.textContent = text(`dataset.${state}`, { done: value, total: all });
-    this.cancel.disabled = !this.run.prompt;
-    const now = performance.now();
-    if (state === "running" && now - (this.lastLook ?? 0) > BETWEEN_LOOKS) {
-      this.lastLook = now;
-      this.look(true);
-    }
-  }
-
-  /** @param {string} error */
-  ended(error) {
-    if (error) this.tellResult(say(error), undefined);
-    this.schedule(true);
+    this.drawProgress();
+    const due = performance.now() - this.lastLook > BETWEEN_LOOKS;
+    if (this.run?.state === "running" && !this.looking && due) this.look(true);
   }
 }
 

@@ -1,9 +1,12 @@
 // Which folder a node means, with which settings its masks are made, and what the server says about it.
 import { api } from "../../../scripts/api.js";
-import { app } from "../../../scripts/app.js";
-import { runIdsOf } from "../lib/graph.mjs";
+import { everyNode, runIdAt, runIdsOf } from "../lib/graph.mjs";
+import { feederOf, isActive, valueOf } from "../lib/graph_walk.mjs";
 import { CATEGORIES, colourOf } from "../lib/palette.mjs";
-import { widgetOf } from "../lib/panel.mjs";
+
+/**
+ * @typedef {import("../lib/graph.mjs").Place} Place
+ */
 
 /**
  * What semantic_focus/dataset_status.py knows of one picture.
@@ -13,16 +16,19 @@ import { widgetOf } from "../lib/panel.mjs";
  */
 
 /**
- * What a panel shows: `folder` is null when only a run can tell it, `maker` is the execution id of the node that
- * makes the masks, null when there is none.
- * @typedef {{folder: string | null, settings: Record<string, any>, maker: string | null}} Source
+ * What a panel shows: `folder` is null when only a run can tell it, `maker` is the run id of the node that makes the
+ * masks, or null because of a `lack` of it: "off" (the node itself is muted or bypassed), "loaded" (the masks are only
+ * read) or "connect" (nothing is connected).
+ * @typedef {{folder: string | null, settings: Record<string, any>, maker: string | null, lack: string}} Source
  */
 
 export const LOADER = "SemanticFocusLoadDataset";
 export const CACHER = "SemanticFocusCacheDataset";
-const SEGMENTER = "SemanticFocusSegment";
+export const SEGMENTER = "SemanticFocusSegment";
+const MASK_LOADER = "SemanticFocusLoadMasks";
+const FORGOTTEN = 403; // the server was started anew: the folder has to be listed again
 const MASK_FILES = 2; // output of LOADER
-const SETTINGS = ["backend", "refine", "keywords", "keep_overlaps", "recursive"];
+const SETTINGS = ["backend", "refine", "keywords", "keep_overlaps"];
 
 /** @type {Map<string, string>} by graph and node: the folder of the last run */
 const reported = new Map();
@@ -42,47 +48,57 @@ export function reportFolder(node, folder) {
 export const executionId = (node) => runIdsOf(node)[0] ?? null;
 
 /**
- * @param {Record<string, any>} output of a prompt
- * @param {any} value an input in it
- * @returns {any} undefined when only a run can tell
+ * The nodes of a type that use the mask files of a Load Semantic Dataset.
+ * @param {Place} loader
+ * @param {string} type
+ * @returns {Place[]}
  */
-function literal(output, value) {
-  if (!Array.isArray(value)) return value;
-  const from = output[value[0]];
-  return from?.class_type.startsWith("Primitive") ? literal(output, from.inputs.value) : undefined;
+function usersOf(loader, type) {
+  const id = runIdAt(loader);
+  return [...everyNode()].filter((place) => {
+    if (place.node.type !== type || !isActive(place)) return false;
+    const from = feederOf(place, "mask_file");
+    return from?.slot === MASK_FILES && runIdAt(from) === id;
+  });
+}
+
+/**
+ * @param {Place} place of a dataset node
+ * @returns {Place | null} the node that makes its masks
+ */
+function makerOf(place) {
+  if (place.node.type === CACHER) return place;
+  const [segmenter] = usersOf(place, SEGMENTER);
+  if (segmenter) return segmenter;
+  const folder = nameOf(place);
+  const makes = (other) => other.node.type === CACHER && isActive(other) && nameOf(other) === folder;
+  return (folder && [...everyNode()].find(makes)) || null;
+}
+
+/** @param {Place} place @returns {string} its folder as somebody wrote it, without the end that does not matter */
+function nameOf(place) {
+  const folder = valueOf(place, "folder");
+  return typeof folder === "string" ? folder.trim().replace(/(?<=.)[\\/]+$/, "") : "";
 }
 
 /**
  * @param {any} node
- * @param {Record<string, any>} output of a prompt
- * @returns {string | null} id of the node that makes the masks of a dataset node
+ * @returns {Source | null} null when the node is in no graph
  */
-export function makerOf(node, output) {
-  const id = executionId(node);
-  if (!id || !output[id]) return null;
-  if (node.comfyClass === CACHER) return id;
-  const takes = ({ class_type, inputs }) =>
-    class_type === SEGMENTER && inputs.mask_file?.[0] === id && inputs.mask_file[1] === MASK_FILES;
-  return Object.keys(output).find((other) => takes(output[other])) ?? null;
-}
-
-/**
- * @param {any} node
- * @returns {Promise<Source>}
- */
-export async function sourceOf(node) {
-  // what Run would send knows no reroutes, subgraphs, muted or bypassed nodes
-  const { output } = await app.graphToPrompt();
-  const own = output[executionId(node) ?? ""];
-  const maker = makerOf(node, output);
-  const written = own ? literal(output, own.inputs.folder) : widgetOf(node, "folder")?.value;
-  const folder = written ?? reported.get(keyOf(node)) ?? null;
-  const inputs = maker ? output[maker].inputs : {};
-  const known = SETTINGS.map((name) => [name, literal(output, inputs[name])]);
+export function sourceOf(node) {
+  const place = [...everyNode()].find((other) => other.node === node);
+  if (!place) return null;
+  const active = isActive(place);
+  const maker = active ? makerOf(place) : null;
+  const folder = valueOf(place, "folder") ?? reported.get(keyOf(node)) ?? null;
+  // Load Semantic Dataset reads no subfolders, whoever makes its masks
+  const names = node.type === CACHER ? [...SETTINGS, "recursive"] : SETTINGS;
+  const known = maker ? names.map((name) => [name, valueOf(maker, name)]) : [];
   return {
     folder: typeof folder === "string" ? folder : null,
     settings: Object.fromEntries(known.filter(([, value]) => value !== undefined)),
-    maker,
+    maker: maker && runIdAt(maker),
+    lack: maker ? "" : !active ? "off" : usersOf(place, MASK_LOADER).length ? "loaded" : "connect",
   };
 }
 
@@ -158,7 +174,8 @@ const hex = (channel) => channel.toString(16).padStart(2, "0");
 export async function whyBroken(url) {
   try {
     const answer = await fetch(url);
-    return answer.headers.get("Content-Type")?.includes("json") ? (await answer.json()).error : null;
+    const told = answer.headers.get("Content-Type")?.includes("json") && answer.status !== FORGOTTEN;
+    return told ? (await answer.json()).error : null;
   } catch {
     return null; // the server is away
   }

@@ -1,6 +1,8 @@
-// From an objective through the graph to the node whose segmentation it will be trained with: down the objective to a
-// training, and up the training's masks. Reroutes, bypassed nodes and the borders of subgraphs are walked through.
+// Ways through the graph, past reroutes, bypassed nodes and the borders of subgraphs. What an input is fed with: read from
+// the graph, because a prompt cannot be made without effects (some nodes record or upload when theirs is). And from an
+// objective to the node whose segmentation it will be trained with: down to a training, and up the training's masks.
 import { everyNode, runIdAt } from "./graph.mjs";
+import { widgetOf } from "./panel.mjs";
 
 /** The nodes that report a segmentation (web/mask_overlay.js draws it in them). */
 const OVERLAYS = [
@@ -92,6 +94,84 @@ function start(graph, path, id) {
   if (!isSubgraph(node) || node.mode === BYPASSED) return { node, path, slot: link.origin_slot };
   if (node.mode === MUTED) return null;
   return start(node.subgraph, [...path, node], node.subgraph.outputs[link.origin_slot]?.linkIds?.[0]);
+}
+
+/**
+ * Whether a run would execute a node, if anybody needed it.
+ * @param {Place} place
+ */
+export function isActive({ node, path }) {
+  return [...path, node].every(({ mode }) => mode !== MUTED && mode !== BYPASSED);
+}
+
+/**
+ * The input that stands for an output of a bypassed node.
+ * @param {Slot} from
+ */
+function bypass({ node, slot }) {
+  const { type } = node.outputs[slot];
+  if (node.inputs[slot]?.type === type) return slot;
+  return node.inputs.findIndex((input) => input.type === type);
+}
+
+/**
+ * @param {Place} place
+ * @param {string} name of an input
+ * @returns {Slot}
+ */
+function inputOf({ node, path }, name) {
+  return { node, path, slot: (node.inputs ?? []).findIndex((input) => input.name === name) };
+}
+
+/**
+ * The output that feeds an input.
+ * @param {Place} place
+ * @param {string} name of an input
+ * @returns {Slot | null} null when there is none, or it is muted
+ */
+export function feederOf(place, name) {
+  const seen = new Set();
+  let from = origin(inputOf(place, name));
+  while (from && from.node.mode !== MUTED && !seen.has(runIdAt(from))) {
+    seen.add(runIdAt(from));
+    if (from.node.mode === BYPASSED) from = origin({ ...from, slot: bypass(from) });
+    else if (isReroute(from.node)) from = origin({ ...from, slot: 0 });
+    else return from;
+  }
+  return null;
+}
+
+/**
+ * The value that an input of a node has, in its own widget or at the end of its link.
+ * @param {Place} place
+ * @param {string} name
+ * @returns {any} undefined when only a run can tell
+ */
+export function valueOf(place, name) {
+  const own = () => widgetOf(place.node, name)?.value;
+  const from = feederOf(place, name);
+  if (!from) {
+    const { node, slot } = outermost(inputOf(place, name));
+    const input = node.inputs?.[slot];
+    if (node === place.node) return input?.link == null ? own() : undefined;
+    // a widget of the subgraph's node; the one inside is overruled by it
+    return input.link == null ? (widgetOf(node, input.widget?.name ?? input.name)?.value ?? own()) : undefined;
+  }
+  if (from.node.type === "PrimitiveNode") return from.node.widgets?.[0]?.value;
+  return from.node.type.startsWith("Primitive") ? valueOf(from, "value") : undefined;
+}
+
+/**
+ * An input itself, or that of the outermost subgraph through whose border it is fed.
+ * @param {Slot} to
+ * @returns {Slot}
+ */
+function outermost({ node, path, slot }) {
+  const id = node.inputs?.[slot]?.link;
+  const link = id == null ? null : node.graph.getLink(id);
+  const border = path.at(-1);
+  if (!border || link?.origin_id !== SUBGRAPH_INPUT) return { node, path, slot };
+  return outermost({ node: border, path: path.slice(0, -1), slot: link.origin_slot });
 }
 
 /**

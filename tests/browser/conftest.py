@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
+from .weights_ui import START
+
 if TYPE_CHECKING:
     from host.serve import ComfyServer
 
@@ -125,12 +127,11 @@ class Editor:
         self.page.wait_for_function("() => !app.configuringGraph")
         self.settle()
 
-    def restore(self) -> None:
+    def restore(self, settings: Mapping[str, Any]) -> None:
         """Undo what a test may have left behind on a shared page."""
         self.page.keyboard.press("Escape")
         self.page.mouse.move(0, 0)
-        wanted = {**RESTORED, "Comfy.VueNodes.Enabled": self.vue}
-        for name, value in wanted.items():
+        for name, value in settings.items():
             if self.page.evaluate(GET_SETTING, name) != value:
                 self.set(name, value)
         self.errors.clear()
@@ -263,25 +264,34 @@ def anywhere(open_editor: Callable[..., Editor], request: pytest.FixtureRequest)
     return open_editor({"Comfy.VueNodes.Enabled": vue}, newer=newer)
 
 
+@pytest.fixture(scope="module")
+def settings_of_module(request: pytest.FixtureRequest) -> Mapping[str, Any]:
+    """What the pages that a module's tests share start from: RESTORED, and the module's PAGE_SETTINGS."""
+    return {**RESTORED, **getattr(request.module, "PAGE_SETTINGS", {})}
+
+
 @pytest.fixture(scope="module", params=list(CELLS.values()), ids=list(CELLS))
 def page_of_module(
-    browser: Browser, url_of: Callable[[bool], str], request: pytest.FixtureRequest
+    browser: Browser,
+    url_of: Callable[[bool], str],
+    settings_of_module: Mapping[str, Any],
+    request: pytest.FixtureRequest,
 ) -> Iterator[Editor]:
     """One page per module and cell: opening one takes longer than most tests."""
     vue, newer = request.param
-    settings = {**RESTORED, "Comfy.VueNodes.Enabled": vue}
+    settings = {**settings_of_module, "Comfy.VueNodes.Enabled": vue}
     with opened(browser, url_of(newer), settings, newer=newer, shared=True) as editor:
         yield editor
 
 
 @pytest.fixture
-def shared_anywhere(page_of_module: Editor) -> Iterator[Editor]:
+def shared_anywhere(page_of_module: Editor, settings_of_module: Mapping[str, Any]) -> Iterator[Editor]:
     """As `anywhere`, on a page that the module's tests share.
 
     For tests that load a workflow, leave the page's functions as they are, and change only RESTORED settings.
     """
     yield page_of_module
-    page_of_module.restore()
+    page_of_module.restore({**settings_of_module, "Comfy.VueNodes.Enabled": page_of_module.vue})
 
 
 @pytest.fixture(scope="module")
@@ -294,7 +304,7 @@ def first_page_of_module(browser: Browser, url_of: Callable[[bool], str]) -> Ite
 def shared_editor(first_page_of_module: Editor) -> Iterator[Editor]:
     """As `editor`, on a page that the module's tests share; see `shared_anywhere`."""
     yield first_page_of_module
-    first_page_of_module.restore()
+    first_page_of_module.restore(RESTORED)
 
 
 @pytest.fixture
@@ -357,6 +367,22 @@ def segment_folder(
 def segmentation(segment_folder: Callable[[Path], dict[str, Any]], dataset: Path) -> dict[str, Any]:
     """The part of the shared workflow that segments `dataset`: node 2 loads it, node 3 segments."""
     return segment_folder(dataset)
+
+
+@pytest.fixture
+def weighted(
+    workflow: dict[str, Any], dataset: Path, part_of: Callable[..., dict[str, Any]]
+) -> dict[str, Any]:
+    """The shared workflow around the objective, node 8: it is in view, its values are nobody's defaults."""
+    part = part_of(workflow, 2, 3, 4, 5, 6, 8, 9)
+    for node in part["nodes"]:
+        node["pos"] = [1200 + 30 * node["id"], 1200 + 30 * node["id"]]
+        if node["id"] == 2:
+            node["widgets_values"][0] = str(dataset)
+        elif node["id"] == 8:
+            node.update(pos=[350, 150], size=[500, 560], widgets_values=list(START))
+    part["extra"] = {"ds": {"scale": 1, "offset": [0, 0]}}
+    return part
 
 
 def collect_errors(editor: Editor) -> None:

@@ -16,8 +16,18 @@ const KEYWORDS_HEIGHT = 120;
 
 addStylesheet(new URL("dataset/dataset.css", import.meta.url).href);
 
+/** @type {WeakMap<object, DatasetPanel>} by node; copying makes nodes that come into no workflow */
+const made = new WeakMap();
+
 /** @param {(panel: DatasetPanel) => void} act */
 const all = (act) => [...panels].forEach(act);
+
+/** Let the panels of the workflow's nodes live, and no others: nodes in subgraphs are not told all that happens. */
+function follow() {
+  const present = new Set([...everyNode()].map(({ node }) => made.get(node)));
+  for (const panel of present) if (panel && !panels.has(panel)) panel.attach();
+  all((panel) => present.has(panel) || panel.detach());
+}
 
 onRuns((ended) =>
   all((panel) => {
@@ -37,7 +47,10 @@ onResult("semantic_focus_folder", (node, [folder]) => {
 onLanguage(() => all((panel) => panel.relabel()));
 onPalette(() => all((panel) => panel.repaint()));
 onPreference([OPACITY], () => all((panel) => panel.repaint()));
-api.addEventListener("graphChanged", () => all((panel) => panel.schedule(false)));
+api.addEventListener("graphChanged", () => {
+  follow();
+  all((panel) => panel.schedule(false));
+});
 // thumbnails come only from folders that were listed since the server started
 api.addEventListener("reconnected", () => all((panel) => panel.schedule(true)));
 
@@ -49,6 +62,7 @@ app.registerExtension({
     // the height that the node has to spare belongs to the pictures
     if (keywords) keywords.options.getMaxHeight = () => KEYWORDS_HEIGHT;
     const panel = new DatasetPanel(node);
+    made.set(node, panel);
     addPanel(node, "semantic_focus_dataset", panel.root, MIN_HEIGHT);
     for (const widget of node.widgets) chain(widget, "callback", () => panel.schedule(false));
     chain(node, "onConnectionsChange", () => panel.schedule(false));
@@ -56,12 +70,8 @@ app.registerExtension({
       panel.draw();
       panel.schedule(true);
     });
-    chain(node, "onAdded", () => panel.attach());
+    chain(node, "onAdded", () => setTimeout(follow)); // a subgraph around it may not be there yet
     chain(node, "onRemoved", () => panel.detach());
   },
-  // nodes in subgraphs are not told that their graph was cleared
-  afterConfigureGraph() {
-    const present = new Set([...everyNode()].map(({ node }) => node));
-    all((panel) => present.has(panel.node) || panel.detach());
-  },
+  afterConfigureGraph: follow,
 });

@@ -501,8 +501,8 @@ def test_a_waiting_run_is_taken_out_of_the_queue(editor: "Editor", many: Path):
     panel(editor).get_by_role("button", name=re.compile("Generate masks")).click()
     expect(panel(editor)).to_contain_text("waiting")
     panel(editor).get_by_role("button", name="Cancel").click()
-    expect(panel(editor)).not_to_contain_text("waiting")
-    expect(panel(editor, 1)).to_contain_text(re.compile(r"[1-9]\d? of 43"))
+    expect(panel(editor).get_by_role("button", name="Cancel")).to_be_hidden()
+    expect(panel(editor, 1).get_by_role("button", name="Cancel")).to_be_visible()
     panel(editor, 1).get_by_role("button", name="Cancel").click()
     expect(panel(editor, 1).get_by_role("button", name="Cancel")).to_be_hidden(timeout=LISTED)
 
@@ -533,16 +533,18 @@ def test_copies_and_undo_leave_no_panel_behind(anywhere: "Editor", folder: Path)
     shows(editor, {"one.png": "missing"})
     assert editor.page.evaluate(LIVING) == 2
     for _ in range(5):
-        editor.page.evaluate(
-            "() => { app.canvas.selectItems(app.graph.nodes); app.canvas.copyToClipboard(); }"
-        )
+        editor.page.evaluate("() => app.canvas.selectItems(app.graph.nodes)")
+        editor.page.evaluate("() => app.canvas.copyToClipboard()")
+    editor.settle()
     assert editor.page.evaluate(LIVING) == 2
-    saved = editor.workflow()
+    editor.page.evaluate("() => app.canvas.deselectAll()")
     for _ in range(5):
         panel(editor).get_by_label("which pictures to show").select_option("missing")
         editor.command("Comfy.Undo")
         expect(panel(editor).get_by_label("which pictures to show")).to_have_value("all")
-        editor.load(saved)
+    assert editor.page.evaluate(LIVING) == 2
+    editor.load(editor.workflow())
+    shows(editor, {"one.png": "missing"})
     assert editor.page.evaluate(LIVING) == 2
 
 

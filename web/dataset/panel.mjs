@@ -20,7 +20,7 @@ const PROPERTY = "semantic_focus_dataset";
 const PATIENCE = 300; // ms without a change, before the server is asked
 const BETWEEN_LOOKS = 2000; // ms, while masks are being made
 
-/** @type {Set<DatasetPanel>} of the nodes that are in a graph; what else made a node, as copying does, drops it */
+/** @type {Set<DatasetPanel>} of the nodes that are in the workflow */
 export const panels = new Set();
 
 export class DatasetPanel {
@@ -71,7 +71,7 @@ export class DatasetPanel {
     this.root = element("div", { className: "sf-dataset" }, [head, tools, body, this.message]);
   }
 
-  /** The node is in a graph; again has no effect. */
+  /** The node is in the workflow. */
   attach() {
     panels.add(this);
     this.schedule(true);

@@ -1,5 +1,5 @@
-// The runs that make masks, asked for at a click or part of another prompt, and what they said. Kept by workflow and node:
-// panels come and go with Undo, a reload and the workflow's tab.
+// The runs that make masks, asked for at a click or part of another prompt, and what they said. Kept by workflow and
+// node: panels come and go with Undo, a reload and the workflow's tab.
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
 import { nodeRunAs, rootGraph, runIdsOf } from "../lib/graph.mjs";
@@ -28,7 +28,7 @@ const own = new Map(stored.own);
 /** @type {Map<string, Result>} by workflow and node, the latest last */
 const results = new Map(stored.results);
 
-/** @type {{prompt: string, workflow: string, runs: Map<string, Run>} | null} makers in a prompt that nobody asked for here */
+/** @type {{prompt: string, workflow: string, runs: Map<string, Run>} | null} makers in a prompt of somebody else's */
 let elsewhere = null;
 
 /** @type {((ended: boolean) => void)[]} */

@@ -1,5 +1,5 @@
-// Ways through the graph, past reroutes, bypassed nodes and the borders of subgraphs. What an input is fed with: read from
-// the graph, because a prompt cannot be made without effects (some nodes record or upload when theirs is). And from an
+// Ways through the graph, past reroutes, bypassed nodes and the borders of subgraphs. What an input is fed with: read
+// from the graph, because a prompt cannot be made without effects (some nodes record or upload when it is). And from an
 // objective to the node whose segmentation it will be trained with: down to a training, and up the training's masks.
 import { everyNode, runIdAt } from "./graph.mjs";
 import { widgetOf } from "./panel.mjs";

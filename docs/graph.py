@@ -11,22 +11,24 @@ import tempfile
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Page
+from playwright.sync_api import Page, Route
 
 from demo import graphs, pictures, run
-from docs.pictures import LISTEN, NEXT_FRAMES, RENAME, SHADES
+from docs.pictures import LISTEN, NEWER_EDITOR, NEXT_FRAMES, SHADES
 from host.browser import open_browser, open_editor
 from host.serve import ComfyServer
 
 GRAPH = Path(__file__).resolve().parent / "graph.png"
 WORKFLOW = run.CHECKOUT / "workflows" / "train_person_lora.json"
-WINDOW = (1760, 1240)
+WINDOW = (1810, 1260)
 SCALE = 1.25
 ZOOM = 0.7
-CORNER = (30, 80)
+SETTINGS = {"Comfy.VueNodes.Enabled": False, "Comfy.Minimap.Visible": False, "Comfy.Graph.CanvasInfo": False}
+CORNER = (80, 80)
 """Where the upper left corner of the graph is, in pixels of the page."""
 
-HIDDEN = ".p-toast, .p-tooltip, [role=tooltip], .actionbar { display: none !important }"
+HIDDEN = """.p-toast, [data-sonner-toaster], .p-tooltip, [role=tooltip], .actionbar,
+    li[data-state=open], [data-testid=queue-overlay] { display: none !important }"""
 SET_VALUES = """values => {
     for (const [id, inputs] of Object.entries(values)) {
         const node = app.graph.getNodeById(id);
@@ -38,6 +40,7 @@ SET_VALUES = """values => {
     }
 }"""
 SHOW_ALL = """([zoom, [x, y]]) => {
+    app.graph.getNodeById(2).widgets.find(widget => widget.name === "folder").value = "datasets/my_person";
     app.canvas.ds.scale = zoom;
     app.canvas.ds.offset = [x / zoom, y / zoom];
     app.canvas.deselectAllNodes?.();
@@ -54,9 +57,9 @@ def main() -> None:
         base = Path(folder)
         run.place(model, base / "models" / "diffusion_models" / model.name)
         with (
-            ComfyServer(base, extra_custom_nodes=stand_ins) as server,
+            ComfyServer(base, extra_custom_nodes=stand_ins, front_end_root=NEWER_EDITOR) as server,
             open_browser() as browser,
-            open_editor(browser, server.url, {"Comfy.Minimap.Visible": False}, WINDOW, SCALE) as page,
+            open_editor(browser, server.url, SETTINGS, WINDOW, SCALE) as page,
         ):
             page.add_style_tag(content=HIDDEN)
             train(page, model.name, folders.subject)
@@ -82,9 +85,14 @@ def train(page: Page, model: str, subject: Path) -> None:
 
 def take(page: Page, subject: Path) -> Image.Image:
     """The whole graph; the folder is shown by a short name."""
+
+    def list_subject(route: Route) -> None:
+        route.continue_(post_data={**(route.request.post_data_json or {}), "folder": str(subject)})
+
+    page.route("**/semantic_focus/dataset", list_subject)
     page.evaluate(SHOW_ALL, [ZOOM, CORNER])
+    page.wait_for_timeout(2000)  # the browser of the dataset looks at the folder again
     page.evaluate(NEXT_FRAMES)
-    page.evaluate(RENAME, [str(subject), "datasets/my_person"])
     return Image.open(io.BytesIO(page.screenshot())).convert("RGB")
 
 

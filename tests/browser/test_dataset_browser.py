@@ -442,8 +442,11 @@ def test_masks_that_are_loaded_are_made_by_the_cache_node_of_the_folder(
     editor.load(alone)
     shows(editor, {"one.png": "missing"})
     expect(panel(editor).get_by_role("button", name="Masks come from Load Mask Cache")).to_be_disabled()
+    expect(panel(editor).locator(".sf-dataset-summary")).to_contain_text("1 to look at")
     editor.load(part_of(workflow, 1, 3, 4))
     shows(editor, {"one.png": "missing"}, index=1)
+    # the other node's summary is its default caption
+    expect(panel(editor, 1).locator(".sf-dataset-summary")).to_have_text("3 pictures · 3 missing")
     panel(editor, 1).get_by_role("button", name="Generate masks (3)").click()
     for index in (0, 1):
         shows(editor, {"one.png": "ok", "two.png": "ok"}, index)
@@ -491,6 +494,23 @@ def test_a_run_that_waits_is_not_lost_to_the_one_before_it(editor: "Editor", man
     expect(panel(editor)).to_contain_text("waiting")
     panel(editor, 1).get_by_role("button", name="Cancel").click()
     expect(panel(editor)).to_contain_text(re.compile(r"\d+ of 43"), timeout=LISTED)
+    cancelled(editor, many)
+
+
+def test_a_run_of_another_workflow_is_not_shown(editor: "Editor", many: Path):
+    editor.load(only(graph(many), CACHER))
+    editor.page.evaluate(f"() => app.queuePrompt(0, 1, ['{CACHER}'])")
+    expect(panel(editor)).to_contain_text(re.compile(r"[1-9]\d? of 43"), timeout=LISTED)
+    shown = editor.workflow()
+    editor.load(only(graph(many), CACHER))
+    heard = (
+        "() => new Promise(done => comfyAPI.api.api.addEventListener('progress_state', done, {once: true}))"
+    )
+    for _ in range(3):
+        editor.page.evaluate(heard)
+    expect(panel(editor).get_by_role("button", name="Cancel")).to_be_hidden()
+    editor.load(shown)
+    expect(panel(editor).get_by_role("button", name="Cancel")).to_be_visible(timeout=LISTED)
     cancelled(editor, many)
 
 
@@ -543,7 +563,7 @@ def test_copies_and_undo_leave_no_panel_behind(anywhere: "Editor", folder: Path)
         editor.command("Comfy.Undo")
         expect(panel(editor).get_by_label("which pictures to show")).to_have_value("all")
     assert editor.page.evaluate(LIVING) == 2
-    editor.load(editor.workflow())
+    editor.load(graph(folder))
     shows(editor, {"one.png": "missing"})
     assert editor.page.evaluate(LIVING) == 2
 

@@ -3,7 +3,7 @@ import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
 import { Grid } from "./grid.mjs";
 import { cancel, keepResult, resultFor, runFor, start } from "./runs.mjs";
-import { CACHER, list, LOADER, sourceOf, whyBroken } from "./source.mjs";
+import { CACHER, list, sourceOf, whyBroken } from "./source.mjs";
 import { badge, layers, view } from "./view.mjs";
 import { describe, FILTERS, passes, problemsOf, say, statusName, summary } from "./words.mjs";
 import { openDialog } from "../lib/dialog.mjs";
@@ -104,7 +104,7 @@ export class DatasetPanel {
 
   /** Whether pictures without a caption file are an error when the node runs. */
   get captionNeeded() {
-    return this.node.comfyClass === LOADER && !String(widgetOf(this.node, "default_caption")?.value ?? "").trim();
+    return Boolean(this.source?.captionNeeded);
   }
 
   /** Words again: another language was chosen. */

@@ -18,8 +18,9 @@ import { CATEGORIES, colourOf } from "../lib/palette.mjs";
 /**
  * What a panel shows: `folder` is null when only a run can tell it, `maker` is the run id of the node that makes the
  * masks, or null because of a `lack` of it: "off" (the node itself is muted or bypassed), "loaded" (the masks are only
- * read) or "connect" (nothing is connected).
- * @typedef {{folder: string | null, settings: Record<string, any>, maker: string | null, lack: string}} Source
+ * read) or "connect" (nothing is connected). `captionNeeded`: a picture without a caption file is an error in a run.
+ * @typedef {{folder: string | null, settings: Record<string, any>, maker: string | null, lack: string,
+ *   captionNeeded: boolean}} Source
  */
 
 export const LOADER = "SemanticFocusLoadDataset";
@@ -98,6 +99,7 @@ export function sourceOf(node) {
     folder: typeof folder === "string" ? folder : null,
     settings: Object.fromEntries(known.filter(([, value]) => value !== undefined)),
     maker: maker && runIdAt(maker),
+    captionNeeded: node.type === LOADER && valueOf(place, "default_caption")?.trim?.() === "",
     lack: maker ? "" : !active ? "off" : usersOf(place, MASK_LOADER).length ? "loaded" : "connect",
   };
 }

@@ -4,6 +4,7 @@ import base64
 import copy
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from host.serve import ComfyServer
 
 BOTH = pytest.mark.parametrize("newer", [False, True], ids=["pinned", "newer"])
+CANVAS = pytest.mark.parametrize(
+    "page_of_module", [(False, False), (False, True)], indirect=True, ids=["canvas-pinned", "canvas-newer"]
+)
 DATASET, SEGMENT, TRAIN, CACHE = 2, 3, 9, 90
 FACE = (160, 110)
 """A pixel (x, y) of the face in the first picture of `dataset`."""
@@ -108,11 +112,9 @@ def eventually_painted(editor: "Editor", expected: np.ndarray) -> None:
 
 
 def test_the_palette_of_the_settings_recolours_what_is_shown(
-    anywhere: "Editor", segmentation: dict[str, Any], dataset: Path
+    shared_anywhere: "Editor", segmentation: dict[str, Any], dataset: Path
 ):
-    editor = anywhere
-    editor.page.evaluate(SET, [PALETTE, "standard"])
-    editor.page.evaluate(SET, ["SemanticFocus.Opacity", 0.6])
+    editor = shared_anywhere
     editor.load(segmentation)
     editor.run()
     editor.page.locator(".semantic-focus-overlay").get_by_text("1/2").locator("visible=true").wait_for()
@@ -126,16 +128,13 @@ def test_the_palette_of_the_settings_recolours_what_is_shown(
     eventually_painted(editor, tinted(dataset, (0, 0, 255), 0.6))
     editor.page.evaluate(SET, ["SemanticFocus.Opacity", 0.25])
     eventually_painted(editor, tinted(dataset, (0, 0, 255), 0.25))
-    for name, value in (("Palette", "standard"), ("Opacity", 0.6), ("Colour.face", "e84e46")):
-        editor.page.evaluate(SET, [f"SemanticFocus.{name}", value])
+    editor.set("SemanticFocus.Colour.face", "e84e46")
     assert editor.errors == []
 
 
-@BOTH
-def test_the_settings_open_at_the_packs_page_and_change_what_they_say(
-    open_editor: "Callable[..., Editor]", newer: bool
-):
-    editor = open_editor({PALETTE: "standard"}, newer=newer)
+@CANVAS
+def test_the_settings_open_at_the_packs_page_and_change_what_they_say(shared_anywhere: "Editor"):
+    editor = shared_anywhere
     execute(editor, "Settings")
     dialog = editor.page.get_by_role("dialog").locator("visible=true").first
     for name in ("Colours of the regions", "Own colour: face", "Step of the weight sliders"):
@@ -145,21 +144,20 @@ def test_the_settings_open_at_the_packs_page_and_change_what_they_say(
     ).first.click()
     editor.page.get_by_role("option", name="Colour-blind safe").click()
     editor.page.wait_for_function(f"() => ({GET})('{PALETTE}') === 'colour-blind safe'")
-    editor.page.evaluate(SET, [PALETTE, "standard"])
     assert editor.errors == []
 
 
-@BOTH
-def test_the_about_page_names_the_pack_and_its_version(
-    open_editor: "Callable[..., Editor]", repo: Path, newer: bool
-):
-    editor = open_editor(newer=newer)
+@CANVAS
+def test_the_about_page_names_the_pack_and_its_version(shared_anywhere: "Editor", repo: Path):
+    editor = shared_anywhere
     execute(editor, "Settings")
     dialog = editor.page.get_by_role("dialog").locator("visible=true").first
     dialog.get_by_text("About", exact=True).first.click()
     badge = dialog.get_by_role("link", name="SemanticFocus")
-    expect(badge).to_have_text("SemanticFocus 0.2.0")
     project = (repo / "pyproject.toml").read_text(encoding="utf-8")
+    version = re.search(r'^version = "(.+)"$', project, re.MULTILINE)
+    assert version
+    expect(badge).to_have_text(f"SemanticFocus {version[1]}")
     assert f'Repository = "{badge.get_attribute("href")}"' in project
 
 
@@ -181,7 +179,8 @@ def test_the_menu_has_the_packs_commands_and_they_say_why_there_is_nothing_to_do
     assert editor.errors == []
 
 
-def test_commands_and_settings_are_named_as_the_english_texts_say(editor: "Editor", repo: Path):
+def test_commands_and_settings_are_named_as_the_english_texts_say(shared_editor: "Editor", repo: Path):
+    editor = shared_editor
     texts = repo / "locales" / "en"
     commands = json.loads((texts / "commands.json").read_text(encoding="utf-8"))
     shown = editor.page.evaluate(COMMANDS)
@@ -195,7 +194,10 @@ def test_commands_and_settings_are_named_as_the_english_texts_say(editor: "Edito
         assert (label, tooltip) == (text["name"], text.get("tooltip"))
 
 
-def test_preview_segmentation_trains_nothing(editor: "Editor", training: Callable[[int], dict[str, Any]]):
+def test_preview_segmentation_trains_nothing(
+    shared_editor: "Editor", training: Callable[[int], dict[str, Any]]
+):
+    editor = shared_editor
     editor.load(training(3))
     editor.page.evaluate(REMEMBER_EXECUTED)
     execute(editor, "PreviewSegmentation")
@@ -234,12 +236,12 @@ def test_a_training_says_when_it_is_finished_and_one_that_is_stopped_where_it_is
     assert editor.errors == []
 
 
-@BOTH
+@CANVAS
 def test_generating_masks_says_how_many_were_made(
-    open_editor: "Callable[..., Editor]", make_dataset: Callable[[Path], Path], tmp_path: Path, newer: bool
+    shared_anywhere: "Editor", make_dataset: Callable[[Path], Path], tmp_path: Path
 ):
     folder = make_dataset(tmp_path / "pictures")
-    editor = open_editor(newer=newer)
+    editor = shared_anywhere
     editor.load(EMPTY)
     editor.page.evaluate(
         """folder => {

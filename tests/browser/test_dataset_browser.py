@@ -291,6 +291,8 @@ def test_the_cache_node_makes_its_own_and_shows_its_report(editor: "Editor", fol
     panel(editor).get_by_role("button", name="Generate masks (3)").click()
     shows(editor, dict.fromkeys(("one.png", "two.png", "drei 好.JPG"), "ok"))
     expect(panel(editor)).to_contain_text("3 segmented (mediapipe)")
+    told = editor.page.locator(".p-toast-message").filter(has_text="Cache Dataset Masks")
+    expect(told).to_contain_text("3 made")
     panel(editor).get_by_role("button", name="Report").click()
     page = editor.page.frame_locator("dialog iframe")
     expect(page.get_by_role("heading")).to_contain_text(f"{folder.name}: 3 pictures")

@@ -101,6 +101,10 @@ def test_nodes_inputs_outputs_and_panels_speak_chinese(
         node.get_by_text("分割后端", exact=True).first.wait_for()
 
     editor.page.locator(".sf-dataset [role=option]").get_by_text("two.png").wait_for()
+    face = editor.page.locator('[data-weight="face"] .sf-name')
+    assert (
+        face.get_attribute("title") == chinese["SemanticFocusCosineLoss"]["inputs"]["face_weight"]["tooltip"]
+    )
     before = editor.page.evaluate(WORDS)
     editor.page.evaluate("id => app.queuePrompt(0, 1, [String(id)])", SEGMENT)
     editor.page.locator(".semantic-focus-overlay [data-region=face]").get_by_text("人脸").wait_for()

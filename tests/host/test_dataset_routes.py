@@ -38,11 +38,14 @@ def ask(
     path: str,
     body: bytes | None = None,
     kind: str = "application/json",
-    **headers: str,
+    site: str | None = None,
 ) -> tuple[int, Any, bytes]:
     """Status, headers and body of an answer."""
+    headers = {"Content-Type": kind} if body is not None else {}
+    if site is not None:
+        headers["Sec-Fetch-Site"] = site
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
-    connection.request(method, path, body, headers | ({"Content-Type": kind} if body is not None else {}))
+    connection.request(method, path, body, headers)
     answer = connection.getresponse()
     content = answer.read()
     connection.close()
@@ -178,8 +181,8 @@ def test_a_thumbnail_is_not_for_other_sites(server: "ComfyServer", dataset: Path
     query = {"folder": str(dataset), "name": "one.png"}
     assert thumbnail(server, **query)[0] == 200
     address = f"/semantic_focus/thumbnail?{urllib.parse.urlencode(query)}"
-    assert ask(server, "GET", address, **{"Sec-Fetch-Site": "same-origin"})[0] == 200
-    assert ask(server, "GET", address, **{"Sec-Fetch-Site": "cross-site"})[0] == 403
+    assert ask(server, "GET", address, site="same-origin")[0] == 200
+    assert ask(server, "GET", address, site="cross-site")[0] == 403
 
 
 def test_thumbnails_come_from_listed_folders_only(

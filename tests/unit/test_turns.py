@@ -1,4 +1,4 @@
-"""Many questions about one place make few jobs, one at a time, and none is answered with what was before it."""
+"""Many questions about one place make few jobs, one at a time; none is answered with what was before it."""
 
 import asyncio
 import threading

@@ -58,6 +58,18 @@ export function regionName(region) {
 }
 
 /**
+ * What an input of a node is for, from locales/<language>/nodeDefs.json.
+ * @param {string} nodeType
+ * @param {string} input
+ * @param {string} english as the schema has it
+ */
+export function tooltipOf(nodeType, input, english) {
+  const spoken = language();
+  const table = languages[spoken] ?? languages[spoken.split("-")[0]];
+  return table?.nodeDefs?.[nodeType]?.inputs?.[input]?.tooltip ?? english;
+}
+
+/**
  * Call back when the user has chosen another language.
  * @param {() => void} callback
  */

@@ -102,7 +102,7 @@ export class WeightRows {
     return {
       name: regionName(region),
       colour: colourOf(region),
-      title: own ? text("weights.own") : (this.values.limits(input).tooltip ?? ""),
+      title: own ? text("weights.own") : this.values.tooltip(input),
       weight,
       step: preference(SLIDER_STEP),
       used: effective.enabled,

@@ -125,11 +125,11 @@ export class Terms {
     this.socketBox.checked = sockets;
     const parts = TERMS.map((input, place) => {
       const value = Number(this.values.get(input) ?? NaN);
-      const { tooltip, default: usual } = this.values.limits(input);
+      const { default: usual } = this.values.limits(input);
       const name = text(`weights.terms.${input}`);
       const linked = this.values.linked(input);
       this.names[place].textContent = name;
-      this.names[place].title = linked ? text("weights.fromLink") : tooltip;
+      this.names[place].title = linked ? text("weights.fromLink") : this.values.tooltip(input);
       this.fields[place].show(name, value, !linked);
       this.resets[place].disabled = linked || value === usual;
       this.resets[place].title = text("weights.reset", { name });

@@ -2,6 +2,7 @@
 import { app } from "../../../scripts/app.js";
 import { CATEGORIES, PRESETS } from "../lib/palette.mjs";
 import { widgetOf } from "../lib/panel.mjs";
+import { tooltipOf } from "../lib/text.mjs";
 
 export const ENABLED = "enabled";
 export const PRESET = "preset";
@@ -96,6 +97,11 @@ export class WeightValues {
    */
   limits(input) {
     return this.inputs[input][1];
+  }
+
+  /** What an input is for, in the user's language. @param {string} input */
+  tooltip(input) {
+    return tooltipOf(this.node.comfyClass, input, this.limits(input).tooltip ?? "");
   }
 
   /** @param {string} input */

@@ -24,7 +24,7 @@ serve: setup
 
 # pytest is started by its own name: `python -m pytest` would put this folder on sys.path, and our `nodes` before ComfyUI's.
 test: lint
-	@$(BIN)/pytest --timeout=600 tests/unit tests/host tests/browser $(ARGS)
+	@$(BIN)/pytest --timeout=600 --numprocesses 2 --dist loadfile tests/browser tests/unit tests/host $(ARGS)
 
 lint:
 	@$(PYTHON) host/provide.py --checks

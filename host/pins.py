@@ -101,6 +101,7 @@ TEST_TOOLS = (
     OPTIMIZERS,
     "pytest==9.2.0",
     "pytest-timeout==2.4.0",
+    "pytest-xdist==3.8.0",
     "playwright==1.65.2",
     "ruff==0.17.6",
     "pyright[nodejs]==1.1.414",

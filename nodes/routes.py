@@ -9,9 +9,12 @@ if TYPE_CHECKING:
 
 def server_routes() -> "RouteTableDef | None":
     """The routes of the running server; None when the nodes are loaded without one."""
-    from server import PromptServer  # here, because tests import this package without a server
-
-    instance = getattr(PromptServer, "instance", None)
+    try:
+        from server import PromptServer  # here, because tests import this package without a server
+    except ImportError:
+        instance = None
+    else:
+        instance = getattr(PromptServer, "instance", None)
     if instance is None:
         logging.info("the nodes are loaded without a server: their panels get no answers")
         return None

@@ -2,10 +2,21 @@
 
 import asyncio
 import threading
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import pytest
 
 from semantic_focus.turns import Turns
+
+Answer = TypeVar("Answer")
+
+
+def run(asking: Coroutine[object, object, Answer]) -> Answer:
+    """In a thread of its own: this one may have an event loop already, the browser's."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, asking).result()
 
 
 def test_those_who_ask_meanwhile_share_the_next_job():
@@ -28,7 +39,7 @@ def test_those_who_ask_meanwhile_share_the_next_job():
         go_on.set()
         return await asyncio.gather(first, *later)
 
-    assert asyncio.run(ask()) == [0] + 9 * [1]
+    assert run(ask()) == [0] + 9 * [1]
 
 
 def test_other_questions_about_a_place_wait_and_other_places_do_not():
@@ -51,7 +62,7 @@ def test_other_questions_about_a_place_wait_and_other_places_do_not():
             *(turns.take(place, name, lambda n=name: job(n)) for place, name in asked)
         )
 
-    assert asyncio.run(ask()) == ["here 0", "here 1", "here 2", "here 3", "there"]
+    assert run(ask()) == ["here 0", "here 1", "here 2", "here 3", "there"]
     assert max(most) == 1
 
 
@@ -69,4 +80,4 @@ def test_an_error_is_told_to_all_and_the_next_may_ask():
             await turns.take("a", "b", fails)
         return await turns.take("a", "b", lambda: 7)
 
-    assert asyncio.run(ask()) == 7
+    assert run(ask()) == 7

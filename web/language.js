@@ -1,8 +1,8 @@
 // Node titles, labels and settings in the user's language, where the editor loses them: 1.32 puts its own table of a
 // language over the packs' when it loads that language, which it does after it has read theirs.
-import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { chain } from "./lib/panel.mjs";
+import { languages } from "./lib/text.mjs";
 
 /** By section of a language's table, the keys that are this pack's. */
 const OWN = {
@@ -34,13 +34,11 @@ function translator() {
 
 app.registerExtension({
   name: "SemanticFocus.Language",
-  async init() {
+  init() {
     const composer = translator();
     if (!composer) return;
-    const answer = await api.fetchApi("/i18n");
-    const tables = answer.ok ? await answer.json() : {};
     const add = (language) => {
-      if (tables[language]) composer.mergeLocaleMessage(language, ownPart(tables[language]));
+      if (languages[language]) composer.mergeLocaleMessage(language, ownPart(languages[language]));
     };
     for (const language of composer.availableLocales) add(language);
     chain(composer, "setLocaleMessage", add);

@@ -3,6 +3,7 @@ import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { openDialog } from "./lib/dialog.mjs";
 import { everyNode, nodeRunAs, runIdsOf } from "./lib/graph.mjs";
+import { OVERLAYS } from "./lib/graph_walk.mjs";
 import { OverlayState } from "./overlay/state.mjs";
 import { OverlayView } from "./overlay/view.mjs";
 import { onPalette } from "./lib/palette.mjs";
@@ -14,12 +15,6 @@ import { onLanguage } from "./lib/text.mjs";
 
 addStylesheet(new URL("overlay/overlay.css", import.meta.url).href);
 
-const NODES = [
-  "SemanticFocusSegment",
-  "SemanticFocusPreview",
-  "SemanticFocusSelectPersons",
-  "SemanticFocusRefine",
-];
 const MIN_HEIGHT = 320;
 const KEYWORDS_HEIGHT = 120;
 
@@ -82,6 +77,6 @@ app.registerExtension({
     });
   },
   nodeCreated(node) {
-    if (NODES.includes(node.comfyClass)) addOverlay(node);
+    if (OVERLAYS.includes(node.comfyClass)) addOverlay(node);
   },
 });

@@ -5,7 +5,7 @@ import { everyNode, runIdAt } from "./graph.mjs";
 import { widgetOf } from "./panel.mjs";
 
 /** The nodes that report a segmentation (web/mask_overlay.js draws it in them). */
-const OVERLAYS = [
+export const OVERLAYS = [
   "SemanticFocusSegment",
   "SemanticFocusPreview",
   "SemanticFocusSelectPersons",

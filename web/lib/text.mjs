@@ -17,7 +17,8 @@ async function load() {
   }
 }
 
-const languages = await load();
+/** What the server has for each language, of this pack and of others. */
+export const languages = await load();
 
 /** @returns {string} language of the editor, such as "zh" */
 export function language() {

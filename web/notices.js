@@ -34,6 +34,8 @@ function trained(report) {
   if (state === "finished") {
     const said = { ...values, loss: loss?.toPrecision(3) ?? "–" };
     toast("success", text("notices.finished"), text("notices.finishedDetail", said));
+  } else if (state === "stopped" && !kept) {
+    toast("info", text("notices.stoppedAtOnce"), text("notices.nothingKept"));
   } else if ((state === "stopped" || state === "failed") && kept) {
     const severity = state === "stopped" && kept.state ? "info" : "warn";
     const key = kept.state ? (kept.again ? "notices.keptAgain" : "notices.keptState") : "notices.notKept";

@@ -121,6 +121,17 @@ class Editor:
         if outcome["event"] != "execution_success":
             pytest.fail(f"{outcome['event']}: {outcome.get('exception_message')}", pytrace=False)
 
+    def until(self, predicate: str, arg: Any = None, seconds: float = 20) -> None:
+        """Wait until an async predicate holds. Page.wait_for_function takes any promise for true."""
+        waiting = f"""async ([arg, milliseconds]) => {{
+            const holds = {predicate};
+            const end = performance.now() + milliseconds;
+            while (!(await holds(arg)))
+                if (performance.now() > end) throw new Error(`${{milliseconds}} ms: not ${{holds}}`);
+                else await new Promise(requestAnimationFrame);
+        }}"""
+        self.page.evaluate(waiting, [arg, seconds * 1000])
+
     def set(self, name: str, value: Any) -> None:
         """Change a setting, as the settings dialog does."""
         self.page.evaluate(SET_SETTING, [name, value])

@@ -204,7 +204,7 @@ def test_preview_segmentation_trains_nothing(
     overlay = editor.page.locator(".semantic-focus-overlay").locator("visible=true")
     overlay.get_by_text("1/2").wait_for()
     queue_is_empty = "async () => (await window.comfyAPI.api.api.getQueue()).Running.length === 0"
-    editor.page.wait_for_function(queue_is_empty)
+    editor.until(queue_is_empty)
     executed = editor.page.evaluate("() => window.executed")
     assert str(SEGMENT) in executed
     assert str(TRAIN) not in executed
@@ -227,13 +227,27 @@ def test_a_training_says_when_it_is_finished_and_one_that_is_stopped_where_it_is
     part = training(100_000)
     editor.load(part)
     editor.page.get_by_test_id("queue-button").locator("visible=true").first.click()
-    editor.page.wait_for_function(IS_TRAINING, timeout=60_000)
+    editor.until(IS_TRAINING, seconds=60)
     execute(editor, "StopTraining")
     said(editor, "Training stopped at step").wait_for()
     said(editor, "State and LoRA are kept in").wait_for()
     states = list((server.base_directory / "output" / "semantic_focus").glob("*/state_*.safetensors"))
     assert len(states) >= 2
     assert editor.errors == []
+
+
+def test_of_a_training_stopped_before_its_first_step_it_is_said_that_nothing_is_kept(shared_editor: "Editor"):
+    editor = shared_editor
+    editor.page.evaluate(
+        """report => {
+            const {api} = window.comfyAPI.api;
+            api.dispatchCustomEvent("execution_start", {prompt_id: report.prompt});
+            api.dispatchCustomEvent("semantic_focus.training", report);
+        }""",
+        {"prompt": "stopped at once", "state": "stopped", "kept": None, "step": 0},
+    )
+    said(editor, "Training stopped before its first step").wait_for()
+    said(editor, "There was nothing to keep.").wait_for()
 
 
 @CANVAS

@@ -209,7 +209,7 @@ def test_a_reload_and_other_tabs_show_the_steps_so_far_but_no_other_workflow_doe
     second = open_editor(settings)
     second.load(training)
     wait_for_step(second.page, 5)
-    second.page.wait_for_function(BEGINS_AT_1, arg=[RUNS, TRAIN])
+    second.until(BEGINS_AT_1, [RUNS, TRAIN])
     reached = shown(second.page)["step"]
     wait_for_step(second.page, reached + 5)
 

@@ -20,16 +20,23 @@ NEXT_FRAME = "() => new Promise(done => requestAnimationFrame(() => requestAnima
 """Until what was changed is drawn."""
 
 
+class BrowserMissingError(RuntimeError):
+    """There is no Chromium on this machine."""
+
+
 @contextmanager
 def open_browser() -> Iterator[Browser]:
     """Chromium from PATH, or the one that CHROMIUM names.
 
     Raises:
-        RuntimeError: there is none.
+        BrowserMissingError: there is none.
     """
     executable = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
     if executable is None:
-        raise RuntimeError(f"no Chromium: none of {', '.join(BROWSERS)} is on PATH; let CHROMIUM name it")
+        raise BrowserMissingError(
+            f"no Chromium: none of {', '.join(BROWSERS)} is on PATH; "
+            "install one (Debian: apt install chromium) or let CHROMIUM name its executable"
+        )
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
         yield browser

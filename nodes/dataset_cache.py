@@ -30,6 +30,8 @@ from .sockets import CATEGORY
 
 REPORTS = "semantic_focus"
 """Folder of the reports below ComfyUI's output folder."""
+MOST_FAILURES = 10
+"""More failed pictures are counted, not named."""
 
 
 class CacheDatasetMasks(io.ComfyNode):
@@ -123,7 +125,13 @@ class CacheDatasetMasks(io.ComfyNode):
         summary = summarize(segmenter.name, results, survey.with_problems)
         text = f"{summary}\n{page}" if report else summary
         file = {"filename": page.name, "subfolder": REPORTS, "type": "output", "path": str(page)}
-        told = {"counts": counts(results), "summary": summary, "report": file if report else None}
+        told = {
+            "counts": counts(results),
+            "segmenter": segmenter.name,
+            "to_look_at": survey.with_problems,
+            "failures": [result.reason for result in results if result.status == "failed"][:MOST_FAILURES],
+            "report": file if report else None,
+        }
         shown = {
             **ui.PreviewText(text).as_dict(),
             "semantic_focus_folder": [str(root)],
@@ -150,9 +158,9 @@ def summarize(backend: str, results: list[PictureResult], with_problems: int) ->
     if with_problems:
         lines.append(f"{with_problems} to look at: see the report")
     failed = [result for result in results if result.status == "failed"]
-    lines += [f"failed: {result.reason}" for result in failed[:10]]
-    if len(failed) > 10:
-        lines.append(f"and {len(failed) - 10} more")
+    lines += [f"failed: {result.reason}" for result in failed[:MOST_FAILURES]]
+    if len(failed) > MOST_FAILURES:
+        lines.append(f"and {len(failed) - MOST_FAILURES} more")
     return "\n".join(lines)
 
 

@@ -1,9 +1,7 @@
 """Fixtures of every tier: unit (no ComfyUI), host (a real ComfyUI), browser (a real Chromium)."""
 
-import importlib.util
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -12,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
+from .by_path import REPO, load
+
 if TYPE_CHECKING:
     from host.serve import ComfyServer
 
-REPO = Path(__file__).resolve().parent.parent
 WORKFLOWS = REPO / "workflows"
 
 SMALL = {
@@ -25,6 +24,22 @@ SMALL = {
     "KSampler": {"steps": 2, "cfg": 1.0},
 }
 """By class of node: what runs in seconds on a CPU."""
+
+
+BROWSER_TIER = "tests/browser/"
+NO_BROWSER = pytest.StashKey[str]()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for report in terminalreporter.stats.get("skipped", ()):
+        if report.nodeid.startswith(BROWSER_TIER) and report.when == "setup":
+            config.stash[NO_BROWSER] = report.longrepr[2].removeprefix("Skipped: ")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if reason := config.stash.get(NO_BROWSER, ""):
+        line = f"THE BROWSER TESTS DID NOT RUN: {reason}"
+        config.get_terminal_writer().line(line, red=True, bold=True)
 
 
 @pytest.fixture(scope="session")
@@ -71,13 +86,8 @@ def weights() -> Path:
 
 @pytest.fixture(scope="session")
 def comfy() -> ModuleType:
-    """host/serve.py: ComfyServer and its errors. Loaded from its path: no folder of ours is on sys.path."""
-    name = "semantic_focus_host_serve"
-    specification = importlib.util.spec_from_file_location(name, REPO / "host" / "serve.py")
-    assert specification and specification.loader
-    sys.modules[name] = module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+    """host/serve.py: ComfyServer and its errors."""
+    return load("host/serve.py")
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ import { everyNode, rootGraph, runIdAt } from "./lib/graph.mjs";
 import { interrupt } from "./lib/interrupt.mjs";
 import { toast } from "./lib/notify.mjs";
 import { REPOSITORY } from "./lib/pack.mjs";
+import { hasOwnColours, OWN, SAFE } from "./lib/palette.mjs";
 import { DEFAULTS, PALETTE, preference } from "./lib/preferences.mjs";
 import { text } from "./lib/text.mjs";
 
@@ -12,7 +13,6 @@ const MENU = "Semantic Focus";
 /** Nodes that segment, or show what was segmented. */
 const SEGMENTING = ["SemanticFocusSegment", "SemanticFocusRefine", "SemanticFocusPreview"];
 const CACHING = "SemanticFocusCacheDataset";
-const SAFE = "colour-blind safe";
 const NORMAL = 0;
 
 /**
@@ -57,14 +57,17 @@ async function stopTraining() {
   toast("info", text("commands.stopping", { name }), text("commands.stoppingDetail"));
 }
 
-/** What the user had before. */
-let formerPalette = DEFAULTS[PALETTE];
+/** @type {string | null} what the user had before, as long as the page lasts */
+let formerPalette = null;
+
+/** What the user seems to have had before the page was loaded: own colours were chosen for a reason. */
+const likelyPalette = () => (hasOwnColours() ? OWN : DEFAULTS[PALETTE]);
 
 async function toggleSafeColours() {
   const present = preference(PALETTE);
   const safe = present !== SAFE;
   if (safe) formerPalette = present;
-  await app.extensionManager.setting.set(PALETTE, safe ? SAFE : formerPalette);
+  await app.extensionManager.setting.set(PALETTE, safe ? SAFE : (formerPalette ?? likelyPalette()));
   toast("success", text(safe ? "commands.safeColours" : "commands.formerColours"));
 }
 

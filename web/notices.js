@@ -2,12 +2,11 @@
 // it is said what was kept.
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
+import { countsInWords } from "./lib/mask_counts.mjs";
 import { toast } from "./lib/notify.mjs";
 import { onResult } from "./lib/results.mjs";
 import { text } from "./lib/text.mjs";
 
-/** What may become of a picture, as semantic_focus/dataset_cache.py names it. */
-const STATUSES = ["fresh", "segmented", "kept", "failed", "left"];
 const MOST_PROMPTS = 50;
 
 /** @type {Set<string>} the prompts that this tab queued: only it is told of their steps */
@@ -49,11 +48,8 @@ function trained(report) {
  */
 function masked(node, counts) {
   if (!counts.segmented && !counts.failed) return; // all was there before
-  const parts = STATUSES.filter((status) => counts[status]).map((status) =>
-    text(`notices.masks.${status}`, { count: counts[status] }),
-  );
   const severity = counts.failed ? "warn" : "success";
-  toast(severity, text("notices.masksDone", { node: node.title }), parts.join(text("notices.comma")));
+  toast(severity, text("notices.masksDone", { node: node.title }), countsInWords(counts));
 }
 
 app.registerExtension({

@@ -1,6 +1,6 @@
 """The browser tier: the graph editor of a real ComfyUI in a real Chromium, without a fixed sleep anywhere.
 
-Without Chromium these tests do not run, and the last line of the output says so; with
+Without Chromium these tests do not run, and the last line of the output says so (see ../conftest.py); with
 SEMANTIC_FOCUS_REQUIRE_BROWSER=1 that is a failure.
 """
 
@@ -8,7 +8,6 @@ import copy
 import json
 import os
 import re
-import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -17,19 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page
 
+from ..by_path import load
 from .weights_ui import START
 
 if TYPE_CHECKING:
     from host.serve import ComfyServer
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-MISSING = (
-    f"no Chromium: none of {', '.join(BROWSERS)} is on PATH; install one (Debian: apt install chromium) "
-    "or let CHROMIUM name its executable"
-)
-TIER_MISSING = pytest.StashKey[bool]()
+host = load("host/browser.py")
 
 SETTINGS: Mapping[str, Any] = {
     "Comfy.TutorialCompleted": True,
@@ -48,11 +43,8 @@ RESTORED: Mapping[str, Any] = {
 }
 """What a test on a shared page may change: the next one finds these again."""
 
-IS_READY = """() => window.app?.extensionManager && app.vueAppReady && !app.configuringGraph
-    && app.graph?.nodes.length > 0 && !document.querySelector(".p-blockui-mask, #splash-loader")"""
 SET_SETTING = "([name, value]) => app.extensionManager.setting.set(name, value)"
 GET_SETTING = "name => app.extensionManager.setting.get(name)"
-NEXT_FRAME = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 CELLS = {
     "canvas-pinned": (False, False),
@@ -110,7 +102,7 @@ class Editor:
 
     def settle(self) -> None:
         """Wait until what was changed is drawn."""
-        self.page.evaluate(NEXT_FRAME)
+        self.page.evaluate(host.NEXT_FRAME)
 
     def run(self, seconds: float = 120) -> None:
         """Press Run, and wait until the prompt has ended well."""
@@ -177,25 +169,17 @@ class Editor:
         return self.page.evaluate("() => app.graph.serialize()")
 
 
-def pytest_unconfigure(config: pytest.Config) -> None:
-    if config.stash.get(TIER_MISSING, False):
-        line = f"THE BROWSER TESTS DID NOT RUN: {MISSING}"
-        config.get_terminal_writer().line(line, red=True, bold=True)
-
-
 @pytest.fixture(scope="session")
-def browser(pytestconfig: pytest.Config) -> Iterator[Browser]:
+def browser() -> Iterator[Browser]:
     """Debian's Chromium, or another that CHROMIUM names."""
-    executable = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
-    if executable is None:
-        if os.environ.get("SEMANTIC_FOCUS_REQUIRE_BROWSER") == "1":
-            pytest.fail(MISSING, pytrace=False)
-        pytestconfig.stash[TIER_MISSING] = True
-        pytest.skip(MISSING)
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+    with ExitStack() as stack:
+        try:
+            chromium = stack.enter_context(host.open_browser())
+        except host.BrowserMissingError as missing:
+            if os.environ.get("SEMANTIC_FOCUS_REQUIRE_BROWSER") == "1":
+                pytest.fail(str(missing), pytrace=False)
+            pytest.skip(str(missing))
         yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="session")
@@ -234,7 +218,7 @@ def opened(
         collect_errors(editor)
         editor.page.request.post(f"{url}/api/settings", data={**SETTINGS, **settings})
         editor.page.goto(url)
-        editor.page.wait_for_function(IS_READY, timeout=90_000)
+        editor.page.wait_for_function(host.IS_READY, timeout=90_000)
         editor.settle()
         editor.errors[:] = editor.own_errors()
         yield editor

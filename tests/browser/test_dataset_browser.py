@@ -290,7 +290,7 @@ def test_the_cache_node_makes_its_own_and_shows_its_report(editor: "Editor", fol
     shows(editor, dict.fromkeys(("one.png", "two.png"), "missing"))
     panel(editor).get_by_role("button", name="Generate masks (3)").click()
     shows(editor, dict.fromkeys(("one.png", "two.png", "drei 好.JPG"), "ok"))
-    expect(panel(editor)).to_contain_text("3 segmented (mediapipe)")
+    expect(panel(editor)).to_contain_text("3 made (mediapipe)")
     told = editor.page.locator(".p-toast-message").filter(has_text="Cache Dataset Masks")
     expect(told).to_contain_text("3 made")
     panel(editor).get_by_role("button", name="Report").click()
@@ -452,7 +452,7 @@ def test_masks_that_are_loaded_are_made_by_the_cache_node_of_the_folder(
     panel(editor, 1).get_by_role("button", name="Generate masks (3)").click()
     for index in (0, 1):
         shows(editor, {"one.png": "ok", "two.png": "ok"}, index)
-        expect(panel(editor, index)).to_contain_text("3 segmented (mediapipe)")
+        expect(panel(editor, index)).to_contain_text("3 made (mediapipe)")
 
 
 def cancelled(editor: "Editor", folder: Path) -> None:

@@ -132,6 +132,19 @@ def test_the_palette_of_the_settings_recolours_what_is_shown(
     assert editor.errors == []
 
 
+@pytest.mark.parametrize(("face", "former"), [("0000ff", "own"), ("e84e46", "standard")])
+def test_after_a_reload_leaving_the_colour_blind_safe_colours_brings_own_ones_back(
+    open_editor: "Callable[..., Editor]", face: str, former: str
+):
+    editor = open_editor({PALETTE: "colour-blind safe", "SemanticFocus.Colour.face": face})
+    execute(editor, "ColourBlindSafe")
+    said(editor, "former colours").wait_for()
+    assert editor.page.evaluate(GET, PALETTE) == former
+    editor.set("SemanticFocus.Colour.face", "e84e46")
+    editor.set(PALETTE, "standard")
+    assert editor.errors == []
+
+
 @CANVAS
 def test_the_settings_open_at_the_packs_page_and_change_what_they_say(shared_anywhere: "Editor"):
     editor = shared_anywhere

@@ -84,7 +84,9 @@ def test_a_folder_is_listed_before_and_after_its_masks_are_made(server: "ComfySe
     assert told["semantic_focus_folder"] == [str(dataset)]
     (masks,) = told["semantic_focus_masks"]
     assert masks["counts"] == {"segmented": 3, "failed": 1}
-    assert masks["summary"] in told["text"][0] and "failed: " in masks["summary"]
+    assert masks["segmenter"] == "mediapipe" and masks["to_look_at"] >= 1
+    (failure,) = masks["failures"]
+    assert "torn.png" in failure and f"failed: {failure}" in told["text"][0]
     report = masks["report"]
     assert Path(report["path"]).read_bytes() == server.view(
         {name: report[name] for name in report if name != "path"}

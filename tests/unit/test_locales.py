@@ -27,13 +27,20 @@ def leaves(table: dict[str, Any], prefix: str = "") -> dict[str, str]:
     return found
 
 
+def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, none of whose keys is written twice: the last would win without a word."""
+    table = dict(pairs)
+    assert len(table) == len(pairs), [key for key, _ in pairs]
+    return table
+
+
 @pytest.fixture
 def texts(repo: Path) -> Any:
     """texts(language, file): what a file of locales holds, by dotted key."""
 
     def read(language: str, file: str) -> dict[str, str]:
         path = repo / "locales" / language / f"{file}.json"
-        return leaves(json.loads(path.read_text(encoding="utf-8")))
+        return leaves(json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=without_duplicates))
 
     return read
 

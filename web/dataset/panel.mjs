@@ -5,7 +5,7 @@ import { Grid } from "./grid.mjs";
 import { cancel, keepResult, resultFor, runFor, start } from "./runs.mjs";
 import { CACHER, list, sourceOf, whyBroken } from "./source.mjs";
 import { badge, layers, view } from "./view.mjs";
-import { describe, FILTERS, passes, problemsOf, say, statusName, summary } from "./words.mjs";
+import { describe, FILTERS, passes, problemsOf, resultInWords, say, statusName, summary } from "./words.mjs";
 import { openDialog } from "../lib/dialog.mjs";
 import { element, undoable, widgetOf } from "../lib/panel.mjs";
 import { text } from "../lib/text.mjs";
@@ -266,8 +266,9 @@ export class DatasetPanel {
   }
 
   drawMessage() {
-    const { summary = "", report = null } = resultFor(this.node) ?? {};
-    const said = say(summary);
+    const result = resultFor(this.node);
+    const said = result ? resultInWords(result) : "";
+    const report = result && "report" in result ? result.report : null;
     const parts = [];
     if (said) parts.push(element("span", { className: "sf-status", textContent: said, title: said }));
     if (report) {
@@ -313,7 +314,7 @@ export class DatasetPanel {
   async openReport({ filename, subfolder, type, path }) {
     const answer = await api.fetchApi(`/view?${new URLSearchParams({ filename, subfolder, type })}`);
     if (!answer.ok) {
-      keepResult(this.node, { summary: text("dataset.noReport", { file: path }), report: null }, true);
+      keepResult(this.node, { error: text("dataset.noReport", { file: path }) }, true);
       return;
     }
     // ComfyUI gives pages out for download only; without scripts it may as well be looked at here

@@ -9,12 +9,14 @@ import { CACHER, executionId, SEGMENTER, sourceOf } from "./source.mjs";
 const ENDS = /** @type {const} */ (["execution_success", "execution_error", "execution_interrupted"]);
 const MAKERS = [CACHER, SEGMENTER];
 const FIRST_OF_OURS = 1_000_000; // no node of a workflow has so high an id
-const STORE = "semantic_focus.mask_runs";
+const STORE = "semantic_focus.dataset_runs";
 const MOST_RESULTS = 50;
 
 /**
  * @typedef {{filename: string, subfolder: string, type: string, path: string}} Report
- * @typedef {{summary: string, report: Report | null}} Result as nodes/dataset_cache.py tells it
+ * @typedef {{counts: Record<string, number>, segmenter: string, to_look_at: number, failures: string[],
+ *   report: Report | null}} Told by nodes/dataset_cache.py
+ * @typedef {Told | {error: string}} Result
  * @typedef {{prompt: string | null, target: string, state: "queued" | "running", done: number, total: number}} Run
  * `prompt` is null until the server has answered, `target` the run id of the node that makes the masks, `total` 0 when
  * only the mask files tell how far it is
@@ -159,7 +161,7 @@ export async function start(node) {
     save();
     await confirm(); // it may have ended before the answer was here
   } catch (error) {
-    finish(key, { summary: complaint(error), report: null });
+    finish(key, { error: complaint(error) });
   }
 }
 
@@ -275,7 +277,7 @@ function hear({ prompt_id: prompt, nodes }) {
  */
 function end(event, detail) {
   if (elsewhere?.prompt === detail.prompt_id) elsewhere = null;
-  const failed = event === "execution_error" ? { summary: detail.exception_message.trim(), report: null } : undefined;
+  const failed = event === "execution_error" ? { error: detail.exception_message.trim() } : undefined;
   for (const [key, run] of [...own]) if (run.prompt === detail.prompt_id) finish(key, failed);
   tell(true);
 }

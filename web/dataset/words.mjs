@@ -1,4 +1,5 @@
 // A dataset's pictures in words: their status, what stands out, how many of what there are.
+import { countsInWords } from "../lib/mask_counts.mjs";
 import { regionName, text } from "../lib/text.mjs";
 
 /** @typedef {import("./source.mjs").Picture} Picture */
@@ -49,6 +50,23 @@ export function say(sentence) {
     return text(`dataset.says.${key}`, values);
   }
   return sentence;
+}
+
+/**
+ * How a run that makes masks ended.
+ * @param {import("./runs.mjs").Result} result
+ */
+export function resultInWords(result) {
+  if ("error" in result) return say(result.error);
+  const { counts, segmenter, to_look_at: count, failures, report } = result;
+  const made = text("dataset.madeBy", { counts: countsInWords(counts), segmenter });
+  const others = (counts.failed ?? 0) - failures.length;
+  return [
+    made,
+    ...(count ? [text(`dataset.${report ? "seeReport" : "toLookAt"}`, { count })] : []),
+    ...failures.map(say),
+    ...(others > 0 ? [text("dataset.andOthers", { count: others })] : []),
+  ].join("\n");
 }
 
 /** @param {string} status */

@@ -8,7 +8,9 @@ import { COLOUR, onPreference, PALETTE, preference } from "./preferences.mjs";
  * @typedef {Record<string, number>} Weights by category
  */
 
-export const PALETTES = ["standard", "colour-blind safe", "own"];
+export const SAFE = "colour-blind safe";
+export const OWN = "own";
+export const PALETTES = ["standard", SAFE, OWN];
 
 // the eight of Okabe and Ito (2008), "Color Universal Design"; black and orange are left for others
 const COLOUR_BLIND_SAFE = /** @type {Record<string, Colour>} */ ({
@@ -56,15 +58,30 @@ function colourOfName(name) {
 }
 
 /**
+ * The colour that the user chose for a category.
+ * @param {string} category
+ * @returns {Colour | null}
+ */
+function ownColour(category) {
+  const own = /^#?([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})$/i.exec(preference(`${COLOUR}.${category}`) ?? "");
+  return own && /** @type {Colour} */ (own.slice(1).map((part) => parseInt(part, 16)));
+}
+
+/** Whether the user chose a colour that is not the pack's. */
+export function hasOwnColours() {
+  return Object.entries(CATEGORIES).some(([name, { colour }]) => String(ownColour(name) ?? colour) !== String(colour));
+}
+
+/**
  * @param {string} region
  * @returns {Colour}
  */
 export function colourOf(region) {
   const palette = preference(PALETTE);
-  if (palette === "colour-blind safe" && region in COLOUR_BLIND_SAFE) return COLOUR_BLIND_SAFE[region];
-  if (palette === "own" && region in CATEGORIES) {
-    const own = /^#?([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})$/i.exec(preference(`${COLOUR}.${region}`) ?? "");
-    if (own) return /** @type {Colour} */ (own.slice(1).map((part) => parseInt(part, 16)));
+  if (palette === SAFE && region in COLOUR_BLIND_SAFE) return COLOUR_BLIND_SAFE[region];
+  if (palette === OWN && region in CATEGORIES) {
+    const own = ownColour(region);
+    if (own) return own;
   }
   return CATEGORIES[region]?.colour ?? NEUTRAL[region] ?? colourOfName(region);
 }

@@ -30,10 +30,11 @@ from ..semantic_focus.dataset import DatasetError, caption_of
 from ..semantic_focus.dataset_status import StatusMemory, dataset_status, picture_in
 from ..semantic_focus.keywords import format_keywords, parse_keywords
 from ..semantic_focus.overlay import Colour
+from ..semantic_focus.refine import REFINEMENTS
 from ..semantic_focus.thumbnails import region_layer, thumbnail
 from ..semantic_focus.turns import Turns
 from .routes import server_routes
-from .segment import REFINEMENTS, weight_folders
+from .segment import weight_folders
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 

@@ -14,6 +14,7 @@ from comfy_api.latest import io
 from ..semantic_focus.backends import BACKENDS, WEIGHT_KINDS, LazySegmenter, Segmenter, SegmentRequest
 from ..semantic_focus.cache import get_or_segment
 from ..semantic_focus.keywords import format_keywords, parse_keywords
+from ..semantic_focus.refine import REFINEMENTS
 from .preview import mask_preview
 from .sockets import CATEGORY, SemanticMasksSocket
 
@@ -88,10 +89,6 @@ def backend_choice() -> io.Combo.Input:
         tooltip="auto takes the best one that is installed; the node shows which one ran.\n"
         + "\n".join(lines),
     )
-
-
-REFINEMENTS = ("off", "fast", "fine")
-"""How much work goes into holes, specks and edges."""
 
 
 def refine_choice() -> io.Combo.Input:

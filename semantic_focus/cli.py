@@ -32,6 +32,7 @@ from .dataset import DatasetError, picture_files
 from .dataset_cache import STATUSES, CacheSettings, PictureResult, SegmenterLoadError, cache_pictures
 from .interchange import FORMS, export_masks
 from .keywords import parse_keywords, parse_weights
+from .refine import REFINEMENTS
 
 SUCCESS, SOME_FAILED, CANNOT_START, INTERRUPTED = 0, 1, 2, 130
 
@@ -123,7 +124,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--refine",
-        choices=("off", "fast", "fine"),
+        choices=REFINEMENTS,
         default="fast",
         help="work put into holes, specks and edges (default: fast)",
     )

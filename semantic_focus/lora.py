@@ -137,9 +137,16 @@ class LoraAdapters:
         """Take over the tensors that `state_dict` gave; all of them or, after an error, none.
 
         Raises:
-            ValueError: a layer is missing or has another shape.
+            ValueError: a layer is missing, has another shape, or is one that has no adapter here.
         """
         wanted = self.named_parameters()
+        known = {key for key, _ in wanted} | {f"{PREFIX}{name}.alpha" for name in self._adapters}
+        surplus = [key for key in tensors if key not in known]
+        if surplus:
+            raise ValueError(
+                f"LoRA key {surplus[0]} ({len(surplus)} such) is not trained here: "
+                "choose the layers and the kind of adapter that it was trained with"
+            )
         for key, parameter in wanted:
             if key not in tensors or tensors[key].shape != parameter.shape:
                 found = list(tensors[key].shape) if key in tensors else "missing"

@@ -31,6 +31,9 @@ class EdgeSettings:
 MODES = MappingProxyType({"fast": EdgeSettings(0.006, 4e-4, 2), "fine": EdgeSettings(0.009, 1e-4, 1)})
 """Edge settings by mode; "off" changes nothing, and `MATTING` has edges of its own."""
 
+REFINEMENTS = ("off", *MODES)
+"""What a segmenter may be asked to do with the edges by itself."""
+
 MATTING = "matting"
 """The mode that solves for the edges with the optional library pymatting, see `matting.py`."""
 LEAST_TO_FILL = 0.1

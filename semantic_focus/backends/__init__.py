@@ -33,7 +33,7 @@ class SegmentRequest:
     Attributes:
         prompts: each wanted category with its words; a backend without text prompts goes by the category
             names.
-        refine: "off", "fast" or "fine" (see `refine.py`).
+        refine: one of `refine.REFINEMENTS`.
         keep_overlaps: leave the regions as they were found instead of sharing every pixel out between them
             (see `masks.partition`).
     """

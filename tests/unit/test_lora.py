@@ -219,8 +219,12 @@ class TestFiles:
                 lambda t: t.update({"diffusion_model.second.lora_up.weight": torch.zeros(3, 9)}),
                 r"second\.lora_up\.weight is \[3, 9\], the model needs \[3, 2\].*another rank",
             ),
+            (
+                lambda t: t.update({"diffusion_model.third.lora_up.weight": torch.zeros(3, 2)}),
+                r"third\.lora_up\.weight \(1 such\) is not trained here: choose the layers",
+            ),
         ],
-        ids=["missing", "shape"],
+        ids=["missing", "shape", "surplus"],
     )
     def test_a_lora_that_does_not_fit_is_refused_and_changes_nothing(self, change, message: str):
         adapters = adapters_of(Net())

@@ -130,6 +130,19 @@ def test_every_workflow_explains_itself_and_has_a_thumbnail(path: Path):
         assert min(picture.size) >= 300
 
 
+def test_a_template_opened_twice_is_two_workflows(anywhere: "Editor"):
+    """Pictures and curves are kept by the id of the workflow: a template with one would share them."""
+    opened = []
+    for _ in range(2):
+        anywhere.load(WORKFLOWS[0])
+        opened.append(anywhere.page.evaluate("() => [app.graph.id, app.graph.serialize().id]"))
+    (first, saved_first), (second, saved_second) = opened
+    assert first == saved_first and second == saved_second
+    assert first != second
+    for path in WORKFLOWS:
+        assert "id" not in json.loads(path.read_text(encoding="utf-8")), path.stem
+
+
 def test_the_template_browser_is_given_every_workflow(editor: "Editor", server: Any, comfy: ModuleType):
     templates = editor.page.request.get(f"{server.url}/api/workflow_templates").json()
     assert sorted(templates[comfy.PACK]) == [path.stem for path in WORKFLOWS]

@@ -26,7 +26,7 @@ from typing import Any
 from aiohttp import web
 
 from ..semantic_focus.backends import LazySegmenter, SegmentRequest
-from ..semantic_focus.dataset import DatasetError, caption_of
+from ..semantic_focus.dataset import DatasetError, caption_of, dataset_folder
 from ..semantic_focus.dataset_status import StatusMemory, dataset_status, picture_in
 from ..semantic_focus.keywords import format_keywords, parse_keywords
 from ..semantic_focus.overlay import Colour
@@ -138,7 +138,7 @@ def _listing(memory: StatusMemory, folder: str, body: Mapping[str, Any]) -> Answ
     recursive = bool(body.get("recursive", False))
     pictures = dataset_status(folder, wanted, segmenter, recursive, memory)
     return {
-        "folder": str(Path(folder).expanduser().resolve()),
+        "folder": str(dataset_folder(folder).resolve()),
         "pictures": [asdict(picture) for picture in pictures],
         "complete": all(picture.status != "unchecked" for picture in pictures),
     }

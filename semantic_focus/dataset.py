@@ -56,7 +56,7 @@ def scan(folder: str | Path, default_caption: str = "") -> list[DatasetPicture]:
         DatasetError: no such folder, no picture in it, two pictures of one stem, or a caption that is
             missing.
     """
-    folder = Path(folder).expanduser()
+    folder = dataset_folder(folder)
     files = picture_files(folder)
     pictures = [DatasetPicture(path, caption_of(path) or default_caption.strip()) for path in files]
     missing = [picture.path.name for picture in pictures if not picture.caption]
@@ -69,6 +69,22 @@ def scan(folder: str | Path, default_caption: str = "") -> list[DatasetPicture]:
     return pictures
 
 
+def dataset_folder(folder: str | Path) -> Path:
+    """Where a folder is that somebody named; ``~`` is the home folder.
+
+    Raises:
+        DatasetError: no name, or the home folder of a user that this computer does not know.
+    """
+    if not str(folder).strip():
+        raise DatasetError("no folder given. Give the path of the folder that holds your training pictures")
+    try:
+        return Path(folder).expanduser()
+    except RuntimeError as error:
+        raise DatasetError(
+            f"{folder}: no such home folder. If the ~ belongs to the name, write ./{folder} or the whole path"
+        ) from error
+
+
 def picture_files(folder: str | Path, recursive: bool = False) -> list[Path]:
     """All picture files of a folder by name; hidden ones and mask pictures of other trainers are none.
 
@@ -78,9 +94,7 @@ def picture_files(folder: str | Path, recursive: bool = False) -> list[Path]:
     Raises:
         DatasetError: no such folder, no picture in it, or two pictures of one stem in one folder.
     """
-    if not str(folder).strip():
-        raise DatasetError("no folder given. Give the path of the folder that holds your training pictures")
-    folder = Path(folder).expanduser()
+    folder = dataset_folder(folder)
     if not folder.is_dir():
         raise DatasetError(
             f"{folder}: no such folder. Give the path of the folder that holds your training pictures"

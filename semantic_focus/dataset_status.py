@@ -15,7 +15,7 @@ from PIL import Image
 
 from .backends import LazySegmenter, SegmentRequest
 from .cache import request_fields
-from .dataset import PICTURE_SUFFIXES, DatasetError, caption_of, picture_files
+from .dataset import PICTURE_SUFFIXES, DatasetError, caption_of, dataset_folder, picture_files
 from .dataset_cache import MISSING, CacheSettings, PictureResult, cache_pictures
 from .dataset_report import Entry, judge, read_entry
 from .mask_file import mask_path
@@ -32,7 +32,7 @@ class PictureStatus:
         name: relative to the folder, with slashes.
         status: "ok", "missing", "stale", "by hand" (never overwritten), "failed" (it cannot be read), or
             "unchecked": there was no time to look.
-        reason: why, in a sentence; may be empty.
+        reason: why, in a sentence; empty for "ok" and "unchecked".
         captioned: a text file with words lies beside it, or there was no time to look.
         persons: how many; None when the mask file does not tell persons apart.
         coverage: share of the picture, 0..1, by category; empty without a readable mask file.
@@ -121,7 +121,7 @@ def dataset_status(
         MissingWeightsError: the segmenter's weights are not there.
     """
     pictures = picture_files(folder, recursive)
-    root = Path(folder).expanduser()
+    root = dataset_folder(folder)
     wanted = repr(sorted(request_fields(request, segmenter).items()))
     files = {picture: _Files.of(picture, wanted) for picture in pictures}
     found = _find(files, request, segmenter, memory or StatusMemory(), seconds)
@@ -142,15 +142,14 @@ def picture_in(folder: str | Path, name: str) -> Path:
         DatasetError: no folder, the name leads out of it, or is none of a picture.
         FileNotFoundError: there is no such file.
     """
-    if not str(folder).strip():
-        raise DatasetError("no folder given. Give the path of the folder that holds the picture")
+    root = dataset_folder(folder)
     relative = PurePath(name)
     # a drive or root is an anchor; a zero byte would make the system call fail in its own way
     if not name or relative.anchor or ".." in relative.parts or "\0" in name:
         raise DatasetError(f"{name!r} leads out of the folder: give a name relative to it, without ..")
     if relative.suffix.lower() not in PICTURE_SUFFIXES:
         raise DatasetError(f"{name!r} is no picture: its ending is none of {', '.join(PICTURE_SUFFIXES)}")
-    path = Path(folder).expanduser() / relative
+    path = root / relative
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file. Refresh the list of pictures")
     return path
@@ -208,7 +207,7 @@ def _unless_unreadable(result: PictureResult) -> PictureResult:
 
 
 def _status(name: PurePath, files: _Files, found: _Found, entry: Entry) -> PictureStatus:
-    reason = "" if found.result.status == "left" else found.result.reason
+    reason = "" if found.result.status in ("fresh", "left") else found.result.reason
     problems = [problem for problem in entry.problems if problem != reason]
     if found.caption_problem:
         problems.append(found.caption_problem)

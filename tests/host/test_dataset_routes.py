@@ -216,6 +216,7 @@ def test_many_looks_at_once_find_the_same(server: "ComfyServer", dataset: Path):
     [
         ({"folder": "/nowhere/at all"}, "no such folder"),
         ({"folder": " "}, "no folder given"),
+        ({"folder": "~2024/photos"}, "no such home folder"),
         ({}, "no folder given"),
         ({"folder": "{empty}"}, "no picture in it"),
         ({"folder": "{full}", "refine": "very"}, "off, fast, fine"),

@@ -290,6 +290,14 @@ def test_every_orientation_is_turned_as_pillow_turns_it(tmp_path: Path, orientat
 def test_no_folder_is_not_the_working_directory(folder: str):
     with pytest.raises(DatasetError, match="no folder given"):
         picture_files(folder, recursive=True)
+    with pytest.raises(DatasetError, match="no folder given"):
+        scan(folder)
+
+
+def test_a_home_folder_that_is_not_there_is_named():
+    for look in (picture_files, scan):
+        with pytest.raises(DatasetError, match=r"^~2024: no such home folder.*\./~2024"):
+            look("~2024")
 
 
 class TestResolutions:

@@ -267,10 +267,13 @@ export class DatasetPanel {
 
   drawMessage() {
     const result = resultFor(this.node);
-    const said = result ? resultInWords(result) : "";
+    const said = result ? resultInWords(result) : [];
     const report = result && "report" in result ? result.report : null;
     const parts = [];
-    if (said) parts.push(element("span", { className: "sf-status", textContent: said, title: said }));
+    if (said.length) {
+      const [textContent, title] = [said.join(" · "), said.join("\n")];
+      parts.push(element("span", { className: "sf-status", textContent, title }));
+    }
     if (report) {
       const open = element("button", { type: "button", className: "sf-button", textContent: text("dataset.report") });
       open.title = report.path;

@@ -25,15 +25,22 @@ const SENTENCES = /** @type {[RegExp, string, string[]][]} */ ([
   [/stale: its overlaps are (.+), now (.+)$/, "staleOverlaps", ["found", "wanted"]],
   [/stale: the picture was edited since/, "staleEdited", []],
   [/stale: it was made by an older version/, "staleVersion", []],
+  [/stale: its format version is (.+), now (.+)$/, "staleFormat", ["found", "wanted"]],
+  [/: it was made by hand or by another program/, "byHand", []],
   [/^its mask file is damaged: (.+)$/, "damaged", ["error"]],
+  [/^(.+)\. Delete the file, or run the segmentation again/, "damaged", ["error"]],
   [/^no person found$/, "noPerson", []],
   [/^no face found$/, "noFace", []],
   [/^(\d+) persons$/, "persons", ["count"]],
   [/^much (.+): (\d+%), usually (\d+%)$/, "much", ["region", "share", "usual"]],
   [/^little (.+): (\d+%), usually (\d+%)$/, "little", ["region", "share", "usual"]],
   [/^(.+): cannot be read as a picture \((.*)\)/, "unreadable", ["file", "error"]],
+  [/^(.+): not UTF-8 text/, "captionEncoding", ["file"]],
+  [/: no such file\./, "gone", []],
   [/: no such folder\./, "noSuchFolder", []],
+  [/^(.+): no such home folder\./, "noHome", ["folder"]],
   [/: no picture in it\./, "noPicture", []],
+  [/^.+: (.+) and (.+) would share one caption/, "shared", ["one", "other"]],
   [/^no folder given/, "noFolder", []],
 ]);
 
@@ -55,9 +62,10 @@ export function say(sentence) {
 /**
  * How a run that makes masks ended.
  * @param {import("./runs.mjs").Result} result
+ * @returns {string[]} sentences
  */
 export function resultInWords(result) {
-  if ("error" in result) return say(result.error);
+  if ("error" in result) return say(result.error).split("\n");
   const { counts, segmenter, to_look_at: count, failures, report } = result;
   const made = text("dataset.madeBy", { counts: countsInWords(counts), segmenter });
   const others = (counts.failed ?? 0) - failures.length;
@@ -66,7 +74,7 @@ export function resultInWords(result) {
     ...(count ? [text(`dataset.${report ? "seeReport" : "toLookAt"}`, { count })] : []),
     ...failures.map(say),
     ...(others > 0 ? [text("dataset.andOthers", { count: others })] : []),
-  ].join("\n");
+  ];
 }
 
 /** @param {string} status */

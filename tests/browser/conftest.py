@@ -19,10 +19,15 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page
 
 from ..by_path import load
+from .dataset_ui import folder, make_masks, many
+from .training_ui import training
 from .weights_ui import START
 
 if TYPE_CHECKING:
     from host.serve import ComfyServer
+
+__all__ = ["folder", "make_masks", "many", "training"]
+"""Fixtures of several files."""
 
 host = load("host/browser.py")
 

@@ -1,0 +1,171 @@
+"""Which training the panel shows: after stops and reloads, in other tabs and workflows, from the cache."""
+
+import copy
+import uuid
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from .training_ui import (
+    RUNS,
+    SAVE,
+    TRAIN,
+    assert_same_curves,
+    folder_of,
+    node_of,
+    panel,
+    press_run,
+    server_of,
+    shown,
+    wait_for_state,
+    wait_for_step,
+    written,
+)
+
+if TYPE_CHECKING:
+    from conftest import Editor
+
+    from host.serve import ComfyServer
+
+LONG = 3000
+"""Steps that no test waits for."""
+BEGINS_AT_1 = """async ([module, id]) =>
+    (await import(module)).runOf(app.graph.getNodeById(id))?.points.step[0] === 1"""
+COUNT_REPORTS = """() => {
+    window.heard = 0;
+    window.comfyAPI.api.api.addEventListener("semantic_focus.training", () => window.heard++);
+}"""
+
+
+def set_steps(workflow: dict[str, Any], steps: int) -> None:
+    node_of(workflow, TRAIN)["widgets_values"][0] = steps
+
+
+def press_stop(page: Page) -> None:
+    panel(page).get_by_role("button", name="Stop and save").click()
+    wait_for_state(page, "stopped")
+
+
+def test_the_button_stops_and_keeps_the_state_and_run_goes_on_with_the_same_curves(
+    anywhere: "Editor", training: dict[str, Any], request: pytest.FixtureRequest
+):
+    page = anywhere.page
+    set_steps(training, 150)
+    anywhere.load(training)
+    stop = panel(page).get_by_role("button", name="Stop and save")
+    expect(stop).to_be_disabled()
+    press_run(page)
+    wait_for_step(page, 5)
+    press_stop(page)
+    expect(stop).to_be_disabled()
+    folder = folder_of(server_of(anywhere, request), page)
+    records = written(folder)
+    step = records[-1]["step"]
+    assert 5 <= step < 150
+    said = panel(page).get_by_role("log").inner_text()
+    state = f"state_{step:06}.safetensors"
+    assert f"output/semantic_focus/{folder.name}/{state}" in said and "Press Run" in said
+    assert (folder / state).is_file()
+    assert_same_curves(shown(page)["points"], records)
+
+    press_run(page)
+    wait_for_state(page, "finished", 120)
+    assert folder_of(server_of(anywhere, request), page) == folder
+    again = written(folder)
+    assert again[:step] == records
+    assert [record["step"] for record in again] == list(range(1, 151))
+    assert_same_curves(shown(page)["points"], again)
+    assert anywhere.errors == []
+
+
+@pytest.mark.parametrize("vue", [False, True], ids=["canvas", "vue"])
+def test_a_reload_and_other_tabs_show_the_steps_so_far_but_no_other_workflow_does(
+    open_editor: "Callable[..., Editor]",
+    training: dict[str, Any],
+    server: "ComfyServer",
+    request: pytest.FixtureRequest,
+    vue: bool,
+):
+    request.addfinalizer(server.interrupt)
+    settings = {"Comfy.VueNodes.Enabled": vue}
+    editor = open_editor(settings)
+    page = editor.page
+    set_steps(training, LONG)
+    editor.load(training)
+    press_run(page)
+    wait_for_step(page, 5)
+
+    second = open_editor(settings)
+    second.load(training)
+    wait_for_step(second.page, 5)
+    second.until(BEGINS_AT_1, [RUNS, TRAIN])
+    reached = shown(second.page)["step"]
+    wait_for_step(second.page, reached + 5)
+
+    other = copy.deepcopy(training)
+    other["id"] = str(uuid.uuid4())
+    third = open_editor(settings)
+    third.load(other)
+    wait_for_state(third.page, "waiting")
+    third.page.evaluate(COUNT_REPORTS)
+    third.page.wait_for_function("() => window.heard >= 3")
+    third.settle()
+    wait_for_state(third.page, "waiting")
+
+    kept = "id => Object.entries(sessionStorage).some(([key, value]) => value.includes(id))"
+    page.wait_for_function(kept, arg=training["id"])
+    page.reload()
+    wait_for_step(page, shown(second.page)["step"])
+    press_stop(second.page)  # by the tab that did not start it
+    wait_for_state(page, "stopped")
+    records = written(folder_of(server, page))
+    for one in (page, second.page):
+        assert_same_curves(shown(one)["points"], records)
+    assert editor.own_errors() == second.own_errors() == third.own_errors() == []
+
+
+def test_a_run_from_the_cache_shows_its_curves_also_in_a_copy_of_the_workflow(
+    editor: "Editor", training: dict[str, Any], server: "ComfyServer"
+):
+    editor.load(training)
+    editor.run()
+    wait_for_state(editor.page, "finished")
+    records = written(folder_of(server, editor.page))
+    copied = copy.deepcopy(training)
+    copied["id"] = str(uuid.uuid4())
+    editor.load(copied)
+    wait_for_state(editor.page, "waiting")
+    node_of(copied, SAVE)["widgets_values"][0] += "_again"
+    editor.load(copied)
+    editor.run()
+    wait_for_state(editor.page, "finished")
+    assert_same_curves(shown(editor.page)["points"], records)
+    assert written(folder_of(server, editor.page)) == records
+
+
+def test_the_curves_go_with_the_node_into_a_subgraph(editor: "Editor", training: dict[str, Any]):
+    page = editor.page
+    editor.load(training)
+    editor.run()
+    wait_for_state(page, "finished")
+    steps = shown(page)["points"]["step"]
+    page.evaluate(
+        """id => {
+            app.canvas.selectItems([app.graph.getNodeById(id)]);
+            const {node} = app.canvas.graph.convertToSubgraph(app.canvas.selectedItems);
+            app.canvas.openSubgraph(node.subgraph, node);
+        }""",
+        TRAIN,
+    )
+    wait_for_state(page, "finished")
+    run = page.evaluate(
+        """async module => {
+            const inner = app.canvas.graph.nodes.find(node => node.type === "SemanticFocusTrain");
+            return (await import(module)).runOf(inner)?.points.step;
+        }""",
+        RUNS,
+    )
+    assert run == steps
+    assert editor.own_errors() == []

@@ -2,6 +2,7 @@
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { everyNode, rootGraph, runIdAt } from "./lib/graph.mjs";
+import { isActive, reports } from "./lib/graph_walk.mjs";
 import { interrupt } from "./lib/interrupt.mjs";
 import { toast } from "./lib/notify.mjs";
 import { REPOSITORY } from "./lib/pack.mjs";
@@ -10,28 +11,18 @@ import { DEFAULTS, PALETTE, preference } from "./lib/preferences.mjs";
 import { text } from "./lib/text.mjs";
 
 const MENU = "Semantic Focus";
-/** Nodes that segment, or show what was segmented. */
-const SEGMENTING = ["SemanticFocusSegment", "SemanticFocusRefine", "SemanticFocusPreview"];
 const CACHING = "SemanticFocusCacheDataset";
-const NORMAL = 0;
 
-/**
- * The ids by which the nodes of these types are run, without what is muted or bypassed.
- * @param {string[]} types
- */
-function runnable(types) {
-  return [...everyNode()]
-    .filter(({ node, path }) => types.includes(node.type) && [...path, node].every(({ mode }) => mode === NORMAL))
-    .map(runIdAt);
-}
+/** @param {any} node */
+const caches = (node) => node.type === CACHING;
 
 /**
  * Run these nodes, and what they need; say why not when there is none.
- * @param {string[]} types
+ * @param {(node: any) => boolean} wanted
  * @param {string} missing key of the text
  */
-async function run(types, missing) {
-  const ids = runnable(types);
+async function run(wanted, missing) {
+  const ids = [...everyNode()].filter((place) => isActive(place) && wanted(place.node)).map(runIdAt);
   if (!ids.length) {
     toast("info", text("commands.nothingToDo"), text(missing));
     return;
@@ -94,13 +85,13 @@ const COMMANDS = [
     id: "SemanticFocus.PreviewSegmentation",
     label: "Preview segmentation",
     icon: "pi pi-images",
-    function: () => run(SEGMENTING, "commands.noSegmentation"),
+    function: () => run(reports, "commands.noSegmentation"),
   },
   {
     id: "SemanticFocus.GenerateMasks",
     label: "Generate masks of the dataset",
     icon: "pi pi-clone",
-    function: () => run([CACHING], "commands.noDataset"),
+    function: () => run(caches, "commands.noDataset"),
   },
   {
     id: "SemanticFocus.StopTraining",

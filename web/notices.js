@@ -4,20 +4,8 @@ import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { countsInWords } from "./lib/mask_counts.mjs";
 import { toast } from "./lib/notify.mjs";
-import { onResult } from "./lib/results.mjs";
+import { isOwn, onResult } from "./lib/results.mjs";
 import { text } from "./lib/text.mjs";
-
-const MOST_PROMPTS = 50;
-
-/** @type {Set<string>} the prompts that this tab queued: only it is told of their steps */
-const ours = new Set();
-
-/** @param {CustomEvent} event */
-function noteOwn({ detail }) {
-  if (!detail?.prompt_id) return;
-  ours.add(detail.prompt_id);
-  if (ours.size > MOST_PROMPTS) ours.delete(/** @type {string} */ (ours.values().next().value));
-}
 
 /**
  * The last part of a path of the server's.
@@ -27,7 +15,7 @@ const baseName = (path) => path?.split(/[\\/]/).pop() ?? "";
 
 /** @param {any} report as nodes/training_status.py sends it */
 function trained(report) {
-  if (!ours.has(report.prompt)) return;
+  if (!isOwn(report.prompt)) return;
   const { state, kept, step, loss } = report;
   const values = { name: baseName(report.folder), step: kept?.step ?? step };
   if (state === "finished") {
@@ -55,7 +43,6 @@ function masked(node, counts) {
 app.registerExtension({
   name: "SemanticFocus.Notices",
   setup() {
-    for (const event of ["execution_start", "progress_state"]) api.addEventListener(event, noteOwn);
     api.addEventListener("semantic_focus.training", ({ detail }) => trained(detail));
     onResult("semantic_focus_masks", (node, [{ counts }], fresh) => fresh && masked(node, counts));
   },

@@ -3,16 +3,34 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from playwright.sync_api import expect
 
 from semantic_focus.categories import SEMANTIC_CATEGORIES
 
-from .overlay_ui import DATASET, PLACES, SEGMENT, chip, dialog, panel, run_until_shown, shown_regions, spot
+from .overlay_ui import (
+    DATASET,
+    PLACES,
+    SEGMENT,
+    chip,
+    dialog,
+    painted,
+    panel,
+    run_until_shown,
+    shown_regions,
+    spot,
+)
 
 if TYPE_CHECKING:
     from conftest import Editor
 
     from host.serve import ComfyServer
+
+READ_SECOND = """async node => {
+    const {previewsOf, readPixels} = await import("/extensions/ComfyUI-SemanticFocus/lib/previews.mjs");
+    const {picture, map} = previewsOf(app.graph.getNodeById(node))[1];
+    await Promise.all([readPixels(picture), readPixels(map)]);
+}"""
 
 
 def test_alt_click_shows_one_region_only_and_all_and_none_do_what_they_say(
@@ -36,6 +54,24 @@ def test_alt_click_shows_one_region_only_and_all_and_none_do_what_they_say(
     assert shown_regions(where) == {"face"}
     where.get_by_role("button", name="all", exact=True).click()
     assert shown_regions(where) == set(SEMANTIC_CATEGORIES)
+
+
+def test_a_picture_that_comes_late_does_not_replace_the_one_that_was_turned_back_to(
+    editor: "Editor", segmentation: dict[str, Any]
+):
+    editor.load(segmentation)
+    run_until_shown(editor, "1/2")
+    first = painted(editor)
+    editor.page.route("**/view?*", lambda _: None)
+    following = panel(editor).get_by_role("button", name="next picture")
+    with editor.page.expect_request("**/view?*"):
+        following.click()
+    following.click()
+    editor.page.unroute("**/view?*")  # lets go of those that are held
+    editor.page.evaluate(READ_SECOND, SEGMENT)
+    editor.settle()
+    expect(panel(editor)).to_contain_text("1/2")
+    assert np.array_equal(painted(editor), first)
 
 
 def test_everything_can_be_done_with_the_keyboard(shared_editor: "Editor", segmentation: dict[str, Any]):

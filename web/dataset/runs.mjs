@@ -3,7 +3,8 @@
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
 import { nodeRunAs, rootGraph, runIdsOf } from "../lib/graph.mjs";
-import { isForeign } from "../lib/results.mjs";
+import { isForeign, isOwn } from "../lib/results.mjs";
+import { restore, store } from "../lib/session.mjs";
 import { CACHER, executionId, SEGMENTER, sourceOf } from "./source.mjs";
 
 const ENDS = /** @type {const} */ (["execution_success", "execution_error", "execution_interrupted"]);
@@ -22,7 +23,7 @@ const MOST_RESULTS = 50;
  * only the mask files tell how far it is
  */
 
-const stored = restore();
+const stored = restore(STORE, { own: [], results: [] });
 
 /** @type {Map<string, Run>} by workflow and node: those that were asked for at a click */
 const own = new Map(stored.own);
@@ -30,7 +31,7 @@ const own = new Map(stored.own);
 /** @type {Map<string, Result>} by workflow and node, the latest last */
 const results = new Map(stored.results);
 
-/** @type {{prompt: string, workflow: string, runs: Map<string, Run>} | null} makers in a prompt of somebody else's */
+/** @type {{prompt: string, workflow: string, runs: Map<string, Run>} | null} makers in a prompt that Run queued */
 let elsewhere = null;
 
 /** @type {((ended: boolean) => void)[]} */
@@ -54,22 +55,9 @@ function tell(ended) {
   for (const listener of listeners) listener(ended);
 }
 
-/** What is to last through a reload of the page; another tab has its own. */
-function restore() {
-  try {
-    return JSON.parse(sessionStorage.getItem(STORE) ?? "{}");
-  } catch {
-    return {};
-  }
-}
-
 function save() {
   const known = [...own].filter(([, { prompt }]) => prompt).map(([key, run]) => [key, { ...run, state: "queued" }]);
-  try {
-    sessionStorage.setItem(STORE, JSON.stringify({ own: known, results: [...results] }));
-  } catch {
-    // a browser that stores nothing forgets them at a reload
-  }
+  store(STORE, { own: known, results: [...results] });
 }
 
 /**
@@ -236,9 +224,13 @@ function confirm() {
 
 async function check() {
   const waiting = [...own].filter(([, { prompt }]) => prompt);
-  if (!waiting.length) return;
+  if (!waiting.length && !elsewhere) return;
   const { queue_running, queue_pending } = await (await api.fetchApi("/queue")).json();
   const present = new Set([...queue_running, ...queue_pending].map(([, prompt]) => prompt));
+  if (elsewhere && !present.has(elsewhere.prompt)) {
+    elsewhere = null;
+    tell(true);
+  }
   for (const [key, run] of waiting.filter(([, { prompt }]) => !present.has(prompt))) {
     const history = await (await api.fetchApi(`/history/${run.prompt}`)).json();
     if (own.get(key) !== run) continue;
@@ -260,7 +252,7 @@ function hear({ prompt_id: prompt, nodes }) {
   const ours = [...own.values()].filter((run) => run.prompt === prompt);
   for (const run of ours) Object.assign(run, running(run.target));
   if (ours.length) return tell(false);
-  if (isForeign(prompt)) return;
+  if (!isOwn(prompt) || isForeign(prompt)) return;
   const before = elsewhere?.prompt === prompt ? elsewhere.runs : new Map();
   const runs = new Map();
   for (const id of Object.keys(nodes).filter(running)) {

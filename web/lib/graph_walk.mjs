@@ -227,7 +227,7 @@ function* overlaysAbove(training) {
  * Whether a node reports a segmentation when it runs.
  * @param {any} node
  */
-function reports(node) {
+export function reports(node) {
   if (!OVERLAYS.includes(node.type) || node.mode === MUTED || node.mode === BYPASSED) return false;
   // Select Persons has a picture to show only where one is connected
   const pictures = node.inputs.find(({ name }) => name === "images");

@@ -125,7 +125,8 @@ export class OverlayView {
   /** Show what the state says. The old picture stays until the new one is there. */
   update() {
     const { preview } = this.state;
-    if (preview && preview !== this.preview && preview !== this.coming) this.read(preview);
+    if (preview && preview === this.preview) this.coming = preview; // back from a page that was not read in time
+    else if (preview && preview !== this.coming) this.read(preview);
     this.label();
     this.draw();
   }

@@ -1,11 +1,18 @@
 """Nodes that bring a dataset folder into the graph and to its training size."""
 
 import hashlib
-from pathlib import Path
 
 from comfy_api.latest import io
 
-from ..semantic_focus.dataset import PICTURE_SUFFIXES, fit, load_picture, parse_resolutions, scan
+from ..semantic_focus.dataset import (
+    PICTURE_SUFFIXES,
+    DatasetError,
+    dataset_folder,
+    fit,
+    load_picture,
+    parse_resolutions,
+    scan,
+)
 from .sockets import CATEGORY, SemanticMasksSocket
 
 
@@ -42,7 +49,10 @@ class LoadSemanticDataset(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, folder, default_caption):
-        path = Path(folder).expanduser()
+        try:
+            path = dataset_folder(folder)
+        except DatasetError:
+            return folder
         if not path.is_dir():
             return folder
         listing = sorted(
@@ -59,7 +69,7 @@ class LoadSemanticDataset(io.ComfyNode):
             [load_picture(picture.path)[None] for picture in pictures],
             [picture.caption for picture in pictures],
             [str(picture.mask_file) for picture in pictures],
-            ui={"semantic_focus_folder": [str(Path(folder).expanduser().resolve())]},
+            ui={"semantic_focus_folder": [str(dataset_folder(folder).resolve())]},
         )
 
 

@@ -18,6 +18,7 @@ from ..semantic_focus.train_state import TrainState
 from ..semantic_focus.training_run import provenance_of
 from .graph import model_file
 from .sockets import CATEGORY, AdapterSocket, TrainStateSocket
+from .train import RUNS
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -92,7 +93,14 @@ class LoadLoraFile(io.ComfyNode):
             display_name="Load LoRA File",
             category=CATEGORY,
             description="A LoRA, LoHa or LoKr of any key style, to train on or to save in another style.",
-            inputs=[io.Combo.Input("lora_name", options=folder_paths.get_filename_list("loras"))],
+            inputs=[
+                io.Combo.Input(
+                    "lora_name",
+                    options=[*folder_paths.get_filename_list("loras"), *_run_loras()],
+                    tooltip="Of the folder loras, and what trainings keep in output/semantic_focus. "
+                    "R makes the list anew.",
+                )
+            ],
             outputs=[io.LoraModel.Output(display_name="lora"), io.String.Output(display_name="name")],
         )
 
@@ -100,13 +108,35 @@ class LoadLoraFile(io.ComfyNode):
     def fingerprint_inputs(cls, lora_name):
         if lora_name is None:  # comes from another node: not known yet
             return float("nan")
-        path = folder_paths.get_full_path("loras", lora_name)
-        return lora_name if path is None else Path(path).stat().st_mtime_ns
+        try:
+            return _lora_path(lora_name).stat().st_mtime_ns
+        except FileNotFoundError:
+            return lora_name
 
     @classmethod
     def execute(cls, lora_name) -> io.NodeOutput:
-        path = folder_paths.get_full_path_or_raise("loras", lora_name)
-        return io.NodeOutput(load_lora(path), Path(lora_name).stem)
+        path = _lora_path(lora_name)
+        of_a_run = lora_name.startswith(f"{RUNS}/")
+        return io.NodeOutput(load_lora(path), f"{path.parent.name}_{path.stem}" if of_a_run else path.stem)
+
+
+def _run_loras() -> list[str]:
+    """The LoRAs that trainings kept, by their places below ComfyUI's output folder; later steps first."""
+    output = Path(folder_paths.get_output_directory())
+    found = sorted((output / RUNS).glob("*/lora_*.safetensors"), key=lambda path: path.name, reverse=True)
+    found.sort(key=lambda path: path.parent.name)
+    return [path.relative_to(output).as_posix() for path in found]
+
+
+def _lora_path(name: str) -> Path:
+    """Where a LoRA of the list is.
+
+    Raises:
+        FileNotFoundError: it is not there any more.
+    """
+    if name in _run_loras():
+        return Path(folder_paths.get_output_directory()) / name
+    return Path(folder_paths.get_full_path_or_raise("loras", name))
 
 
 class SaveLoraAs(io.ComfyNode):

@@ -3,6 +3,7 @@ together.
 """
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,7 @@ TURNS = {
 """What brings a picture upright, by EXIF orientation."""
 FOREIGN_MASK_SUFFIX = "-masklabel"
 """Stem ending of the mask pictures that other trainers keep beside the pictures."""
+QUOTED = re.compile(r"""^(["'])(.*)\1$""")
 
 
 class DatasetError(ValueError):
@@ -72,9 +74,13 @@ def scan(folder: str | Path, default_caption: str = "") -> list[DatasetPicture]:
 def dataset_folder(folder: str | Path) -> Path:
     """Where a folder is that somebody named; ``~`` is the home folder.
 
+    Quotes around a name are left out: file managers copy paths with them.
+
     Raises:
         DatasetError: no name, or the home folder of a user that this computer does not know.
     """
+    if isinstance(folder, str):
+        folder = QUOTED.sub(r"\2", folder.strip())
     if not str(folder).strip():
         raise DatasetError("no folder given. Give the path of the folder that holds your training pictures")
     try:
@@ -95,6 +101,8 @@ def picture_files(folder: str | Path, recursive: bool = False) -> list[Path]:
         DatasetError: no such folder, no picture in it, or two pictures of one stem in one folder.
     """
     folder = dataset_folder(folder)
+    if folder.is_file():
+        raise DatasetError(f"{folder}: a file, not a folder. Give the folder that it is in: {folder.parent}")
     if not folder.is_dir():
         raise DatasetError(
             f"{folder}: no such folder. Give the path of the folder that holds your training pictures"

@@ -97,7 +97,11 @@ class TrainingStatus:
             self._about.update(state="running", folder=str(folder))
             for record in history:
                 self._curves.add(record)
-        self._tell()
+            done = self._curves.last_step
+        if done:
+            self.note("resumed", f"Resumed at step {done}.", step=str(done))
+        else:
+            self._tell()
 
     def stepped(self, record: StepRecord) -> None:
         """A step was done."""

@@ -487,6 +487,15 @@ def test_a_saved_lora_is_trained_on(
     assert max((before[key] - after[key]).abs().max().item() for key in before) < 1.1e-5
 
 
+def test_a_lora_that_a_training_kept_can_be_chosen(server: "ComfyServer", plain: Path):
+    kept = max(plain.glob("lora_*.safetensors"))
+    graph = {
+        "load": node("SemanticFocusLoadLoRA", lora_name=f"semantic_focus/{plain.name}/{kept.name}"),
+        "name": node("PreviewAny", source=["load", 1]),
+    }
+    assert server.run(graph)["outputs"]["name"]["text"] == [f"{plain.name}_{kept.stem}"]
+
+
 def test_a_training_adapter_acts_while_training_and_is_gone_afterwards(
     server: "ComfyServer", graph: Graph, plain: Path, saved: str, preview: dict[str, Any], run_name: str
 ):

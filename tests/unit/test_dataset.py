@@ -1,5 +1,6 @@
 """Dataset folders as users have them, pictures of every kind, and the cut that picture and mask share."""
 
+import re
 import struct
 from pathlib import Path
 
@@ -66,6 +67,26 @@ class TestScan:
     def test_the_default_caption_serves_pictures_without_one(self, tmp_path: Path):
         dataset(tmp_path, a="own", b=None, c="  \n")
         assert [p.caption for p in scan(tmp_path, " a photo ")] == ["own", "a photo", "a photo"]
+
+    @pytest.mark.parametrize("form", ['"{}"', "'{}'", " {} \n", '  "{}"'])
+    def test_a_path_may_be_pasted_as_file_managers_copy_it(self, tmp_path: Path, form: str):
+        folder = tmp_path / "my photos"
+        folder.mkdir()
+        put_picture(folder / "a.png")
+        assert [p.path.name for p in scan(form.format(folder), "x")] == ["a.png"]
+
+    def test_a_quote_that_belongs_to_the_name_stays(self, tmp_path: Path):
+        folder = tmp_path / "Anna's"
+        folder.mkdir()
+        put_picture(folder / "a.png")
+        assert scan(str(folder), "x")[0].path == folder / "a.png"
+
+    def test_a_picture_is_not_its_folder(self, tmp_path: Path):
+        put_picture(tmp_path / "a.png")
+        with pytest.raises(
+            DatasetError, match=rf"a.png: a file.*: {re.escape(str(tmp_path))}$"
+        ):
+            scan(tmp_path / "a.png")
 
     def test_no_folder(self, tmp_path: Path):
         with pytest.raises(DatasetError, match="nowhere: no such folder. Give the path"):

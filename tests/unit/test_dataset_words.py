@@ -2,9 +2,10 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -50,7 +51,7 @@ def picture(path: Path) -> Path:
     return path
 
 
-def masks(path: Path, share: float = 0.5, **fields: str) -> Path:
+def masks(path: Path, fields: Mapping[str, str] = MappingProxyType({}), share: float = 0.5) -> Path:
     """The mask file of a picture, made for REQUEST but for these header fields; the face has this share."""
     face = torch.zeros(6, 8)
     face[:, : round(8 * share)] = 1
@@ -84,7 +85,7 @@ def sentences(folder: Path, **wanted: Any) -> dict[str, list[str]]:
 def test_why_masks_are_stale(
     tmp_path: Path, key_of: KeyOf, fields: dict[str, str], wanted: dict[str, Any], key: str
 ):
-    masks(picture(tmp_path / "a.png"), **fields)
+    masks(picture(tmp_path / "a.png"), fields)
     assert [key_of(one) for one in sentences(tmp_path, **wanted)["a.png"]] == [key]
 
 
@@ -93,7 +94,7 @@ def test_what_ails_a_picture(tmp_path: Path, key_of: KeyOf):
         masks(picture(tmp_path / f"usual {number}.png"))
     masks(picture(tmp_path / "much.png"), share=0.875)
     masks(picture(tmp_path / "nobody.png"), share=0)
-    masks(picture(tmp_path / "group.png"), persons="3")
+    masks(picture(tmp_path / "group.png"), {"persons": "3"})
     picture(tmp_path / "new.png")
     mask_path(picture(tmp_path / "damaged.png")).write_bytes(b"damaged")
     (tmp_path / "torn.png").write_bytes(b"torn")
@@ -131,6 +132,7 @@ def test_why_a_folder_or_a_picture_cannot_be_shown(tmp_path: Path, key_of: KeyOf
     folders = {
         "noFolder": " ",
         "noSuchFolder": tmp_path / "nowhere",
+        "aFile": tmp_path / "torn.png",
         "noHome": "~nobody is called so",
         "noPicture": tmp_path / "empty",
         "shared": tmp_path / "twins",

@@ -148,6 +148,7 @@ def test_a_training_that_goes_on_shows_the_steps_before(
     clock.now += 1
     status.stepped(step(3))
     assert [report["points"]["step"] for report in told] == [[1, 2], [3]]
+    assert [note["text"] for note in told[-1]["notes"]] == ["Resumed at step 2."]
     assert told[-1]["folder"] == str(tmp_path)
     assert told[-1]["loss"] == pytest.approx(step(3).total)
 

@@ -38,6 +38,7 @@ const SENTENCES = /** @type {[RegExp, string, string[]][]} */ ([
   [/^(.+): not UTF-8 text/, "captionEncoding", ["file"]],
   [/: no such file\./, "gone", []],
   [/: no such folder\./, "noSuchFolder", []],
+  [/: a file, not a folder\. .*: (.+)$/, "aFile", ["folder"]],
   [/^(.+): no such home folder\./, "noHome", ["folder"]],
   [/: no picture in it\./, "noPicture", []],
   [/^.+: (.+) and (.+) would share one caption/, "shared", ["one", "other"]],

@@ -101,7 +101,9 @@ export class TrainingCurves {
     const { log, smoothing, hidden } = this.view();
     this.chart.restyle({ log, smoothing, hidden: new Set(hidden) });
     this.legend.setAttribute("aria-label", text("training.legend"));
-    const entries = JSON.stringify([this.chart.curves.map(({ name, colour }) => [nameOf(name), colour]), hidden]);
+    const theme = this.chart.theme();
+    const drawn = this.chart.curves.map((curve) => [nameOf(curve.name), Chart.colour(curve, theme)]);
+    const entries = JSON.stringify([drawn, hidden]);
     // made anew only when it must: a button that is replaced loses the focus and the click
     if (entries !== this.entries || !this.legend.isConnected) this.makeLegend();
     this.entries = entries;

@@ -52,10 +52,9 @@ export function notesOf(run) {
   if (run.state === "lost") notes.push(text("training.lost"));
   const { kept } = run;
   if (kept && !isRunning(run)) {
-    const [state, lora] = [kept.state, kept.lora].map((file) => file && shortPath(file));
-    if (!state) notes.push(text("training.notWritten"));
-    else if (kept.again) notes.push(text("training.goOn", { state, lora: lora ?? "–" }));
-    else notes.push(text("training.goOnOtherwise", { state, lora: lora ?? "–" }));
+    const place = { step: kept.step, folder: shortPath(run.folder ?? "") };
+    if (!kept.state) notes.push(text("training.notWritten"));
+    else notes.push(text(kept.again ? "training.goOn" : "training.goOnOtherwise", place));
   } else if (run.state === "stopped") {
     notes.push(text("training.nothingKept"));
   }

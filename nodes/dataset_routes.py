@@ -22,6 +22,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 from aiohttp import web
 
@@ -162,7 +163,8 @@ async def send_thumbnail(
     The folder is named as a list named it, see `ListedFolders`; any other is refused, and so are other sites.
     `colours` are the user's own, as face:ff0000,hair:00ff00. With a stamp, the answer is kept for good.
     """
-    query = request.query
+    # request.query knows only names that are UTF-8
+    query = dict(parse_qsl(request.rel_url.raw_query_string, errors="surrogateescape"))
     folder = query.get("folder", "")
     if request.headers.get("Sec-Fetch-Site") == "cross-site":
         return _wrong("thumbnails are for ComfyUI's own pages", 403)
@@ -173,7 +175,12 @@ async def send_thumbnail(
         raise ValueError(f"side is {side!r}: it must be one of {', '.join(map(str, SIDES))}")
     colours = parse_colours(query.get("colours", ""))
     picture = await asyncio.to_thread(picture_in, folder, query.get("name", ""))
-    draw = partial(_drawn, picture, int(side), query.get("layer") == "regions", colours)
+
+    def draw() -> tuple[bytes, str]:
+        if request.transport is None:  # the browser went on while this waited for its turn
+            raise DatasetError(f"{picture}: nobody waits for it any more")
+        return _drawn(picture, int(side), query.get("layer") == "regions", colours)
+
     try:
         content, kind = await asyncio.get_running_loop().run_in_executor(pool, draw)
     except (ValueError, OSError) as error:

@@ -52,7 +52,7 @@ api.addEventListener("graphChanged", () => {
   all((panel) => panel.schedule(false));
 });
 // thumbnails come only from folders that were listed since the server started
-api.addEventListener("reconnected", () => all((panel) => panel.schedule(true)));
+api.addEventListener("reconnected", () => all((panel) => panel.startOver()));
 
 app.registerExtension({
   name: "SemanticFocus.DatasetBrowser",

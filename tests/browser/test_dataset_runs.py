@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from conftest import Editor
 
 
+COUNT_PROGRESS = """() => {
+    window.heard = 0;
+    window.comfyAPI.api.api.addEventListener("progress_state", () => { window.heard++; });
+}"""
+
+
 def cancelled(editor: "Editor", folder: Path) -> None:
     """The run that the panel shows ends at Cancel."""
     panel(editor).get_by_role("button", name="Cancel").click()
@@ -76,11 +82,11 @@ def test_a_run_of_another_workflow_is_not_shown(editor: "Editor", many: Path):
     expect(panel(editor)).to_contain_text(re.compile(r"[1-9]\d? of 43"), timeout=LISTED)
     shown = editor.workflow()
     editor.load(only(graph(many), CACHER))
-    heard = (
-        "() => new Promise(done => comfyAPI.api.api.addEventListener('progress_state', done, {once: true}))"
-    )
-    for _ in range(3):
-        editor.page.evaluate(heard)
+    button = panel(editor).get_by_role("button", name=re.compile("Generate masks"))
+    expect(button).to_be_visible(timeout=LISTED)
+    editor.page.evaluate(COUNT_PROGRESS)
+    editor.page.wait_for_function("() => window.heard >= 3", timeout=LISTED)
+    expect(button).to_be_visible()
     expect(panel(editor).get_by_role("button", name="Cancel")).to_be_hidden()
     editor.load(shown)
     expect(panel(editor).get_by_role("button", name="Cancel")).to_be_visible(timeout=LISTED)
@@ -93,6 +99,11 @@ def test_a_waiting_run_is_taken_out_of_the_queue(editor: "Editor", many: Path):
     expect(panel(editor, 1)).to_contain_text(re.compile(r"[1-9]\d? of 43"), timeout=LISTED)
     panel(editor).get_by_role("button", name=re.compile("Generate masks")).click()
     expect(panel(editor)).to_contain_text("waiting")
+    editor.page.route("**/api/queue", lambda route: route.abort())  # the server is away
+    panel(editor).get_by_role("button", name="Cancel").click()
+    expect(editor.page.get_by_text("ComfyUI's server does not answer")).to_be_visible()
+    assert not [error for error in editor.errors if "Failed to fetch" in error]
+    editor.page.unroute("**/api/queue")
     panel(editor).get_by_role("button", name="Cancel").click()
     expect(panel(editor).get_by_role("button", name="Cancel")).to_be_hidden()
     expect(panel(editor, 1).get_by_role("button", name="Cancel")).to_be_visible()

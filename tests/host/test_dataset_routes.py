@@ -3,6 +3,8 @@
 import http.client
 import io
 import json
+import os
+import sys
 import urllib.parse
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -156,6 +158,22 @@ def test_no_other_file_is_sent(server: "ComfyServer", dataset: Path, name: str, 
     assert headers["Cache-Control"] == "no-store"
     assert json.loads(content)["error"]
     assert post(server, "caption", {"folder": str(dataset), "name": filled})[0] == status
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="names are Unicode elsewhere")
+def test_a_name_that_is_not_utf8_is_a_name(server: "ComfyServer", tmp_path: Path):
+    folder = tmp_path / os.fsdecode(b"\xcd\xbc \xc6\xac")
+    folder.mkdir()
+    Image.new("RGB", (64, 48)).save(tmp_path / "a.png")
+    (tmp_path / "a.png").rename(folder / os.fsdecode(b"\xc8\xcb + \xe5\xa5\xbd.png"))
+    listed = post(server, "dataset", {"folder": str(folder)})[1]
+    (one,) = listed["pictures"]
+    query = "&".join(
+        f"{key}={urllib.parse.quote_from_bytes(os.fsencode(value))}"
+        for key, value in {"folder": listed["folder"], "name": one["name"]}.items()
+    )
+    status, headers, _ = ask(server, "GET", f"/api/semantic_focus/thumbnail?{query}")
+    assert (status, headers["Content-Type"]) == (200, "image/jpeg")
 
 
 def test_a_torn_picture_is_named_without_an_error_in_the_console(server: "ComfyServer", dataset: Path):

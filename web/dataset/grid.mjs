@@ -14,6 +14,15 @@ const ROWS_BEYOND = 2; // made above and below what is in sight
 
 let grids = 0;
 
+/**
+ * Take something out of the document, and end the loading of its pictures: removal alone does not.
+ * @param {Element} part
+ */
+export function discard(part) {
+  for (const picture of part.querySelectorAll("img")) picture.removeAttribute("src");
+  part.remove();
+}
+
 /** @template Item */
 export class Grid {
   /**
@@ -35,7 +44,7 @@ export class Grid {
     this.root = element("div", { className: "sf-dataset-grid", role: "listbox", tabIndex: 0 }, [this.sheet]);
     this.root.dataset.captureWheel = "true"; // the Vue renderer leaves the wheel to it
     this.label(label);
-    this.root.addEventListener("scroll", () => this.paint());
+    this.root.addEventListener("scroll", () => this.paint()); // once a frame
     this.root.addEventListener("keydown", (event) => this.press(event));
     this.root.addEventListener("wheel", (event) => this.wheel(event));
     this.sheet.addEventListener("click", (event) => {
@@ -80,9 +89,21 @@ export class Grid {
       kept.set(key, tile);
       this.place(tile, at);
     }
-    for (const [key, tile] of this.tiles) if (!kept.has(key)) tile.remove();
+    this.drop([...this.tiles.keys()].filter((key) => !kept.has(key)));
     this.tiles = kept;
     this.mark();
+  }
+
+  /**
+   * Forget tiles: what is in sight is drawn anew when next it is painted.
+   * @param {Iterable<string>} keys
+   */
+  drop(keys) {
+    for (const key of keys) {
+      const tile = this.tiles.get(key);
+      if (tile) discard(tile);
+      this.tiles.delete(key);
+    }
   }
 
   /** @param {Item} item */

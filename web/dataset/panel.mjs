@@ -1,24 +1,22 @@
 // The dataset browser: the pictures of a node's folder with the status of their masks, and a button that makes them.
-import { api } from "../../../scripts/api.js";
-import { app } from "../../../scripts/app.js";
 import { Grid } from "./grid.mjs";
-import { cancel, keepResult, resultFor, runFor, start } from "./runs.mjs";
+import { openReport, tellAbsence } from "./report.mjs";
+import { cancel, resultFor, runFor, start } from "./runs.mjs";
 import { CACHER, list, sourceOf, whyBroken } from "./source.mjs";
 import { badge, layers, view } from "./view.mjs";
 import { describe, FILTERS, passes, problemsOf, resultInWords, say, statusName, summary } from "./words.mjs";
-import { openDialog } from "../lib/dialog.mjs";
 import { element, undoable, widgetOf } from "../lib/panel.mjs";
 import { text } from "../lib/text.mjs";
 
 /**
  * @typedef {import("./source.mjs").Picture} Picture
  * @typedef {import("./source.mjs").Source} Source
- * @typedef {import("./runs.mjs").Report} Report
  */
 
 const PROPERTY = "semantic_focus_dataset";
 const PATIENCE = 300; // ms without a change, before the server is asked
 const BETWEEN_LOOKS = 2000; // ms, while masks are being made
+const REST = 1.5; // times as long as a look took, before a folder that takes many looks is looked at again
 
 /** @type {Set<DatasetPanel>} of the nodes that are in the workflow */
 export const panels = new Set();
@@ -34,6 +32,8 @@ export class DatasetPanel {
     this.pictures = [];
     /** @type {Map<string, string>} what is wrong with pictures that could not be shown, by name and stamp */
     this.broken = new Map();
+    /** @type {Set<string>} keys of tiles that lack something which may be had another time */
+    this.lacking = new Set();
     this.asked = 0;
     this.error = "";
     this.looking = 0;
@@ -51,7 +51,10 @@ export class DatasetPanel {
   build() {
     this.summary = element("div", { className: "sf-dataset-summary", role: "status" });
     this.refresh = element("button", { type: "button", className: "sf-button", textContent: "⟳" });
-    this.refresh.addEventListener("click", () => this.look(true));
+    this.refresh.addEventListener("click", () => {
+      this.broken.clear();
+      this.look(true);
+    });
     this.filter = element("select", { className: "sf-field sf-dataset-filter" });
     this.filter.addEventListener("change", () => this.keep({ filter: this.filter.value }));
     this.regions = element("button", { type: "button", className: "sf-button", textContent: "◪" });
@@ -61,7 +64,7 @@ export class DatasetPanel {
     this.bar = element("progress", { max: 1 });
     this.count = element("span", { className: "sf-status", role: "status" });
     this.cancel = element("button", { type: "button", className: "sf-button" });
-    this.cancel.addEventListener("click", () => this.run && cancel(this.run));
+    this.cancel.addEventListener("click", () => this.run && cancel(this.run).catch(tellAbsence));
     this.progress = element("div", { className: "sf-row sf-dataset-progress" }, [this.bar, this.count, this.cancel]);
     this.message = element("div", { className: "sf-dataset-message" });
     this.empty = element("div", { className: "sf-dataset-empty", role: "status" });
@@ -82,7 +85,14 @@ export class DatasetPanel {
     panels.delete(this);
     this.asked++; // no answer matters any more
     clearTimeout(this.timer);
+    clearTimeout(this.resting);
     this.typing?.abort();
+  }
+
+  /** The server was away: what could not be shown may be there. */
+  startOver() {
+    this.broken.clear();
+    this.schedule(true);
   }
 
   /** The run that makes the masks, if there is one. */
@@ -125,8 +135,7 @@ export class DatasetPanel {
 
   /** Tiles again: words or colours are others. */
   repaint() {
-    for (const tile of this.grid.tiles.values()) tile.remove();
-    this.grid.tiles.clear();
+    this.grid.drop(this.grid.tiles.keys());
     this.draw();
   }
 
@@ -171,12 +180,14 @@ export class DatasetPanel {
     if (same && !anyway) return this.draw();
     const turn = ++this.asked;
     if (source.folder === null) return this.take("", [], text("dataset.run"));
+    clearTimeout(this.resting);
     this.looking++;
+    const began = performance.now();
     try {
       const found = await list(source);
       if (turn !== this.asked) return;
       this.take(found.folder, found.pictures, "");
-      if (!found.complete) this.schedule(true);
+      if (!found.complete) this.goOn(REST * (performance.now() - began));
     } catch (error) {
       if (turn === this.asked) this.take("", [], say(error.message));
     } finally {
@@ -186,11 +197,25 @@ export class DatasetPanel {
   }
 
   /**
+   * Look further after a while, when somebody sees it: the server may be at work on something else.
+   * @param {number} rest ms
+   */
+  goOn(rest) {
+    this.resting = setTimeout(() => {
+      const go = () => this.schedule(true);
+      if (document.hidden) document.addEventListener("visibilitychange", go, { once: true });
+      else go();
+    }, rest);
+  }
+
+  /**
    * @param {string} folder
    * @param {Picture[]} pictures
    * @param {string} error
    */
   take(folder, pictures, error) {
+    this.grid.drop(this.lacking);
+    this.lacking.clear();
     this.folder = folder;
     this.pictures = pictures.map((picture) => this.withFault(picture));
     this.error = error;
@@ -204,11 +229,13 @@ export class DatasetPanel {
   }
 
   /**
-   * A picture could not be shown: say so if the file is at fault.
+   * A picture could not be shown: say so if the file is at fault, or try again after the next look at the folder.
    * @param {Picture} picture
+   * @param {string} key of its tile
    * @param {string} url
    */
-  async fault(picture, url) {
+  async fault(picture, key, url) {
+    this.lacking.add(key);
     const reason = await whyBroken(url);
     if (!reason) return;
     this.broken.set(`${picture.name}:${picture.stamp}`, reason);
@@ -245,10 +272,13 @@ export class DatasetPanel {
     const due = this.pictures.filter(({ status }) => status === "missing" || status === "stale").length;
     const forced = this.node.comfyClass === CACHER && widgetOf(this.node, "force")?.value;
     const { lack = "" } = this.source ?? {};
-    this.generate.disabled = Boolean(lack) || !this.pictures.length || (!due && !forced);
+    const { length } = this.pictures;
+    const count = forced ? length : due;
+    const unknown = this.pictures.some(({ status }) => status === "unchecked");
+    this.generate.disabled = Boolean(lack) || !count;
     if (lack) this.generate.textContent = text(`dataset.${lack}`);
-    else if (!due && !forced) this.generate.textContent = text("dataset.upToDate");
-    else this.generate.textContent = text("dataset.generate", { count: forced ? this.pictures.length : due });
+    else if (count || !length) this.generate.textContent = text("dataset.generate", { count });
+    else this.generate.textContent = text(unknown ? "dataset.looking" : "dataset.upToDate");
     this.generate.title = text(lack ? `dataset.${lack}Hint` : "dataset.generateHint");
     this.generate.classList.toggle("sf-hidden", Boolean(this.run));
   }
@@ -277,7 +307,7 @@ export class DatasetPanel {
     if (report) {
       const open = element("button", { type: "button", className: "sf-button", textContent: text("dataset.report") });
       open.title = report.path;
-      open.addEventListener("click", () => this.openReport(report));
+      open.addEventListener("click", () => openReport(report));
       parts.push(open);
     }
     this.message.replaceChildren(...parts);
@@ -295,8 +325,10 @@ export class DatasetPanel {
   tile(picture) {
     const problems = problemsOf(picture, this.captionNeeded);
     const title = describe(picture, this.captionNeeded);
-    const broken = (url) => this.fault(picture, url);
-    const stack = layers(this.folder, picture, { side: 192, regions: this.view.regions, alt: "", broken });
+    const key = this.keyOf(picture);
+    const broken = (url) => this.fault(picture, key, url);
+    const lost = () => this.lacking.add(key);
+    const stack = layers(this.folder, picture, { side: 192, regions: this.view.regions, alt: "", broken, lost });
     stack.append(badge(picture.status));
     if (problems.length) {
       stack.append(element("span", { className: "sf-dataset-flag", textContent: "⚑", aria: { hidden: "true" } }));
@@ -313,23 +345,6 @@ export class DatasetPanel {
     this.grid.root.focus();
   }
 
-  /** @param {Report} report */
-  async openReport({ filename, subfolder, type, path }) {
-    const answer = await api.fetchApi(`/view?${new URLSearchParams({ filename, subfolder, type })}`);
-    if (!answer.ok) {
-      keepResult(this.node, { error: text("dataset.noReport", { file: path }) }, true);
-      return;
-    }
-    // ComfyUI gives pages out for download only; without scripts it may as well be looked at here
-    const page = element("iframe", { title: text("dataset.report"), srcdoc: await answer.text() });
-    page.setAttribute("sandbox", "");
-    const file = element("code", { className: "sf-status", textContent: path, title: path });
-    const copy = element("button", { type: "button", className: "sf-button", textContent: text("dataset.copy") });
-    copy.addEventListener("click", () => copyText(path, file));
-    const bar = element("div", { className: "sf-row" }, [file, copy]);
-    await openDialog(text("dataset.report"), element("div", { className: "sf-dataset-report" }, [bar, page]));
-  }
-
   /** A run is further. */
   progressed() {
     this.drawGenerate();
@@ -344,16 +359,4 @@ function isTyping() {
   const at = document.activeElement;
   const field = at?.matches("textarea, input:not([type=range], [type=checkbox])");
   return Boolean(field && at?.closest("[data-node-id], .dom-widget, .graphdialog"));
-}
-
-/**
- * @param {string} words
- * @param {HTMLElement} shown to be selected where the browser does not let a page copy
- */
-async function copyText(words, shown) {
-  try {
-    await navigator.clipboard.writeText(words);
-  } catch {
-    getSelection()?.selectAllChildren(shown);
-  }
 }

@@ -107,11 +107,13 @@ export function sourceOf(node) {
 /**
  * @param {string} route
  * @param {Record<string, any>} body
+ * @param {AbortSignal} [signal]
  * @returns {Promise<any>}
  */
-async function ask(route, body) {
+async function ask(route, body, signal) {
   const answer = await api.fetchApi(route, {
     method: "POST",
+    signal,
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify(body),
   });
@@ -131,10 +133,27 @@ export function list(source) {
 /**
  * @param {string} folder
  * @param {string} name
+ * @param {AbortSignal} signal
  * @returns {Promise<string>} empty without one
  */
-export async function readCaption(folder, name) {
-  return (await ask("/semantic_focus/caption", { folder, name })).caption;
+export async function readCaption(folder, name, signal) {
+  return (await ask("/semantic_focus/caption", { folder, name }, signal)).caption;
+}
+
+/**
+ * A query that keeps names of files as they are on the disk: those that are not UTF-8 come from Python with a lone
+ * surrogate for each odd byte, which URLSearchParams replaces.
+ * @param {Record<string, string>} values
+ */
+function queryOf(values) {
+  /** @param {string} value */
+  const quoted = (value) => {
+    const parts = value.split(/([\udc80-\udcff])/u); // every other one is an odd byte
+    const plain = (part) => String(new URLSearchParams({ x: part })).slice("x=".length);
+    return parts.map((part, at) => (at % 2 ? `%${hex(part.charCodeAt(0) & 0xff)}` : plain(part))).join("");
+  };
+  const pairs = Object.entries(values).map(([key, value]) => `${key}=${quoted(value)}`);
+  return pairs.join("&");
 }
 
 /**
@@ -144,8 +163,8 @@ export async function readCaption(folder, name) {
  * @param {192 | 1024} side
  */
 export function pictureUrl(folder, { name, stamp }, side) {
-  const query = new URLSearchParams({ folder, name, stamp, side: String(side) });
-  return api.apiURL(`/semantic_focus/thumbnail?${query}`);
+  const query = { folder, name, stamp, side: String(side) };
+  return api.apiURL(`/semantic_focus/thumbnail?${queryOf(query)}`);
 }
 
 /**
@@ -162,11 +181,11 @@ export function regionsUrl(folder, { name, mask_stamp, coverage }, side) {
     .map((region) => `${region}:${colourOf(region).map(hex).join("")}`)
     .join();
   const query = { folder, name, stamp: mask_stamp, side: String(side), layer: "regions", colours };
-  return api.apiURL(`/semantic_focus/thumbnail?${new URLSearchParams(query)}`);
+  return api.apiURL(`/semantic_focus/thumbnail?${queryOf(query)}`);
 }
 
-/** @param {number} channel */
-const hex = (channel) => channel.toString(16).padStart(2, "0");
+/** @param {number} byte */
+const hex = (byte) => byte.toString(16).padStart(2, "0");
 
 /**
  * Why a picture cannot be shown; null when it is not the picture's fault.

@@ -1,4 +1,5 @@
 // One picture of a dataset, large: regions over it, status, coverage, caption; the others by buttons or arrow keys.
+import { discard } from "./grid.mjs";
 import { pictureUrl, readCaption, regionsUrl } from "./source.mjs";
 import { percent } from "../lib/figures.mjs";
 import { GLYPHS, problemsOf, say, statusName } from "./words.mjs";
@@ -24,10 +25,11 @@ export function badge(status) {
  * A picture and, when asked for, its regions over it; nothing that cannot be loaded is shown.
  * @param {string} folder
  * @param {Picture} picture
- * @param {{side: 192 | 1024, regions: boolean, alt: string, broken?: (url: string) => void}} how
+ * @param {{side: 192 | 1024, regions: boolean, alt: string, broken?: (url: string) => void, lost?: () => void}} how
+ * `broken` is told of a picture that cannot be loaded, `lost` of regions
  * @returns {HTMLElement}
  */
-export function layers(folder, picture, { side, regions, alt, broken }) {
+export function layers(folder, picture, { side, regions, alt, broken, lost }) {
   if (picture.status === "failed") {
     const words = statusName(picture.status);
     return element("div", { className: "sf-dataset-layers sf-dataset-unreadable", dataset: { words } });
@@ -44,7 +46,10 @@ export function layers(folder, picture, { side, regions, alt, broken }) {
   if (over) {
     const layer = element("img", { alt: "", decoding: "async", draggable: false, className: "sf-dataset-regions" });
     layer.style.opacity = String(preference(OPACITY));
-    layer.addEventListener("error", () => layer.remove());
+    layer.addEventListener("error", () => {
+      layer.remove();
+      lost?.();
+    });
     layer.src = over;
     stack.append(layer);
   }
@@ -108,7 +113,8 @@ class View {
   draw() {
     const picture = this.pictures[this.at];
     const how = { side: /** @type {1024} */ (1024), regions: this.regions.checked, alt: picture.name };
-    this.figure.replaceChildren(layers(this.folder, picture, how));
+    [...this.figure.children].forEach(discard);
+    this.figure.append(layers(this.folder, picture, how));
   }
 
   show() {
@@ -127,9 +133,11 @@ class View {
       element("h4", { textContent: text("dataset.caption") }),
       caption,
     );
-    readCaption(this.folder, picture.name)
+    this.reading?.abort();
+    this.reading = new AbortController();
+    readCaption(this.folder, picture.name, this.reading.signal)
       .then((words) => (caption.textContent = words || text("dataset.noCaption")))
-      .catch((error) => (caption.textContent = error.message));
+      .catch((error) => (caption.textContent = say(error.message)));
   }
 
   /**

@@ -538,6 +538,15 @@ def test_a_distilled_model_is_warned_of(
     assert f"LoRA training: {turbo} seems to be a distilled model" in server.log.read_text()
 
 
+def test_a_weight_of_what_no_mask_is_called_is_told_of(server: "ComfyServer", graph: Graph, run_name: str):
+    graph["8"]["inputs"]["more_weights"] = "tattoo: 0.8\nscar: 0"
+    _, shown = train(server, graph, run_name)
+    (report,) = shown["9"]["semantic_focus_training"]
+    (note,) = (note for note in report["notes"] if note["kind"] == "no_mask")
+    assert note["values"] == {"regions": "tattoo"}
+    assert "no mask is called tattoo: that weight trains nothing" in note["text"]
+
+
 @pytest.mark.parametrize("name", ["people/anna", "..", "  "])
 def test_a_run_name_is_a_plain_folder_name(server: "ComfyServer", comfy: ModuleType, graph: Graph, name: str):
     graph["9"]["inputs"]["run_name"] = name

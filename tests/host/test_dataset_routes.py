@@ -4,7 +4,9 @@ import http.client
 import io
 import json
 import os
+import socket
 import sys
+import time
 import urllib.parse
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -158,6 +160,24 @@ def test_no_other_file_is_sent(server: "ComfyServer", dataset: Path, name: str, 
     assert headers["Cache-Control"] == "no-store"
     assert json.loads(content)["error"]
     assert post(server, "caption", {"folder": str(dataset), "name": filled})[0] == status
+
+
+def test_pictures_that_nobody_waits_for_are_not_decoded(server: "ComfyServer", tmp_path: Path):
+    """A browser that scrolls past asks for pictures and goes: the others do not wait for those."""
+    Image.new("RGB", (4000, 4000)).save(tmp_path / "large.png")
+    Image.new("RGB", (64, 48)).save(tmp_path / "small.png")
+
+    def seconds(name: str) -> float:
+        began = time.monotonic()
+        assert thumbnail(server, folder=str(tmp_path), name=name)[0] == 200
+        return time.monotonic() - began
+
+    alone = seconds("large.png")
+    query = urllib.parse.urlencode({"folder": str(tmp_path), "name": "large.png"})
+    for _ in range(60):
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            connection.sendall(f"GET /semantic_focus/thumbnail?{query} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    assert seconds("small.png") < 8 * alone  # by two threads, all of them would take 30 times as long
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="names are Unicode elsewhere")

@@ -39,6 +39,19 @@ def test_the_folder_and_the_settings_are_followed(
     assert editor.errors == []
 
 
+def test_a_folder_that_was_typed_is_looked_at_though_the_next_field_has_the_focus(
+    open_editor: "Callable[..., Editor]", folder: Path
+):
+    editor = open_editor({"Comfy.VueNodes.Enabled": True}, newer=True)
+    editor.load(graph("/nowhere/at all"))
+    expect(panel(editor)).to_contain_text("There is no such folder", timeout=LISTED)
+    field = editor.page.locator(f"[data-node-id='{LOADER}']").get_by_role("textbox").first
+    field.fill(str(folder))
+    field.press("Tab")
+    assert editor.page.evaluate("() => document.activeElement.matches('input, textarea')")
+    shows(editor, {"one.png": "missing"})
+
+
 def test_a_folder_from_another_node_is_read_from_it(editor: "Editor", folder: Path):
     part = only(graph("", connected=False), LOADER)
     text = {"id": 9, "type": "PrimitiveString", "pos": [40, 600], "size": [300, 60], "flags": {}, "order": 0}

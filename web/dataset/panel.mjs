@@ -147,8 +147,9 @@ export class DatasetPanel {
     if (!panels.has(this)) return;
     this.anyway ||= anyway;
     clearTimeout(this.timer);
+    const field = typedIn();
     this.timer = setTimeout(() => {
-      if (isTyping()) this.wait();
+      if (field && field === typedIn()) this.wait();
       else this.look(this.anyway ?? false);
     }, PATIENCE);
   }
@@ -354,9 +355,9 @@ export class DatasetPanel {
   }
 }
 
-/** Whether the user is at a text field of a node; a folder that is half written is no folder. */
-function isTyping() {
+/** The text field of a node that the user is at; a folder that is half written is no folder. */
+function typedIn() {
   const at = document.activeElement;
-  const field = at?.matches("textarea, input:not([type=range], [type=checkbox])");
-  return Boolean(field && at?.closest("[data-node-id], .dom-widget, .graphdialog"));
+  const isField = at?.matches("textarea, input:not([type=range], [type=checkbox])");
+  return isField && at?.closest("[data-node-id], .dom-widget, .graphdialog") ? at : null;
 }

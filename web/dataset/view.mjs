@@ -133,10 +133,11 @@ class View {
       element("h4", { textContent: text("dataset.caption") }),
       caption,
     );
+    const none = this.captionNeeded ? "dataset.noCaption" : "dataset.noOwnCaption";
     this.reading?.abort();
     this.reading = new AbortController();
     readCaption(this.folder, picture.name, this.reading.signal)
-      .then((words) => (caption.textContent = words || text("dataset.noCaption")))
+      .then((words) => (caption.textContent = words || text(none)))
       .catch((error) => (caption.textContent = say(error.message)));
   }
 

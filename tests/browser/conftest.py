@@ -45,8 +45,10 @@ RESTORED: Mapping[str, Any] = {
     "SemanticFocus.Palette": "standard",
     "SemanticFocus.Opacity": 0.6,
     "SemanticFocus.SliderStep": 0.05,
+    "SemanticFocus.Colour.face": "e84e46",
+    "LiteGraph.Node.TooltipDelay": 500,
 }
-"""What a test on a shared page may change: the next one finds these again."""
+"""What a test may change: the server keeps it, and the next page or test finds these again."""
 
 SET_SETTING = "([name, value]) => app.extensionManager.setting.set(name, value)"
 GET_SETTING = "name => app.extensionManager.setting.get(name)"
@@ -221,7 +223,7 @@ def opened(
             editor.page.route(without, lambda route: route.abort())
         editor.page.set_default_timeout(20_000)
         collect_errors(editor)
-        editor.page.request.post(f"{url}/api/settings", data={**SETTINGS, **settings})
+        editor.page.request.post(f"{url}/api/settings", data={**SETTINGS, **RESTORED, **settings})
         editor.page.goto(url)
         editor.page.wait_for_function(host.IS_READY, timeout=90_000)
         editor.settle()

@@ -115,13 +115,15 @@ class CacheDatasetMasks(io.ComfyNode):
             settled,
             comfy.model_management.processing_interrupted,
         )
-        comfy.model_management.throw_exception_if_processing_interrupted()
+        stop_if_asked = comfy.model_management.throw_exception_if_processing_interrupted
+        stop_if_asked()
         survey = dataset_report.survey(root, results)
         page = report_file(root)
         sheet = page.with_suffix(".png")
-        dataset_report.write(survey, sheet)
+        dataset_report.write(survey, sheet, stop_if_asked)
         if report:
-            dataset_report.write(survey, page)
+            logging.info(f"{page}: writing the report of {len(results)} pictures")
+            dataset_report.write(survey, page, stop_if_asked)
         summary = summarize(segmenter.name, results, survey.with_problems)
         text = f"{summary}\n{page}" if report else summary
         file = {"filename": page.name, "subfolder": REPORTS, "type": "output", "path": str(page)}

@@ -6,7 +6,7 @@ import io
 import json
 import os
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -187,8 +187,11 @@ def _has_person(entry: Entry) -> bool:
     return bool(entry.detected - {"background", "lighting"})
 
 
-def write(dataset: DatasetSurvey, path: Path) -> None:
+def write(dataset: DatasetSurvey, path: Path, check: Callable[[], None] = lambda: None) -> None:
     """Write the survey as an .html page or as a .png contact sheet.
+
+    Args:
+        check: called before each picture; what it raises ends the writing, and an older file stays as it was.
 
     Raises:
         ValueError: another ending.
@@ -197,7 +200,7 @@ def write(dataset: DatasetSurvey, path: Path) -> None:
     writers = {".html": write_page, ".png": write_contact_sheet}
     if path.suffix.lower() not in writers:
         raise ValueError(f"{path}: a report is one of {', '.join(SUFFIXES)}")
-    writers[path.suffix.lower()](dataset, path)
+    writers[path.suffix.lower()](dataset, path, check)
 
 
 def thumbnail(picture: Path, side: int = THUMBNAIL_SIDE) -> Image.Image:
@@ -237,7 +240,7 @@ def coverage_line(entry: Entry) -> str:
     return ", ".join(parts) or ("nothing found" if entry.coverage else "no masks")
 
 
-def write_contact_sheet(dataset: DatasetSurvey, path: Path) -> None:
+def write_contact_sheet(dataset: DatasetSurvey, path: Path, check: Callable[[], None]) -> None:
     """A PNG with the first MOST_ON_SHEET pictures of a survey, each with its name and coverage below."""
     entries = dataset.entries[:MOST_ON_SHEET]
     font, small = _font(15), _font(12)
@@ -251,6 +254,7 @@ def write_contact_sheet(dataset: DatasetSurvey, path: Path) -> None:
         limit = f"Shown: the first {len(entries)} of {len(dataset.entries)}, problems first; .html shows all"
         draw.text((margin, 32), limit, (90, 90, 98), small)
     for position, entry in enumerate(entries):
+        check()
         row, column = divmod(position, PER_ROW)
         left, top = margin + column * cell, head + row * (cell + text)
         picture = thumbnail(entry.picture)
@@ -322,7 +326,7 @@ ul { margin: .25rem 0; padding-left: 1.1rem }
 """
 
 
-def write_page(dataset: DatasetSurvey, path: Path) -> None:
+def write_page(dataset: DatasetSurvey, path: Path, check: Callable[[], None]) -> None:
     """One HTML file with all pictures, problems first; it needs no script and no other file.
 
     Pictures are written one by one, so that the memory needed does not grow with their number.
@@ -330,12 +334,12 @@ def write_page(dataset: DatasetSurvey, path: Path) -> None:
 
     def fill(temporary: Path) -> None:
         with open(temporary, "w", encoding="utf-8", newline="\n") as file:
-            file.writelines(_page(dataset))
+            file.writelines(_page(dataset, check))
 
     write_atomically(path, fill)
 
 
-def _page(dataset: DatasetSurvey) -> Iterator[str]:
+def _page(dataset: DatasetSurvey, check: Callable[[], None]) -> Iterator[str]:
     headline = html.escape(_headline(dataset))
     yield '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -349,6 +353,7 @@ def _page(dataset: DatasetSurvey) -> Iterator[str]:
     yield "</table>\n<table>\n<tr><th>Picture</th><th></th>"
     yield "".join(f"<th>{html.escape(label)}</th>" for label in dataset.labels) + "</tr>\n"
     for entry in dataset.entries:
+        check()
         yield _row(entry, dataset)
     yield "</table>\n</body>\n</html>\n"
 

@@ -30,9 +30,8 @@ onReport(forAll((panel) => panel.findPreviews()));
 onPalette(forAll((panel) => panel.sync()));
 onPreference([SLIDER_STEP], forAll((panel) => panel.sync()));
 onLanguage(forAll((panel) => panel.speak()));
-for (const end of ["execution_success", "execution_error", "execution_interrupted"]) {
-  api.addEventListener(end, forAll((panel) => panel.ran()));
-}
+// a value that a link brings may be another
+api.addEventListener("graphChanged", forAll((panel) => panel.request()));
 
 /**
  * A preset moves the sliders, and a moved slider makes the preset "custom", whoever moves it.

@@ -116,6 +116,10 @@ def test_a_linked_input_says_so_and_its_native_widget_shows_the_link(
     hidden = "name => app.graph.getNodeById(8).widgets.find(w => w.name === name).options.hidden"
     assert shared_anywhere.page.evaluate(hidden, "face_weight") is False
     assert shared_anywhere.page.evaluate(hidden, "body_weight") is True
+    shared_anywhere.page.evaluate(PUT_REROUTE_BETWEEN, [NUMBER, OBJECTIVE, 2])
+    shared_anywhere.settle()
+    expect(number(shared_anywhere, "face")).to_have_value("1.70")
+    expect(slider(shared_anywhere, "face")).to_be_disabled()
     assert inputs(shared_anywhere) == expected(face_weight=[str(NUMBER), 0])
     panel(shared_anywhere).get_by_role("combobox").select_option("outfit")
     panel(shared_anywhere).get_by_role("combobox").select_option("custom")
@@ -182,6 +186,12 @@ def test_the_panel_speaks_chinese(open_editor: "Callable[..., Editor]", weighted
 
 
 NUMBER = 70
+PUT_REROUTE_BETWEEN = """([from, to, slot]) => {
+    const reroute = LiteGraph.createNode("Reroute");
+    app.graph.add(reroute);
+    app.graph.getNodeById(from).connect(0, reroute, 0);
+    reroute.connect(0, app.graph.getNodeById(to), slot);
+}"""
 
 
 def add_number(workflow: dict[str, Any], value: float) -> None:

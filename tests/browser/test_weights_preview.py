@@ -144,6 +144,38 @@ def test_the_segmentation_is_that_of_the_training_the_objective_reaches(
     assert choose
 
 
+def test_the_panel_waits_for_its_own_run_and_no_longer_when_that_is_taken_out_of_the_queue(
+    shared_editor: "Editor", weighted: dict[str, Any]
+):
+    editor = shared_editor
+    editor.load(weighted)
+    # the server answers for a queue in which the run waits behind another
+    waiting: dict[str, list[Any]] = {"queue_running": [], "queue_pending": []}
+    editor.page.route("**/api/queue", lambda route: route.fulfill(json=waiting))
+    editor.page.route("**/api/prompt", lambda route: route.fulfill(json={"prompt_id": "own", "number": 7}))
+    client = editor.page.evaluate("() => window.comfyAPI.api.api.clientId")
+    waiting["queue_pending"].append([7, "own", {}, {"client_id": client}, [str(SEGMENT)]])
+    waiting["queue_running"].append([6, "other", {}, {"client_id": client}, [str(TRAIN)]])
+    panel(editor).get_by_role("button", name="Preview segmentation").click()
+    said = panel(editor).get_by_role("status")
+    expect(said).to_contain_text("Segmenting")
+    waiting["queue_running"].clear()
+    tell = """name => {
+        const status = {exec_info: {queue_remaining: 1}};
+        window.comfyAPI.api.api.dispatchCustomEvent("execution_success", {prompt_id: "other"});
+        window.comfyAPI.api.api.dispatchCustomEvent("status", status);
+    }"""
+    with editor.page.expect_response("**/api/queue"):
+        editor.page.evaluate(tell)
+    editor.settle()
+    expect(said).to_contain_text("Segmenting")
+    waiting["queue_pending"].clear()
+    editor.page.evaluate(tell)
+    expect(said).not_to_contain_text("Segmenting")
+    editor.page.unroute("**/api/queue")
+    editor.page.unroute("**/api/prompt")
+
+
 def test_without_a_segmentation_the_button_says_so(shared_editor: "Editor", weighted: dict[str, Any]):
     editor = shared_editor
     editor.load(weighted)

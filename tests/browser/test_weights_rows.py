@@ -26,6 +26,28 @@ if TYPE_CHECKING:
     from conftest import Editor
 
 
+COMPOSE = """input => {
+    for (const key of ["Enter", "Escape"])
+        input.dispatchEvent(new KeyboardEvent("keydown", {key, isComposing: true, bubbles: true}));
+}"""
+
+
+def test_a_preset_has_nothing_to_reset_until_a_slider_leaves_it(
+    shared_editor: "Editor", weighted: dict[str, Any]
+):
+    editor = shared_editor
+    node_of(weighted, OBJECTIVE)["widgets_values"][1] = "outfit"
+    editor.load(weighted)
+    for name in SEMANTIC_CATEGORIES:
+        expect(row(editor, name).get_by_label("reset to the default")).to_be_disabled()
+    row(editor, "face").locator(".sf-name").dblclick()
+    assert inputs(editor)["preset"] == "outfit"
+    drag(editor, "face", 0.75)
+    assert inputs(editor)["preset"] == "custom"
+    row(editor, "face").get_by_label("reset to the default").click()
+    assert inputs(editor)["face_weight"] == SEMANTIC_CATEGORIES["face"].default_weight
+
+
 def test_a_row_goes_back_to_its_default_and_to_zero_and_back(
     shared_editor: "Editor", weighted: dict[str, Any]
 ):
@@ -85,9 +107,14 @@ def test_categories_of_the_users_own_are_lines_of_more_weights(
     name.fill("2 rings")
     name.press("Enter")
     expect(panel(editor).get_by_role("status")).to_contain_text("cannot be a name")
-    name.fill("tattoo")
-    name.press("Enter")
-    expect(panel(editor).get_by_role("status")).to_contain_text("has a weight already")
+    for taken in ("tattoo", "Tattoo", "FACE"):
+        name.fill(taken)
+        name.press("Enter")
+        expect(panel(editor).get_by_role("status")).to_contain_text(f"“{taken}” has a weight already")
+    name.fill("hongse")
+    name.evaluate(COMPOSE)  # the input method offers 红色
+    assert inputs(editor) == expected(more_weights="tattoo: 1")
+    expect(name).to_have_value("hongse")
     name.fill("红色 scarf-2")
     panel(editor).get_by_role("button", name="Add").click()
     assert inputs(editor) == expected(more_weights="tattoo: 1\n红色 scarf-2: 1")

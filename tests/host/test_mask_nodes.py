@@ -3,17 +3,20 @@
 import io
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from semantic_focus.backends import BACKENDS
 from semantic_focus.categories import SEMANTIC_CATEGORIES
-from semantic_focus.mask_file import read_masks
+from semantic_focus.mask_file import read_masks, save_masks
+from semantic_focus.masks import SemanticMasks
 
 if TYPE_CHECKING:
     from host.serve import ComfyServer
@@ -323,3 +326,27 @@ def test_a_folder_is_cached_with_a_report_and_the_second_run_finds_nothing_to_do
 
     (again,) = server.run(graph)["outputs"]["cache"]["text"]
     assert "2 fresh, 1 failed (mediapipe)" in again
+
+
+def test_cancel_ends_the_writing_of_the_report_and_leaves_no_half_of_it(
+    server: "ComfyServer", comfy: ModuleType, photographs: Path, tmp_path: Path, eventually: Callable
+):
+    folder = tmp_path / "made by hand"
+    folder.mkdir()
+    with Image.open(photographs / "astronaut.png") as picture:
+        picture.convert("RGB").resize((1600, 1600)).save(folder / "0.jpg")
+    by_hand = SemanticMasks(torch.ones(1, 1, 1600, 1600), ("face",))
+    save_masks(folder / "0_zi_masks.safetensors", by_hand)
+    for number in range(1, 16):
+        for ending in (".jpg", "_zi_masks.safetensors"):
+            shutil.copy(folder / f"0{ending}", folder / f"{number}{ending}")
+    reports = server.base_directory / "output" / "semantic_focus"
+    settings = {"backend": "mediapipe", "refine": "off", "keywords": "face: face", "report": True}
+    queued = server.queue({"cache": node("SemanticFocusCacheDataset", folder=str(folder), **settings)})
+    eventually(lambda: list(reports.glob(".masks_made by hand_*.html.*.part")), 60)
+    server.interrupt()
+    with pytest.raises(comfy.PromptInterrupted, match="SemanticFocusCacheDataset"):
+        server.wait(queued, 60)
+    (sheet,) = (path for path in reports.iterdir() if "made by hand" in path.name)
+    with Image.open(sheet) as picture:
+        assert sheet.suffix == ".png" and picture.width > 1000

@@ -223,6 +223,27 @@ class TestContactSheet:
         assert any("first 6 of 9" in line for line in said) and "5.png" in said and "6.png" not in said
         assert said.count("face 20%, hair 10%, background 70%") == 6
 
+    @pytest.mark.parametrize("name", ["report.html", "sheet.png"])
+    def test_what_a_check_raises_ends_the_writing_and_leaves_the_file_of_before(
+        self, tmp_path: Path, name: str
+    ):
+        results = [add(tmp_path, f"{k}.png") for k in range(3)]
+        path = tmp_path / "reports" / name
+        write(survey(tmp_path, results), path)
+        before = path.read_bytes()
+        calls = 0
+
+        def check():
+            nonlocal calls
+            calls += 1
+            if calls == 3:
+                raise InterruptedError("cancelled")
+
+        with pytest.raises(InterruptedError, match="cancelled"):
+            write(survey(tmp_path, [*results, add(tmp_path, "new.png")]), path, check)
+        assert calls == 3
+        assert [file.name for file in path.parent.iterdir()] == [name] and path.read_bytes() == before
+
     def test_another_ending_is_refused(self, tmp_path: Path):
         with pytest.raises(ValueError, match="report.pdf: a report is one of .html, .png"):
             write(DatasetSurvey(tmp_path, (Entry(tmp_path / "a.png", {}),), {}), tmp_path / "report.pdf")

@@ -107,7 +107,7 @@ export class WeightRows {
       step: preference(SLIDER_STEP),
       used: effective.enabled,
       fixed: this.values.linked(input) ? text("weights.fromLink") : overruled,
-      atDefault: !own && weight === this.values.limits(input).default,
+      atDefault: !own && weight === this.values.defaultOf(name),
       coverage: share === null ? "" : percent(share),
     };
   }

@@ -18,6 +18,8 @@ export class AddForm {
     this.weight = FIRST_WEIGHT;
     this.name = element("input", { type: "text", className: "sf-field", maxLength: 40 });
     this.name.addEventListener("keydown", (event) => {
+      // Enter takes the characters that an input method offers, and Escape drops them
+      if (event.isComposing) return;
       if (event.key === "Enter") this.submit();
       if (event.key === "Escape") this.close();
     });

@@ -89,6 +89,7 @@ export class NumberField {
 
   /** @param {KeyboardEvent} event */
   onKey(event) {
+    if (event.isComposing) return;
     if (event.key === "Escape") this.root.value = written(this.value);
     if (event.key === "Enter") this.take();
     const up = { ArrowUp: 1, ArrowDown: -1 }[event.key];
@@ -164,7 +165,7 @@ export class WeightRow {
     this.number.step = step;
     this.number.show(text("weights.typed", { name }), weight, enabled);
     this.coverage.textContent = fixed ? "⇤" : coverage;
-    this.coverage.title = fixed || text("weights.coverage", { name, share: coverage });
+    this.coverage.title = fixed || (coverage && text("weights.coverage", { name, share: coverage }));
     this.end.disabled = !enabled || (!this.actions.remove && atDefault);
     entitle(this.end, text(this.actions.remove ? "weights.remove" : "weights.reset", { name }));
   }

@@ -1,5 +1,7 @@
 // The values of Semantic Cosine Loss: its ordinary inputs, what of them counts, and the text of the user's own weights.
 import { app } from "../../../scripts/app.js";
+import { everyNode } from "../lib/graph.mjs";
+import { valueOf } from "../lib/graph_walk.mjs";
 import { CATEGORIES, PRESETS } from "../lib/palette.mjs";
 import { widgetOf } from "../lib/panel.mjs";
 import { tooltipOf } from "../lib/text.mjs";
@@ -116,11 +118,10 @@ export class WeightValues {
    */
   get(input) {
     if (!this.linked(input)) return widgetOf(this.node, input).value;
-    const slot = this.node.inputs.find(({ widget }) => widget?.name === input);
-    const link = this.node.graph?.getLink(slot.link);
-    const origin = link && this.node.graph.getNodeById(link.origin_id);
-    // a primitive's value is its first widget's
-    return origin?.type?.startsWith("Primitive") ? origin.widgets?.[0]?.value : undefined;
+    const places = [...everyNode()].filter(({ node }) => node === this.node);
+    const values = new Set(places.map((place) => valueOf(place, input)));
+    // a subgraph that is there twice may be given two
+    return values.size === 1 ? [...values][0] : undefined;
   }
 
   /**
@@ -161,6 +162,11 @@ export class WeightValues {
   weight(name) {
     const { weights, fallback } = this.effective();
     return name === FALLBACK ? fallback : weights[name];
+  }
+
+  /** Whether a category of this name, in whatever case, has a weight. @param {string} name */
+  isTaken(name) {
+    return Object.keys(this.effective().weights).some((one) => one.toLowerCase() === name.toLowerCase());
   }
 
   /** Whether a category's weight is a line of the user's own text. @param {string} name */
@@ -207,17 +213,20 @@ export class WeightValues {
   }
 
   /**
+   * The chosen preset's weight of a category, else that of a new node.
    * @param {string} name category, FALLBACK, or one of the user's own, which has none
    * @returns {number | undefined}
    */
   defaultOf(name) {
     if (name === FALLBACK) return this.limits(FALLBACK).default;
-    return name in CATEGORIES ? this.limits(inputOf(name)).default : undefined;
+    if (!(name in CATEGORIES)) return undefined;
+    return PRESETS[this.get(PRESET)]?.[name] ?? this.limits(inputOf(name)).default;
   }
 
   /** @param {string} name category or FALLBACK */
   resetWeight(name) {
-    this.setWeight(name, Number(this.defaultOf(name)));
+    const weight = Number(this.defaultOf(name));
+    if (this.weight(name) !== weight) this.setWeight(name, weight);
   }
 
   /** All inputs as the schema has them, and no weights of the user's own. */

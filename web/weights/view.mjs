@@ -10,6 +10,7 @@ import { WeightMap } from "./map.mjs";
 import { AddForm, Scale, Terms } from "./parts.mjs";
 import { WeightRows } from "./list.mjs";
 import { written } from "./rows.mjs";
+import { runNode } from "./run.mjs";
 import { CUSTOM, ENABLED, INPUTS, OWN, parseWeights, PRESET } from "./values.mjs";
 
 /** @typedef {import("./values.mjs").WeightValues} WeightValues */
@@ -50,7 +51,8 @@ export class WeightsPanel {
     this.node = node;
     this.values = values;
     this.frame = 0;
-    this.running = false;
+    /** previews of the segmentation that were asked for and are not over */
+    this.runs = 0;
     /** what was last said of an entry that was refused */
     this.refused = "";
     this.hovered = "";
@@ -74,7 +76,7 @@ export class WeightsPanel {
     this.offers = element("div", { className: "sf-wrap" });
     this.form = new AddForm({
       add: (name, weight) => this.edit(() => values.setOwn(name, weight)),
-      taken: (name) => name in values.effective().weights,
+      taken: (name) => values.isTaken(name),
       refuse: (why) => this.refuse(why),
       closed: () => this.request(),
     });
@@ -297,16 +299,14 @@ export class WeightsPanel {
       return;
     }
     this.refused = "";
-    this.running = true;
+    this.runs++;
     this.say();
-    // refused already: no run will end
-    if ((await app.queuePrompt(0, 1, [overlay.id])) === false) this.ran();
-  }
-
-  /** A prompt has ended. */
-  ran() {
-    this.running = false;
-    this.say();
+    try {
+      await runNode(overlay.id);
+    } finally {
+      this.runs--;
+      this.say();
+    }
   }
 
   /** @param {{region: string | null, weight: number} | null} place */
@@ -322,7 +322,7 @@ export class WeightsPanel {
     const free = text(prior > 0 ? "weights.held" : "weights.notHeld");
     const standing = enabled ? free : text("weights.alike");
     const unread = wrong === null ? "" : text("weights.wrongLine", { line: wrong });
-    const running = this.running ? text("weights.running") : "";
+    const running = this.runs ? text("weights.running") : "";
     this.hint.textContent = running || text("weights.notRun");
     this.said.textContent = this.refused || this.hovered || unread || running || standing;
     this.said.title = this.said.textContent;

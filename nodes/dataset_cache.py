@@ -15,7 +15,7 @@ from PIL import Image
 
 from ..semantic_focus import dataset_report
 from ..semantic_focus.backends import SegmentRequest
-from ..semantic_focus.dataset import picture_files
+from ..semantic_focus.dataset import dataset_folder, picture_files
 from ..semantic_focus.dataset_cache import STATUSES, CacheSettings, PictureResult, cache_pictures
 from ..semantic_focus.keywords import format_keywords, parse_keywords
 from .segment import (
@@ -96,7 +96,7 @@ class CacheDatasetMasks(io.ComfyNode):
         keep_overlaps=False,
     ) -> io.NodeOutput:
         pictures = picture_files(folder, recursive)
-        root = Path(folder).expanduser().resolve()
+        root = dataset_folder(folder).resolve()
         request = SegmentRequest(parse_keywords(keywords), refine, keep_overlaps)
         device = str(comfy.model_management.get_torch_device())
         segmenter = ManagedSegmenter(backend, weight_folders(), device)

@@ -1,11 +1,10 @@
 """The node that brings a folder of cached latents, text embeddings and masks into the graph."""
 
 import hashlib
-from pathlib import Path
 
 from comfy_api.latest import io
 
-from ..semantic_focus.dataset import PICTURE_SUFFIXES
+from ..semantic_focus.dataset import PICTURE_SUFFIXES, DatasetError, dataset_folder
 from ..semantic_focus.origin_dataset import DatasetSource, load_dataset
 from .sockets import CATEGORY, LatentMasksSocket
 
@@ -47,7 +46,10 @@ class LoadTrainingCache(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, folder, resolution_limit, image_folder=""):
-        folders = {Path(name).expanduser() for name in (folder, image_folder) if name.strip()}
+        try:
+            folders = {dataset_folder(name) for name in (folder, image_folder) if name.strip()}
+        except DatasetError:
+            return folder
         listing = sorted(
             (str(file), file.stat().st_mtime_ns, file.stat().st_size)
             for path in folders
@@ -59,8 +61,8 @@ class LoadTrainingCache(io.ComfyNode):
 
     @classmethod
     def execute(cls, folder, resolution_limit, image_folder="") -> io.NodeOutput:
-        images = Path(image_folder).expanduser() if image_folder.strip() else None
-        source = DatasetSource(Path(folder).expanduser(), 1, resolution_limit, images)
+        images = dataset_folder(image_folder) if image_folder.strip() else None
+        source = DatasetSource(dataset_folder(folder), 1, resolution_limit, images)
         dataset = load_dataset([source])
         return io.NodeOutput(dataset.latents, dataset.conditionings, dataset.masks, dataset.names)
 

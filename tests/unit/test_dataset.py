@@ -83,9 +83,7 @@ class TestScan:
 
     def test_a_picture_is_not_its_folder(self, tmp_path: Path):
         put_picture(tmp_path / "a.png")
-        with pytest.raises(
-            DatasetError, match=rf"a.png: a file.*: {re.escape(str(tmp_path))}$"
-        ):
+        with pytest.raises(DatasetError, match=rf"a.png: a file.*: {re.escape(str(tmp_path))}$"):
             scan(tmp_path / "a.png")
 
     def test_no_folder(self, tmp_path: Path):

@@ -157,7 +157,8 @@ def load_and_segment(editor: "Editor", graph: dict[str, Any]) -> None:
     editor.load(graph)
     editor.page.evaluate("() => { window.holders = []; }")
     editor.page.evaluate(RUN_SEGMENTATION)
-    editor.page.wait_for_function("() => document.querySelector('.semantic-focus-overlay [data-region]')")
+    shown = "() => document.querySelector('.semantic-focus-overlay [data-region]')"
+    editor.page.wait_for_function(shown, timeout=A_RUN * 1000)
     assert_content(editor, *content(LEGEND))
 
 

@@ -3,6 +3,7 @@
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
 import { nodeRunAs, rootGraph, runIdsOf } from "../lib/graph.mjs";
+import { queued } from "../lib/queue.mjs";
 import { isForeign, isOwn } from "../lib/results.mjs";
 import { restore, store } from "../lib/session.mjs";
 import { CACHER, executionId, SEGMENTER, sourceOf } from "./source.mjs";
@@ -225,8 +226,8 @@ function confirm() {
 async function check() {
   const waiting = [...own].filter(([, { prompt }]) => prompt);
   if (!waiting.length && !elsewhere) return;
-  const { queue_running, queue_pending } = await (await api.fetchApi("/queue")).json();
-  const present = new Set([...queue_running, ...queue_pending].map(([, prompt]) => prompt));
+  /** @type {Set<string | null>} */
+  const present = new Set((await queued()).map(([, prompt]) => prompt));
   if (elsewhere && !present.has(elsewhere.prompt)) {
     elsewhere = null;
     tell(true);

@@ -2,19 +2,10 @@
 // no end that is told.
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
+import { queued } from "../lib/queue.mjs";
 
 /** @type {Set<{prompt: string, over: () => void}>} */
 const waiting = new Set();
-
-/**
- * What the server runs or will run.
- * @returns {Promise<[number, string, object, {client_id?: string}, string[]][]>} number, prompt id, nodes, who wants it
- *   and the nodes it is for
- */
-async function queued() {
-  const { queue_running, queue_pending } = await (await api.fetchApi("/queue")).json();
-  return [...queue_running, ...queue_pending];
-}
 
 /**
  * Run what one node needs.

@@ -16,5 +16,5 @@ if __name__ == "__main__":
     if importlib.util.find_spec("cv2") is None:
         subprocess.run([sys.executable, "-m", "pip", "install", OPENCV], check=True)
     # by its path, because an embedded Python does not put this folder on its search path
-    weights = Path(__file__).resolve().parent / "semantic_focus" / "weights.py"
-    runpy.run_path(str(weights), run_name="__main__")
+    embedded = Path(__file__).resolve().parent / "semantic_focus" / "segmenters" / "embedded"
+    runpy.run_path(str(embedded / "weights.py"), run_name="__main__")

@@ -29,11 +29,11 @@ from benchmarks.ablation_objectives import BASELINE, CORE, MORE, WITH, WITHOUT
 from benchmarks.ablation_subjects import HELD_OUT, REPORTED, SUBJECTS, TRAINED, framed, training_pictures
 from benchmarks.photographs import CHECKOUT
 from benchmarks.small_flow import CACHE, CaptionedFlow, Pretraining, base_model
-from semantic_focus.adapters import AdapterSettings
-from semantic_focus.layers import linear_layers
-from semantic_focus.lora import LoraAdapters
-from semantic_focus.training import train
-from semantic_focus.training_settings import TrainingSettings
+from semantic_focus.lora.adapters import AdapterSettings
+from semantic_focus.lora.layers import linear_layers
+from semantic_focus.lora.network import LoraAdapters
+from semantic_focus.training.settings import TrainingSettings
+from semantic_focus.training.trainer import train
 
 DOCS = CHECKOUT / "docs"
 RANK = 8

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from benchmarks.small_flow import CaptionedFlow
 from demo.standins.codec import CHANNELS
-from semantic_focus.lora import LoraAdapters
-from semantic_focus.training import TrainingPictures
+from semantic_focus.lora.network import LoraAdapters
+from semantic_focus.training.trainer import TrainingPictures
 
 SIGMAS = (0.2, 0.4, 0.6, 0.8, 0.95)
 NOISE_SEED = 1_000_003

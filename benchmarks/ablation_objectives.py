@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from semantic_focus.objective import Objective
+from semantic_focus.objective.total import Objective
 
 PRIOR_WEIGHTS = (1.0, 2.0, 4.0, 8.0)
 BASELINE = "MSE + global cosine"

@@ -15,7 +15,7 @@ from benchmarks.photographs import provide
 from benchmarks.segmentation import REFERENCES, read_reference
 from benchmarks.small_flow import SIDE, SUBJECT_WORD
 from demo.standins.codec import BLOCK, BlockCodec
-from semantic_focus.training import TrainingPictures
+from semantic_focus.training.trainer import TrainingPictures
 
 TOKENS = 8
 FACE_HEIGHT_SHARE = 0.45

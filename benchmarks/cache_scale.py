@@ -21,9 +21,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from semantic_focus.claims import LOCK_FILE
-from semantic_focus.dataset import picture_files
-from semantic_focus.mask_file import read_masks
+from semantic_focus.datasets.claims import LOCK_FILE
+from semantic_focus.datasets.folder import picture_files
+from semantic_focus.datasets.mask_file import read_masks
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 PHOTOGRAPHS = CHECKOUT / ".cache" / "photographs"

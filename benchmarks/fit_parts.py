@@ -22,12 +22,12 @@ from torch import Tensor, nn
 
 from benchmarks.photographs import PHOTOGRAPHS, provide
 from benchmarks.segmentation import REFERENCES, read_reference
-from semantic_focus.atomic import write_atomically
-from semantic_focus.backends.mediapipe import analysed
-from semantic_focus.backends.mediapipe.networks import FITTED, load_networks
-from semantic_focus.backends.mediapipe.parts import PARTS, View, windows_of
-from semantic_focus.backends.mediapipe.persons import find_persons
-from semantic_focus.dataset import load_picture
+from semantic_focus.datasets.folder import load_picture
+from semantic_focus.files import write_atomically
+from semantic_focus.segmenters.embedded.networks import FITTED, load_networks
+from semantic_focus.segmenters.embedded.parts import PARTS, View, windows_of
+from semantic_focus.segmenters.embedded.persons import find_persons
+from semantic_focus.segmenters.embedded.segmenter import analysed
 
 NETWORKS, HIDDEN = 4, 32
 EPOCHS, BATCH, RATE, DECAY, DROPOUT, NOISE, SMOOTHING = 10, 4096, 4e-3, 1e-2, 0.1, 0.15, 0.02

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from transformers import Sam3Config, Sam3Model
 
-from semantic_focus.backends.sam3 import Sam3
+from semantic_focus.segmenters.sam3 import Sam3
 
 SIDE = 336
 FULL_SIZE_PICTURE, FULL_SIZE_WORD = 80.0, 7.8

@@ -27,16 +27,11 @@ import torch
 from PIL import Image, ImageDraw
 
 from benchmarks.photographs import PHOTOGRAPHS, provide
-from semantic_focus.backends import (
-    BACKENDS,
-    LazySegmenter,
-    MissingWeightsError,
-    SegmentRequest,
-    backend_module,
-)
-from semantic_focus.dataset import load_picture
-from semantic_focus.masks import SemanticMasks
-from semantic_focus.overlay import overlay
+from semantic_focus.datasets.folder import load_picture
+from semantic_focus.regions.masks import SemanticMasks
+from semantic_focus.regions.overlay import overlay
+from semantic_focus.segmenters.protocol import MissingWeightsError, SegmentRequest
+from semantic_focus.segmenters.table import BACKENDS, LazySegmenter
 
 REFERENCES = Path(__file__).parent / "references"
 PARTS = ("face", "hair", "clothing", "body")
@@ -244,7 +239,7 @@ def main() -> int:
     }
     print("\n".join(ceiling()))
     for name in options.backend or BACKENDS:
-        reason = backend_module(name).missing({})
+        reason = BACKENDS[name].functions().missing({})
         if reason and options.backend is None:
             print(f"\n{name}: not measured: {reason}")
             continue

@@ -25,8 +25,8 @@ from benchmarks.photographs import CHECKOUT
 from demo.captions import CAPTIONS
 from demo.pictures import template_pictures
 from demo.standins.codec import BLOCK, CHANNELS, BlockCodec
-from semantic_focus.atomic import write_atomically
-from semantic_focus.noise_weighting import NoiseLevel
+from semantic_focus.files import write_atomically
+from semantic_focus.objective.noise_weighting import NoiseLevel
 
 CACHE = CHECKOUT / ".cache" / "ablation"
 SIDE = 128

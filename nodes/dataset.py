@@ -4,7 +4,7 @@ import hashlib
 
 from comfy_api.latest import io
 
-from ..semantic_focus.dataset import (
+from ..semantic_focus.datasets.folder import (
     PICTURE_SUFFIXES,
     DatasetError,
     dataset_folder,

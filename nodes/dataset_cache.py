@@ -13,11 +13,12 @@ import torch
 from comfy_api.latest import io, ui
 from PIL import Image
 
-from ..semantic_focus import dataset_report
-from ..semantic_focus.backends import SegmentRequest
-from ..semantic_focus.dataset import dataset_folder, picture_files
-from ..semantic_focus.dataset_cache import STATUSES, CacheSettings, PictureResult, cache_pictures
+from ..semantic_focus.comfy.segmenters import BACKENDS
+from ..semantic_focus.datasets import report as dataset_report
+from ..semantic_focus.datasets.bulk import STATUSES, CacheSettings, PictureResult, cache_pictures
+from ..semantic_focus.datasets.folder import dataset_folder, picture_files
 from ..semantic_focus.keywords import format_keywords, parse_keywords
+from ..semantic_focus.segmenters.protocol import SegmentRequest
 from .segment import (
     ManagedSegmenter,
     backend_choice,
@@ -99,7 +100,7 @@ class CacheDatasetMasks(io.ComfyNode):
         root = dataset_folder(folder).resolve()
         request = SegmentRequest(parse_keywords(keywords), refine, keep_overlaps)
         device = str(comfy.model_management.get_torch_device())
-        segmenter = ManagedSegmenter(backend, weight_folders(), device)
+        segmenter = ManagedSegmenter(backend, weight_folders(), device, BACKENDS)
         progress = comfy.utils.ProgressBar(len(pictures))
 
         def settled(result: PictureResult) -> None:

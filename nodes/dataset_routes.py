@@ -26,14 +26,16 @@ from urllib.parse import parse_qsl
 
 from aiohttp import web
 
-from ..semantic_focus.backends import LazySegmenter, SegmentRequest
-from ..semantic_focus.dataset import DatasetError, caption_of, dataset_folder
-from ..semantic_focus.dataset_status import StatusMemory, dataset_status, picture_in
+from ..semantic_focus.comfy.segmenters import BACKENDS
+from ..semantic_focus.datasets.folder import DatasetError, caption_of, dataset_folder
+from ..semantic_focus.datasets.status import StatusMemory, dataset_status, picture_in
+from ..semantic_focus.datasets.thumbnails import region_layer, thumbnail
+from ..semantic_focus.datasets.turns import Turns
 from ..semantic_focus.keywords import format_keywords, parse_keywords
-from ..semantic_focus.overlay import Colour
-from ..semantic_focus.refine import REFINEMENTS
-from ..semantic_focus.thumbnails import region_layer, thumbnail
-from ..semantic_focus.turns import Turns
+from ..semantic_focus.regions.overlay import Colour
+from ..semantic_focus.regions.refine import REFINEMENTS
+from ..semantic_focus.segmenters.protocol import SegmentRequest
+from ..semantic_focus.segmenters.table import LazySegmenter
 from .routes import server_routes
 from .segment import weight_folders
 
@@ -135,7 +137,7 @@ def _listing(memory: StatusMemory, folder: str, body: Mapping[str, Any]) -> Answ
         raise ValueError(f"refine is {refine!r}: it must be one of {', '.join(REFINEMENTS)}")
     keywords = _text(body, "keywords", format_keywords(SegmentRequest().prompts))
     wanted = SegmentRequest(parse_keywords(keywords), refine, bool(body.get("keep_overlaps", False)))
-    segmenter = LazySegmenter(_text(body, "backend", "auto"), weight_folders())
+    segmenter = LazySegmenter(_text(body, "backend", "auto"), weight_folders(), backends=BACKENDS)
     recursive = bool(body.get("recursive", False))
     pictures = dataset_status(folder, wanted, segmenter, recursive, memory)
     return {

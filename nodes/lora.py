@@ -7,15 +7,15 @@ import folder_paths
 import torch
 from comfy_api.latest import io, ui
 
-from ..semantic_focus.adapters import ADAPTER_KINDS, AdapterSettings
-from ..semantic_focus.comfy_fingerprint import model_fingerprint
-from ..semantic_focus.comfy_lora import comfy_key_map
-from ..semantic_focus.layers import all_linear_layers
-from ..semantic_focus.lora_file import load_lora, save_lora
-from ..semantic_focus.lora_keys import KEY_STYLES, export_lora, generic_lora
-from ..semantic_focus.lora_metadata import Provenance, lora_metadata
-from ..semantic_focus.train_state import TrainState
-from ..semantic_focus.training_run import provenance_of
+from ..semantic_focus.comfy.fingerprint import model_fingerprint
+from ..semantic_focus.comfy.key_map import comfy_key_map
+from ..semantic_focus.lora.adapters import ADAPTER_KINDS, AdapterSettings
+from ..semantic_focus.lora.file import load_lora, save_lora
+from ..semantic_focus.lora.keys import KEY_STYLES, export_lora, generic_lora
+from ..semantic_focus.lora.layers import all_linear_layers
+from ..semantic_focus.lora.metadata import Provenance, lora_metadata
+from ..semantic_focus.training.run import provenance_of
+from ..semantic_focus.training.state import TrainState
 from .graph import model_file
 from .sockets import CATEGORY, AdapterSocket, TrainStateSocket
 from .train import RUNS

@@ -7,9 +7,9 @@ from comfy_api.latest import io
 
 from ..semantic_focus.categories import PRESETS, SEMANTIC_CATEGORIES
 from ..semantic_focus.keywords import parse_weights
-from ..semantic_focus.losses import CosineKind, Normalisation
-from ..semantic_focus.noise_weighting import parse_windows
-from ..semantic_focus.objective import BaseLoss, Objective
+from ..semantic_focus.objective.loss import CosineKind, Normalisation
+from ..semantic_focus.objective.noise_weighting import parse_windows
+from ..semantic_focus.objective.total import BaseLoss, Objective
 from .sockets import CATEGORY, ObjectiveSocket
 
 CUSTOM = "custom"

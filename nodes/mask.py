@@ -4,10 +4,10 @@ from pathlib import Path
 
 from comfy_api.latest import io
 
-from ..semantic_focus.dataset import scan
-from ..semantic_focus.interchange import FORMS, import_mask
+from ..semantic_focus.datasets.folder import scan
+from ..semantic_focus.datasets.interchange import FORMS, import_mask
 from ..semantic_focus.keywords import check_name, parse_weights
-from ..semantic_focus.regions import set_category, weighted_mask
+from ..semantic_focus.regions.by_hand import set_category, weighted_mask
 from .loss import weight_slider
 from .sockets import CATEGORY, SemanticMasksSocket
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..semantic_focus.persons import parse_choice, person_warnings, select_persons
+from ..semantic_focus.regions.persons import parse_choice, person_warnings, select_persons
 from .preview import check_same_pictures, mask_preview
 from .sockets import CATEGORY, SemanticMasksSocket
 

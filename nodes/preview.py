@@ -11,10 +11,10 @@ import torch
 from comfy_api.latest import io
 from PIL import Image
 
-from ..semantic_focus.atomic import write_atomically
 from ..semantic_focus.categories import is_soft_layer
-from ..semantic_focus.masks import SemanticMasks, downsample_mask_to_latent
-from ..semantic_focus.overlay import index_map, overlay, region_colour
+from ..semantic_focus.files import write_atomically
+from ..semantic_focus.regions.masks import SemanticMasks, downsample_mask_to_latent
+from ..semantic_focus.regions.overlay import index_map, overlay, region_colour
 from .sockets import CATEGORY, SemanticMasksSocket
 
 PREVIEW_SIDE = 1024

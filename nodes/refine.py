@@ -2,8 +2,8 @@
 
 from comfy_api.latest import io
 
-from ..semantic_focus.lighting import MAX_STRENGTH, relight
-from ..semantic_focus.refine import MATTING, MODES, RefineSettings, refine_masks
+from ..semantic_focus.regions.lighting import MAX_STRENGTH, relight
+from ..semantic_focus.regions.refine import MATTING, MODES, RefineSettings, refine_masks
 from .preview import check_same_pictures, mask_preview
 from .sockets import CATEGORY, SemanticMasksSocket
 

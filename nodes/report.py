@@ -11,20 +11,20 @@ import torch
 import torch.nn.functional as F
 from comfy_api.latest import io, ui
 
-from ..semantic_focus.comfy_lora import comfy_key_map
-from ..semantic_focus.comfy_model import (
+from ..semantic_focus.comfy.key_map import comfy_key_map
+from ..semantic_focus.comfy.model import (
     ComfyVelocityModel,
     Conditioning,
     conditioning_per_picture,
     velocity_model,
 )
-from ..semantic_focus.comfy_training import training_pictures
-from ..semantic_focus.diagnostics import SigmaBin, dry_run, format_dry_run, format_sigma_bins
-from ..semantic_focus.evaluation import compare, format_table
-from ..semantic_focus.lora import LoraAdapters
-from ..semantic_focus.masks import SemanticMasks
-from ..semantic_focus.plot import loss_plot
-from ..semantic_focus.training_data import TrainingPictures
+from ..semantic_focus.comfy.training import training_pictures
+from ..semantic_focus.lora.network import LoraAdapters
+from ..semantic_focus.regions.masks import SemanticMasks
+from ..semantic_focus.training.data import TrainingPictures
+from ..semantic_focus.training.diagnostics import SigmaBin, dry_run, format_dry_run, format_sigma_bins
+from ..semantic_focus.training.evaluation import compare, format_table
+from ..semantic_focus.training.plot import loss_plot
 from .report_table import TABLE, change_table, gradient_table, noise_table
 from .sockets import CATEGORY, LatentMasksSocket, ObjectiveSocket
 

@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..semantic_focus.diagnostics import DryRun, SigmaBin
-from ..semantic_focus.evaluation import RegionChange
+from ..semantic_focus.training.diagnostics import DryRun, SigmaBin
+from ..semantic_focus.training.evaluation import RegionChange
 
 TABLE = "semantic_focus_table"
 """Key of the nodes' tables in their output to the editor."""

@@ -11,10 +11,12 @@ import folder_paths
 import torch
 from comfy_api.latest import io
 
-from ..semantic_focus.backends import BACKENDS, WEIGHT_KINDS, LazySegmenter, Segmenter, SegmentRequest
-from ..semantic_focus.cache import get_or_segment
+from ..semantic_focus.comfy.segmenters import BACKENDS
+from ..semantic_focus.datasets.cache import get_or_segment
 from ..semantic_focus.keywords import format_keywords, parse_keywords
-from ..semantic_focus.refine import REFINEMENTS
+from ..semantic_focus.regions.refine import REFINEMENTS
+from ..semantic_focus.segmenters.protocol import Segmenter, SegmentRequest
+from ..semantic_focus.segmenters.table import WEIGHT_KINDS, LazySegmenter
 from .preview import mask_preview
 from .sockets import CATEGORY, SemanticMasksSocket
 
@@ -164,7 +166,7 @@ class SamSemanticSegment(io.ComfyNode):
         pictures = images[..., :3]
         request = SegmentRequest(parse_keywords(keywords), refine, keep_overlaps)
         device = comfy.model_management.get_torch_device()
-        segmenter = ManagedSegmenter(backend, weight_folders(), str(device))
+        segmenter = ManagedSegmenter(backend, weight_folders(), str(device), BACKENDS)
         files = [Path(mask_file)] if mask_file else ()
         started = time.monotonic()
         masks = get_or_segment(pictures, request, segmenter, files, report=logging.warning)

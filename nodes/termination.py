@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ..semantic_focus.stop_signals import SIGNALS
-from ..semantic_focus.training_run import StopTraining
+from ..semantic_focus.commands.stop_signals import SIGNALS
+from ..semantic_focus.training.run import StopTraining
 
 
 @contextmanager

@@ -3,8 +3,8 @@
 import comfy.samplers
 from comfy_api.latest import io
 
-from ..semantic_focus.comfy_noise import inference_anchors
-from ..semantic_focus.timesteps import TimestepSampling
+from ..semantic_focus.comfy.noise import inference_anchors
+from ..semantic_focus.objective.timesteps import TimestepSampling
 from .sockets import CATEGORY, TimestepsSocket
 
 MODEL_ANCHORS = "model_anchors"

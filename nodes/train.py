@@ -8,18 +8,18 @@ from typing import Any
 import folder_paths
 from comfy_api.latest import io
 
-from ..semantic_focus.adapters import AdapterSettings
-from ..semantic_focus.comfy_fingerprint import looks_distilled
-from ..semantic_focus.comfy_model import ComfyVelocityModel, conditioning_per_picture
-from ..semantic_focus.comfy_training import RunPlace, TrainingRequest, train_comfy_lora
-from ..semantic_focus.diagnostics import sigma_bins
-from ..semantic_focus.layers import LAYER_CHOICES
-from ..semantic_focus.learning_rate import RATE_SCHEDULES
-from ..semantic_focus.step_record import StepRecord
-from ..semantic_focus.timesteps import TimestepSampling
-from ..semantic_focus.training_data import TrainingPictures
-from ..semantic_focus.training_run import RunOptions
-from ..semantic_focus.training_settings import TrainingSettings
+from ..semantic_focus.comfy.fingerprint import looks_distilled
+from ..semantic_focus.comfy.model import ComfyVelocityModel, conditioning_per_picture
+from ..semantic_focus.comfy.training import RunPlace, TrainingRequest, train_comfy_lora
+from ..semantic_focus.lora.adapters import AdapterSettings
+from ..semantic_focus.lora.layers import LAYER_CHOICES
+from ..semantic_focus.objective.timesteps import TimestepSampling
+from ..semantic_focus.training.data import TrainingPictures
+from ..semantic_focus.training.diagnostics import sigma_bins
+from ..semantic_focus.training.learning_rate import RATE_SCHEDULES
+from ..semantic_focus.training.run import RunOptions
+from ..semantic_focus.training.settings import TrainingSettings
+from ..semantic_focus.training.step_record import StepRecord
 from .graph import model_file
 from .sockets import (
     CATEGORY,

@@ -10,13 +10,13 @@ import comfy.model_management
 import comfy.utils
 import folder_paths
 
-from ..semantic_focus.comfy_model import ComfyVelocityModel
-from ..semantic_focus.comfy_preview import preview
-from ..semantic_focus.preview_grid import save_previews
-from ..semantic_focus.step_record import StepRecord
-from ..semantic_focus.training_data import TrainingPictures
-from ..semantic_focus.training_run import Kept, RunOptions, StopTraining
-from ..semantic_focus.training_status import TrainingStatus
+from ..semantic_focus.comfy.model import ComfyVelocityModel
+from ..semantic_focus.comfy.preview import preview
+from ..semantic_focus.training.data import TrainingPictures
+from ..semantic_focus.training.preview_grid import save_previews
+from ..semantic_focus.training.run import Kept, RunOptions, StopTraining
+from ..semantic_focus.training.status import TrainingStatus
+from ..semantic_focus.training.step_record import StepRecord
 from .training_options import PreviewPlan
 
 LOG_LINES = 20

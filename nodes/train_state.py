@@ -5,8 +5,8 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import io
 
-from ..semantic_focus.run_folder import RunFolder
-from ..semantic_focus.train_state import load_train_state
+from ..semantic_focus.training.run_folder import RunFolder
+from ..semantic_focus.training.state import load_train_state
 from .sockets import CATEGORY, TrainStateSocket
 
 

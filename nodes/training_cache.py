@@ -4,8 +4,8 @@ import hashlib
 
 from comfy_api.latest import io
 
-from ..semantic_focus.dataset import PICTURE_SUFFIXES, DatasetError, dataset_folder
-from ..semantic_focus.origin_dataset import DatasetSource, load_dataset
+from ..semantic_focus.datasets.cached_latents import DatasetSource, load_dataset
+from ..semantic_focus.datasets.folder import PICTURE_SUFFIXES, DatasetError, dataset_folder
 from .sockets import CATEGORY, LatentMasksSocket
 
 

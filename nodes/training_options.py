@@ -6,10 +6,10 @@ from typing import Any
 import comfy.samplers
 from comfy_api.latest import io
 
-from ..semantic_focus.comfy_model import Conditioning
-from ..semantic_focus.comfy_preview import PreviewSettings
-from ..semantic_focus.optimizers import OPTIMIZERS
-from ..semantic_focus.training_settings import TrainingSettings
+from ..semantic_focus.comfy.model import Conditioning
+from ..semantic_focus.comfy.preview import PreviewSettings
+from ..semantic_focus.training.optimizers import OPTIMIZERS
+from ..semantic_focus.training.settings import TrainingSettings
 from .sockets import CATEGORY, PreviewSocket, TrainingOptionsSocket
 
 

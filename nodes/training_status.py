@@ -9,7 +9,7 @@ from typing import Any
 
 from comfy_execution.utils import get_executing_context
 
-from ..semantic_focus.training_status import TrainingBoard, TrainingStatus, Watched
+from ..semantic_focus.training.status import TrainingBoard, TrainingStatus, Watched
 from .routes import server_routes
 
 EVENT = "semantic_focus.training"

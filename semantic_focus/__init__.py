@@ -4,10 +4,10 @@
 """
 
 from .categories import SEMANTIC_CATEGORIES
-from .losses import semantic_cosine_loss
-from .mask_file import load_masks, save_masks
-from .masks import SemanticMasks, downsample_mask_to_latent
-from .objective import Objective
+from .datasets.mask_file import load_masks, save_masks
+from .objective.loss import semantic_cosine_loss
+from .objective.total import Objective
+from .regions.masks import SemanticMasks, downsample_mask_to_latent
 
 __version__ = "0.2.0"
 __all__ = [

@@ -79,7 +79,7 @@ def newer_front_end() -> Path:
 @pytest.fixture(scope="session")
 def weights() -> Path:
     """Folder with the networks of the embedded segmenter."""
-    from semantic_focus.weights import default_folder
+    from semantic_focus.segmenters.embedded.weights import default_folder
 
     return _made_by_setup(default_folder())
 

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from semantic_focus.mask_file import mask_path, read_header, read_masks, save_masks
-from semantic_focus.masks import SemanticMasks
+from semantic_focus.datasets.mask_file import mask_path, read_header, read_masks, save_masks
+from semantic_focus.regions.masks import SemanticMasks
 
 from .dataset_ui import LISTED, LOADER, OUR_PANEL, SEGMENTER, badge, graph, only, panel, shows, tile
 

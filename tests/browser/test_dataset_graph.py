@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from playwright.sync_api import expect
 
-from semantic_focus.mask_file import mask_path
+from semantic_focus.datasets.mask_file import mask_path
 
 from .dataset_ui import LISTED, LOADER, SEGMENTER, graph, only, panel, set_widget, shows, widget
 

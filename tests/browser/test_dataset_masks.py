@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from playwright.sync_api import expect
 
-from semantic_focus.mask_file import mask_path, read_masks
+from semantic_focus.datasets.mask_file import mask_path, read_masks
 
 from .dataset_ui import CACHER, LOADER, SEGMENTER, graph, only, panel, set_widget, shows
 

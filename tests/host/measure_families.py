@@ -24,13 +24,13 @@ from measure_special_cases import CatchingVae, measure_special_cases  # noqa: E4
 from tiny_models import FAMILIES, Family, conditioning  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-from semantic_focus.adapters import AdapterSettings  # noqa: E402
-from semantic_focus.comfy_fingerprint import model_fingerprint  # noqa: E402
-from semantic_focus.comfy_model import ComfyVelocityModel, latents_for_model, velocity_model  # noqa: E402
-from semantic_focus.comfy_preview import PreviewSettings, preview  # noqa: E402
-from semantic_focus.layers import linear_layers  # noqa: E402
-from semantic_focus.lora import LoraAdapters  # noqa: E402
-from semantic_focus.training_data import UNCONDITIONAL  # noqa: E402
+from semantic_focus.comfy.fingerprint import model_fingerprint  # noqa: E402
+from semantic_focus.comfy.model import ComfyVelocityModel, latents_for_model, velocity_model  # noqa: E402
+from semantic_focus.comfy.preview import PreviewSettings, preview  # noqa: E402
+from semantic_focus.lora.adapters import AdapterSettings  # noqa: E402
+from semantic_focus.lora.layers import linear_layers  # noqa: E402
+from semantic_focus.lora.network import LoraAdapters  # noqa: E402
+from semantic_focus.training.data import UNCONDITIONAL  # noqa: E402
 
 POSITIONS = (0.05, 0.5, 0.95)
 RANK_2 = AdapterSettings(rank=2, alpha=2.0)

@@ -20,12 +20,12 @@ import tiny_models  # noqa: E402
 import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-from semantic_focus.adapters import AdapterSettings  # noqa: E402
-from semantic_focus.comfy_lora import comfy_key_map  # noqa: E402
-from semantic_focus.comfy_model import velocity_model  # noqa: E402
-from semantic_focus.layers import LAYER_CHOICES, linear_layers  # noqa: E402
-from semantic_focus.lora import LoraAdapters  # noqa: E402
-from semantic_focus.lora_keys import KEY_STYLES, KeyMap, export_lora  # noqa: E402
+from semantic_focus.comfy.key_map import comfy_key_map  # noqa: E402
+from semantic_focus.comfy.model import velocity_model  # noqa: E402
+from semantic_focus.lora.adapters import AdapterSettings  # noqa: E402
+from semantic_focus.lora.keys import KEY_STYLES, KeyMap, export_lora  # noqa: E402
+from semantic_focus.lora.layers import LAYER_CHOICES, linear_layers  # noqa: E402
+from semantic_focus.lora.network import LoraAdapters  # noqa: E402
 
 NAMES = ("sd3", "flux", "z_image", "qwen_image", "wan_video", "sd15", "sdxl_v")
 KINDS = {

@@ -11,14 +11,14 @@ import torch
 from tiny_models import FAMILIES, Family, conditioning
 from torch import Tensor, nn
 
-from semantic_focus.adapters import AdapterSettings
-from semantic_focus.comfy_fingerprint import looks_distilled
-from semantic_focus.comfy_model import ComfyVelocityModel, latents_for_model, velocity_model
-from semantic_focus.comfy_noise import inference_anchors
-from semantic_focus.comfy_preview import PreviewSettings, preview
-from semantic_focus.layers import linear_layers
-from semantic_focus.lora import LoraAdapters
-from semantic_focus.training_data import UNCONDITIONAL
+from semantic_focus.comfy.fingerprint import looks_distilled
+from semantic_focus.comfy.model import ComfyVelocityModel, latents_for_model, velocity_model
+from semantic_focus.comfy.noise import inference_anchors
+from semantic_focus.comfy.preview import PreviewSettings, preview
+from semantic_focus.lora.adapters import AdapterSettings
+from semantic_focus.lora.layers import linear_layers
+from semantic_focus.lora.network import LoraAdapters
+from semantic_focus.training.data import UNCONDITIONAL
 
 SD3: Family = FAMILIES["sd3"]
 MODEL_NAMES = (

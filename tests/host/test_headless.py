@@ -14,8 +14,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from semantic_focus.mask_file import save_masks
-from semantic_focus.run_folder import RunFolder
+from semantic_focus.datasets.mask_file import save_masks
+from semantic_focus.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from host.serve import ComfyServer

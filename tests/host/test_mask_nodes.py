@@ -13,10 +13,10 @@ import pytest
 import torch
 from PIL import Image
 
-from semantic_focus.backends import BACKENDS
 from semantic_focus.categories import SEMANTIC_CATEGORIES
-from semantic_focus.mask_file import read_masks, save_masks
-from semantic_focus.masks import SemanticMasks
+from semantic_focus.comfy.segmenters import BACKENDS
+from semantic_focus.datasets.mask_file import read_masks, save_masks
+from semantic_focus.regions.masks import SemanticMasks
 
 if TYPE_CHECKING:
     from host.serve import ComfyServer

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from semantic_focus.mask_file import save_masks
-from semantic_focus.masks import SemanticMasks
+from semantic_focus.datasets.mask_file import save_masks
+from semantic_focus.regions.masks import SemanticMasks
 
 if TYPE_CHECKING:
     from host.serve import ComfyServer

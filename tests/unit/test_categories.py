@@ -1,7 +1,7 @@
 """The tables that everything else is keyed by agree with each other."""
 
 from semantic_focus.categories import PARTITION_PRIORITY, SEMANTIC_CATEGORIES
-from semantic_focus.objective import Objective
+from semantic_focus.objective.total import Objective
 
 
 def test_every_partitioned_category_has_a_place_in_the_priority_and_background_takes_the_rest():

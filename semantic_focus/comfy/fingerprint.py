@@ -1,0 +1,70 @@
+"""Which base model a LoRA was trained on."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import comfy.model_patcher
+import torch
+from torch import Tensor
+
+from ..training.digest import digest
+
+SAMPLED_VALUES = 16
+"""How many values of each tensor count; they are spread evenly over it."""
+
+DISTILLED = re.compile(
+    r"(?<![a-z])(turbo|schnell|lightning|hyper|lcm|tcd|dmd2?|flash|pcm|distill(ed)?|few-?steps?|[1248]-?steps?)"
+    r"(?![a-z])",
+    re.IGNORECASE,
+)
+
+
+def looks_distilled(name: str) -> bool:
+    """Whether the name of a model file says that it was distilled to sample in a few steps.
+
+    Such a model loses the ability under plain training: use a training adapter, or watch few-step previews.
+    """
+    return DISTILLED.search(re.sub(r"[_\s]", "-", name)) is not None
+
+
+def model_fingerprint(patcher: comfy.model_patcher.ModelPatcher) -> str:
+    """16 hex digits of a MODEL's weights and of the LoRAs applied to it.
+
+    From the names, shapes, types and a few values of every tensor: quick, the same in every session and
+    however much of the model is loaded, and different for another checkpoint, precision or LoRA strength.
+    """
+    weights = {
+        name: _sampled(patcher.backup[name].weight if name in patcher.backup else tensor)
+        for name, tensor in _tensors(patcher.model).items()
+    }
+    patches = {key: [_described(patch) for patch in applied] for key, applied in patcher.patches.items()}
+    sampling = patcher.get_model_object("model_sampling")
+    kinds = [cls.__name__ for cls in (*type(patcher.model).__mro__, *type(sampling).__mro__)]
+    return digest({"weights": weights, "patches": patches, "kinds": kinds})
+
+
+def _tensors(model: torch.nn.Module) -> Mapping[str, Tensor]:
+    network: Any = model.diffusion_model
+    return {f"diffusion_model.{name}": tensor for name, tensor in network.state_dict().items()}
+
+
+def _sampled(tensor: Tensor) -> list[Any]:
+    """Shape, type and evenly spread values; of a quantised tensor, those of its codes."""
+    stored = getattr(tensor, "_qdata", tensor).detach()
+    count = stored.numel()
+    where = torch.linspace(0, max(count - 1, 0), min(count, SAMPLED_VALUES), dtype=torch.float64).long()
+    values = stored.reshape(-1)[where.to(stored.device)]
+    return [str(tensor.dtype), list(tensor.shape), str(stored.dtype), values.cpu()]
+
+
+def _described(value: Any) -> Any:
+    """A patch as plain values: the same for equal patches in another session."""
+    if torch.is_tensor(value):
+        return _sampled(value)
+    if isinstance(value, list | tuple):
+        return [_described(item) for item in value]
+    if value is None or isinstance(value, str | int | float):
+        return value
+    weights = getattr(value, "weights", None)
+    return [type(value).__qualname__, getattr(value, "__qualname__", ""), _described(weights)]

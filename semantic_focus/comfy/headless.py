@@ -1,0 +1,107 @@
+"""ComfyUI and a model without a server. Importing this file does not import ComfyUI."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+
+from ..settings.training import ModelSettings
+
+if TYPE_CHECKING:
+    from comfy.model_patcher import ModelPatcher
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+VARIABLE = "COMFYUI_PATH"
+
+
+class ComfyUINotFoundError(ValueError):
+    """There is no ComfyUI to import; the message says where was looked and what to give."""
+
+
+class LoraNotWrittenError(RuntimeError):
+    """A training that is done, whose LoRA is only in the run's folder; the message says where."""
+
+
+def find_comfyui(argument: Path | None, config: Path | None) -> Path:
+    """ComfyUI's folder: the command line's, else that of the variable COMFYUI_PATH, else the config's.
+
+    Raises:
+        ComfyUINotFoundError: none is given, or the first that is given is no ComfyUI.
+    """
+    variable = os.environ.get(VARIABLE)
+    given = (
+        ("--comfyui", argument),
+        (VARIABLE, Path(variable) if variable else None),
+        ("[comfyui] path", config),
+    )
+    for name, folder in given:
+        if folder is not None:
+            folder = folder.expanduser().resolve()
+            if not (folder / "comfy" / "cli_args.py").is_file():
+                raise ComfyUINotFoundError(f"{name} {folder}: no ComfyUI there (it has no comfy/cli_args.py)")
+            return folder
+    raise ComfyUINotFoundError(
+        f"where is ComfyUI? Give its folder with --comfyui PATH, in the variable {VARIABLE}, or as path in "
+        "the section [comfyui] of the config"
+    )
+
+
+def import_comfyui(folder: Path, device: str = "auto") -> None:
+    """Import the package `comfy`, with its default settings whatever the command line of this process.
+
+    Args:
+        device: "cpu", or "auto" for the CPU only where torch sees no accelerator: ComfyUI itself gives up
+            there.
+
+    Raises:
+        ComfyUINotFoundError: it cannot be imported, because its requirements are not installed, say.
+    """
+    sys.path.insert(0, os.fspath(folder))  # first, as for its own main.py: `nodes` is a common name
+    try:
+        import comfy.options
+
+        comfy.options.enable_args_parsing(False)
+        from comfy.cli_args import args
+
+        args.cpu = device == "cpu" or not _has_accelerator()
+        import comfy.model_management  # noqa: F401 (decides on the device)
+        import comfy.sd  # noqa: F401
+    except ImportError as error:
+        raise ComfyUINotFoundError(
+            f"{folder}: ComfyUI cannot be imported ({error}). Run this program with ComfyUI's own Python: "
+            f"{sys.executable} does not have what it requires"
+        ) from error
+
+
+def _has_accelerator() -> bool:
+    if hasattr(torch, "accelerator"):  # from torch 2.6 on
+        return torch.accelerator.is_available()
+    return torch.cuda.is_available() or torch.backends.mps.is_available()
+
+
+def check_model_file(path: Path) -> None:
+    """Raise ValueError unless there is a .safetensors file; this needs no ComfyUI."""
+    if not path.is_file():
+        raise ValueError(f"[model] path {path}: no such file")
+    if path.suffix != ".safetensors":
+        raise ValueError(f"[model] path {path}: only .safetensors files are read")
+
+
+def load_model(settings: ModelSettings) -> "ModelPatcher":
+    """The MODEL of a file, as ComfyUI's node Load Diffusion Model gives it.
+
+    Raises:
+        ValueError: not a .safetensors file, or no model that ComfyUI knows.
+    """
+    import comfy.sd
+
+    path = settings.path
+    check_model_file(path)
+    options: dict[str, Any] = {"dtype": DTYPES[settings.dtype]} if settings.dtype in DTYPES else {}
+    try:
+        return comfy.sd.load_diffusion_model(str(path), model_options=options)
+    except (RuntimeError, SafetensorError) as error:
+        raise ValueError(f"[model] path {path}: ComfyUI cannot load it ({error})") from error

@@ -1,0 +1,85 @@
+"""What other programs call the layers of a ComfyUI model: its own map of LoRA keys, as a `KeyMap`.
+
+Written against ComfyUI 0.3.75 and read against 0.28.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import comfy.lora
+import comfy.model_base
+import comfy.model_patcher
+import comfy.utils
+
+from ..lora.keys import PREFIX, KeyMap, LayerRows
+from ..lora.layers import all_linear_layers
+
+WEIGHT = ".weight"
+
+
+def comfy_key_map(patcher: comfy.model_patcher.ModelPatcher) -> KeyMap:
+    """The names that ComfyUI's LoRA loader understands for a MODEL, and those to write per key style."""
+    model: Any = patcher.model
+    linear = list(all_linear_layers(model.diffusion_model))
+    names = {**KeyMap.of_layers(linear).names}
+    for name, target in comfy.lora.model_lora_keys_unet(model, {}).items():
+        rows = _rows(target)
+        if rows is not None:
+            names[name] = rows
+    styles = {"kohya": _kohya(model, names, linear)}
+    diffusers = _diffusers(model, names)
+    if diffusers:
+        styles["diffusers"] = diffusers
+    return KeyMap(names, styles)
+
+
+def _rows(target: Any) -> LayerRows | None:
+    """A target of ComfyUI's map: the key of a weight, or (key, (axis, start, length) or None[, function])."""
+    key, *rest = target if isinstance(target, tuple) else (target,)
+    offset, function = (*rest, None, None)[:2]
+    if not key.startswith(PREFIX) or not key.endswith(WEIGHT):
+        return None
+    if function not in (None, comfy.utils.swap_scale_shift) or (offset is not None and offset[0] != 0):
+        return None
+    layer = key.removeprefix(PREFIX).removesuffix(WEIGHT)
+    start, length = (0, None) if offset is None else offset[1:]
+    return LayerRows(layer, start, length, function is not None)
+
+
+def _kohya(model: Any, names: Mapping[str, LayerRows], linear: list[str]) -> dict[str, LayerRows]:
+    """sd-scripts keeps the names of the original modules; SD1.5 alone has those of diffusers."""
+    own = KeyMap.of_layers(linear).styles["kohya"]
+    to_diffusers = comfy.utils.unet_to_diffusers(model.model_config.unet_config)
+    if not to_diffusers or model.diffusion_model.num_classes is not None:
+        return dict(own)
+    bare = [name.removesuffix(WEIGHT) for name in to_diffusers if name.endswith(WEIGHT)]
+    diffusers = [f"lora_unet_{name.replace('.', '_')}" for name in bare]
+    renamed = {name: names[name] for name in diffusers if name in names}
+    layers = {rows.layer for rows in renamed.values()}
+    return {**{name: rows for name, rows in own.items() if rows.layer not in layers}, **renamed}
+
+
+def _diffusers(model: Any, names: Mapping[str, LayerRows]) -> dict[str, LayerRows]:
+    """The names of diffusers' own files; empty for a family whose names ComfyUI does not map."""
+    config, kinds = model.model_config.unet_config, comfy.model_base
+    if isinstance(model, kinds.SD3):
+        foreign, prefixes = comfy.utils.mmdit_to_diffusers(config), ("transformer.",)
+    elif isinstance(model, kinds.Flux):
+        foreign, prefixes = comfy.utils.flux_to_diffusers(config), ("transformer.",)
+    elif isinstance(model, kinds.Lumina2):
+        # 0.3.75 has them only with its own prefix, which diffusers also reads
+        foreign, prefixes = comfy.utils.z_image_to_diffusers(config), ("transformer.", PREFIX)
+    elif isinstance(model, kinds.QwenImage):
+        layers = [name.removeprefix(PREFIX) for name in names if name.startswith(PREFIX)]
+        foreign, prefixes = {name + WEIGHT: name for name in layers}, ("transformer.",)
+    else:
+        foreign, prefixes = comfy.utils.unet_to_diffusers(config), ("unet.",)
+    bare = [name.removesuffix(WEIGHT) for name in foreign if name.endswith(WEIGHT)]
+    if prefixes == ("unet.",):
+        bare = [name.replace(".to_", ".processor.to_") for name in bare]
+        bare = [name.removesuffix(".0") if name.endswith(".to_out.0") else name for name in bare]
+    for prefix in prefixes:
+        found = {prefix + name: names[prefix + name] for name in bare if prefix + name in names}
+        if found:
+            return found
+    return {}

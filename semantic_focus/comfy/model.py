@@ -1,0 +1,365 @@
+"""A ComfyUI model as the trainer's VelocityModel.
+
+Written and run against ComfyUI 0.3.75 and 0.28. Only the files comfy_*.py know ComfyUI's internals.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import comfy.conds
+import comfy.ldm.modules.attention
+import comfy.model_management
+import comfy.model_patcher
+import comfy.sampler_helpers
+import comfy.samplers
+import comfy.sd
+import torch
+from torch import Tensor, nn
+
+from ..objective.noise_weighting import NoiseLevel
+from ..training.data import UNCONDITIONAL
+from .noise import NoiseProcess
+from .training_mode import leave_inference_mode, training_mode
+
+Conditioning = list[tuple[Tensor, dict[str, Any]]]
+"""ComfyUI's CONDITIONING: text embedding Float[1, N, D] with its extras, one entry per prompt."""
+
+EVERYTHING = 10**20
+"""Bytes asked for, so that ComfyUI moves every other model out of the way."""
+
+UNSUPPORTED_EXTRAS = {
+    "control": "a ControlNet",
+    "gligen": "GLIGEN boxes",
+    "area": "an area",
+    "mask": "a mask",
+    "hooks": "hooks (a LoRA or model options for this prompt alone)",
+    "start_percent": "a range of timesteps",
+}
+
+
+def latents_for_model(patcher: comfy.model_patcher.ModelPatcher, samples: Sequence[Tensor]) -> list[Tensor]:
+    """Split LATENT samples into single pictures and apply the model's latent format.
+
+    Args:
+        samples: Float[B, C, *grid] each, as VAE Encode gives them; sizes may differ.
+
+    Returns:
+        One Float[C, *grid] per picture, on the CPU, free of inference mode.
+
+    Raises:
+        ValueError: a latent of another number of channels or dimensions than the model's.
+    """
+    latent_format: Any = patcher.get_model_object("latent_format")
+    name, channels = type(patcher.model).__name__, latent_format.latent_channels
+    pictures = []
+    for latent in samples:
+        if latent.is_nested:
+            raise ValueError(
+                f"a latent joins several kinds of data (sound and pictures, say): {name} is trained on one"
+            )
+        if latent.shape[1] != channels:
+            raise ValueError(
+                f"latent has {latent.shape[1]} channels, {name} needs {channels}: "
+                "encode the pictures with the VAE of this model"
+            )
+        dimensions = latent_format.latent_dimensions
+        if dimensions == 3 and latent.ndim == 4:
+            latent = latent.unsqueeze(2)  # a picture is a video of one frame
+        elif dimensions == 2 and latent.ndim == 5 and latent.shape[2] == 1:
+            latent = latent.squeeze(2)
+        if latent.ndim - 2 != dimensions:
+            raise ValueError(
+                f"latent is {list(latent.shape)}, {name} needs {dimensions} dimensions after the channels"
+            )
+        scaled = latent_format.process_in(latent.detach().cpu().float().clone())
+        pictures.extend(scaled.unbind(0))
+    return pictures
+
+
+def conditioning_per_picture(conditionings: Sequence[Conditioning], pictures: int) -> list[Conditioning]:
+    """One conditioning per picture, from a list as long as the pictures, one with as many entries, or a
+    single one.
+
+    Raises:
+        ValueError: the numbers do not match.
+    """
+    if len(conditionings) == 1 and len(conditionings[0]) == pictures:
+        return [[entry] for entry in conditionings[0]]
+    if len(conditionings) == 1:
+        return list(conditionings) * pictures
+    if len(conditionings) != pictures:
+        raise ValueError(
+            f"{pictures} pictures but {len(conditionings)} conditionings: give one for all, or one per "
+            "picture (connect the captions of the dataset to the text encoder)"
+        )
+    return list(conditionings)
+
+
+class ComfyVelocityModel:
+    """One loaded ComfyUI model with its pictures' conditioning; made by `velocity_model`."""
+
+    def __init__(
+        self,
+        patcher: comfy.model_patcher.ModelPatcher,
+        conditionings: Sequence[Conditioning],
+        unconditional: Conditioning | None = None,
+        without_training_adapter: comfy.model_patcher.ModelPatcher | None = None,
+    ):
+        self._patcher = patcher
+        self._without_training_adapter = without_training_adapter or patcher
+        self._model = patcher.model
+        self._noise = NoiseProcess(patcher.get_model_object("model_sampling"))
+        self._conditionings = conditionings
+        self._unconditional = unconditional
+        self._encoded: dict[tuple[int, torch.Size], dict[str, comfy.conds.CONDRegular]] = {}
+        self._transformer_options = _transformer_options(patcher)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return self._patcher.load_device
+
+    @property
+    def network(self) -> nn.Module:
+        """The diffusion network that adapters go on."""
+        return self._model.diffusion_model
+
+    @property
+    def prediction(self) -> str:
+        """What the network predicts: "velocity", "eps", "v" or "edm"."""
+        return self._noise.prediction
+
+    def corrupt(self, clean: Tensor, noise: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See `VelocityModel.corrupt`; u is sigma itself for flow models, the share of the schedule for
+        others.
+        """
+        return self._noise.corrupt(clean, noise, u)
+
+    def snr(self, u: Tensor) -> Tensor:
+        """Float[B]: signal to noise ratio alpha² / sigma² of what `corrupt` makes at the positions u."""
+        return self._noise.snr(u)
+
+    def noise_level(self, u: Tensor) -> NoiseLevel:
+        """See `VelocityModel.noise_level`."""
+        if self.prediction == "velocity":
+            return NoiseLevel(u)
+        # the error of an EDM network weighs in the picture as that of a v network does
+        return NoiseLevel(u, self.snr(u), "eps" if self.prediction == "eps" else "v")
+
+    def predict(self, noisy: Tensor, sigma: Tensor, pictures: list[int]) -> Tensor:
+        """See `VelocityModel.predict`; the raw output of the network, before ComfyUI turns it into a
+        picture.
+
+        Pictures whose conditioning ComfyUI would not put into one batch run one after the other.
+
+        Args:
+            pictures: indices; `UNCONDITIONAL` stands for the empty prompt.
+        """
+        conditions = [self._conditions(index, noisy[i : i + 1]) for i, index in enumerate(pictures)]
+        groups = _concatenable(conditions)
+        if len(groups) == 1:
+            return self._run(noisy, sigma, comfy.samplers.cond_cat(conditions))
+        rows: list[Any] = [None] * len(pictures)
+        for group in groups:
+            together = comfy.samplers.cond_cat([conditions[i] for i in group])
+            for i, row in zip(group, self._run(noisy[group], sigma[group], together), strict=True):
+                rows[i] = row
+        return torch.stack(rows)
+
+    @contextmanager
+    def sampling(self, training_adapter: bool = False) -> Iterator[comfy.model_patcher.ModelPatcher]:
+        """The MODEL for ComfyUI's samplers, in the midst of training; afterwards training goes on as if
+        nothing had been.
+
+        Args:
+            training_adapter: leave it active, if there is one.
+        """
+        patcher = self._patcher if training_adapter else self._without_training_adapter
+        if patcher is not self._patcher:
+            _load(patcher)
+        try:
+            yield patcher
+        finally:
+            self.resume()
+
+    def resume(self) -> None:
+        """Bring the model back to its device, as training needs it, after others have used the memory."""
+        _load(self._patcher)
+        leave_inference_mode(self._model)
+        self._model.requires_grad_(False)
+
+    def _run(self, noisy: Tensor, sigma: Tensor, conditions: dict[str, Any]) -> Tensor:
+        raw: list[Any] = []
+        capture = self.network.register_forward_hook(lambda _module, _inputs, output: raw.append(output))
+        options = dict(self._transformer_options)
+        options.update(cond_or_uncond=[0], sigmas=sigma)
+        try:
+            self._model.apply_model(noisy, sigma, transformer_options=options, **conditions)
+        finally:
+            capture.remove()
+        if len(raw) != 1 or not torch.is_tensor(raw[0]) or raw[0].shape != noisy.shape:
+            raise ValueError(
+                f"{type(self._model).__name__} cannot be trained: its network gives no single prediction of "
+                "the latent's size"
+            )
+        return raw[0].float()
+
+    def _conditions(self, picture: int, noisy: Tensor) -> dict[str, comfy.conds.CONDRegular]:
+        if picture != UNCONDITIONAL:
+            conditioning = self._conditionings[picture]
+        elif self._unconditional is not None:
+            conditioning = self._unconditional
+        else:
+            raise ValueError(
+                "training without caption was asked for but there is no empty prompt: connect the text "
+                "encoder's output for an empty text, or set the caption dropout to 0"
+            )
+        key = (id(conditioning), noisy.shape)
+        if key not in self._encoded:
+            self._encoded[key] = self._encode(conditioning, noisy)
+        return self._encoded[key]
+
+    def _encode(self, conditioning: Conditioning, noisy: Tensor) -> dict[str, comfy.conds.CONDRegular]:
+        """What the network is given for one picture: text embedding, pooled embedding and all extras."""
+        entries = comfy.sampler_helpers.convert_cond(_detached(conditioning))
+        with torch.no_grad():
+            entries = comfy.samplers.encode_model_conds(
+                self._model.extra_conds, entries, noisy, self.device, "positive",
+                latent_image=torch.zeros_like(noisy), denoise_mask=None, seed=0, latent_shapes=[noisy.shape],
+            )  # fmt: skip
+            conditions = entries[0]["model_conds"]
+            return {name: cond.process_cond(batch_size=1, area=None) for name, cond in conditions.items()}
+
+
+def _check_conditioning(conditioning: Conditioning) -> None:
+    """Raise ValueError for a conditioning that training cannot use."""
+    if len(conditioning) != 1:
+        raise ValueError(
+            f"a picture has {len(conditioning)} combined prompts: training takes one conditioning per picture"
+        )
+    for name, meaning in UNSUPPORTED_EXTRAS.items():
+        if conditioning[0][1].get(name) is not None:
+            raise ValueError(f"the conditioning carries {meaning}, which training cannot use: take it out")
+
+
+def _concatenable(conditions: Sequence[dict[str, comfy.conds.CONDRegular]]) -> list[list[int]]:
+    """Indices of the conditions, grouped as ComfyUI may batch them."""
+    groups: list[list[int]] = []
+    for index, condition in enumerate(conditions):
+        for group in groups:
+            if comfy.samplers.cond_equal_size(conditions[group[0]], condition):
+                group.append(index)
+                break
+        else:
+            groups.append([index])
+    return groups
+
+
+def _transformer_options(patcher: comfy.model_patcher.ModelPatcher) -> dict[str, Any]:
+    """The options that the network gets in every call, with an attention that has a backward pass."""
+    model_options = comfy.model_patcher.create_model_options_clone(patcher.model_options)
+    comfy.sampler_helpers.prepare_model_patcher(patcher, {"positive": []}, model_options)
+    options = model_options["transformer_options"]
+    inference_only = (
+        comfy.model_management.sage_attention_enabled() or comfy.model_management.flash_attention_enabled()
+    )
+    if inference_only or "optimized_attention_override" in options:
+        options["optimized_attention_override"] = _torch_attention
+    return options
+
+
+def _torch_attention(_chosen: Any, *args: Any, **kwargs: Any) -> Tensor:
+    return comfy.ldm.modules.attention.attention_pytorch(*args, **kwargs)
+
+
+def _detached(value: Any) -> Any:
+    """A copy of nested conditioning whose tensors may be used in training (inference tensors may not)."""
+    if torch.is_tensor(value):
+        return value.detach().clone()
+    if isinstance(value, dict):
+        return {key: _detached(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_detached(item) for item in value)
+    return value
+
+
+@contextmanager
+def velocity_model(
+    patcher: comfy.model_patcher.ModelPatcher,
+    conditionings: Sequence[Conditioning],
+    gradient_checkpointing: bool = False,
+    unconditional: Conditioning | None = None,
+    training_adapter: Mapping[str, Tensor] | None = None,
+) -> Iterator[ComfyVelocityModel]:
+    """Load a MODEL for training and leave it as it was found, also after an error.
+
+    Args:
+        patcher: ComfyUI's MODEL; LoRAs already applied to it are part of the base.
+        conditionings: one per picture.
+        gradient_checkpointing: recompute each block in the backward pass instead of keeping its activations.
+        unconditional: the empty prompt, which `UNCONDITIONAL` stands for.
+        training_adapter: a LoRA that is active while training only: it undoes the distillation of a few-step
+            model, whose result then works without it.
+
+    Raises:
+        ValueError: the training adapter is not for this model, or a conditioning cannot be used.
+    """
+    for conditioning in (*conditionings, *([] if unconditional is None else [unconditional])):
+        _check_conditioning(conditioning)
+    with torch.inference_mode(False), torch.enable_grad(), ExitStack() as stack:
+        base = active = _static(patcher)
+        if training_adapter is not None:
+            active = _with_lora(base, training_adapter)
+            stack.callback(_unload, active)
+        stack.callback(active.cleanup)
+        _load(active)
+        stack.enter_context(training_mode(active.model, gradient_checkpointing))
+        yield ComfyVelocityModel(active, conditionings, unconditional, base)
+
+
+def _static(patcher: Any) -> comfy.model_patcher.ModelPatcher:
+    """A patcher whose weights stay where they are loaded.
+
+    From 0.28 on, ComfyUI streams weights through memory that the next layer overwrites: nothing that a
+    backward pass could use.
+    """
+    if not (hasattr(patcher, "is_dynamic") and patcher.is_dynamic()):
+        return patcher
+    try:
+        return patcher.clone(disable_dynamic=True)
+    except RuntimeError as error:
+        raise ValueError(
+            f"{type(patcher.model).__name__} cannot be loaded completely ({error}): "
+            "start ComfyUI with --disable-dynamic-vram"
+        ) from error
+
+
+def _load(patcher: comfy.model_patcher.ModelPatcher) -> None:
+    comfy.model_management.load_models_gpu([patcher], memory_required=EVERYTHING, force_full_load=True)
+    patcher.pre_run()
+
+
+def _unload(patcher: comfy.model_patcher.ModelPatcher) -> None:
+    """Take a patcher's weights off its device and undo its patches."""
+    others = [
+        loaded for loaded in comfy.model_management.current_loaded_models if loaded.model is not patcher
+    ]
+    comfy.model_management.free_memory(EVERYTHING, patcher.load_device, keep_loaded=others)
+
+
+def _with_lora(
+    patcher: comfy.model_patcher.ModelPatcher, lora: Mapping[str, Tensor]
+) -> comfy.model_patcher.ModelPatcher:
+    patched: Any = comfy.sd.load_lora_for_models(patcher, None, dict(lora), 1.0, 0.0)[0]
+    if _patch_count(patched) == _patch_count(patcher):
+        raise ValueError(
+            f"the training adapter does not belong to {type(patcher.model).__name__}: none of its "
+            f"{len(lora)} keys fits (the first is {next(iter(lora), 'missing')!r}). "
+            "Choose the adapter made for this model"
+        )
+    return patched
+
+
+def _patch_count(patcher: comfy.model_patcher.ModelPatcher) -> int:
+    return sum(len(patches) for patches in patcher.patches.values())

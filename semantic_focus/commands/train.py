@@ -1,0 +1,119 @@
+"""The command "train": a whole training from a config.toml."""
+
+import argparse
+import logging
+import sys
+import time
+from pathlib import Path
+
+from ..comfy.headless import LoraNotWrittenError, check_model_file, find_comfyui, import_comfyui
+from ..datasets.cached_latents import TrainingInputs, load_conditioning, load_dataset
+from ..lora.file import load_lora
+from ..settings.training import load_train_config
+from ..training.run import RunOptions, StopTraining
+from ..training.step_record import StepRecord
+from ..training.trainer import TrainingDiverged, TrainingOutOfMemory
+from .stop_signals import StopSignals
+
+SUCCESS, FAILED, CANNOT_START = 0, 1, 2
+
+HELP = (
+    "Train a LoRA as a config.toml says, with ComfyUI's model code and without its server. Stopped by Ctrl+C "
+    "or SIGTERM it keeps its state, and the same command goes on from there. The path of the LoRA goes to "
+    "standard output, progress to the screen."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line of "train"."""
+    parser.set_defaults(command_function=run)
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="config.toml, see docs/headless.md")
+    parser.add_argument(
+        "--comfyui",
+        type=Path,
+        metavar="PATH",
+        help="ComfyUI's folder (default: the variable COMFYUI_PATH, else [comfyui] path)",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """The exit code: 0 trained, 1 failed on the way, 2 cannot start, 128 + n stopped by signal n."""
+    logging.getLogger().setLevel(logging.INFO)
+    with StopSignals() as signals:
+        try:
+            path = train(options.config, options.comfyui, signals)
+        except StopTraining as stop:
+            say(f"stopped by {stop}: the same command goes on")
+            return signals.exit_code
+        except (TrainingDiverged, TrainingOutOfMemory, LoraNotWrittenError) as error:
+            say(str(error))
+            return FAILED
+        except (ValueError, ImportError, OSError) as error:
+            say(str(error))
+            return CANNOT_START
+    sys.stdout.write(f"{path}\n")
+    return SUCCESS
+
+
+def train(path: Path, comfyui: Path | None, signals: StopSignals) -> Path:
+    """Train as a config says; the path of the LoRA.
+
+    Everything that can be checked without ComfyUI, which takes its time to load, is checked before.
+
+    Raises:
+        ValueError, ImportError, OSError: it cannot start; the message says why.
+        StopTraining: a signal ended it.
+        TrainingDiverged, TrainingOutOfMemory: it failed on the way.
+    """
+    config = load_train_config(path)
+    if config.ignored:
+        logging.info(f"{path}: keys of another trainer that mean nothing here: {', '.join(config.ignored)}")
+    folder = find_comfyui(comfyui, config.model.comfyui)
+    check_model_file(config.model.path)
+    inputs = TrainingInputs(
+        load_dataset(config.sources),
+        load_conditioning(config.empty_prompt) if config.empty_prompt else None,
+        load_lora(config.lora.continue_from) if config.lora.continue_from else None,
+        load_lora(config.model.training_adapter) if config.model.training_adapter else None,
+    )
+    config = config.for_pictures(inputs.dataset.repeats)
+    import_comfyui(folder, config.model.device)
+    signals.check()
+    from ..comfy.headless_training import train_headless
+
+    options = RunOptions(
+        save_every=config.run.save_every,
+        on_step=Progress(config.training.steps),
+        check=signals.check,
+        on_kept=lambda kept: say(str(kept)),
+    )
+    return train_headless(config, inputs, options)
+
+
+class Progress:
+    """A line on the screen now and then: at the first and last step, and about twenty times between."""
+
+    def __init__(self, steps: int):
+        self._steps = steps
+        self._every = max(1, steps // 20)
+        self._first: tuple[int, float] | None = None
+
+    def __call__(self, record: StepRecord) -> None:
+        now = time.monotonic()
+        if self._first is None and record.step > 1:
+            say(f"going on from step {record.step - 1}")
+        first_step, started = self._first = self._first or (record.step, now)
+        if record.step not in (first_step, self._steps) and record.step % self._every:
+            return
+        line = f"step {record.step}/{self._steps}, loss {record.total:.4f}"
+        if record.step > first_step:
+            seconds = (now - started) / (record.step - first_step)
+            minutes, rest = divmod(round(seconds * (self._steps - record.step)), 60)
+            line += f", {seconds:.2f} s a step, {minutes}:{rest:02d} left"
+        say(line)
+
+
+def say(text: str) -> None:
+    """One message on standard error."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()

@@ -1,0 +1,418 @@
+"""Mask files for a whole dataset: what is there is checked by header, the rest is segmented.
+
+A run may be killed at any moment, run again, and run twice at once: every mask file is complete or absent,
+and claims (see `claims.py`) keep two programs from doing the same work.
+"""
+
+import logging
+import re
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import Tensor
+
+from ..regions.masks import SemanticMasks
+from ..segmenters.protocol import MissingWeightsError, SegmentRequest
+from ..segmenters.table import LazySegmenter
+from . import claims
+from .cache import picture_digest, picture_stamp, refuse_foreign, renew_stamp, request_fields, stale_reason
+from .folder import DatasetError, load_picture
+from .mask_file import (
+    ENCODINGS,
+    ForeignMaskFileError,
+    MaskFileError,
+    mask_path,
+    read_header,
+    save_masks,
+    size_problem,
+)
+from .memory import give_back
+
+log = logging.getLogger("semantic_focus.datasets.bulk")
+
+STATUSES = ("fresh", "segmented", "due", "kept", "failed", "left")
+"""fresh: its mask file answers the request. segmented: made now. due: would be made (dry run). kept: made by
+hand, never overwritten. failed: see the reason. left: not reached, the run was stopped."""
+
+LEFTOVER = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.part")
+"""Temporary files of `write_atomically`, which a killed program leaves behind."""
+
+SECONDS_BETWEEN_LOOKS = 0.1
+"""How often to look at pictures that another program is busy with."""
+
+WRITTEN_BETWEEN_TRIMS = 16
+"""Mask files after which free memory is given back."""
+
+MISSING = "it has no mask file"
+
+
+@dataclass(frozen=True)
+class PictureResult:
+    """What became of one picture: one of STATUSES, and why."""
+
+    picture: Path
+    status: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class CacheSettings:
+    """How a dataset is cached.
+
+    Attributes:
+        force: segment fresh pictures too.
+        dry_run: write nothing, say what would be done.
+        workers: threads that read pictures and write mask files; up to `workers` + 2 pictures are in memory.
+        encoding: of new mask files, see `mask_file.py`. A "float" file also answers a request for "png".
+    """
+
+    force: bool = False
+    dry_run: bool = False
+    workers: int = 2
+    encoding: str = "png"
+
+    def __post_init__(self):
+        if self.workers < 1:
+            raise ValueError(f"workers must be 1 or more, got {self.workers}")
+        if self.encoding not in ENCODINGS:
+            raise ValueError(f"encoding must be one of {', '.join(ENCODINGS)}; got {self.encoding!r}")
+
+
+class SegmenterLoadError(RuntimeError):
+    """The segmenter has its weights but could not be loaded; no picture can be segmented."""
+
+
+def cache_pictures(
+    pictures: Sequence[Path],
+    request: SegmentRequest,
+    segmenter: LazySegmenter,
+    settings: CacheSettings | None = None,
+    on_result: Callable[[PictureResult], None] = lambda result: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> list[PictureResult]:
+    """Bring the mask files of all pictures up to date.
+
+    One bad picture does not stop the others. Whatever ends a run, mask files are complete or absent; a
+    KeyboardInterrupt is raised again when the files under way are written.
+
+    Args:
+        pictures: no two of one stem in a folder.
+        segmenter: loaded only if some picture has no fresh mask file.
+        on_result: told of each picture once, from the calling thread; fresh ones first.
+        should_stop: asked before each picture; the pictures under way are finished, the others left.
+
+    Returns:
+        One result per picture, in the order in which they were settled.
+
+    Raises:
+        ValueError: two pictures share a mask file.
+        MissingWeightsError, SegmenterLoadError: a picture needs the segmenter, and it cannot be loaded.
+    """
+    _refuse_shared_files(pictures)
+    run = _Run(request, segmenter, settings or CacheSettings(), on_result, should_stop)
+    due = run.check_all(pictures)
+    if not run.settings.dry_run:
+        run.remove_leftovers(pictures)
+        try:
+            run.segment_all(due)
+        finally:
+            run.remove_leftovers(pictures)  # another program may have been killed meanwhile
+            for folder in {picture.parent for picture in pictures}:
+                claims.remove_unused_lock_file(folder)
+    return run.results
+
+
+def _refuse_shared_files(pictures: Sequence[Path]) -> None:
+    first: dict[Path, Path] = {}
+    for picture in pictures:
+        if (other := first.setdefault(mask_path(picture), picture)) is not picture:
+            raise ValueError(f"{other} and {picture.name} would share one mask file: rename one of them")
+
+
+@dataclass(frozen=True)
+class _Due:
+    """A picture that needs a closer look: why, and which mask file it had when that was found out."""
+
+    picture: Path
+    reason: str
+    only_stamp: bool = False
+    had: tuple[int, ...] | None = None
+
+    @property
+    def mask_file(self) -> Path:
+        return mask_path(self.picture)
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """A picture in memory, Float[H, W, 3], with the header fields that its mask file gets."""
+
+    image: Tensor
+    fields: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """A claimed picture that is being read."""
+
+    due: _Due
+    claim: claims.Claim
+    future: "Future[_Decoded | PictureResult]"
+
+
+@dataclass(frozen=True)
+class _Writing:
+    """A claimed picture whose masks are being written."""
+
+    claim: claims.Claim
+    future: "Future[PictureResult]"
+
+
+class _Run:
+    """One run: what is wanted, and what has been settled."""
+
+    def __init__(
+        self,
+        request: SegmentRequest,
+        segmenter: LazySegmenter,
+        settings: CacheSettings,
+        on_result: Callable[[PictureResult], None],
+        should_stop: Callable[[], bool],
+    ):
+        self.request, self.segmenter, self.settings = request, segmenter, settings
+        self.on_result, self.should_stop = on_result, should_stop
+        self.wanted = request_fields(request, segmenter)
+        self.results: list[PictureResult] = []
+        self.written = 0
+
+    def settle(self, result: PictureResult) -> None:
+        self.results.append(result)
+        self.on_result(result)
+
+    def check_all(self, pictures: Sequence[Path]) -> list[_Due]:
+        """Settle every picture that needs no work, by headers alone; the others."""
+        due = []
+        for position, picture in enumerate(pictures):
+            if self.should_stop():
+                due += [_Due(later, "") for later in pictures[position:]]
+                break
+            found = self.check(picture, self.settings.force)
+            if isinstance(found, _Due) and self.settings.dry_run:
+                found = self.foresee(found)
+            if isinstance(found, PictureResult):
+                self.settle(found)
+            else:
+                due.append(found)
+        if self.settings.dry_run:
+            for later in due:
+                self.settle(PictureResult(later.picture, "left"))
+        return due
+
+    def check(self, picture: Path, force: bool = False) -> PictureResult | _Due:
+        """What the header of a picture's mask file says."""
+        path = mask_path(picture)
+        try:
+            had = _identity(path)
+            if had is None:
+                picture.stat()
+                return _Due(picture, MISSING)
+            header = read_header(path)
+            refuse_foreign(path, header)
+            reason = stale_reason(header, self.wanted)
+            if not reason and self.settings.encoding == "float" != header.get("encoding"):
+                reason = f"its encoding is {header.get('encoding', 'unknown')}, now float"
+            if reason or force:
+                return _Due(picture, f"its mask file is stale: {reason}" if reason else "forced", had=had)
+            if header.get("picture_stamp") != picture_stamp(picture):
+                return _Due(picture, "the picture file has another date or size", only_stamp=True, had=had)
+            return PictureResult(picture, "fresh")
+        except ForeignMaskFileError as error:
+            return PictureResult(picture, "kept", str(error))
+        except MaskFileError as error:
+            return _Due(picture, f"its mask file is damaged: {error}", had=_identity(path))
+        except OSError as error:
+            return PictureResult(picture, "failed", str(error))
+
+    def foresee(self, due: _Due) -> PictureResult:
+        """What would become of a picture."""
+        if due.only_stamp:
+            try:
+                digest = picture_digest(load_picture(due.picture))
+                if read_header(due.mask_file).get("image_digest") == digest:
+                    return PictureResult(due.picture, "fresh", due.reason)
+            except (DatasetError, OSError, MemoryError, MaskFileError) as error:
+                return PictureResult(due.picture, "failed", str(error))
+            due = replace(due, reason="its mask file is stale: the picture was edited since")
+        return PictureResult(due.picture, "due", due.reason)
+
+    def remove_leftovers(self, pictures: Sequence[Path]) -> None:
+        """Remove what killed runs left of the pictures' mask files, unless somebody is at work on them."""
+        ours = {mask_path(picture) for picture in pictures}
+        for folder in {path.parent for path in ours if path.parent.is_dir()}:
+            for path in list(folder.iterdir()):
+                named = LEFTOVER.fullmatch(path.name)
+                if named is None or (mask_file := folder / named["name"]) not in ours:
+                    continue
+                with claims.claimed_if_free(mask_file) as claimed:
+                    if claimed:
+                        _remove(path)
+
+    def segment_all(self, due: Sequence[_Due]) -> None:
+        """Read ahead, segment one by one, write behind; then the pictures that others were busy with."""
+        waiting, busy = deque(due), deque[_Due]()
+        reading: deque[_Reading] = deque()
+        writing: deque[_Writing] = deque()
+        pool = ThreadPoolExecutor(self.settings.workers, "masks")
+        try:
+            while waiting or reading or writing or busy:
+                if self.should_stop():
+                    self._leave(waiting, busy, reading)
+                while waiting and len(reading) + len(writing) < self.settings.workers + 2:
+                    self._start(waiting.popleft(), pool, reading, busy)
+                while writing and (writing[0].future.done() or not reading):
+                    self._finish(writing.popleft())
+                if reading:
+                    self._segment(reading.popleft(), pool, writing)
+                elif busy and not waiting:
+                    time.sleep(SECONDS_BETWEEN_LOOKS)
+                    waiting, busy = busy, deque()
+        finally:
+            for job in reading:
+                job.future.cancel()
+            pool.shutdown(wait=True)
+            for job in reading:
+                job.claim.release()
+            for job in writing:
+                self._finish(job)
+
+    def _leave(self, waiting: deque[_Due], busy: deque[_Due], reading: deque[_Reading]) -> None:
+        """Settle the pictures that are not segmented yet as left."""
+        for job in reading:
+            job.future.cancel()
+            wait([job.future])
+            job.claim.release()
+        for due in (*(job.due for job in reading), *waiting, *busy):
+            self.settle(PictureResult(due.picture, "left"))
+        for queue in (waiting, busy, reading):
+            queue.clear()
+
+    def _start(
+        self, due: _Due, pool: ThreadPoolExecutor, reading: deque[_Reading], busy: deque[_Due]
+    ) -> None:
+        try:
+            claim = claims.claim(due.mask_file)
+        except OSError as error:
+            self.settle(PictureResult(due.picture, "failed", str(error)))
+            return
+        if claim is None:
+            busy.append(due)
+        else:
+            reading.append(_Reading(due, claim, pool.submit(self.read, due)))
+
+    def _segment(self, job: _Reading, pool: ThreadPoolExecutor, writing: deque[_Writing]) -> None:
+        """Segment a picture that was read and have its masks written, or settle it if there is no need."""
+        try:
+            decoded = job.future.result()
+            if isinstance(decoded, PictureResult):
+                job.claim.release()
+                self.settle(decoded)
+                return
+            segmenter = self._loaded()
+            try:
+                masks = segmenter.segment(decoded.image[None], self.request)
+            except MissingWeightsError:
+                raise
+            except Exception as error:
+                job.claim.release()
+                reason = f"the segmenter failed on it: {type(error).__name__}: {error}"
+                self.settle(PictureResult(job.due.picture, "failed", reason))
+                return
+            future = pool.submit(self.write, job.due, masks, decoded.fields)
+            writing.append(_Writing(job.claim, future))
+        except BaseException:
+            job.claim.release()
+            raise
+
+    def _loaded(self):
+        try:
+            return self.segmenter.get()
+        except MissingWeightsError:
+            raise
+        except Exception as error:
+            raise SegmenterLoadError(
+                f"segmentation backend {self.segmenter.name!r} could not be loaded "
+                f"({type(error).__name__}: {error}). Check its weight files, or choose another backend"
+            ) from error
+
+    def _finish(self, job: _Writing) -> None:
+        try:
+            result = job.future.result()
+        finally:
+            job.claim.release()
+        self.settle(result)
+        self.written += 1
+        if self.written % WRITTEN_BETWEEN_TRIMS == 0:
+            give_back()
+
+    def read(self, due: _Due) -> _Decoded | PictureResult:
+        """Look at a claimed picture again, and read it if there is work to do. Runs in the pool."""
+        force = self.settings.force and _identity(due.mask_file) == due.had
+        found = self.check(due.picture, force)
+        if isinstance(found, PictureResult):
+            by_another = found.status == "fresh" and not due.only_stamp
+            return replace(found, reason="made meanwhile by another program") if by_another else found
+        try:
+            stamp = picture_stamp(due.picture)  # before reading: a later edit is noticed by the next run
+            image = load_picture(due.picture)
+            digest = picture_digest(image)
+        except (DatasetError, OSError, MemoryError) as error:
+            return PictureResult(due.picture, "failed", str(error) or type(error).__name__)
+        if found.only_stamp and _has_digest(due.mask_file, digest):
+            return self._renewed(due, stamp)
+        if problem := size_problem(image.shape[0], image.shape[1]):
+            return PictureResult(due.picture, "failed", f"{due.picture}: {problem}")
+        return _Decoded(image, {**self.wanted, "image_digest": digest, "picture_stamp": stamp})
+
+    def _renewed(self, due: _Due, stamp: str) -> PictureResult:
+        try:
+            renew_stamp(due.mask_file, stamp)
+        except (OSError, MaskFileError) as error:  # the masks are right all the same
+            log.info("%s: its stamp could not be renewed (%s)", due.mask_file, error)
+        return PictureResult(due.picture, "fresh", due.reason)
+
+    def write(self, due: _Due, masks: SemanticMasks, fields: Mapping[str, str]) -> PictureResult:
+        """Encode and write the masks of a claimed picture. Runs in the pool."""
+        masks = replace(masks, provenance={**masks.provenance, **fields})
+        try:
+            save_masks(due.mask_file, masks, encoding=self.settings.encoding)
+        except Exception as error:
+            reason = f"{due.mask_file}: cannot be written ({type(error).__name__}: {error})"
+            return PictureResult(due.picture, "failed", reason)
+        return PictureResult(due.picture, "segmented", due.reason)
+
+
+def _identity(path: Path) -> tuple[int, ...] | None:
+    """Tells one version of a file from another; None when there is none."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _has_digest(path: Path, digest: str) -> bool:
+    try:
+        return read_header(path).get("image_digest") == digest
+    except (OSError, MaskFileError):
+        return False
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("%s: a leftover of a killed run cannot be removed (%s). Delete it", path, error)

@@ -1,0 +1,314 @@
+"""Folders of cached latents and text embeddings, as the trainer None_Z-image-Turbo_trainer writes them.
+
+    <stem>_<W>x<H>_zi.safetensors  latents_1x<h>x<w>_bf16: [16, h, w], h = H / 8, (z - shift) · scale applied;
+                                   or <stem>_zi_latent.safetensors
+    <stem>_zi_te.safetensors       varlen_vl_embed_bf16: [N, D]; of our own, optional: pooled_output [P]
+    <stem>_zi_masks.safetensors    the regions, see `mask_file`, at the size of the picture
+    <stem>.png                     the picture; if it is there, masks of another one are refused
+
+That trainer resizes a whole picture to sides that are multiples of 8 and cuts nothing off. So the masks are
+averaged over the latent's cells the same way, whatever their own size. It pads latents of odd sides to even
+ones by reflection; here they keep their size, ComfyUI pads inside the network and nothing there is trained.
+"""
+
+import logging
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ..regions.masks import SemanticMasks, downsample_mask_to_latent, of_another_picture
+from .cache import picture_digest, picture_stamp, stale_reason
+from .folder import PICTURE_SUFFIXES, DatasetError, load_picture
+from .mask_file import SUFFIX as MASK_SUFFIX
+from .mask_file import read_header, read_masks
+
+LATENT_SUFFIX, NAMED_LATENT_SUFFIX, TEXT_SUFFIX = (
+    "_zi.safetensors",
+    "_zi_latent.safetensors",
+    "_zi_te.safetensors",
+)
+LATENT_KEY, TEXT_KEY, POOLED_KEY = "latents_", "varlen_vl_embed_", "pooled_output"
+SCALE, SHIFT = 0.3611, 0.1159
+"""Of Z-Image's (and Flux's) VAE: what is cached is (z - SHIFT) · SCALE."""
+CELL = 8
+"""Pixels along a side of a latent cell."""
+_SIZED = re.compile(r"(?P<stem>.+)_(?P<width>\d+)x(?P<height>\d+)_zi\.safetensors")
+
+
+@dataclass(frozen=True)
+class DatasetSource:
+    """One folder.
+
+    Attributes:
+        cache_directory: holds latents and text embeddings.
+        num_repeats: how often each picture comes in one pass, >= 1.
+        resolution_limit: pictures with a longer side (in pixels) are left out; 0: none is.
+        image_directory: holds pictures and mask files; None: the cache directory.
+    """
+
+    cache_directory: Path
+    num_repeats: int = 1
+    resolution_limit: int = 0
+    image_directory: Path | None = None
+
+
+@dataclass(frozen=True)
+class CachedPicture:
+    """The files of one picture; `pixels` is (height, width) by the latent's file name, None without."""
+
+    stem: str
+    latent: Path
+    text: Path
+    masks: Path
+    picture: Path | None
+    pixels: tuple[int, int] | None
+
+
+@dataclass(frozen=True)
+class OriginDataset:
+    """All pictures, as ComfyUI's nodes would hand them on.
+
+    Attributes:
+        names: file stems.
+        latents: LATENT each, samples Float[1, C, h, w] as VAE Encode gives them.
+        conditionings: CONDITIONING each, [[Float[1, N, D], extras]].
+        masks: one picture each, on its latent's grid.
+        repeats: how often each picture comes in one pass.
+    """
+
+    names: list[str] = field(default_factory=list)
+    latents: list[dict[str, Tensor]] = field(default_factory=list)
+    conditionings: list[list[Any]] = field(default_factory=list)
+    masks: list[SemanticMasks] = field(default_factory=list)
+    repeats: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class TrainingInputs:
+    """All that a training without a graph reads besides the model.
+
+    Attributes:
+        unconditional: CONDITIONING of the empty caption.
+        start_from: LoRA that is trained on.
+        training_adapter: LoRA that is active while training only.
+    """
+
+    dataset: OriginDataset
+    unconditional: list[Any] | None = None
+    start_from: Mapping[str, Tensor] | None = None
+    training_adapter: Mapping[str, Tensor] | None = None
+
+
+def load_dataset(sources: Iterable[DatasetSource]) -> OriginDataset:
+    """Read the folders one after the other, each in the order of its file names.
+
+    Raises:
+        DatasetError: no such folder, files that are missing, damaged, foreign or do not belong together.
+        MaskFileError: a damaged mask file.
+    """
+    dataset = OriginDataset()
+    for source in sources:
+        for picture in find_pictures(source):
+            samples = load_latent(picture)
+            dataset.names.append(picture.stem)
+            dataset.latents.append({"samples": samples / SCALE + SHIFT})
+            dataset.conditionings.append(load_conditioning(picture.text))
+            dataset.masks.append(load_latent_masks(picture, (samples.shape[-2], samples.shape[-1])))
+            dataset.repeats.append(source.num_repeats)
+    if not dataset.names:
+        raise DatasetError("no [[dataset.sources]] given: name at least one folder of cached latents")
+    logging.warning(
+        "Training cache: text embeddings do not say how they were made. ComfyUI shows Z-Image the "
+        "second-to-last layer, with the chat template: a LoRA trained on others will look weaker there"
+    )
+    return dataset
+
+
+def find_pictures(source: DatasetSource) -> list[CachedPicture]:
+    """The pictures of a folder by name; only file names are looked at.
+
+    Raises:
+        DatasetError: as `load_dataset`; it names up to 5 files.
+    """
+    folder = source.cache_directory
+    images = source.image_directory or folder
+    for path in (folder, images):
+        if not path.is_dir():
+            raise DatasetError(f"{path}: no such folder. Give the folder that holds the cached latents")
+    names = sorted(path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    latents, problems = _latents_by_stem(names)
+    for stem in sorted({*_stems(names, TEXT_SUFFIX), *_stems(names, MASK_SUFFIX)} - set(latents)):
+        problems.append(f"{stem}: no latents ({stem}_<W>x<H>{LATENT_SUFFIX})")
+    pictures = []
+    for stem, name in latents.items():
+        sized = _SIZED.fullmatch(name)
+        pixels = (int(sized["height"]), int(sized["width"])) if sized else None
+        if pixels and source.resolution_limit and max(pixels) > source.resolution_limit:
+            continue
+        picture = CachedPicture(
+            stem,
+            folder / name,
+            folder / f"{stem}{TEXT_SUFFIX}",
+            images / f"{stem}{MASK_SUFFIX}",
+            _picture(images, stem),
+            pixels,
+        )
+        problems += _missing(picture)
+        pictures.append(picture)
+    if problems:
+        more = f"\n  and {len(problems) - 5} more" if len(problems) > 5 else ""
+        raise DatasetError("\n  ".join([f"{folder}: its files do not make a dataset", *problems[:5]]) + more)
+    if len(pictures) < len(latents):
+        left_out = len(latents) - len(pictures)
+        logging.info(f"{folder}: {left_out} of {len(latents)} pictures are above {source.resolution_limit}")
+    if not pictures:
+        limit = f" of at most {source.resolution_limit} pixels a side" if latents else ""
+        raise DatasetError(f"{folder}: no cached latents{limit} (<stem>_<W>x<H>{LATENT_SUFFIX})")
+    return pictures
+
+
+def _latents_by_stem(names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Stem -> file name, and what is wrong with the names."""
+    found: dict[str, str] = {}
+    problems = []
+    for name in names:
+        sized = _SIZED.fullmatch(name)
+        if sized:
+            stem = sized["stem"]
+        elif name.endswith(NAMED_LATENT_SUFFIX):
+            stem = name.removesuffix(NAMED_LATENT_SUFFIX)
+        elif name.endswith(LATENT_SUFFIX):
+            problems.append(f"{name}: no size in its name (<stem>_<W>x<H>{LATENT_SUFFIX})")
+            continue
+        else:
+            continue
+        if stem in found:
+            problems.append(f"{found[stem]} and {name} are latents of one picture: keep one of them")
+        found[stem] = name
+    return found, problems
+
+
+def _stems(names: Iterable[str], suffix: str) -> Iterator[str]:
+    return (name.removesuffix(suffix) for name in names if name.endswith(suffix))
+
+
+def _picture(folder: Path, stem: str) -> Path | None:
+    names = (f"{stem}{suffix}" for suffix in PICTURE_SUFFIXES)
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def _missing(picture: CachedPicture) -> Iterator[str]:
+    if not picture.text.is_file():
+        yield f"{picture.stem}: no text embedding ({picture.text.name}). Cache it with the origin trainer"
+    if not picture.masks.is_file():
+        folder = picture.masks.parent
+        yield f"{picture.stem}: no masks ({picture.masks.name}). Make them: semantic-focus masks {folder}"
+
+
+def load_latent(picture: CachedPicture) -> Tensor:
+    """Float[1, C, h, w] as it is in the file, latent format applied.
+
+    Raises:
+        DatasetError: damaged, foreign, or of another size than its name says.
+    """
+    path = picture.latent
+    latent = _only(path, LATENT_KEY, "latents")
+    if latent.ndim == 4 and latent.shape[1] == 1:
+        latent = latent[:, 0]  # a picture as a video of one frame
+    if latent.ndim != 3:
+        raise DatasetError(f"{path}: latents are {list(latent.shape)}, expected [channels, height, width]")
+    rows, columns = latent.shape[-2:]
+    if picture.pixels and picture.pixels != (rows * CELL, columns * CELL):
+        height, width = picture.pixels
+        raise DatasetError(
+            f"{path}: its name says {width}x{height}, its latents are of {columns * CELL}x{rows * CELL} "
+            f"pixels ({columns}x{rows} cells). Cache the picture again"
+        )
+    return latent.float()[None]
+
+
+def load_conditioning(path: Path) -> list[Any]:
+    """CONDITIONING [[Float[1, N, D], extras]] of a text file; extras has `pooled_output` [1, P] if it does.
+
+    Raises:
+        DatasetError: damaged or foreign.
+    """
+    text = _only(path, TEXT_KEY, "a text embedding")
+    if text.ndim != 2 or not len(text):
+        raise DatasetError(f"{path}: its embedding is {list(text.shape)}, expected [tokens, width]")
+    pooled = _tensors(path).get(POOLED_KEY)
+    return [[text.float()[None], {} if pooled is None else {"pooled_output": pooled.float().reshape(1, -1)}]]
+
+
+def load_latent_masks(picture: CachedPicture, grid: tuple[int, int]) -> SemanticMasks:
+    """The regions of a picture, averaged over the cells of its latent (rows, columns).
+
+    Raises:
+        DatasetError: they were made from another picture, or of another shape than the latent.
+        MaskFileError: the file is damaged.
+    """
+    path = picture.masks
+    if picture.picture is not None:
+        header = read_header(path)
+        if "image_digest" in header and header.get("picture_stamp") != picture_stamp(picture.picture):
+            digest = picture_digest(load_picture(picture.picture))
+            if reason := stale_reason(header, {"image_digest": digest}):
+                raise DatasetError(
+                    f"{path}: stale: {reason} ({picture.picture.name}). Make it again: semantic-focus masks "
+                    f"{path.parent}. If the picture was edited, cache its latents again too"
+                )
+    masks = read_masks(path)
+    _check_shape(path, masks.size, grid)
+    return replace(
+        masks,
+        masks=downsample_mask_to_latent(masks.masks[0], grid)[None],
+        persons=(),
+        provenance=of_another_picture(masks.provenance),
+    )
+
+
+def _check_shape(path: Path, size: tuple[int, int], grid: tuple[int, int]) -> None:
+    """Refuse masks of another shape than a picture that was resized as a whole to multiples of a cell."""
+    (height, width), (rows, columns) = size, grid
+    if width >= height:
+        cells, exact = rows, columns * height / width
+    else:
+        cells, exact = columns, rows * width / height
+    if abs(exact - cells) > 1:
+        raise DatasetError(
+            f"{path}: masks are {width}x{height}, the latents are of {columns * CELL}x{rows * CELL} pixels: "
+            f"the aspect ratio differs ({width / height:.3f} against {columns / rows:.3f}). Segment the "
+            "picture that was cached, or cache the picture that was segmented: whole, and turned alike"
+        )
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise DatasetError(f"{path}: no such file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except (SafetensorError, OSError) as error:
+        raise DatasetError(f"{path}: not a complete safetensors file ({error}). Cache it again") from error
+
+
+def _only(path: Path, prefix: str, what: str) -> Tensor:
+    """The one tensor whose key starts with `prefix`."""
+    tensors = _tensors(path)
+    keys = [key for key in tensors if key.startswith(prefix)]
+    if len(keys) != 1:
+        raise DatasetError(
+            f"{path}: holds {', '.join(sorted(tensors)) or 'nothing'}, expected {what} as one {prefix}…. "
+            "It is no cache of this kind of model"
+        )
+    tensor = tensors[keys[0]]
+    if not tensor.is_floating_point() or not bool(tensor.float().isfinite().all()):
+        raise DatasetError(
+            f"{path}: {keys[0]} is {tensor.dtype} or has values that are no numbers. Cache it again"
+        )
+    return tensor

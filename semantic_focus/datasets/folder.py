@@ -1,0 +1,259 @@
+"""Dataset folders: pictures, captions, and the training size that picture and masks are brought to
+together.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import ExifTags, Image
+from torch import Tensor
+
+from ..regions.masks import SemanticMasks
+from .mask_file import mask_path
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What brings a picture upright, by EXIF orientation."""
+FOREIGN_MASK_SUFFIX = "-masklabel"
+"""Stem ending of the mask pictures that other trainers keep beside the pictures."""
+QUOTED = re.compile(r"""^(["'])(.*)\1$""")
+
+
+class DatasetError(ValueError):
+    """A dataset folder that cannot be used; the message names the file and the way out."""
+
+
+@dataclass(frozen=True)
+class DatasetPicture:
+    """One picture file with its caption and the place of its mask cache."""
+
+    path: Path
+    caption: str
+
+    @property
+    def mask_file(self) -> Path:
+        """`<stem>_zi_masks.safetensors` beside the picture; it need not exist yet."""
+        return mask_path(self.path)
+
+
+def scan(folder: str | Path, default_caption: str = "") -> list[DatasetPicture]:
+    """All pictures of a folder (not of its subfolders) by name, each with its caption from `<stem>.txt`.
+
+    Args:
+        default_caption: for pictures without a caption file; when empty, such a picture is an error.
+
+    Raises:
+        DatasetError: no such folder, no picture in it, two pictures of one stem, or a caption that is
+            missing.
+    """
+    folder = dataset_folder(folder)
+    files = picture_files(folder)
+    pictures = [DatasetPicture(path, caption_of(path) or default_caption.strip()) for path in files]
+    missing = [picture.path.name for picture in pictures if not picture.caption]
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise DatasetError(
+            f"{folder}: no caption for {', '.join(missing[:3])}{more}. Write it to a text file of the same "
+            f"name ({Path(missing[0]).stem}.txt), or give a default caption"
+        )
+    return pictures
+
+
+def dataset_folder(folder: str | Path) -> Path:
+    """Where a folder is that somebody named; ``~`` is the home folder.
+
+    Quotes around a name are left out: file managers copy paths with them.
+
+    Raises:
+        DatasetError: no name, or the home folder of a user that this computer does not know.
+    """
+    if isinstance(folder, str):
+        folder = QUOTED.sub(r"\2", folder.strip())
+    if not str(folder).strip():
+        raise DatasetError("no folder given. Give the path of the folder that holds your training pictures")
+    try:
+        return Path(folder).expanduser()
+    except RuntimeError as error:
+        raise DatasetError(
+            f"{folder}: no such home folder. If the ~ belongs to the name, write ./{folder} or the whole path"
+        ) from error
+
+
+def picture_files(folder: str | Path, recursive: bool = False) -> list[Path]:
+    """All picture files of a folder by name; hidden ones and mask pictures of other trainers are none.
+
+    Args:
+        recursive: those of its subfolders too, after its own; a folder that is linked twice counts once.
+
+    Raises:
+        DatasetError: no such folder, no picture in it, or two pictures of one stem in one folder.
+    """
+    folder = dataset_folder(folder)
+    if folder.is_file():
+        raise DatasetError(f"{folder}: a file, not a folder. Give the folder that it is in: {folder.parent}")
+    if not folder.is_dir():
+        raise DatasetError(
+            f"{folder}: no such folder. Give the path of the folder that holds your training pictures"
+        )
+    files = _picture_files(folder, set() if recursive else None)
+    if not files:
+        raise DatasetError(
+            f"{folder}: no picture in it. Put files of type {', '.join(PICTURE_SUFFIXES)} there"
+        )
+    by_stem: dict[Path, Path] = {}
+    for path in files:
+        stem = path.with_suffix("")
+        if stem in by_stem:
+            raise DatasetError(
+                f"{path.parent}: {by_stem[stem].name} and {path.name} would share one caption and one mask "
+                "file: rename one of them"
+            )
+        by_stem[stem] = path
+    return files
+
+
+def _picture_files(folder: Path, seen: set[Path] | None) -> list[Path]:
+    """Pictures of a folder, and of its subfolders unless `seen` (the folders so far) is None."""
+    entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    files = [
+        path
+        for path in entries
+        if path.suffix.lower() in PICTURE_SUFFIXES
+        and not path.stem.endswith(FOREIGN_MASK_SUFFIX)
+        and path.is_file()
+    ]
+    if seen is not None:
+        seen.add(folder.resolve())
+        for path in entries:
+            if path.is_dir() and path.resolve() not in seen:
+                files += _picture_files(path, seen)
+    return files
+
+
+def caption_of(picture: Path) -> str:
+    """The words of `<stem>.txt` beside a picture; empty when it has none.
+
+    Raises:
+        DatasetError: it is not UTF-8 text.
+    """
+    path = picture.with_suffix(".txt")
+    if not path.is_file():
+        return ""
+    try:
+        return path.read_text(encoding="utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{path}: not UTF-8 text ({error}). Save the caption as UTF-8") from error
+
+
+def upright(picture: Image.Image) -> Image.Image:
+    """A picture turned as its EXIF orientation says.
+
+    Only that field is looked at: Pillow's own function writes all of them again, and fails where a camera
+    wrote another one wrongly.
+    """
+    turn = TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    return picture if turn is None else picture.transpose(turn)
+
+
+def load_picture(path: str | Path) -> Tensor:
+    """Float[H, W, 3] in 0..1, upright (EXIF orientation applied); transparent parts become white.
+
+    Raises:
+        DatasetError: the file is damaged or no picture.
+    """
+    path = Path(path)
+    try:
+        with Image.open(path) as file:
+            picture = upright(file)
+            if picture.mode.startswith("I"):  # 16-bit grey; "I" in older versions of Pillow
+                pixels = np.asarray(picture, dtype=np.float32)[..., None].repeat(3, -1) / 65535
+                return torch.from_numpy(pixels)
+            if picture.has_transparency_data:
+                picture = picture.convert("RGBA")
+                white = Image.new("RGBA", picture.size, "white")
+                picture = Image.alpha_composite(white, picture)
+            pixels = np.asarray(picture.convert("RGB"), dtype=np.float32) / 255
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # damaged files make Pillow raise nearly anything: struct.error, TypeError ...
+        raise DatasetError(
+            f"{path}: cannot be read as a picture ({error}). Replace the file or remove it"
+        ) from error
+    return torch.from_numpy(pixels)
+
+
+def training_size(height: int, width: int, resolution: int, multiple: int) -> tuple[int, int]:
+    """Height and width to train a picture at: about resolution² pixels, its own aspect, sides in whole
+    multiples.
+
+    Args:
+        resolution: side of the square with the wanted number of pixels.
+        multiple: what both sides must be divisible by (latent cell × patch of the model).
+    """
+    scale = resolution / math.sqrt(height * width)
+    return tuple(max(multiple, round(side * scale / multiple) * multiple) for side in (height, width))  # type: ignore[return-value]
+
+
+def centre_window(height: int, width: int, target: tuple[int, int]) -> tuple[int, int, int, int]:
+    """(top, left, height, width) of the largest centred window with the aspect of `target` (height,
+    width).
+    """
+    scale = min(height / target[0], width / target[1])
+    rows, columns = max(1, round(target[0] * scale)), max(1, round(target[1] * scale))
+    return (height - rows) // 2, (width - columns) // 2, rows, columns
+
+
+def parse_resolutions(text: str) -> list[int]:
+    """The whole numbers of ``768, 512``; none for an empty text.
+
+    Raises:
+        ValueError: something that is no number, or below 64.
+    """
+    resolutions = []
+    for word in text.replace(",", " ").split():
+        if not word.isdigit() or int(word) < 64:
+            raise ValueError(f"resolution {word!r}: write whole numbers of 64 or more, as in 768, 512")
+        resolutions.append(int(word))
+    return resolutions
+
+
+def fit(
+    images: Tensor, masks: SemanticMasks | None, resolution: int, multiple: int
+) -> tuple[Tensor, SemanticMasks | None]:
+    """Cut pictures and masks to the aspect of the training size, and resize the pictures to it.
+
+    The masks keep their resolution: they are only cut, so that area pooling to the latent grid stays exact.
+
+    Args:
+        images: Float[B, H, W, 3] in 0..1.
+        masks: of the same pictures, or None.
+
+    Returns:
+        Float[B, h, w, 3] in 0..1 and the cut masks.
+
+    Raises:
+        ValueError: the masks are of another size than the pictures.
+    """
+    height, width = images.shape[1:3]
+    if masks is not None and (masks.size != (height, width) or len(masks.masks) != len(images)):
+        raise ValueError(
+            f"{len(images)} pictures of {width}x{height} but masks of {len(masks.masks)} pictures of "
+            f"{masks.size[1]}x{masks.size[0]}: segment the pictures that are connected here"
+        )
+    target = training_size(height, width, resolution, multiple)
+    top, left, rows, columns = centre_window(height, width, target)
+    window = images[:, top : top + rows, left : left + columns].movedim(-1, 1)
+    resized = torch.nn.functional.interpolate(window, target, mode="bicubic", antialias=True).clamp(0, 1)
+    return resized.movedim(1, -1), masks.crop(top, left, rows, columns) if masks is not None else None

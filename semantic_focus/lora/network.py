@@ -1,0 +1,190 @@
+"""The adapters of one model: when they act, and what they hold.
+
+They work on the activations of frozen linear layers through forward hooks: the model's own weights are never
+rebuilt or touched.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .adapters import ADAPTER_KINDS, Adapter, AdapterSettings
+from .keys import PREFIX, KeyMap, adapters_from_tensors, generic_tensors
+from .layers import all_linear_layers
+
+
+class LoraAdapters:
+    """All adapters of one model. They act only inside ``with adapters.attached():``.
+
+    Args:
+        layers: dotted name -> linear layer, as from `layers.linear_layers`; the names become the file's keys.
+        settings: of every adapter.
+        seed: of the random initialisation; torch's own generator is left alone.
+    """
+
+    def __init__(self, layers: Mapping[str, nn.Linear], settings: AdapterSettings, seed: int):
+        generator = torch.Generator().manual_seed(seed)
+        make = ADAPTER_KINDS[settings.kind].new
+        self._bind(
+            layers,
+            {
+                name: make(layer.out_features, layer.in_features, settings, generator)
+                for name, layer in layers.items()
+            },
+            settings.dropout,
+        )
+
+    def _bind(self, layers: Mapping[str, nn.Linear], adapters: Mapping[str, Adapter], dropout: float) -> None:
+        self._layers = dict(layers)
+        self._adapters = {name: adapter.to(layers[name].weight.device) for name, adapter in adapters.items()}
+        self._dropout = dropout
+        self._enabled = True
+        self._training = False
+        self._attached = 0
+
+    def named_parameters(self) -> list[tuple[str, nn.Parameter]]:
+        """The trainable tensors with the keys that `state_dict` gives them, in a fixed order."""
+        return [
+            (f"{PREFIX}{name}.{suffix}", factor)
+            for name, adapter in self._adapters.items()
+            for suffix, factor in adapter.named_factors().items()
+        ]
+
+    def parameters(self) -> list[nn.Parameter]:
+        """The trainable tensors, in the order of `named_parameters`."""
+        return [parameter for _, parameter in self.named_parameters()]
+
+    def parameter_groups(self, learning_rate: float, up_rate_ratio: float = 1.0) -> list[dict[str, Any]]:
+        """Groups for an optimizer, in which `up` learns faster than `down` (Hayou et al. 2024, "LoRA+").
+
+        Args:
+            up_rate_ratio: rate of `up` (of loha w1_a and w2_a, of lokr w2 or w2_a) over that of the others;
+                about 16 in the paper. 1: a single group.
+        """
+        if up_rate_ratio == 1:
+            return [{"params": self.parameters(), "lr": learning_rate}]
+        groups: dict[bool, list[nn.Parameter]] = {False: [], True: []}
+        for adapter in self._adapters.values():
+            for suffix, factor in adapter.named_factors().items():
+                groups[suffix in adapter.UP].append(factor)
+        return [
+            {"params": groups[False], "lr": learning_rate},
+            {"params": groups[True], "lr": learning_rate * up_rate_ratio},
+        ]
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """Let the adapters act on the model; on leaving, also by an error, the model is as it was.
+
+        Entered once more inside, it changes nothing. The backward pass belongs inside too where blocks are
+        recomputed in it.
+        """
+        handles = []
+        if self._attached == 0:
+            handles = [
+                layer.register_forward_hook(self._hook(self._adapters[name]))
+                for name, layer in self._layers.items()
+            ]
+        self._attached += 1
+        try:
+            yield
+        finally:
+            self._attached -= 1
+            for handle in handles:
+                handle.remove()
+
+    @contextmanager
+    def disabled(self) -> Iterator[None]:
+        """Let the base model answer alone for a while."""
+        before, self._enabled = self._enabled, False
+        try:
+            yield
+        finally:
+            self._enabled = before
+
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """Use dropout for a while, drawn from torch's own generator; without it there is none.
+
+        Forward and backward pass belong in the same one.
+        """
+        before, self._training = self._training, True
+        try:
+            yield
+        finally:
+            self._training = before
+
+    def _hook(self, adapter: Adapter) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor | None]:
+        def add_update(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+            if not self._enabled:
+                return None
+            return adapter.add_to(output, inputs[0], self._dropout if self._training else 0.0)
+
+        return add_update
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Copies of all tensors under ComfyUI's generic LoRA keys, on the CPU.
+
+        ``diffusion_model.<layer>.lora_up.weight``, ``….lora_down.weight`` and ``….alpha``, or those of loha
+        (``….hada_w1_a`` …) and lokr (``….lokr_w1`` …).
+        """
+        return generic_tensors(self._adapters)
+
+    def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over the tensors that `state_dict` gave; all of them or, after an error, none.
+
+        Raises:
+            ValueError: a layer is missing, has another shape, or is one that has no adapter here.
+        """
+        wanted = self.named_parameters()
+        known = {key for key, _ in wanted} | {f"{PREFIX}{name}.alpha" for name in self._adapters}
+        surplus = [key for key in tensors if key not in known]
+        if surplus:
+            raise ValueError(
+                f"LoRA key {surplus[0]} ({len(surplus)} such) is not trained here: "
+                "choose the layers and the kind of adapter that it was trained with"
+            )
+        for key, parameter in wanted:
+            if key not in tensors or tensors[key].shape != parameter.shape:
+                found = list(tensors[key].shape) if key in tensors else "missing"
+                raise ValueError(
+                    f"LoRA key {key} is {found}, the model needs {list(parameter.shape)}: "
+                    "was it trained with another rank, kind, layer choice or base model?"
+                )
+        with torch.no_grad():
+            for key, parameter in wanted:
+                parameter.copy_(tensors[key])
+        for name, adapter in self._adapters.items():
+            alpha = tensors.get(f"{PREFIX}{name}.alpha")
+            adapter.alpha = float(adapter.rank if alpha is None else alpha)
+
+    @classmethod
+    def from_state_dict(
+        cls,
+        model: nn.Module,
+        tensors: Mapping[str, Tensor],
+        key_map: KeyMap | None = None,
+        dropout: float = 0.0,
+    ) -> "LoraAdapters":
+        """Adapters that do what a LoRA, LoHa or LoKr does to `model`, in any of the key styles.
+
+        Ranks and kinds may differ from layer to layer. Parts of a fused layer (to_q, to_k, to_v) become one
+        adapter whose rank is the sum of theirs; if they have `down` in common, it stays as it is.
+
+        Args:
+            tensors: of a LoRA file, in any floating point type; a missing alpha is the rank.
+            key_map: the names that other programs have for the layers; without it, the keys must be those of
+                ComfyUI (``diffusion_model.…``) or kohya's ``lora_unet_…`` after the same names.
+
+        Raises:
+            ValueError: a key names no linear layer of the model, or shapes do not fit it. (Keys of text
+                encoders are left out, which is logged.)
+        """
+        layers = all_linear_layers(model)
+        adapters = adapters_from_tensors(tensors, layers, key_map or KeyMap.of_layers(layers))
+        loaded = cls.__new__(cls)
+        loaded._bind({name: layers[name] for name in adapters}, adapters, dropout)
+        return loaded

@@ -1,0 +1,71 @@
+"""Pictures of masks: regions as colours over the picture, and as an index map for drawing elsewhere."""
+
+import colorsys
+
+import torch
+from torch import Tensor
+
+from ..categories import SEMANTIC_CATEGORIES, is_soft_layer
+from .masks import SemanticMasks
+
+Colour = tuple[int, int, int]
+
+
+def region_colour(label: str) -> Colour:
+    """8-bit RGB of a region; categories of the user's own get a bright colour that depends on the name
+    only.
+    """
+    if label in SEMANTIC_CATEGORIES:
+        return SEMANTIC_CATEGORIES[label].colour
+    hashed = 0x811C9DC5  # FNV-1a with 32 bits: the widgets do the same (web/lib/palette.mjs)
+    for byte in label.encode():
+        hashed = ((hashed ^ byte) * 0x01000193) & 0xFFFFFFFF
+    red, green, blue = colorsys.hsv_to_rgb(hashed / 2**32, 0.65, 0.95)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def index_map(masks: Tensor, labels: tuple[str, ...]) -> Tensor:
+    """uint8[H, W]: 1 + index of the strongest region at each pixel, 0 where none reaches one half.
+
+    Args:
+        masks: Float[K, H, W] in 0..1.
+        labels: K names; soft layers take no part.
+    """
+    hard = masks.clone()
+    for index, label in enumerate(labels):
+        if is_soft_layer(label):
+            hard[index] = 0
+    strength, strongest = hard.max(0)
+    return torch.where(strength >= 0.5, strongest + 1, 0).to(torch.uint8)
+
+
+def overlay(images: Tensor, masks: SemanticMasks, opacity: float = 0.5) -> Tensor:
+    """Regions in their colours over the pictures, with a line along their borders.
+
+    Args:
+        images: Float[B, H, W, 3] in 0..1.
+        masks: of the same pictures.
+        opacity: 0..1 of the colour.
+
+    Returns:
+        Float[B, H, W, 3] in 0..1.
+    """
+    palette = torch.tensor([(255, 255, 255), *map(region_colour, masks.labels)], dtype=torch.float32) / 255
+    drawn = []
+    for picture, regions in zip(images, masks.masks, strict=True):
+        indices = index_map(regions, masks.labels).long()
+        strength = torch.where(indices > 0, opacity, 0.0)[..., None]
+        # background is context: it stays readable under a thinner colour
+        if "background" in masks.labels:
+            strength[indices == masks.labels.index("background") + 1] *= 0.5
+        coloured = picture * (1 - strength) + palette[indices] * strength
+        drawn.append(torch.where(_borders(indices)[..., None], palette[indices] * 0.35 + 0.65, coloured))
+    return torch.stack(drawn)
+
+
+def _borders(indices: Tensor) -> Tensor:
+    """Bool[H, W]: pixels whose right or lower neighbour belongs to another region."""
+    borders = torch.zeros_like(indices, dtype=torch.bool)
+    borders[:, :-1] |= indices[:, :-1] != indices[:, 1:]
+    borders[:-1] |= indices[:-1] != indices[1:]
+    return borders

@@ -1,0 +1,132 @@
+"""The six TFLite networks: found, checked, loaded once, run one picture at a time."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from ..protocol import MissingWeightsError
+from . import weights
+
+MAX_THREADS = 4
+
+FITTED = Path(__file__).with_name("parts.safetensors")
+"""The networks of our own, see `parts.py`."""
+REVISION = 2
+"""Raised with every change of what is made of the networks' output: older cached masks are stale then."""
+
+
+def weights_id() -> str:
+    """Names the six files (by their table), our own networks, and what is made of their output."""
+    digest = hashlib.sha256("".join(weight.sha256 for weight in weights.WEIGHTS).encode())
+    digest.update(FITTED.read_bytes())
+    return f"{weights.WHEEL} sha256:{digest.hexdigest()[:16]} revision {REVISION}"
+
+
+class Network:
+    """One TFLite network. Calls from several threads wait for each other."""
+
+    def __init__(self, interpreter: Any):
+        interpreter.allocate_tensors()
+        self._interpreter = interpreter
+        self._input = interpreter.get_input_details()[0]["index"]
+        self._outputs = [output["index"] for output in interpreter.get_output_details()]
+        self._lock = Lock()
+
+    def __call__(self, picture: np.ndarray) -> list[np.ndarray]:
+        """Run on Float[S, S, 3]; the outputs in the order of the file, with their leading 1."""
+        with self._lock:
+            self._interpreter.set_tensor(self._input, picture[None].astype(np.float32))
+            self._interpreter.invoke()
+            return [self._interpreter.get_tensor(index) for index in self._outputs]
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The six networks."""
+
+    face_near: Network
+    face_far: Network
+    face_mesh: Network
+    pose_detector: Network
+    pose_landmarks: Network
+    selfie: Network
+
+
+def runtime_versions() -> dict[str, str]:
+    """Versions of what runs the networks, for the provenance of a result."""
+    import cv2
+
+    return {"ai_edge_litert": version("ai-edge-litert"), "opencv": cv2.__version__}
+
+
+def load_networks(folders: Sequence[Path]) -> Networks:
+    """Load the networks from the first folder that has each file.
+
+    Raises:
+        MissingWeightsError: OpenCV, the TFLite runtime or a weight file is missing, or a file is damaged.
+    """
+    interpreter = _runtime()
+    contents = [_read(weight, folders) for weight in weights.WEIGHTS]
+    threads = min(MAX_THREADS, os.cpu_count() or 1)
+    return Networks(
+        *(Network(interpreter(model_content=content, num_threads=threads)) for content in contents)
+    )
+
+
+def check(folders: Sequence[Path]) -> None:
+    """Raise MissingWeightsError unless the runtime and all six files are there, as far as can be told without
+    loading them.
+    """
+    for package in ("ai_edge_litert", "cv2"):
+        if find_spec(package) is None:
+            raise _missing_runtime(f"no module named {package!r}")
+    for weight in weights.WEIGHTS:
+        _find(weight, folders)
+
+
+def _missing_runtime(reason: object) -> MissingWeightsError:
+    return MissingWeightsError(
+        f"segmentation backend 'mediapipe' needs the packages ai-edge-litert and opencv ({reason}). "
+        "Install them into the Python that runs ComfyUI: "
+        "python -m pip install ai-edge-litert opencv-python-headless"
+    )
+
+
+def _runtime() -> Any:
+    try:
+        import cv2  # noqa: F401
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError as error:
+        raise _missing_runtime(error) from error
+    return Interpreter
+
+
+def _find(weight: weights.WeightFile, folders: Sequence[Path]) -> Path:
+    path = weights.find(weight.name, folders)
+    if path is None:
+        looked = ", ".join(str(folder) for folder in (*folders, weights.default_folder()))
+        raise MissingWeightsError(
+            f"segmentation backend 'mediapipe': {weight.name} ({weight.size} bytes) is in none of "
+            f"{looked}. Run '{weights.FETCH_COMMAND}' once in the folder of this "
+            "node pack, with the Python that runs ComfyUI."
+        )
+    return path
+
+
+def _read(weight: weights.WeightFile, folders: Sequence[Path]) -> bytes:
+    path = _find(weight, folders)
+    content = path.read_bytes()
+    if not weights.is_intact(content, weight):
+        raise MissingWeightsError(
+            f"{path} is damaged (its SHA-256 is not {weight.sha256}): "
+            f"delete it and run '{weights.FETCH_COMMAND}'"
+        )
+    return content

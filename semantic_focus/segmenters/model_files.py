@@ -1,0 +1,291 @@
+"""The weights that backends can use: where they come from, under which licence, how to tell them on disk.
+
+Nothing here downloads unless `download` or the command ``python -m semantic_focus.segmenters.model_files NAME
+--to FOLDER`` is called.
+"""
+
+import argparse
+import hashlib
+import json
+import logging
+import struct
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import MappingProxyType
+
+from .protocol import WeightFolders
+
+log = logging.getLogger("semantic_focus.segmenters.model_files")
+
+COMMAND = "python -m semantic_focus.segmenters.model_files"
+SAMPLE = 1 << 16
+"""Bytes read at the start, middle and end of a weight file to tell it from others."""
+LARGEST_HEADER = 100 << 20
+"""Longest safetensors header that is believed, in bytes."""
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """One set of weights.
+
+    Attributes:
+        licence: its name; "unconfirmed" when the publisher names none.
+        megabytes: size of the download.
+        kind: the weight folder it belongs into, a folder of ComfyUI's models folder.
+        hub: "owner/name" on the model hub; empty when it is not there.
+        files: what of the hub's repository is needed, as glob patterns; one plain name is one file.
+        url: where it is when it is not on the hub.
+        gated: the hub wants an account, and its owner's consent, first.
+        alternative: name in `MODELS` of something ungated that does the same work.
+    """
+
+    licence: str
+    megabytes: int
+    kind: str
+    hub: str = ""
+    files: tuple[str, ...] = ("*.json", "*.txt", "model.safetensors")
+    url: str = ""
+    gated: bool = False
+    alternative: str = ""
+
+    @property
+    def size(self) -> str:
+        return f"{self.megabytes / 1000:.1f} GB" if self.megabytes >= 1000 else f"{self.megabytes} MB"
+
+
+MODELS = MappingProxyType(
+    {
+        "sam3": ModelFile(
+            "SAM License", 3440, "sam3", "facebook/sam3", gated=True, alternative="sam3.1-comfy"
+        ),
+        "sam3.1-comfy": ModelFile(
+            "SAM License",
+            1750,
+            "checkpoints",
+            "Comfy-Org/sam3.1",
+            ("checkpoints/sam3.1_multiplex_fp16.safetensors",),
+        ),
+        "sam2.1-tiny": ModelFile("Apache-2.0", 156, "sam2", "facebook/sam2.1-hiera-tiny"),
+        "sam2.1-small": ModelFile("Apache-2.0", 184, "sam2", "facebook/sam2.1-hiera-small"),
+        "sam2.1-base-plus": ModelFile("Apache-2.0", 324, "sam2", "facebook/sam2.1-hiera-base-plus"),
+        "sam2.1-large": ModelFile("Apache-2.0", 898, "sam2", "facebook/sam2.1-hiera-large"),
+        "grounding-dino-tiny": ModelFile(
+            "Apache-2.0", 689, "grounding-dino", "IDEA-Research/grounding-dino-tiny"
+        ),
+        "selfie-multiclass": ModelFile(
+            "Apache-2.0",
+            16,
+            "mediapipe",
+            url="https://storage.googleapis.com/mediapipe-models/image_segmenter/"
+            "selfie_multiclass_256x256/float32/latest/selfie_multiclass_256x256.tflite",
+        ),
+        "segformer-clothes": ModelFile(
+            "unconfirmed", 110, "parsers", "mattmdjaga/segformer_b2_clothes", alternative="selfie-multiclass"
+        ),
+        "segformer-face": ModelFile(
+            "unconfirmed", 340, "parsers", "jonathandinu/face-parsing", alternative="selfie-multiclass"
+        ),
+        "segformer-fashn": ModelFile(
+            "NVIDIA Source Code License for SegFormer",
+            260,
+            "parsers",
+            "fashn-ai/fashn-human-parser",
+            alternative="selfie-multiclass",
+        ),
+    }
+)
+"""Weights by name. Sizes are those of the publisher's files, rounded."""
+
+
+def candidates(folders: WeightFolders, kinds: Sequence[str]) -> Iterator[Path]:
+    """Everything that may be a model: the folders of these kinds, then what lies in them, by name."""
+    for kind in kinds:
+        for folder in map(Path, folders.get(kind, ())):
+            if folder.is_dir():
+                yield folder
+                yield from sorted(folder.iterdir())
+
+
+def find_model_folders(
+    folders: WeightFolders, kinds: Sequence[str], model_types: Sequence[str]
+) -> list[Path]:
+    """Folders that hold a complete saved model (`save_pretrained` layout) of one of these `model_type`s.
+
+    Complete means: a config.json that names the type, and safetensors (all shards, when there is an index).
+    """
+    return [
+        path for path in candidates(folders, kinds) if _model_type(path) in model_types and _has_weights(path)
+    ]
+
+
+def find_files(
+    folders: WeightFolders, kinds: Sequence[str], suffixes: Sequence[str], wanted: Callable[[str], bool]
+) -> list[Path]:
+    """Files directly in the folders of these kinds with such a suffix and a wanted lower-case name."""
+    return [
+        path
+        for path in candidates(folders, kinds)
+        if path.suffix in suffixes and wanted(path.name.lower()) and path.is_file()
+    ]
+
+
+def _model_type(folder: Path) -> str | None:
+    try:
+        return str(json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _has_weights(folder: Path) -> bool:
+    if (folder / "model.safetensors").is_file():
+        return True
+    try:
+        index = json.loads((folder / "model.safetensors.index.json").read_text(encoding="utf-8"))
+        shards = set(index["weight_map"].values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+    return bool(shards) and all((folder / shard).is_file() for shard in shards)
+
+
+def fingerprint(path: Path) -> str:
+    """Name, size and a digest of a weight file or model folder, from a few hundred kilobytes of it.
+
+    The digest covers the configuration, every weight file's size, its safetensors header when it has one, and
+    samples of its bytes: another training of the same network differs in the samples.
+
+    Raises:
+        OSError: something cannot be read.
+    """
+    files = [*sorted(path.glob("*.json")), *sorted(path.glob("*.safetensors"))] if path.is_dir() else [path]
+    digest, total = hashlib.sha256(), 0
+    for file in files:
+        size = file.stat().st_size
+        total += size
+        digest.update(f"{file.name}:{size}:".encode())
+        with file.open("rb") as stream:
+            digest.update(_safetensors_header(file, size))
+            for start in {0, max(0, size // 2 - SAMPLE // 2), max(0, size - SAMPLE)}:
+                stream.seek(start)
+                digest.update(stream.read(SAMPLE))
+    return f"{path.name} {total} bytes sha256:{digest.hexdigest()[:16]}"
+
+
+def _safetensors_header(file: Path, size: int) -> bytes:
+    if file.suffix != ".safetensors" or size < 8:
+        return b""
+    with file.open("rb") as stream:
+        (length,) = struct.unpack("<Q", stream.read(8))
+        return stream.read(length) if length <= min(size, LARGEST_HEADER) else b""
+
+
+def missing_message(backend: str, names: Sequence[str], folders: WeightFolders) -> str:
+    """What to say when none of these weights is there: each one's licence, size, place and command."""
+    lines = [f"segmentation backend {backend!r} has no weights"]
+    for name in names:
+        lines.append(f"- {_offer(name, folders)}")
+        alternative = MODELS[name].alternative
+        if alternative and alternative not in names:
+            lines.append(f"  without an account: {_offer(alternative, folders)}")
+    lines.append("Commands are for the folder of this node pack, with the Python that runs ComfyUI.")
+    return "\n".join(lines)
+
+
+def _offer(name: str, folders: WeightFolders) -> str:
+    model = MODELS[name]
+    places = [str(folder) for folder in folders.get(model.kind, ())]
+    place = places[0] if places else f"ComfyUI/models/{model.kind}"
+    target = Path(place) if _is_one_file(model) or not model.hub else Path(place) / model.hub.split("/")[1]
+    about = f"{name} ({model.hub or 'not on the hub'}, licence {model.licence}, {model.size}"
+    if model.gated:
+        about += (
+            f", gated: ask for access at https://huggingface.co/{model.hub} and run 'hf auth login' first"
+        )
+    if not model.hub:
+        return f"{about}): put {model.url} into {target}"
+    return f'{about}): {COMMAND} {name} --to "{target}"'
+
+
+def _is_one_file(model: ModelFile) -> bool:
+    return len(model.files) == 1 and "*" not in model.files[0]
+
+
+def missing_package(
+    backend: str, package: str, minimum: tuple[int, ...] = (), install: str = ""
+) -> str | None:
+    """Why an optional package cannot be used, and the command that installs it; None when it can.
+
+    Only the installed metadata is read; nothing is imported.
+    """
+    install = install or package
+    command = f"python -m pip install '{install}' with the Python that runs this"
+    try:
+        found = version(package)
+    except PackageNotFoundError:
+        return f"segmentation backend {backend!r} needs the package {package}: {command}"
+    if minimum and _numbers(found) < minimum:
+        needed = ".".join(map(str, minimum))
+        return (
+            f"segmentation backend {backend!r} needs {package} {needed} or newer, here is {found}: {command}"
+        )
+    return None
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split("+")[0].split(".")[:3] if part.isdigit())
+
+
+def download(name: str, folder: Path) -> Path:
+    """Fetch a model of the table into `folder`; a broken transfer goes on where it stopped.
+
+    Files come from the hub that HF_ENDPOINT names (the public one by default), with its own checks.
+
+    Returns:
+        The file, or the folder when the model is several files.
+
+    Raises:
+        ValueError: not in the table, or not on the hub.
+        RuntimeError: the hub's client is missing, or the transfer failed.
+    """
+    if name not in MODELS:
+        raise ValueError(f"no model {name!r}; there are {', '.join(MODELS)}")
+    model = MODELS[name]
+    if not model.hub:
+        raise ValueError(f"{name} is not on the hub: put {model.url} into {folder}")
+    try:
+        from huggingface_hub import hf_hub_download, snapshot_download
+    except ImportError as error:
+        raise RuntimeError(
+            f"downloading {name} needs huggingface_hub: python -m pip install huggingface_hub"
+        ) from error
+    try:
+        if not _is_one_file(model):
+            return Path(snapshot_download(model.hub, allow_patterns=list(model.files), local_dir=folder))
+        fetched = Path(hf_hub_download(model.hub, model.files[0], local_dir=folder))
+    except Exception as error:  # the client raises errors of its own, of its transport and of the disk
+        hint = f" Access: https://huggingface.co/{model.hub}, then 'hf auth login'." if model.gated else ""
+        raise RuntimeError(f"could not download {name} from {model.hub}: {error}.{hint}") from error
+    return fetched.replace(Path(folder) / fetched.name)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line: fetch one model of the table; 0 on success."""
+    parser = argparse.ArgumentParser(prog=COMMAND, description="Fetch weights of a segmentation backend.")
+    parser.add_argument("name", choices=MODELS, metavar="NAME", help=", ".join(MODELS))
+    parser.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="where to put them")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    model = MODELS[options.name]
+    log.info("%s, %s, licence: %s", options.name, model.size, model.licence)
+    try:
+        log.info("it is in %s", download(options.name, options.to))
+    except (ValueError, RuntimeError, OSError) as error:
+        log.error("%s", error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Human parsers, on request only: networks that name the parts of a person by themselves."""

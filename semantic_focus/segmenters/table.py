@@ -1,0 +1,171 @@
+"""The one table of segmenters, and which of them to run.
+
+A backend of the table is a module that keeps `protocol.BackendFunctions`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from importlib import import_module
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from .protocol import BackendFunctions, MissingWeightsError, Segmenter, WeightFolders
+
+
+@dataclass(frozen=True)
+class Backend:
+    """Where a segmenter lives and what to say about it.
+
+    `module` is relative to `package`. `prompted`: it goes by the words of a request, not by its category
+    names alone. `opt_in`: "auto" never takes it, because of its licence. `overlaps`: it can leave regions
+    overlapping. `variant`: one key of the module's
+    `VARIANTS`, for example one size of a model; "auto" goes by the module itself, which takes the best.
+    """
+
+    module: str
+    tier: str
+    description: str
+    prompted: bool = True
+    opt_in: bool = False
+    overlaps: bool = True
+    variant: str = ""
+    package: str = __package__ or ""
+
+    def functions(self) -> BackendFunctions:
+        """Import the module, or the variant of it."""
+        module: Any = import_module(self.module, self.package)
+        return module.VARIANTS[self.variant] if self.variant else module
+
+
+Backends = Mapping[str, Backend]
+"""A table of segmenters by name, the best first: "auto" takes the first that can run."""
+
+BACKENDS: Backends = MappingProxyType(
+    {
+        "sam3": Backend(".sam3", "best", "SAM 3 (transformers): regions and persons by words"),
+        "sam2": Backend(
+            ".sam2.segmenter",
+            "standard",
+            "the largest SAM 2 here, in boxes of GroundingDINO or of the embedded detector",
+        ),
+        **{
+            f"sam2_{size}": Backend(".sam2.segmenter", "standard", f"SAM 2, {size} only", variant=size)
+            for size in ("large", "base_plus", "small", "tiny")
+        },
+        "mediapipe": Backend(
+            ".embedded.segmenter",
+            "fast",
+            "face, pose and person networks, CPU, no model hub (embedded default)",
+            overlaps=False,
+            prompted=False,
+        ),
+        "segformer": Backend(
+            ".parsers.segformer",
+            "standard",
+            "SegFormer human parser of your choice: mind its licence",
+            prompted=False,
+            opt_in=True,
+        ),
+        "selfie": Backend(
+            ".parsers.selfie",
+            "fast",
+            "multi-class selfie network, one portrait, CPU",
+            prompted=False,
+            opt_in=True,
+        ),
+    }
+)
+"""The segmenters that need no ComfyUI; `comfy.segmenters` has those that do as well."""
+
+WEIGHT_KINDS = ("mediapipe", "sam3", "sam2", "sams", "grounding-dino", "parsers", "checkpoints")
+"""Folders of ComfyUI's models folder in which the backends look for weights."""
+
+TIERS = ("fast", "standard", "best")
+
+
+def choose(name: str, folders: WeightFolders = MappingProxyType({}), backends: Backends | None = None) -> str:
+    """The backend to run: `name` itself, for "auto" the best that can run, for a tier the best of it.
+
+    Args:
+        backends: the table to choose from; `BACKENDS` unless given.
+
+    Raises:
+        ValueError: no such backend or tier.
+        MissingWeightsError: a tier or "auto" was asked for and none of its backends can run here.
+    """
+    backends = BACKENDS if backends is None else backends
+    if name in backends:
+        return name
+    if name != "auto" and name not in TIERS:
+        raise ValueError(f"no segmentation backend {name!r}; there are auto, {', '.join(backends)}")
+    reasons = []
+    for candidate, backend in backends.items():
+        if not backend.opt_in and not backend.variant and name in ("auto", backend.tier):
+            reason = backend.functions().missing(folders)
+            if reason is None:
+                return candidate
+            reasons.append(f"{candidate}: {reason}")
+    raise MissingWeightsError("no segmenter can run here.\n" + "\n".join(reasons))
+
+
+@lru_cache(maxsize=2)
+def _loaded(
+    backend: Backend, weights_id: str, folders: tuple[tuple[str, tuple[Path, ...]], ...], device: str
+) -> Segmenter:
+    """`weights_id` only tells one state of the folders from another: new weights are loaded anew."""
+    return backend.functions().load(dict(folders), device)
+
+
+@dataclass(frozen=True)
+class LazySegmenter:
+    """A backend of the table that is loaded when its first picture comes, so that cached masks need no model.
+
+    Attributes:
+        name: key in `backends`; "auto" or a tier is replaced by the one it stands for, see `choose`.
+        folders: where to look for weights before the backend's default folder.
+        device: where its networks run, as torch names it.
+        backends: the table.
+    """
+
+    name: str
+    folders: WeightFolders = field(default_factory=dict)
+    device: str = "cpu"
+    backends: Backends = field(default_factory=lambda: BACKENDS, repr=False)
+
+    def __post_init__(self):
+        object.__setattr__(self, "name", choose(self.name, self.folders, self.backends))
+
+    @property
+    def backend(self) -> Backend:
+        """Its entry in the table."""
+        return self.backends[self.name]
+
+    @property
+    def prompted(self) -> bool:
+        """Whether the words of a request make a difference."""
+        return self.backend.prompted
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether `SegmentRequest.keep_overlaps` makes a difference."""
+        return self.backend.overlaps
+
+    def missing(self) -> str | None:
+        """Why it cannot run here and what to do about it; None when it can."""
+        return self.backend.functions().missing(self.folders)
+
+    @cached_property
+    def weights_id(self) -> str:
+        """Names the weights, in every cache file. Read once: it takes file I/O, and `get` asks for it."""
+        return self.backend.functions().weights_id(self.folders)
+
+    def get(self) -> Segmenter:
+        """The loaded segmenter; the two used last stay loaded.
+
+        Raises:
+            MissingWeightsError: runtime or weights are not installed.
+        """
+        folders = tuple((kind, tuple(Path(p) for p in paths)) for kind, paths in self.folders.items())
+        return _loaded(self.backend, self.weights_id, folders, self.device)

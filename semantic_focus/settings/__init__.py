@@ -1,0 +1,1 @@
+"""TOML and presets <-> the dataclasses of the wings below. Every message names file, line and key."""

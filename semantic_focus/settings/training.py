@@ -1,0 +1,389 @@
+"""The config.toml of a whole training without a graph; docs/headless.md has one with every key.
+
+Keys of the trainer None_Z-image-Turbo_trainer that say the same as ours are read under their own names; those
+that mean nothing here are kept in `TrainConfig.ignored`.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, get_args
+
+from ..datasets.cached_latents import DatasetSource
+from ..lora.adapters import ADAPTER_KINDS, AdapterSettings
+from ..lora.keys import KEY_STYLES
+from ..lora.layers import LAYER_CHOICES
+from ..objective.timesteps import ACRF_ANCHORS, TimestepKind, TimestepSampling
+from ..objective.total import Objective
+from ..training.learning_rate import RATE_SCHEDULES
+from ..training.optimizers import OPTIMIZERS
+from ..training.settings import TrainingSettings
+from .objective import SECTION, load_objective
+from .toml import (
+    Setting,
+    TomlFile,
+    check_keys,
+    flag,
+    given,
+    meant,
+    number,
+    numbers,
+    one_of,
+    parsed,
+    text,
+    texts,
+    whole,
+)
+
+MODEL_DTYPES = ("default", "bf16", "fp16", "fp32")
+LORA_DTYPES = ("fp32", "bf16", "fp16")
+DEVICES = ("auto", "cpu")
+MAX_SEED = 2**64 - 1
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """[model] and [comfyui].
+
+    Attributes:
+        path: a .safetensors file with a diffusion model that ComfyUI knows.
+        dtype: of its weights; "default": as ComfyUI chooses.
+        device: "auto" takes the CPU where torch sees no accelerator.
+        training_adapter: LoRA file that is active while training only.
+        comfyui: ComfyUI's folder.
+    """
+
+    path: Path
+    dtype: str = "default"
+    device: str = "auto"
+    training_adapter: Path | None = None
+    comfyui: Path | None = None
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """[lora] besides the adapter itself.
+
+    Attributes:
+        layers: one of `LAYER_CHOICES`.
+        continue_from: LoRA file to start from.
+        key_style: one of `KEY_STYLES`.
+        dtype: of the file that is written.
+    """
+
+    layers: str = next(iter(LAYER_CHOICES))
+    continue_from: Path | None = None
+    key_style: str = "comfyui"
+    dtype: str = "fp32"
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What of [training] does not change the result.
+
+    Attributes:
+        output: folder of all runs and LoRAs.
+        name: of the run's folder and of the LoRA file.
+        save_every: steps between two states on disk.
+        save_every_epochs: passes over the dataset between two states; takes the place of `save_every`.
+        keep_last: how many states stay.
+        resume: go on with an unfinished run of the same settings.
+        gradient_checkpointing: less memory, a third more time.
+    """
+
+    output: Path = Path("output")
+    name: str = "lora"
+    save_every: int = 100
+    save_every_epochs: int | None = None
+    keep_last: int = 3
+    resume: bool = True
+    gradient_checkpointing: bool = True
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A config.toml.
+
+    Attributes:
+        epochs: passes over the dataset; takes the place of the steps in `training`.
+        empty_prompt: text file of the empty caption.
+        ignored: keys of the origin trainer without a meaning here, "[section] key".
+    """
+
+    model: ModelSettings
+    sources: tuple[DatasetSource, ...]
+    adapter: AdapterSettings = field(default_factory=AdapterSettings)
+    lora: LoraSettings = field(default_factory=LoraSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    run: RunPlan = field(default_factory=RunPlan)
+    objective: Objective = field(default_factory=Objective)
+    epochs: int | None = None
+    empty_prompt: Path | None = None
+    ignored: tuple[str, ...] = ()
+
+    def for_pictures(self, repeats: Iterable[int]) -> "TrainConfig":
+        """The same with steps in the place of epochs, for pictures with these repeats."""
+        updates = sum(repeats) / (self.training.batch_size * self.training.accumulation)
+        training, run = self.training, self.run
+        if self.epochs is not None:
+            training = replace(training, steps=math.ceil(self.epochs * updates))
+        if run.save_every_epochs is not None:
+            run = replace(run, save_every=math.ceil(run.save_every_epochs * updates), save_every_epochs=None)
+        return replace(self, training=training, run=run, epochs=None)
+
+
+def _lower_case_of(names: Iterable[str]) -> Any:
+    choose = one_of(names)
+    return lambda value: choose(value.lower() if isinstance(value, str) else value)
+
+
+def _origin_schedule(value: Any) -> str:
+    """The origin trainer's schedulers by the names of diffusers; of restarts, one period."""
+    same = {"constant_with_warmup": "constant", "cosine_with_restarts": "cosine"}
+    return one_of(RATE_SCHEDULES)(same.get(value, value) if isinstance(value, str) else value)
+
+
+MODEL = {
+    "path": Setting(text, ("model.path",)),
+    "dtype": Setting(one_of(MODEL_DTYPES), ("model.dtype",)),
+    "device": Setting(one_of(DEVICES), ("model.device",)),
+    "training_adapter": Setting(text, ("model.training_adapter",)),
+    "comfyui": Setting(text, ("comfyui.path",)),
+}
+ADAPTER = {
+    "kind": Setting(one_of(ADAPTER_KINDS), ("lora.kind",)),
+    "rank": Setting(whole(1), ("lora.rank", "lora.network_dim", "network.dim")),
+    "alpha": Setting(number(above=True), ("lora.alpha", "lora.network_alpha", "network.alpha")),
+    "dropout": Setting(number(below=1), ("lora.dropout",)),
+    "factor": Setting(whole(1), ("lora.factor",)),
+    "include": Setting(texts, ("lora.include",)),
+    "exclude": Setting(texts, ("lora.exclude",)),
+}
+LORA = {
+    "layers": Setting(one_of(LAYER_CHOICES), ("lora.layers",)),
+    "continue_from": Setting(text, ("lora.continue_from", "lora.resume_lora")),
+    "key_style": Setting(one_of(KEY_STYLES), ("lora.key_style",)),
+    "dtype": Setting(one_of(LORA_DTYPES), ("lora.dtype",)),
+}
+TRAINING = {
+    "steps": Setting(whole(1), ("training.steps",)),
+    "batch_size": Setting(whole(1), ("training.batch_size", "dataset.batch_size")),
+    "accumulation": Setting(
+        whole(1),
+        (
+            "training.accumulation",
+            "training.gradient_accumulation_steps",
+            "advanced.gradient_accumulation_steps",
+        ),
+    ),
+    "learning_rate": Setting(number(above=True), ("training.learning_rate",)),
+    "schedule": Setting(
+        one_of(RATE_SCHEDULES),
+        ("training.schedule", "training.lr_scheduler"),
+        {"training.lr_scheduler": _origin_schedule},
+    ),
+    "schedule_steps": Setting(whole(0), ("training.schedule_steps",)),
+    "warmup": Setting(whole(0), ("training.warmup", "training.lr_warmup_steps")),
+    "optimizer": Setting(
+        one_of(OPTIMIZERS),
+        ("training.optimizer", "training.optimizer_type", "optimizer.type"),
+        {place: _lower_case_of(OPTIMIZERS) for place in ("training.optimizer_type", "optimizer.type")},
+    ),
+    "up_rate_ratio": Setting(number(above=True), ("training.up_rate_ratio",)),
+    "weight_decay": Setting(number(), ("training.weight_decay",)),
+    "max_grad_norm": Setting(number(), ("training.max_grad_norm", "advanced.max_grad_norm")),
+    "ema_decay": Setting(number(below=1), ("training.ema_decay",)),
+    "caption_dropout": Setting(number(below=1), ("training.caption_dropout",)),
+    "seed": Setting(whole(0, MAX_SEED), ("training.seed", "advanced.seed")),
+}
+RUN = {
+    "output": Setting(text, ("training.output", "model.output_dir")),
+    "name": Setting(text, ("training.name", "training.output_name")),
+    "save_every": Setting(whole(0), ("training.save_every",)),
+    "save_every_epochs": Setting(
+        whole(1),
+        ("training.save_every_epochs", "training.save_every_n_epochs", "advanced.save_every_n_epochs"),
+    ),
+    "keep_last": Setting(whole(1), ("training.keep_last",)),
+    "resume": Setting(flag, ("training.resume",)),
+    "gradient_checkpointing": Setting(
+        flag,
+        (
+            "training.gradient_checkpointing",
+            "advanced.gradient_checkpointing",
+        ),
+    ),
+}
+EPOCHS = {
+    "epochs": Setting(
+        whole(1), ("training.epochs", "training.num_train_epochs", "advanced.num_train_epochs")
+    ),
+}
+TIMESTEPS = {
+    "kind": Setting(one_of(get_args(TimestepKind)), ("timesteps.kind",)),
+    "mean": Setting(number(-math.inf), ("timesteps.mean",)),
+    "std": Setting(number(above=True), ("timesteps.std",)),
+    "shift": Setting(number(above=True), ("timesteps.shift",)),
+    "anchors": Setting(numbers, ("timesteps.anchors",)),
+    "jitter": Setting(number(), ("timesteps.jitter",)),
+    "low": Setting(number(), ("timesteps.low",)),
+    "high": Setting(number(), ("timesteps.high",)),
+}
+ACRF = {
+    "kind": Setting(one_of(("acrf",)), ("acrf.kind",)),
+    "turbo_steps": Setting(whole(1), ("acrf.turbo_steps",)),
+    "shift": Setting(number(above=True), ("acrf.shift",)),
+    "jitter": Setting(number(), ("acrf.jitter_scale",)),
+}
+DATASET = {"empty_prompt": Setting(text, ("dataset.empty_prompt",))}
+SOURCE = {
+    "cache_directory": text,
+    "num_repeats": whole(1),
+    "resolution_limit": whole(0),
+    "image_directory": text,
+}
+"""Keys of [[dataset.sources]]."""
+
+ORIGIN_SECTIONS = ("advanced", "optimization", "network", "optimizer", "reg_dataset", "controlnet", "general")
+"""Sections of the origin trainer alone: what is not read of them is ignored."""
+ORIGIN_KEYS: Mapping[str, str] = {
+    "model": "dit vae text_encoder vae_path text_encoder_path model_type",
+    "lora": "train_adaln train_norm train_single_stream train_refiner resume_training resume_lora_path",
+    "acrf": "snr_gamma snr_floor use_anchor use_dynamic_shifting base_shift max_shift enable_turbo raft_mode "
+    "free_stream_ratio latent_jitter_scale l2_schedule_mode l2_initial_ratio l2_final_ratio l2_milestones "
+    "l2_include_anchor l2_anchor_ratio enable_timestep_aware_loss timestep_high_threshold "
+    "timestep_low_threshold enable_curvature lambda_curvature curvature_interval curvature_start_epoch "
+    "cfg_training cfg_scale cfg_training_ratio loss_weighting",
+    "training": "lr_num_cycles lambda_l1 lambda_cosine lambda_fft enable_freq lambda_freq alpha_hf beta_lf "
+    "enable_style lambda_style lambda_struct lambda_light lambda_color lambda_tex loss_mode snr_gamma "
+    "snr_floor mixed_precision adafactor_relative_step",
+    "dataset": "shuffle enable_bucket num_workers max_sequence_length cache_arch",
+}
+"""Keys of the origin trainer in sections that we have too, without a meaning here."""
+
+
+def load_train_config(path: str | Path) -> TrainConfig:
+    """Read the config.toml of a training; what it leaves out has its default.
+
+    Paths in it are relative to its folder.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ConfigError: not TOML, no model or no dataset, an unknown key, or a value that cannot be used.
+    """
+    file = TomlFile(path)
+    ignored = _check_all_keys(file)
+    model = _with_paths(file, given(file, MODEL), "path", "training_adapter", "comfyui")
+    if "path" not in model:
+        raise file.error("model", "path", "is missing: give the .safetensors file of the diffusion model")
+    epochs = given(file, EPOCHS).get("epochs")
+    training, run = given(file, TRAINING), given(file, RUN)
+    for steps, passes, values in (("steps", "epochs", training), ("save_every", "save_every_epochs", run)):
+        if steps in values and (epochs if passes == "epochs" else values.get(passes)):
+            raise file.error("training", steps, f"and {passes} are both given: keep one of them")
+    empty_prompt = _with_paths(file, given(file, DATASET), "empty_prompt").get("empty_prompt")
+    if training.get("caption_dropout") and empty_prompt is None:
+        raise file.error(
+            "training", "caption_dropout", "needs [dataset] empty_prompt: the text file of an empty caption"
+        )
+    lora, adapter = _with_paths(file, given(file, LORA), "continue_from"), given(file, ADAPTER)
+    if lora.get("key_style") == "diffusers" and adapter.get("kind", "lora") != "lora":
+        raise file.error(
+            "lora", "key_style", "is diffusers, which has no LoHa or LoKr: choose kohya or comfyui"
+        )
+    return TrainConfig(
+        ModelSettings(**model),
+        _sources(file),
+        AdapterSettings(**adapter),
+        LoraSettings(**lora),
+        TrainingSettings(**training, timesteps=_timesteps(file)),
+        RunPlan(**_with_paths(file, {"output": str(RunPlan.output), **run}, "output")),
+        load_objective(path) if SECTION in file.tables else Objective(),
+        epochs,
+        empty_prompt,
+        ignored,
+    )
+
+
+def _check_all_keys(file: TomlFile) -> tuple[str, ...]:
+    """The keys that are ignored; ConfigError for those that nobody knows."""
+    known: dict[str, list[str]] = {section: [] for section in (SECTION, "dataset", *ORIGIN_SECTIONS)}
+    for group in (MODEL, ADAPTER, LORA, TRAINING, RUN, EPOCHS, TIMESTEPS, ACRF, DATASET):
+        for setting in group.values():
+            for place in setting.places:
+                section, key = place.split(".")
+                known.setdefault(section, []).append(key)
+    known["dataset"].append("sources")
+    ignored = []
+    for section in file.tables:
+        if section not in known:
+            raise file.error(section, "", f"is not known: {meant(section, list(known))}")
+        foreign = ORIGIN_KEYS.get(section, "").split()
+        if section in ORIGIN_SECTIONS:
+            foreign = list(file.table(section))
+        unread = [key for key in file.table(section) if key in foreign and key not in known[section]]
+        ignored += [f"[{section}] {key}" for key in unread]
+        if section != SECTION:
+            rest = {key: value for key, value in file.table(section).items() if key not in unread}
+            check_keys(file, section, rest, known[section])
+    return tuple(ignored)
+
+
+def _with_paths(file: TomlFile, values: dict[str, Any], *names: str) -> dict[str, Any]:
+    """The values, those of these names as paths."""
+    folder = file.path.parent
+    paths = {name: folder / Path(values[name]).expanduser() for name in names if name in values}
+    return {**values, **paths}
+
+
+def _sources(file: TomlFile) -> tuple[DatasetSource, ...]:
+    section = "dataset.sources"
+    sources = []
+    for index, table in enumerate(file.tables_of("dataset", "sources")):
+        check_keys(file, section, table, SOURCE, index)
+        values = {key: parsed(file, section, key, value, SOURCE[key], index) for key, value in table.items()}
+        if "cache_directory" not in values:
+            raise file.error(section, "", "has no cache_directory: give the folder of cached latents", index)
+        sources.append(DatasetSource(**_with_paths(file, values, "cache_directory", "image_directory")))
+    if not sources:
+        raise file.error(
+            "dataset", "", "has no [[dataset.sources]]: name at least one folder of cached latents"
+        )
+    return tuple(sources)
+
+
+def _timesteps(file: TomlFile) -> TimestepSampling:
+    own, origin = given(file, TIMESTEPS), given(file, ACRF)
+    if own and origin:
+        raise file.error("acrf", "", "and [timesteps] say the same: keep one of them")
+    section = "acrf" if origin else "timesteps"
+    try:
+        return _acrf(**origin) if origin else TimestepSampling(**own)
+    except ValueError as error:
+        raise file.error(section, "", f"cannot be used: {error}") from error
+
+
+def _acrf(
+    kind: str = "acrf", turbo_steps: int = len(ACRF_ANCHORS), shift: float = 3.0, jitter: float | None = None
+) -> TimestepSampling:
+    sampling = TimestepSampling("anchors", anchors=acrf_anchors(turbo_steps, shift))
+    if tuple(round(anchor, 3) for anchor in sampling.anchors) == ACRF_ANCHORS:
+        sampling = TimestepSampling("acrf")
+    return sampling if jitter is None else replace(sampling, jitter=jitter)
+
+
+def acrf_anchors(count: int, shift: float) -> tuple[float, ...]:
+    """The noise positions at which the origin trainer's scheduler samples in `count` steps.
+
+    Evenly spaced from 1 down to s(1/1000) and then shifted, with s(u) = shift·u / (1 + (shift − 1)·u): the
+    lowest is shifted twice, as in diffusers' FlowMatchEulerDiscreteScheduler.
+    """
+
+    def shifted(u: float) -> float:
+        return shift * u / (1 + (shift - 1) * u)
+
+    lowest = shifted(1 / 1000)
+    if count == 1:
+        return (1.0,)
+    return tuple(shifted(1 + (lowest - 1) * step / (count - 1)) for step in range(count))

@@ -1,0 +1,77 @@
+"""Training curves as a picture."""
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..objective.loss import RESIDUAL
+from ..objective.total import GLOBAL
+from ..regions.overlay import region_colour
+
+NEUTRAL = {RESIDUAL: (150, 150, 150), GLOBAL: (90, 90, 90)}
+
+
+def smoothed(values: Sequence[float], smoothing: float) -> list[float]:
+    """Exponential running mean, corrected for its start; NaN leaves it unchanged (NaN until the first
+    number).
+
+    Args:
+        smoothing: 0 (none) to below 1, the share that the past keeps at each step.
+    """
+    if not 0 <= smoothing < 1:
+        raise ValueError(f"smoothing is {smoothing}: it must be 0 or more and below 1")
+    mean, weight, result = 0.0, 0.0, []
+    for value in values:
+        if not math.isnan(value):
+            mean = smoothing * mean + (1 - smoothing) * value
+            weight = smoothing * weight + (1 - smoothing)
+        result.append(mean / weight if weight else math.nan)
+    return result
+
+
+def loss_plot(
+    loss_map: Mapping[str, Any], smoothing: float = 0.9, width: int = 960, height: int = 540
+) -> Tensor:
+    """Float[H, W, 3] in 0..1: total loss in black, each region in its colour, dots for single steps.
+
+    Args:
+        loss_map: "loss" with one number per step, and optionally "regions", name -> one number per step.
+
+    Raises:
+        ValueError: no step in it.
+        ModuleNotFoundError: matplotlib is not installed.
+    """
+    total = [float(value) for value in loss_map["loss"]]
+    if not total:
+        raise ValueError("the loss map has no step in it: connect the loss_map of a training that ran")
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("the loss plot needs matplotlib: pip install matplotlib") from error
+    figure = Figure(figsize=(width / 100, height / 100), dpi=100, layout="constrained")
+    axes = figure.add_subplot()
+    steps = range(1, len(total) + 1)
+    curves = {"total": (total, (20, 20, 20))}
+    for name, values in loss_map.get("regions", {}).items():
+        if not all(math.isnan(value) for value in values):
+            curves[name] = (values, NEUTRAL.get(name) or region_colour(name))
+    for name, (values, colour) in curves.items():
+        rgb = tuple(channel / 255 for channel in colour)
+        axes.plot(steps, values, ".", color=rgb, markersize=2, alpha=0.25)
+        axes.plot(
+            steps, smoothed(values, smoothing), color=rgb, linewidth=2 if name == "total" else 1.6, label=name
+        )
+    axes.set(xlabel="step", ylabel="loss (unweighted for single regions)", xlim=(1, max(2, len(total))))
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.25)
+    axes.legend(loc="upper right", fontsize="small", ncols=2)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    pixels = np.asarray(Image.open(buffer).convert("RGB"), dtype=np.float32) / 255
+    return torch.from_numpy(pixels)

@@ -1,0 +1,44 @@
+"""Samples of a training as one picture: a row for each round, so that a prompt is followed downwards."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from ..files import write_atomically
+
+GRID = "grid.png"
+MAX_SIDE = 4096
+"""Pixels; a taller grid is shrunk."""
+MARGIN = 24
+_STEP = re.compile(r"step_(\d+)\.png")
+
+
+def save_previews(path: Path, images: Tensor) -> None:
+    """Write a round of samples side by side, Float[N, H, W, 3] in 0..1, and renew the grid of all rounds."""
+    row = np.concatenate(list((images.clamp(0, 1).numpy() * 255).round().astype(np.uint8)), axis=1)
+    _save(Image.fromarray(row), path)
+    rounds = sorted(
+        (int(match[1]), file) for file in path.parent.iterdir() if (match := _STEP.fullmatch(file.name))
+    )
+    rows = [(step, Image.open(file).convert("RGB")) for step, file in rounds]
+    _save(_grid(rows), path.parent / GRID)
+
+
+def _grid(rows: list[tuple[int, Image.Image]]) -> Image.Image:
+    """The rounds below each other, each with its step above it."""
+    width = max(picture.width for _, picture in rows)
+    grid = Image.new("RGB", (width, sum(picture.height + MARGIN for _, picture in rows)), "white")
+    draw, top = ImageDraw.Draw(grid), 0
+    for step, picture in rows:
+        draw.text((4, top + 6), f"step {step}", fill="black")
+        grid.paste(picture, (0, top + MARGIN))
+        top += picture.height + MARGIN
+    grid.thumbnail((MAX_SIDE, MAX_SIDE))
+    return grid
+
+
+def _save(picture: Image.Image, path: Path) -> None:
+    write_atomically(path, lambda part: picture.save(part, format="PNG"))

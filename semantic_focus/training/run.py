@@ -1,0 +1,195 @@
+"""A training with its folder: it can end at any moment and nothing is lost."""
+
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..lora.file import save_lora
+from ..lora.metadata import Provenance
+from .run_folder import RunFolder
+from .state import TrainState
+from .step_record import StepRecord
+from .trainer import Trainer, TrainingDiverged, TrainingOutOfMemory
+
+
+class StopTraining(Exception):
+    """Raised by a `RunOptions.check` to end a training that shall be resumed later."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a training that ended early has left.
+
+    Attributes:
+        step: the last one done.
+        state, lora: files in the run folder; None where none could be written.
+        reason: the name of the error, or what it says.
+        again: whether the same training may simply be run again.
+    """
+
+    step: int
+    state: Path | None
+    lora: Path | None
+    reason: str
+    again: bool = True
+
+    def __str__(self) -> str:
+        stopped = f"Training stopped at step {self.step} ({self.reason})"
+        if self.state is None:
+            return f"{stopped}, and its state could not be written: the last one on disk stays"
+        if not self.again:
+            return (
+                f"{stopped}. Its state is in {self.state}: change what the error names, and go on from there "
+                f"with Load Train State. The LoRA so far is {self.lora}"
+            )
+        return (
+            f"{stopped}. Its state is in {self.state}: run it again with the same settings to go on from "
+            f"there. The LoRA so far is {self.lora}"
+        )
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What happens around the steps; nothing of it changes the result.
+
+    Attributes:
+        save_every: steps between two states on disk; 0: only at the end, or when it ends early.
+        preview_every: steps between two calls of `preview`; 0: never.
+        on_begin: called before the first step with the run's folder and the steps that it has already.
+        on_step: called after each step; what it raises ends the training.
+        check: called before each pass through the model; what it raises ends the training.
+        preview: called with the path for its picture, while the adapters hold the result so far and are
+            attached.
+        on_kept: told what is left when the training ends early.
+    """
+
+    save_every: int = 100
+    preview_every: int = 0
+    on_begin: Callable[[Path, Sequence[StepRecord]], None] = lambda folder, history: None
+    on_step: Callable[[StepRecord], None] = lambda record: None
+    check: Callable[[], None] = lambda: None
+    preview: Callable[[Path], None] = lambda path: None
+    on_kept: Callable[[Kept], None] = lambda kept: None
+
+
+def run_training(
+    trainer: Trainer,
+    run: RunFolder,
+    state: TrainState | None = None,
+    options: RunOptions | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> list[StepRecord]:
+    """Train to the end, keeping states, curves and LoRAs in the run's folder.
+
+    Args:
+        trainer: new, not yet stepped.
+        run: its folder, claimed.
+        state: to go on from, of this run or of an earlier one.
+        metadata: for the headers of the LoRA files.
+
+    Returns:
+        The records of all steps of the run, also of those before the state.
+    """
+    options = options or RunOptions()
+    try:
+        if state is not None:
+            trainer.load(state)
+        history = run.cut_curves(trainer.steps_done)
+        options.on_begin(run.path, history)
+        _run_steps(trainer, run, history, options, _Keeper(trainer, run, metadata or {}))
+    finally:
+        run.release()
+    return history
+
+
+class _Keeper:
+    """Writes LoRA and state of a training, each step at most once."""
+
+    def __init__(self, trainer: Trainer, run: RunFolder, metadata: Mapping[str, str]):
+        self._trainer, self._run, self._metadata = trainer, run, metadata
+        self._kept: tuple[int, Path, Path] | None = None
+
+    def keep(self) -> tuple[Path, Path]:
+        """State and LoRA of the step that was done last; the LoRA first, so that a state has one."""
+        done = self._trainer.steps_done
+        if self._kept is None or self._kept[0] != done:
+            lora, step = self._run.lora_path(done), str(done)
+            header = {**self._metadata, "semantic_focus.steps": step, "ss_steps": step}
+            save_lora(lora, self._trainer.lora(), header)
+            self._kept = done, self._run.save_state(self._trainer.state()), lora
+        return self._kept[1:]
+
+    def keep_what_there_is(self, error: BaseException) -> Kept:
+        """After an error: what can be gone on from."""
+        done = self._trainer.steps_done
+        reason = str(error) if isinstance(error, StopTraining) else type(error).__name__
+        again = not isinstance(error, TrainingDiverged | TrainingOutOfMemory)
+        if not self._trainer.is_whole:
+            return Kept(done, None, None, reason, again)
+        try:
+            return Kept(done, *self.keep(), reason, again)
+        except OSError as problem:
+            logging.error(f"LoRA training: the state could not be written to {self._run.path}: {problem}")
+            return Kept(done, None, None, reason, again)
+
+
+def _run_steps(
+    trainer: Trainer, run: RunFolder, history: list[StepRecord], options: RunOptions, keeper: _Keeper
+) -> None:
+    try:
+        with trainer.adapters.attached():
+            while trainer.steps_done < trainer.settings.steps:
+                record = trainer.step(options.check)
+                run.add_curve(record)
+                history.append(record)
+                if _due(record.step, options.save_every):
+                    keeper.keep()
+                if _due(record.step, options.preview_every):
+                    with trainer.result():
+                        options.preview(run.preview_path(record.step))
+                options.on_step(record)
+        keeper.keep()
+        run.finish()
+    except BaseException as error:
+        if trainer.steps_done:
+            options.on_kept(keeper.keep_what_there_is(error))
+        raise
+
+
+def _due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
+
+
+def provenance_of(identity: Mapping[str, Any], steps: int, model_name: str = "") -> Provenance:
+    """What a LoRA's file says about the training of this identity."""
+    return Provenance(
+        base_model=identity["model"],
+        base_model_name=model_name,
+        settings={key: identity[key] for key in ("training", "adapters", "objective")},
+        region_weights=identity["objective"]["weights"],
+        dataset=identity["data"],
+        steps=steps,
+    )
+
+
+def run_identity(
+    *, model: str, data: str, conditioning: str, adapters: Mapping[str, Any], objective: Any, settings: Any
+) -> dict[str, Any]:
+    """What is trained how, as plain values: the key by which an unfinished run is found again.
+
+    Args:
+        model, data, conditioning: digests.
+        adapters: their settings and layers.
+        objective, settings: dataclasses.
+    """
+    return {
+        "model": model,
+        "data": data,
+        "conditioning": conditioning,
+        "adapters": dict(adapters),
+        "objective": dataclasses.asdict(objective),
+        "training": dataclasses.asdict(settings),
+    }

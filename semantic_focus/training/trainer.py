@@ -1,0 +1,345 @@
+"""One training step, and the loop around it. Everything random comes from one seeded CPU generator."""
+
+import contextlib
+import copy
+import dataclasses
+import logging
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..lora.network import LoraAdapters
+from ..objective.total import Objective, ObjectiveValue
+from .data import UNCONDITIONAL, Batch, TrainingPictures, VelocityModel
+from .ema import MovingAverage
+from .optimizers import make_optimizer
+from .random_numbers import own_random_numbers
+from .sampler import PictureSampler
+from .settings import TrainingSettings
+from .state import TrainState, differences, pack_optimizer, same_groups, unpack_optimizer
+from .step_record import StepRecord
+from .step_report import JudgedPass, report
+
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
+SEEDS = 2**31 - 1
+"""How many seeds there are for what draws from torch's own generators."""
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss or a gradient is no longer a finite number. The adapters still hold the last good step."""
+
+    def __init__(self, step: int, learning_rate: float, what: str):
+        super().__init__(
+            f"step {step}: the {what} is not a finite number (learning rate {learning_rate:g}). Lower the "
+            "learning rate, or train in fp32, and check that the latents come from the VAE of this model"
+        )
+        self.step = step
+
+
+class TrainingOutOfMemory(RuntimeError):
+    """Not even one picture at a time fits into memory."""
+
+
+def training_loss(
+    model: VelocityModel, adapters: LoraAdapters, objective: Objective, batch: Batch, with_prior: bool = True
+) -> tuple[ObjectiveValue, Tensor]:
+    """The objective on one batch, and the prediction it judged. Adapters must be attached."""
+    noisy, sigma, target = model.corrupt(batch.clean, batch.noise, batch.u)
+    v_base = None
+    if with_prior and objective.needs_base_prediction:
+        with adapters.disabled(), torch.no_grad():
+            v_base = model.predict(noisy, sigma, batch.prompts)
+    v_pred = model.predict(noisy, sigma, batch.prompts)
+    level = model.noise_level(batch.u) if objective.needs_noise_position else None
+    return objective(v_pred, target, batch.masks, v_base, level), v_pred
+
+
+class Trainer:
+    """A training between two steps: everything it needs to go on is in `state`.
+
+    The adapters must be attached (``with adapters.attached():``) while `step` runs.
+
+    Args:
+        model: frozen; see `VelocityModel`.
+        adapters: trained in place.
+        identity: what was trained how, kept in the state; see `TrainState.identity`. None: pictures and
+            settings.
+
+    Raises:
+        ValueError: no picture has any region that the objective trains.
+    """
+
+    def __init__(
+        self,
+        model: VelocityModel,
+        adapters: LoraAdapters,
+        data: TrainingPictures,
+        objective: Objective,
+        settings: TrainingSettings,
+        identity: Mapping[str, Any] | None = None,
+    ):
+        _check_something_to_learn(data, objective)
+        self.model, self.adapters, self.data = model, adapters, data
+        self.objective, self.settings = objective, settings
+        self.steps_done = 0
+        self.is_whole = True
+        """False after an error in the midst of an update: no state that could be gone on from."""
+        if identity is None:
+            identity = {"data": data.digest(), "training": dataclasses.asdict(settings)}
+        self._identity = dict(identity)
+        self._parameters = adapters.parameters()
+        self._optimizer = make_optimizer(
+            settings.optimizer,
+            adapters.parameter_groups(settings.learning_rate, settings.up_rate_ratio),
+            settings.learning_rate,
+            settings.weight_decay,
+        )
+        self._rate_factors = [group["lr"] / settings.learning_rate for group in self._optimizer.param_groups]
+        self._average = MovingAverage(self._parameters, settings.ema_decay) if settings.ema_decay else None
+        self._generator = torch.Generator().manual_seed(settings.seed)
+        self._sampler = PictureSampler(
+            [tuple(latent.shape) for latent in data.latents],
+            data.repeats,
+            settings.batch_size,
+            self._generator,
+        )
+        self._at_once = settings.batch_size
+
+    def step(self, check: Callable[[], None] = lambda: None) -> StepRecord:
+        """One update.
+
+        Args:
+            check: called before each pass through the model; what it raises (a cancel, say) ends the step
+                as if it had not begun.
+
+        Raises:
+            TrainingDiverged: the loss or a gradient became NaN or infinite.
+            TrainingOutOfMemory: not even one picture at a time fits.
+        """
+        before = self._generator.get_state(), self._sampler.state_dict()
+        try:
+            return self._step(check)
+        except BaseException:
+            self._generator.set_state(before[0])
+            self._sampler.load_state_dict(before[1])
+            raise
+
+    def _step(self, check: Callable[[], None]) -> StepRecord:
+        number, rate = self.steps_done + 1, self.settings.rate_at(self.steps_done)
+        batches = self._draw()
+        seed = int(torch.randint(SEEDS, (), generator=self._generator))
+        judged = self._gradients(batches, seed, check)
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.settings.max_grad_norm or math.inf)
+        record = report(number, rate, judged, norm, self.objective)
+        if not math.isfinite(record.total):
+            raise TrainingDiverged(number, rate, "loss")
+        if not math.isfinite(record.gradient_norm):
+            raise TrainingDiverged(number, rate, "gradient")
+        self.is_whole = False
+        if record.gradient_norm > 0:  # else nothing was to be learnt, and momentum alone must not move
+            self._update(rate)
+        self._optimizer.zero_grad()
+        if self._average:
+            self._average.update()
+        self.steps_done = number
+        self.is_whole = True
+        return record
+
+    def _update(self, rate: float) -> None:
+        """Let the optimizer step."""
+        for group, factor in zip(self._optimizer.param_groups, self._rate_factors, strict=True):
+            group["lr"] = rate * factor
+        try:
+            self._optimizer.step()
+        except RuntimeError as error:
+            if _out_of_memory(error):
+                raise TrainingOutOfMemory(
+                    f"step {self.steps_done + 1}: out of memory in the optimizer ({error}). Choose one that "
+                    "needs less (adafactor, adamw8bit), or lower the rank"
+                ) from error
+            raise
+
+    def _draw(self) -> list[Batch]:
+        """The batches of one update; noise positions are stratified over all of them."""
+        settings, generator = self.settings, self._generator
+        chosen = [self._sampler.next_batch() for _ in range(settings.accumulation)]
+        positions = settings.timesteps.sample(settings.batch_size * settings.accumulation, generator)
+        batches = []
+        for pictures, u in zip(chosen, positions.split(settings.batch_size), strict=True):
+            clean, masks = self.data.batch(pictures)
+            noise = torch.randn(clean.shape, generator=generator).to(clean)
+            prompts = pictures
+            if settings.caption_dropout:
+                dropped = torch.rand(len(pictures), generator=generator) < settings.caption_dropout
+                prompts = [
+                    UNCONDITIONAL if drop else index
+                    for index, drop in zip(pictures, dropped.tolist(), strict=True)
+                ]
+            batches.append(Batch(clean, noise, masks, pictures, prompts, u.to(clean.device)))
+        return batches
+
+    def _gradients(self, batches: list[Batch], seed: int, check: Callable[[], None]) -> list[JudgedPass]:
+        """Fill the parameters' gradients from all batches, in smaller pieces where memory runs out."""
+        while True:
+            self._optimizer.zero_grad()
+            try:
+                with own_random_numbers(seed, self.data.device), self.adapters.training():
+                    return self._pieces(batches, check)
+            except RuntimeError as error:
+                if not _out_of_memory(error):
+                    raise
+                if self._at_once == 1:
+                    raise TrainingOutOfMemory(
+                        f"step {self.steps_done + 1}: out of memory with one picture at a time ({error}). "
+                        "Switch gradient checkpointing on, lower the resolution of the pictures or the rank, "
+                        "or load the model in a smaller precision"
+                    ) from error
+            self._halve()  # not within the except block: the error holds on to all that the pass has made
+
+    def _pieces(self, batches: list[Batch], check: Callable[[], None]) -> list[JudgedPass]:
+        judged = []
+        for batch in batches:
+            for piece in batch.split(self._at_once):
+                check()
+                share = len(piece.pictures) / (len(batch.pictures) * len(batches))
+                judged.append(self._backward(piece, share))
+        return judged
+
+    def _backward(self, batch: Batch, share: float) -> JudgedPass:
+        with_prior = self.objective.needs_base_prediction_at(self.steps_done)
+        value, v_pred = training_loss(self.model, self.adapters, self.objective, batch, with_prior=with_prior)
+        seen: list[Tensor] = []
+        if value.total.requires_grad:
+            v_pred.register_hook(seen.append)
+            (value.total * share).backward()
+        return JudgedPass.of(batch, value, seen[0] if seen else torch.zeros_like(v_pred))
+
+    def _halve(self) -> None:
+        self._at_once = (self._at_once + 1) // 2
+        logging.warning(
+            f"LoRA training: out of memory, going on with {self._at_once} of {self.settings.batch_size} "
+            "pictures at a time. The result is the same up to rounding, a step takes longer"
+        )
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def state(self) -> TrainState:
+        """Everything needed to go on as if nothing had stopped, copied."""
+        tensors = {f"adapters.{key}": tensor for key, tensor in self.adapters.state_dict().items()}
+        optimizer, values = pack_optimizer(self._optimizer)
+        tensors.update((f"optimizer.{key}", tensor) for key, tensor in optimizer.items())
+        if self._average:
+            averages = self._average.tensors()
+            tensors.update((f"average.{index}", tensor) for index, tensor in enumerate(averages))
+        tensors["generator"] = self._generator.get_state()
+        return TrainState(
+            self.steps_done,
+            tensors,
+            {
+                "optimizer": values,
+                "sampler": self._sampler.state_dict(),
+                "averaged": self._average.updates if self._average else 0,
+                "at_once": self._at_once,
+            },
+            copy.deepcopy(self._identity),
+        )
+
+    def load(self, state: TrainState) -> None:
+        """Go on from a state.
+
+        Adapters keep the state's alpha, random numbers its seed. Where it comes from a training of other
+        pictures or another batch size, the walk through the dataset starts anew; where it comes from another
+        optimizer or other groups of parameters, the optimizer's memory does. Both are logged.
+
+        Raises:
+            ValueError: the adapters do not fit.
+        """
+        self.adapters.load_state_dict(state.part("adapters."))
+        self.steps_done = state.step
+        self._generator.set_state(state.tensors["generator"])
+        before, now = state.identity, self._identity
+        if _same(before, now, "data") and _same(before, now, "training", "batch_size"):
+            self._sampler.load_state_dict(state.values["sampler"])
+            self._at_once = state.values["at_once"]
+        else:
+            logging.warning("LoRA training: other pictures or batch size, the walk through them starts anew")
+        settings = self.settings
+        if differences(before, now) and settings.schedule != "constant" and not settings.schedule_steps:
+            logging.warning(
+                f"LoRA training: the learning rate goes on at {settings.rate_at(state.step):g}; for one "
+                "schedule over all pieces, set schedule_steps to their sum in each"
+            )
+        values = state.values["optimizer"]
+        if _same(before, now, "training", "optimizer") and same_groups(self._optimizer, values):
+            unpack_optimizer(self._optimizer, state.part("optimizer."), values)
+        else:
+            logging.warning("LoRA training: another optimizer or other groups, it starts without memory")
+        if self._average:
+            averages = state.part("average.")
+            if averages:
+                ordered = [averages[str(index)] for index in range(len(averages))]
+                self._average.load(ordered, state.values["averaged"])
+            else:
+                self._average = MovingAverage(self._parameters, self.settings.ema_decay)
+
+    def result(self) -> "contextlib.AbstractContextManager[None]":
+        """Let the adapters hold the result for a while: the average where there is one."""
+        return self._average.applied() if self._average else contextlib.nullcontext()
+
+    def lora(self) -> dict[str, Tensor]:
+        """The result so far, as `LoraAdapters.state_dict` gives it."""
+        with self.result():
+            return self.adapters.state_dict()
+
+
+def _same(one: Mapping[str, Any], other: Mapping[str, Any], *keys: str) -> bool:
+    for key in keys:
+        one, other = one.get(key, {}), other.get(key, {})
+    return one == other
+
+
+def _check_something_to_learn(data: TrainingPictures, objective: Objective) -> None:
+    if not any(objective.trains(data.batch([i])[1]) for i in range(len(data.latents))):
+        wanted = ", ".join(name for name, weight in objective.weights.items() if weight > 0)
+        raise ValueError(
+            f"none of the {len(data.latents)} pictures has a region with a weight above 0 ({wanted}): "
+            "check the segmentation preview, or raise global_fallback"
+        )
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    """CUDA has a type for it; other devices, its libraries and the CPU only say so."""
+    said = str(error).lower()
+    return isinstance(error, torch.cuda.OutOfMemoryError) or any(words in said for words in OUT_OF_MEMORY)
+
+
+def train(
+    model: VelocityModel,
+    adapters: LoraAdapters,
+    data: TrainingPictures,
+    objective: Objective,
+    settings: TrainingSettings,
+    on_step: Callable[[StepRecord], None] = lambda record: None,
+) -> list[StepRecord]:
+    """Train the adapters in place; afterwards they hold the result.
+
+    Args:
+        on_step: called after each update; what it raises (a cancel, say) ends the training with the adapters
+            as they are after that update.
+
+    Raises:
+        TrainingDiverged: the loss or gradient became NaN or infinite.
+        TrainingOutOfMemory: not even one picture at a time fits.
+        ValueError: no picture has any region that the objective trains.
+    """
+    trainer = Trainer(model, adapters, data, objective, settings)
+    history = []
+    with adapters.attached():
+        while trainer.steps_done < settings.steps:
+            history.append(trainer.step())
+            on_step(history[-1])
+    adapters.load_state_dict(trainer.lora())
+    return history

@@ -1,0 +1,357 @@
+"""The command line: what it prints, its exit codes, and runs that are killed or that share a folder."""
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from semantic_focus.commands import main as cli
+from semantic_focus.datasets.mask_file import mask_path, read_header, read_masks, save_masks
+from semantic_focus.segmenters import table as backends
+
+FAKE_BACKEND = """
+import time
+import torch
+from semantic_focus.regions.masks import SemanticMasks
+
+class Segmenter:
+    name, weights_id, modules = "fake", "v1", ()
+
+    def segment(self, images, request):
+        time.sleep(0.02)
+        if images[0, 0, 0].tolist() == [0, 0, 1]:
+            raise RuntimeError("cannot do blue")
+        masks = torch.zeros(1, len(request.labels), *images.shape[1:3])
+        masks[:, 0] = images[..., 0]
+        return SemanticMasks(masks, request.labels, (torch.ones(1, *images.shape[1:3]),), {"backend": "fake"})
+
+def missing(folders): return None
+def weights_id(folders): return "v1"
+def load(folders, device):
+    import sys
+    sys.stderr.write("LOADED\\n")
+    return Segmenter()
+"""
+
+PROGRAM = """
+import runpy
+import sys
+from types import MappingProxyType
+from semantic_focus.segmenters import table
+table.BACKENDS = MappingProxyType({"fake": table.Backend("fake_backend", "fast", "for tests", False)})
+sys.argv[0] = sys.argv.pop(1)
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+class Program:
+    """cache_masks.py in a process of its own, with one backend that makes up masks in 20 ms."""
+
+    def __init__(self, repo: Path, folder: Path):
+        (folder / "fake_backend.py").write_text(FAKE_BACKEND)
+        self.folder = folder
+        self.command = [sys.executable, "-c", PROGRAM, str(repo / "cache_masks.py")]
+        self.environment = {**os.environ, "PYTHONPATH": f"{repo}{os.pathsep}{folder}", "OMP_NUM_THREADS": "1"}
+
+    def start(self, *arguments: object) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*self.command, *map(str, arguments)],
+            env=self.environment,
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            # where the tests themselves were started in the background, Ctrl-C is switched off
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+
+
+def finished(process: subprocess.Popen[str], code: int = 0) -> tuple[dict, str]:
+    """(summary, standard error) of a program that ends with `code`."""
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == code, err
+    return json.loads(out), err
+
+
+@pytest.fixture
+def program(repo: Path, tmp_path: Path) -> Program:
+    folder = tmp_path / "program"
+    folder.mkdir()
+    return Program(repo, folder)
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[..., Path]:
+    def make(*names: str, colour: tuple[int, int, int] = (200, 30, 30), folder: str = "dataset") -> Path:
+        dataset = tmp_path / folder
+        dataset.mkdir(parents=True, exist_ok=True)
+        for position, name in enumerate(names):
+            pixels = np.full((48, 64, 3), colour, dtype=np.uint8)
+            pixels[20, 20] = (position, 7, 7)
+            Image.fromarray(pixels).save(dataset / name)
+        return dataset
+
+    return make
+
+
+def masks_of(dataset: Path) -> dict[str, tuple[int, int]]:
+    """Inode and time of every mask file."""
+    files = dataset.rglob("*_zi_masks.safetensors")
+    return {str(path): (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
+
+
+def hidden(dataset: Path) -> list[str]:
+    return [path.name for path in dataset.rglob(".*")]
+
+
+class TestKilled:
+    def test_a_run_killed_again_and_again_goes_on_where_it_was(self, program: Program, make):
+        dataset = make(*(f"{k:02}.png" for k in range(40)))
+        chance = random.Random(3)
+        kills, known = 0, {}
+        for _ in range(4):
+            process = program.start(dataset)
+            goal = len(known) + 1 + chance.randrange(5)
+            while process.poll() is None and len(masks_of(dataset)) < goal:
+                time.sleep(0.005)
+            time.sleep(chance.random() * 0.04)
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            kills += process.returncode == -signal.SIGKILL
+            now = masks_of(dataset)
+            assert known.items() <= now.items()  # what was finished is not touched again
+            assert {path.suffix for path in dataset.iterdir()} <= {".png", ".safetensors", ".part", ".lock"}
+            for path in now:
+                read_masks(path)
+            known = now
+        assert kills == 4 and 4 <= len(known) < 40
+        (dataset / ".39_zi_masks.safetensors.0123abcd.part").write_bytes(b"half")
+        summary, _ = finished(program.start(dataset))
+        assert summary["counts"]["fresh"] == len(known)
+        assert summary["counts"]["segmented"] == 40 - len(known)
+        after = masks_of(dataset)
+        assert known.items() <= after.items() and len(after) == 40 and hidden(dataset) == []
+        for path in after:
+            read_masks(path)
+
+    def test_ctrl_c_ends_with_130_a_summary_and_complete_files(self, program: Program, make):
+        dataset = make(*(f"{k:03}.png" for k in range(200)))
+        process = program.start(dataset)
+        while process.poll() is None and len(masks_of(dataset)) < 3:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGINT)
+        summary, err = finished(process, 130)
+        made = masks_of(dataset)
+        assert summary["interrupted"] and 3 <= summary["counts"]["segmented"] == len(made) < 200
+        assert "run the same command again" in err and hidden(dataset) == []
+        for path in made:
+            read_masks(path)
+
+
+class TestTwoAtOnce:
+    def test_every_picture_is_segmented_once_over_both(self, program: Program, make):
+        dataset = make(*(f"{k:02}.png" for k in range(60)))
+        both = [program.start(dataset), program.start(dataset)]
+        summaries = [finished(process)[0] for process in both]
+        counts = [summary["counts"] for summary in summaries]
+        assert sum(count["segmented"] for count in counts) == 60
+        assert all(count["segmented"] + count["fresh"] == 60 for count in counts)
+        assert len(masks_of(dataset)) == 60 and hidden(dataset) == []
+
+
+class TestSummary:
+    def test_odd_names_bad_and_hand_made_pictures_in_one_recursive_run(self, program: Program, make):
+        dataset = make("女孩 1.png", "-x.png", "a#b'c\"d.png", "e%20<f>&.webp", "line\nbreak.png", "hand.png")
+        make("deep.jpg", folder="dataset/sub folder/深い")
+        make("blue.png", colour=(0, 0, 255))
+        (dataset / "broken.png").write_bytes(b"no picture")
+        save_masks(mask_path(dataset / "hand.png"), {"face": torch.ones(48, 64)})
+        by_hand = mask_path(dataset / "hand.png").read_bytes()
+        summary, err = finished(program.start(dataset, "--recursive", "--force"), 1)
+        assert summary["pictures"] == 9
+        assert summary["counts"] == dict(fresh=0, segmented=6, due=0, kept=1, failed=2, left=0)
+        reasons = {Path(one["picture"]).name: one["reason"] for one in summary["failed"]}
+        assert "cannot do blue" in reasons["blue.png"] and "cannot be read" in reasons["broken.png"]
+        assert [Path(one["picture"]).name for one in summary["kept"]] == ["hand.png"]
+        assert mask_path(dataset / "hand.png").read_bytes() == by_hand
+        assert summary["backend"] == "fake" and summary["weights"] == "v1"
+        assert summary["seconds"] > 0 and summary["pictures_per_second"] > 0
+        assert "6 segmented, 1 kept, 2 failed" in err and "broken.png" in err and "9/9" in err
+        for name in ("女孩 1", "-x", "a#b'c\"d", "e%20<f>&", "line\nbreak", "sub folder/深い/deep"):
+            assert read_header(dataset / f"{name}_zi_masks.safetensors")["refine"] == "fast"
+
+
+@pytest.fixture
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[dict, str]]:
+    """(summary, standard error) of `semantic-focus masks` in this process, with the fake backend."""
+    fake = ModuleType("fake_backend")
+    exec(FAKE_BACKEND, vars(fake))
+    monkeypatch.setitem(sys.modules, "fake_backend", fake)
+    table = {"fake": backends.Backend("fake_backend", "fast", "for tests", False)}
+    for module in (backends, cli):
+        monkeypatch.setattr(module, "BACKENDS", table)
+    backends._loaded.cache_clear()
+
+    def run(*arguments: object) -> tuple[dict, str]:
+        assert cli.main(["masks", *map(str, arguments)]) == 0
+        captured = capsys.readouterr()
+        return json.loads(captured.out), captured.err
+
+    return run
+
+
+class TestOptions:
+    def test_a_warm_run_and_a_dry_run_load_no_model_and_write_nothing(self, run, make):
+        dataset = make("a.png", "b.png")
+        assert "LOADED" in run(dataset)[1]
+        backends._loaded.cache_clear()
+        make("c.png")
+        before = {path: path.stat().st_mtime_ns for path in dataset.iterdir()}
+        summary, err = run(dataset, "--dry-run")
+        assert summary["counts"]["fresh"] == 2 and "LOADED" not in err
+        due = [{"picture": str(dataset / "c.png"), "reason": "it has no mask file"}]
+        assert summary["due"] == due and "due, 1: it has no mask file" in err
+        assert {path: path.stat().st_mtime_ns for path in dataset.iterdir()} == before
+        (dataset / "c.png").unlink()
+        summary, err = run(dataset)
+        assert summary["counts"]["fresh"] == 2 and "LOADED" not in err
+
+    def test_options_reach_the_mask_files_and_the_report(self, run, make, tmp_path: Path):
+        dataset = make("a.png")
+        report = tmp_path / "report.html"
+        options = ["--refine", "off", "--float", "--keywords", "face: eyes; tattoo: ink", "--report", report]
+        summary, _ = run(dataset, *options)
+        header = read_header(mask_path(dataset / "a.png"))
+        assert header["refine"] == "off" and header["encoding"] == "float"
+        assert json.loads(header["labels"]) == ["face", "tattoo"]
+        assert summary["report"] == str(report) and "a.png" in report.read_text(encoding="utf-8")
+        keywords = tmp_path / "keywords.txt"
+        keywords.write_text("face: eyes\ntattoo: ink\n", encoding="utf-8")
+        options[4] = str(keywords)
+        assert run(dataset, *options)[0]["counts"]["fresh"] == 1
+
+
+class TestEmbeddedSegmenter:
+    def test_the_fast_tier_makes_masks_from_a_plain_checkout_and_a_warm_run_imports_no_runtime(
+        self, repo: Path, tmp_path: Path, photographs: Path, weights: Path
+    ):
+        picture = Image.open(photographs / "astronaut.png").convert("RGB").crop((60, 0, 380, 320))
+        picture.resize((160, 160)).save(tmp_path / "one.png")
+        command = [sys.executable, "-I", "-X", "importtime", str(repo / "cache_masks.py"), str(tmp_path)]
+        first = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert first.returncode == 0, first.stderr
+        summary = json.loads(first.stdout)
+        assert summary["backend"] == "mediapipe" and summary["counts"]["segmented"] == 1
+        assert "ai_edge_litert" in first.stderr
+        face = read_masks(mask_path(tmp_path / "one.png")).region("face")
+        assert 0.02 < face.mean() < 0.3
+        warm = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert json.loads(warm.stdout)["counts"]["fresh"] == 1
+        assert "semantic_focus.commands.main" in warm.stderr and "ai_edge_litert" not in warm.stderr
+
+
+class TestCannotStart:
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["{tmp}/none"], "no such folder"),
+            (["{tmp}/empty"], "no picture in it"),
+            (["{tmp}/dataset", "--keywords", "residual: x"], "residual.*choose another"),
+            (["{tmp}/dataset", "--keywords", "none.txt"], "none.txt.*Give a text file"),
+            (["{tmp}/dataset", "--models", "{tmp}/none"], "no such folder. Give ComfyUI's models folder"),
+            (["{tmp}/dataset", "--workers", "0"], "workers must be 1 or more"),
+            (["{tmp}/dataset", "--report", "{tmp}/a.pdf"], ".html, .png"),
+            (["{tmp}/dataset", "--report", "{tmp}/dataset/a.png"], "taken for a training picture"),
+            (["{tmp}/dataset", "--tier", "better"], "invalid choice"),
+            (["{tmp}/dataset", "--tier", "fast", "--backend", "mediapipe"], "not allowed with"),
+        ],
+    )
+    def test_it_says_why_with_exit_code_2(
+        self, make, tmp_path: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+    ):
+        make("a.png")
+        (tmp_path / "empty").mkdir()
+        try:
+            code = cli.main(["masks", *(argument.format(tmp=tmp_path) for argument in arguments)])
+        except SystemExit as refused:  # argparse's own way
+            code = refused.code
+        captured = capsys.readouterr()
+        assert code == 2 and captured.out == "" and re.search(message, captured.err, re.DOTALL)
+        assert os.listdir(tmp_path / "dataset") == ["a.png"]
+
+    def test_a_tier_without_weights_says_so_and_nothing_else_runs(
+        self, make, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
+    ):
+        monkeypatch.setattr(
+            "semantic_focus.segmenters.embedded.weights.default_folder", lambda: tmp_path / "nothing"
+        )
+        assert cli.main(["masks", str(make("a.png")), "--backend", "mediapipe"]) == 2
+        err = capsys.readouterr().err
+        assert "is in none of" in err and "python -m semantic_focus.segmenters.embedded.weights" in err
+
+    def test_weights_are_looked_for_in_the_models_folder(
+        self, make, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
+    ):
+        monkeypatch.setattr(
+            "semantic_focus.segmenters.embedded.weights.default_folder", lambda: tmp_path / "nothing"
+        )
+        (tmp_path / "models").mkdir()
+        assert cli.main(["masks", str(make("a.png")), "--models", str(tmp_path / "models")]) == 2
+        assert str(tmp_path / "models" / "mediapipe") in capsys.readouterr().err
+
+
+class TestExport:
+    @pytest.fixture
+    def dataset(self, tmp_path: Path) -> Path:
+        """Two pictures of 6x4 with a face on the left half and hair on the right."""
+        folder = tmp_path / "set"
+        folder.mkdir()
+        for name in ("a", "b"):
+            Image.new("RGB", (6, 4), "grey").save(folder / f"{name}.png")
+            face = torch.zeros(4, 6)
+            face[:, :3] = 1
+            save_masks(mask_path(folder / f"{name}.png"), {"face": face, "hair": 1 - face})
+        return folder
+
+    def test_weights_become_grey_in_pictures_of_the_form_asked_for(self, dataset: Path, tmp_path: Path):
+        out = tmp_path / "masks"
+        arguments = ["export", str(dataset), "--form", "folder", "--to", str(out)]
+        assert cli.main([*arguments, "--weights", "face: 1; hair: 0.5"]) == 0
+        assert sorted(path.name for path in out.iterdir()) == ["a.png", "b.png"]
+        grey = np.asarray(Image.open(out / "a.png"))
+        assert (grey[:, :3] == 255).all() and (np.abs(grey[:, 3:].astype(int) - 128) <= 1).all()
+
+    def test_without_a_folder_they_lie_beside_the_pictures(self, dataset: Path):
+        assert cli.main(["export", str(dataset)]) == 0
+        assert (dataset / "a-masklabel.png").is_file() and (dataset / "b-masklabel.png").is_file()
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["--weights", "nose: 1"], "nose"),
+            (["--weights", "face"], "'name: value'"),
+            (["--form", "folder"], "give its path"),
+        ],
+    )
+    def test_what_cannot_be_exported_is_said(self, dataset: Path, capsys, arguments, message: str):
+        assert cli.main(["export", str(dataset), *arguments]) == 2
+        assert message in capsys.readouterr().err
+
+    def test_pictures_that_are_not_segmented_are_named(self, dataset: Path, capsys):
+        mask_path(dataset / "b.png").unlink()
+        assert cli.main(["export", str(dataset)]) == 2
+        assert "b_zi_masks.safetensors" in capsys.readouterr().err

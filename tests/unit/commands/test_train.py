@@ -1,0 +1,134 @@
+"""The command "train" before ComfyUI is needed: every mistake is one message and exit code 2."""
+
+import logging
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from semantic_focus.commands.main import main
+from semantic_focus.commands.stop_signals import StopSignals
+from semantic_focus.commands.train import Progress
+from semantic_focus.datasets.mask_file import save_masks
+from semantic_focus.regions.masks import SemanticMasks
+from semantic_focus.training.run import StopTraining
+from semantic_focus.training.step_record import StepRecord
+
+CONFIG = """
+[model]
+path = "model.safetensors"
+[[dataset.sources]]
+cache_directory = "cache"
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with config.toml, a file in the model's place, one cached picture, and an empty ComfyUI."""
+    cache, comfy = tmp_path / "cache", tmp_path / "ComfyUI" / "comfy"
+    cache.mkdir()
+    comfy.mkdir(parents=True)
+    (comfy / "cli_args.py").touch()
+    (tmp_path / "config.toml").write_text(CONFIG)
+    (tmp_path / "model.safetensors").touch()
+    save_file({"latents_1x4x8_bf16": torch.zeros(16, 4, 8)}, cache / "a_64x32_zi.safetensors")
+    save_file({"varlen_vl_embed_bf16": torch.zeros(2, 8)}, cache / "a_zi_te.safetensors")
+    Image.new("RGB", (64, 32)).save(cache / "a.png")
+    masks = SemanticMasks(torch.ones(1, 1, 32, 64), ("face",))
+    save_masks(cache / "a_zi_masks.safetensors", masks)
+    monkeypatch.delenv("COMFYUI_PATH", raising=False)
+    level = logging.getLogger().level
+    yield tmp_path
+    logging.getLogger().setLevel(level)
+
+
+@pytest.fixture
+def complaint(folder: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run "train" on config.toml, which must not start; what it says."""
+
+    def run(added: str = "", *arguments: str) -> str:
+        path = folder / "config.toml"
+        path.write_text(CONFIG + added)
+        code = main(["train", str(path), *arguments])
+        output, messages = capsys.readouterr()
+        assert (code, output) == (2, "") and "Traceback" not in messages
+        return messages
+
+    return run
+
+
+def test_a_wrong_key_is_named_with_its_line(complaint: Callable[..., str]):
+    assert "config.toml, line 7: [lora] rnak is not known: did you mean rank?" in complaint(
+        "[lora]\nrnak = 4"
+    )
+
+
+def test_without_a_comfyui_it_is_said_how_to_give_one(complaint: Callable[..., str]):
+    message = complaint()
+    assert all(way in message for way in ("--comfyui PATH", "COMFYUI_PATH", "[comfyui]"))
+
+
+def test_the_comfyui_that_comes_first_is_the_one_that_is_tried(
+    complaint: Callable[..., str], folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    in_config = '[comfyui]\npath = "one"'
+    assert f"[comfyui] path {folder / 'one'}: no ComfyUI there" in complaint(in_config)
+    monkeypatch.setenv("COMFYUI_PATH", str(folder / "two"))
+    assert f"COMFYUI_PATH {folder / 'two'}: no ComfyUI there" in complaint(in_config)
+    three = str(folder / "three")
+    assert f"--comfyui {three}: no ComfyUI there" in complaint(in_config, "--comfyui", three)
+
+
+@pytest.mark.parametrize(
+    ("added", "message"),
+    [
+        ('[lora]\ncontinue_from = "nothing.safetensors"', "nothing.safetensors: no such LoRA file"),
+        ('[dataset]\nempty_prompt = "nothing.safetensors"', "nothing.safetensors: no such"),
+    ],
+)
+def test_files_that_are_not_there_are_named_before_comfyui_is_loaded(
+    complaint: Callable[..., str], folder: Path, added: str, message: str
+):
+    assert message in complaint(added, "--comfyui", str(folder / "ComfyUI"))
+
+
+def test_a_model_that_is_not_there_or_of_another_kind_is_named(complaint: Callable[..., str], folder: Path):
+    model, comfyui = folder / "model.safetensors", str(folder / "ComfyUI")
+    model.unlink()
+    assert f"[model] path {model}: no such file" in complaint("", "--comfyui", comfyui)
+
+
+def test_masks_of_another_size_and_stale_ones_are_named(complaint: Callable[..., str], folder: Path):
+    file = folder / "cache" / "a_zi_masks.safetensors"
+    arguments = ("", "--comfyui", str(folder / "ComfyUI"))
+    save_masks(file, {"face": torch.ones(64, 64)})
+    assert f"{file}: masks are 64x64, the latents are of 64x32 pixels" in complaint(*arguments)
+    save_masks(file, {"face": torch.ones(32, 64)}, {"image_digest": "of another picture"})
+    assert f"{file}: stale" in complaint(*arguments)
+
+
+def test_the_first_signal_is_noted_and_the_second_one_kills():
+    before = signal.getsignal(signal.SIGTERM)
+    with StopSignals() as signals:
+        signals.check()
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(StopTraining, match="SIGTERM"):
+            signals.check()
+        assert signals.exit_code == 143
+        assert signal.getsignal(signal.SIGTERM) == signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_progress_tells_first_and_last_step_and_twenty_between(capsys: pytest.CaptureFixture[str]):
+    progress = Progress(steps=1000)
+    for step in range(7, 1001):
+        progress(StepRecord(step, 0.5, {}, 0.0, 0.0, 1e-4))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:2] == ["going on from step 6", "step 7/1000, loss 0.5000"]
+    assert lines[-1].startswith("step 1000/1000, loss 0.5000") and lines[-1].endswith("0:00 left")
+    assert len(lines) == 22

@@ -1,0 +1,471 @@
+"""Caching a dataset: what is checked, what is made, what is never touched, what happens to bad pictures."""
+
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from semantic_focus import files as atomic
+from semantic_focus.datasets import bulk as dataset_cache
+from semantic_focus.datasets import mask_file
+from semantic_focus.datasets.bulk import CacheSettings, PictureResult, SegmenterLoadError, cache_pictures
+from semantic_focus.datasets.cache import get_or_segment
+from semantic_focus.datasets.claims import claim
+from semantic_focus.datasets.folder import load_picture, picture_files
+from semantic_focus.datasets.mask_file import mask_path, read_header, read_masks, save_masks
+from semantic_focus.keywords import Prompt
+from semantic_focus.regions.masks import SemanticMasks
+from semantic_focus.segmenters.protocol import MissingWeightsError, SegmentRequest
+
+REQUEST = SegmentRequest({"face": Prompt(("face",)), "hair": Prompt(("hair",))})
+
+
+class FakeSegmenter:
+    """Face is the red channel, hair the rest; fails on pictures that begin with a blue pixel."""
+
+    def __init__(self):
+        self.calls = 0
+        self.also: Callable[[], None] = lambda: None
+
+    def segment(self, images: Tensor, request: SegmentRequest) -> SemanticMasks:
+        self.calls += 1
+        self.also()
+        if images[0, 0, 0].tolist() == [0, 0, 1]:
+            raise RuntimeError("cannot do blue")
+        face = images[..., 0]
+        masks = torch.stack((face, 1 - face)[: len(request.labels)], 1)
+        return SemanticMasks(masks, request.labels, (), {"backend": "fake"})
+
+
+class FakeLazy:
+    """What the cache needs of a LazySegmenter."""
+
+    name, prompted = "fake", True
+
+    def __init__(self, weights_id: str = "v1", error: Exception | None = None):
+        self.weights_id = weights_id
+        self.loads = 0
+        self.segmenter = FakeSegmenter()
+        self.error = error
+
+    def get(self) -> FakeSegmenter:
+        self.loads += 1
+        if self.error is not None:
+            raise self.error
+        return self.segmenter
+
+
+def make(folder: Path, *names: str, colour: tuple[int, int, int] = (200, 30, 30)) -> list[Path]:
+    """Small pictures, all different."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for position, name in enumerate(names):
+        pixels = np.full((6, 8, 3), colour, dtype=np.uint8)
+        pixels[3, 3] = position
+        Image.fromarray(pixels).save(folder / name)
+    return [folder / name for name in names]
+
+
+def run(pictures: list[Path], lazy: FakeLazy, request: SegmentRequest = REQUEST, **settings):
+    """Picture name -> (status, reason)."""
+    results = cache_pictures(pictures, request, lazy, CacheSettings(**settings))  # type: ignore[arg-type]
+    assert sorted(result.picture for result in results) == sorted(pictures)
+    return {result.picture.name: (result.status, result.reason) for result in results}
+
+
+def snapshot(folder: Path) -> dict[str, tuple[int, int, bytes]]:
+    """Every file with its inode, time and content."""
+    return {
+        str(path.relative_to(folder)): (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes())
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+class TestListing:
+    def test_subfolders_count_only_when_asked_and_hidden_ones_never(self, tmp_path: Path):
+        make(tmp_path, "b.png", "a.jpg", ".hidden.png")
+        make(tmp_path / "more" / "deep", "c.webp")
+        make(tmp_path / ".git", "d.png")
+        (tmp_path / "more" / "loop").symlink_to(tmp_path, target_is_directory=True)
+        assert [path.name for path in picture_files(tmp_path)] == ["a.jpg", "b.png"]
+        found = [str(path.relative_to(tmp_path)) for path in picture_files(tmp_path, recursive=True)]
+        assert found == ["a.jpg", "b.png", os.path.join("more", "deep", "c.webp")]
+
+    def test_like_stems_in_two_folders_are_two_pictures_but_not_in_one(self, tmp_path: Path):
+        make(tmp_path, "a.png")
+        make(tmp_path / "more", "a.jpg")
+        assert len(picture_files(tmp_path, recursive=True)) == 2
+        make(tmp_path / "more", "a.bmp")
+        with pytest.raises(ValueError, match="a.bmp and a.jpg would share.*rename"):
+            picture_files(tmp_path, recursive=True)
+
+
+class TestFreshness:
+    def test_first_all_are_made_then_none_and_no_segmenter_is_loaded(self, tmp_path: Path):
+        pictures = make(tmp_path, "a.png", "b.png", "c.png")
+        assert {status for status, _ in run(pictures, FakeLazy()).values()} == {"segmented"}
+        before = snapshot(tmp_path)
+        assert len(before) == 6
+        again = FakeLazy()
+        assert {status for status, _ in run(pictures, again).values()} == {"fresh"}
+        assert again.loads == 0 and snapshot(tmp_path) == before
+
+    def test_the_masks_are_those_of_the_picture(self, tmp_path: Path):
+        (picture,) = make(tmp_path, "a.png", colour=(51, 0, 0))
+        run([picture], FakeLazy())
+        masks = read_masks(mask_path(picture))
+        expected = torch.full((6, 8), 51 / 255)
+        expected[3, 3] = 0
+        assert torch.allclose(masks.region("face")[0], expected, atol=0.5 / 51)
+        assert torch.allclose(masks.region("hair")[0], 1 - expected, atol=0.5 / 51)
+
+    def test_a_warm_check_reads_no_picture(self, tmp_path: Path, monkeypatch):
+        pictures = make(tmp_path, "a.png", "b.png")
+        run(pictures, FakeLazy())
+        monkeypatch.setattr(dataset_cache, "load_picture", lambda path: pytest.fail(f"{path} was read"))
+        assert {status for status, _ in run(pictures, FakeLazy()).values()} == {"fresh"}
+
+    @pytest.mark.parametrize(
+        ("lazy", "request_now", "settings", "reason"),
+        [
+            (FakeLazy("v2"), REQUEST, {}, "fake v1, now fake v2"),
+            (FakeLazy(), SegmentRequest({"face": Prompt(("visage",))}), {}, "keywords"),
+            (FakeLazy(), SegmentRequest(REQUEST.prompts, "fine"), {}, "fast, now fine"),
+            (FakeLazy(), REQUEST, {"encoding": "float"}, "png, now float"),
+            (FakeLazy(), REQUEST, {"force": True}, "forced"),
+        ],
+        ids=["weights", "keywords", "refine", "encoding", "force"],
+    )
+    def test_what_changed_is_said_and_the_file_is_made_again(
+        self, tmp_path: Path, lazy, request_now, settings, reason
+    ):
+        pictures = make(tmp_path, "a.png")
+        run(pictures, FakeLazy())
+        lazy.segmenter.calls = 0
+        status, why = run(pictures, lazy, request_now, **settings)["a.png"]
+        assert status == "segmented" and reason in why and lazy.segmenter.calls == 1
+        settings.pop("force", None)
+        assert run(pictures, lazy, request_now, **settings)["a.png"][0] == "fresh"
+
+    def test_a_float_file_also_answers_a_request_for_png(self, tmp_path: Path):
+        pictures = make(tmp_path, "a.png")
+        run(pictures, FakeLazy(), encoding="float")
+        assert read_header(mask_path(pictures[0]))["encoding"] == "float"
+        assert run(pictures, FakeLazy())["a.png"][0] == "fresh"
+
+    def test_a_picture_with_a_new_date_only_is_fresh_and_its_stamp_renewed(self, tmp_path: Path, monkeypatch):
+        (picture,) = make(tmp_path, "a.png")
+        run([picture], FakeLazy())
+        before, header = read_masks(mask_path(picture)), read_header(mask_path(picture))
+        os.utime(picture, ns=(1, 1))
+        lazy = FakeLazy()
+        assert run([picture], lazy)["a.png"][0] == "fresh" and lazy.loads == 0
+        renewed = read_header(mask_path(picture))
+        assert renewed.pop("picture_stamp").endswith(", 1]")
+        header.pop("picture_stamp")
+        assert renewed == header and torch.equal(read_masks(mask_path(picture)).masks, before.masks)
+        monkeypatch.setattr(dataset_cache, "load_picture", lambda path: pytest.fail(f"{path} was read"))
+        assert run([picture], lazy)["a.png"][0] == "fresh"
+
+    def test_an_edited_picture_is_segmented_again(self, tmp_path: Path):
+        (picture,) = make(tmp_path, "a.png")
+        run([picture], FakeLazy())
+        make(tmp_path, "a.png", colour=(10, 10, 10))
+        assert run([picture], FakeLazy(), dry_run=True)["a.png"] == (
+            "due",
+            "its mask file is stale: the picture was edited since",
+        )
+        assert run([picture], FakeLazy())["a.png"][0] == "segmented"
+        assert read_masks(mask_path(picture)).region("face")[0, 0, 0] == pytest.approx(10 / 255)
+
+    def test_masks_made_in_the_graph_are_taken_over(self, tmp_path: Path):
+        (picture,) = make(tmp_path, "a.png")
+        get_or_segment(load_picture(picture)[None], REQUEST, FakeLazy(), [mask_path(picture)])  # type: ignore[arg-type]
+        lazy = FakeLazy()
+        assert run([picture], lazy)["a.png"][0] == "fresh" and lazy.loads == 0
+
+    @pytest.mark.parametrize("content", [b"", b"broken", b"\xff" * 64])
+    def test_a_damaged_file_is_replaced(self, tmp_path: Path, content: bytes):
+        (picture,) = make(tmp_path, "a.png")
+        mask_path(picture).write_bytes(content)
+        status, reason = run([picture], FakeLazy())["a.png"]
+        assert status == "segmented" and "damaged" in reason
+        assert read_masks(mask_path(picture)).labels == ("face", "hair")
+
+    def test_a_truncated_file_is_noticed_by_its_header(self, tmp_path: Path):
+        (picture,) = make(tmp_path, "a.png")
+        run([picture], FakeLazy())
+        content = mask_path(picture).read_bytes()
+        mask_path(picture).write_bytes(content[:-1])
+        assert run([picture], FakeLazy())["a.png"][0] == "segmented"
+        assert len(mask_path(picture).read_bytes()) == len(content)
+
+
+class TestNothingIsLost:
+    @pytest.mark.parametrize("force", [False, True])
+    def test_masks_made_by_hand_are_kept_and_the_others_made(self, tmp_path: Path, force: bool):
+        pictures = make(tmp_path, "a.png", "b.png")
+        save_masks(mask_path(pictures[0]), {"face": torch.ones(6, 8)})
+        before = mask_path(pictures[0]).read_bytes()
+        found = run(pictures, FakeLazy(), force=force)
+        assert found["a.png"][0] == "kept" and "made by hand" in found["a.png"][1]
+        assert found["b.png"][0] == "segmented" and mask_path(pictures[0]).read_bytes() == before
+
+    def test_a_dry_run_says_what_would_be_done_and_writes_nothing(self, tmp_path: Path):
+        pictures = make(tmp_path, "a.png", "b.png", "c.png", "d.png")
+        run(pictures[1:2], FakeLazy("v0"))
+        run(pictures[2:], FakeLazy())
+        os.utime(pictures[3], ns=(1, 1))
+        (tmp_path / ".a_zi_masks.safetensors.0123abcd.part").write_bytes(b"half")
+        before, lazy = snapshot(tmp_path), FakeLazy()
+        found = run(pictures, lazy, dry_run=True)
+        assert found["a.png"] == ("due", "it has no mask file")
+        assert found["b.png"][0] == "due" and "fake v0, now fake v1" in found["b.png"][1]
+        assert found["c.png"] == ("fresh", "") and found["d.png"][0] == "fresh"
+        assert lazy.loads == 0 and snapshot(tmp_path) == before
+
+    def test_leftovers_of_killed_runs_go_and_other_files_stay(self, tmp_path: Path):
+        pictures = make(tmp_path, "a.png", "b.png")
+        run(pictures[:1], FakeLazy())
+        ours = [".a_zi_masks.safetensors.0123abcd.part", ".b_zi_masks.safetensors.89abcdef.part"]
+        theirs = [".z_zi_masks.safetensors.0123abcd.part", ".a_zi_masks.safetensors.part", "a.txt"]
+        for name in (*ours, *theirs, ".zi_masks.lock"):
+            (tmp_path / name).write_bytes(b"x")
+        run(pictures, FakeLazy())
+        masks = ["a_zi_masks.safetensors", "b_zi_masks.safetensors"]
+        assert sorted(os.listdir(tmp_path)) == sorted(["a.png", "b.png", *masks, *theirs])
+
+    def test_mask_files_are_written_under_no_name_that_a_later_run_does_not_know(
+        self, tmp_path: Path, monkeypatch
+    ):
+        opened, flushed = [], []
+        open_file, flush = os.open, os.fsync
+
+        def opening(path, flags, mode=0o777):
+            handle = open_file(path, flags, mode)
+            if str(path).endswith(".part"):
+                opened.append(os.fstat(handle).st_ino)
+            return handle
+
+        def flushing(handle):
+            flushed.append(os.fstat(handle).st_ino)
+            flush(handle)
+
+        monkeypatch.setattr(atomic.os, "open", opening)
+        monkeypatch.setattr(atomic.os, "fsync", flushing)
+        pictures = make(tmp_path, "a.png")
+        run(pictures, FakeLazy())
+        os.utime(pictures[0], ns=(1, 1))
+        run(pictures, FakeLazy())
+        # what is moved into place is the file that was opened, not another one put in its place
+        assert len(opened) == 2 and flushed == opened
+
+    def test_the_lock_file_of_a_killed_run_goes_even_if_there_is_nothing_to_do(self, tmp_path: Path):
+        pictures = make(tmp_path, "a.png")
+        run(pictures, FakeLazy())
+        (tmp_path / ".zi_masks.lock").touch()
+        run(pictures, FakeLazy())
+        assert sorted(os.listdir(tmp_path)) == ["a.png", "a_zi_masks.safetensors"]
+
+    def test_the_temporary_file_of_a_writer_at_work_stays(self, tmp_path: Path):
+        pictures = make(tmp_path, "a.png")
+        run(pictures, FakeLazy())
+        part = tmp_path / ".a_zi_masks.safetensors.0123abcd.part"
+        part.write_bytes(b"half")
+        held = claim(mask_path(pictures[0]))
+        run(pictures, FakeLazy())
+        assert held and part.is_file()
+        held.release()
+
+    def test_two_pictures_with_one_mask_file_are_refused(self, tmp_path: Path):
+        with pytest.raises(ValueError, match="a.png and a.jpg would share"):
+            run(make(tmp_path, "a.png", "a.jpg"), FakeLazy())
+
+
+class TestBadPictures:
+    def test_each_says_what_is_wrong_and_the_rest_is_done(self, tmp_path: Path, monkeypatch):
+        good = make(tmp_path, "a.png", "z.png")
+        (tmp_path / "broken.png").write_bytes(b"no picture")
+        make(tmp_path, "blue.png", colour=(0, 0, 255))
+        Image.new("RGB", (80, 80)).save(tmp_path / "huge.png")
+        Image.new("RGB", (40, 1)).save(tmp_path / "long.png")
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+        monkeypatch.setattr(mask_file, "MAX_SIDE", 32)
+        names = ["broken.png", "blue.png", "huge.png", "long.png", "gone.png"]
+        found = run([good[0], *(tmp_path / name for name in names), good[1]], FakeLazy())
+        assert {name: status for name, (status, _) in found.items()} == {
+            "a.png": "segmented",
+            "z.png": "segmented",
+            **dict.fromkeys(names, "failed"),
+        }
+        reasons = {"broken": "cannot be read as a picture", "blue": "RuntimeError: cannot do blue"}
+        reasons |= {
+            "huge": "exceeds limit",
+            "long": "40x1, a mask file holds sides up to 32",
+            "gone": "No such",
+        }
+        for name, reason in reasons.items():
+            assert reason in found[f"{name}.png"][1]
+        assert len(list(tmp_path.glob("*_zi_masks.safetensors"))) == 2
+
+    def test_a_file_that_cannot_be_written_fails_that_picture_only(self, tmp_path: Path, monkeypatch):
+        pictures = make(tmp_path, "a.png", "b.png")
+
+        def full(path, masks, metadata=None, encoding="png"):
+            if path.name.startswith("a_"):
+                raise OSError(28, "No space left on device")
+            mask_file.save_masks(path, masks, metadata, encoding)
+
+        monkeypatch.setattr(dataset_cache, "save_masks", full)
+        found = run(pictures, FakeLazy())
+        assert (
+            found["a.png"][0] == "failed" and "a_zi_masks.safetensors: cannot be written" in found["a.png"][1]
+        )
+        assert "No space left" in found["a.png"][1] and found["b.png"][0] == "segmented"
+
+    @pytest.mark.parametrize(
+        ("error", "raised"),
+        [
+            (MissingWeightsError("get them"), MissingWeightsError),
+            (RuntimeError("bad file"), SegmenterLoadError),
+        ],
+    )
+    def test_a_segmenter_that_cannot_be_loaded_stops_the_run_at_once(self, tmp_path: Path, error, raised):
+        lazy = FakeLazy(error=error)
+        with pytest.raises(raised, match=str(error)):
+            run(make(tmp_path, "a.png", "b.png", "c.png"), lazy)
+        assert lazy.loads == 1 and sorted(os.listdir(tmp_path)) == ["a.png", "b.png", "c.png"]
+
+    def test_without_a_readable_picture_no_segmenter_is_loaded(self, tmp_path: Path):
+        (tmp_path / "broken.png").write_bytes(b"no picture")
+        lazy = FakeLazy()
+        assert run([tmp_path / "broken.png"], lazy)["broken.png"][0] == "failed" and lazy.loads == 0
+
+
+class TestStopping:
+    def test_an_interrupt_leaves_complete_files_only(self, tmp_path: Path):
+        pictures, lazy = make(tmp_path, *(f"{k}.png" for k in range(9))), FakeLazy()
+
+        def interrupt() -> None:
+            if lazy.segmenter.calls == 4:
+                raise KeyboardInterrupt
+
+        lazy.segmenter.also = interrupt
+        seen: list[PictureResult] = []
+        with pytest.raises(KeyboardInterrupt):
+            cache_pictures(pictures, REQUEST, lazy, None, seen.append)  # type: ignore[arg-type]
+        assert [(result.picture.name, result.status) for result in seen] == [
+            (f"{k}.png", "segmented") for k in range(3)
+        ]
+        masks = [mask_path(picture) for picture in pictures[:3]]
+        assert sorted(tmp_path.iterdir()) == sorted([*pictures, *masks])
+        for path in masks:
+            read_masks(path)
+
+    def test_should_stop_finishes_what_is_segmented_and_leaves_the_rest(self, tmp_path: Path):
+        pictures, lazy = make(tmp_path, *(f"{k}.png" for k in range(9))), FakeLazy()
+        results = cache_pictures(
+            pictures,
+            REQUEST,
+            lazy,  # type: ignore[arg-type]
+            should_stop=lambda: lazy.segmenter.calls >= 2,
+        )
+        assert Counter(result.status for result in results) == {"segmented": 2, "left": 7}
+        assert len(os.listdir(tmp_path)) == 11
+        assert {status for status, _ in run(pictures, FakeLazy()).values()} == {"fresh", "segmented"}
+
+    def test_at_most_workers_plus_two_pictures_are_in_memory(self, tmp_path: Path, monkeypatch):
+        pictures, lazy = make(tmp_path, *(f"{k}.png" for k in range(20))), FakeLazy()
+        alive, most, guard = 0, 0, threading.Lock()
+
+        def read(path: Path) -> Tensor:
+            nonlocal alive, most
+            with guard:
+                alive += 1
+                most = max(most, alive)
+            return load_picture(path)
+
+        def write(path: Path, *arguments, **options) -> None:
+            nonlocal alive
+            mask_file.save_masks(path, *arguments, **options)
+            with guard:
+                alive -= 1
+
+        monkeypatch.setattr(dataset_cache, "load_picture", read)
+        monkeypatch.setattr(dataset_cache, "save_masks", write)
+        run(pictures, lazy, workers=3)
+        assert lazy.segmenter.calls == 20 and 1 < most <= 5
+
+    @pytest.mark.parametrize(("field", "value"), [("workers", 0), ("encoding", "jpeg")])
+    def test_settings_out_of_range_are_refused(self, field: str, value):
+        with pytest.raises(ValueError, match=f"{field} must be.*{value}"):
+            CacheSettings(**{field: value})
+
+
+class TestTwoAtOnce:
+    def test_a_picture_that_another_has_is_looked_at_again_until_it_is_fresh(self, tmp_path: Path):
+        pictures, lazy = make(tmp_path, "a.png", "b.png"), FakeLazy()
+        held = claim(mask_path(pictures[0]))
+        made = tmp_path / "elsewhere"
+        run(make(made, "a.png"), FakeLazy())
+
+        def finished_elsewhere() -> None:
+            modified = pictures[0].stat().st_mtime_ns
+            os.utime(made / "a.png", ns=(modified, modified))
+            run([made / "a.png"], FakeLazy())
+            os.replace(mask_path(made / "a.png"), mask_path(pictures[0]))
+            assert held
+            held.release()
+
+        lazy.segmenter.also = finished_elsewhere
+        found = run(pictures, lazy)
+        assert found["b.png"][0] == "segmented" and lazy.segmenter.calls == 1
+        assert found["a.png"] == ("fresh", "made meanwhile by another program")
+
+    def test_a_picture_that_another_gave_up_is_made(self, tmp_path: Path):
+        pictures, lazy = make(tmp_path, "a.png", "b.png"), FakeLazy()
+        held = claim(mask_path(pictures[0]))
+        assert held
+        lazy.segmenter.also = held.release
+        results = cache_pictures(pictures, REQUEST, lazy)  # type: ignore[arg-type]
+        assert [(result.picture.name, result.status) for result in results] == [
+            ("b.png", "segmented"),
+            ("a.png", "segmented"),
+        ]
+
+    def test_two_threads_share_the_work(self, tmp_path: Path):
+        pictures = make(tmp_path, *(f"{k}.png" for k in range(30)))
+        both = [FakeLazy(), FakeLazy()]
+        found: list[dict] = []
+        threads = [
+            threading.Thread(target=lambda lazy=lazy: found.append(run(pictures, lazy))) for lazy in both
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        made = Counter(name for one in found for name, (status, _) in one.items() if status == "segmented")
+        assert made == {picture.name: 1 for picture in pictures}
+        assert sum(lazy.segmenter.calls for lazy in both) == 30 and len(os.listdir(tmp_path)) == 60
+
+    def test_forced_runs_do_not_redo_what_the_other_just_did(self, tmp_path: Path):
+        pictures, lazy = make(tmp_path, "a.png", "b.png"), FakeLazy()
+        run(pictures, FakeLazy())
+        held = claim(mask_path(pictures[1]))
+        assert held
+
+        def other_makes_b() -> None:
+            held.release()
+            run(pictures[1:], FakeLazy(), force=True)
+
+        lazy.segmenter.also = other_makes_b
+        found = run(pictures, lazy, force=True)
+        assert found["a.png"][0] == "segmented" and found["b.png"][0] == "fresh"
+        assert lazy.segmenter.calls == 1

@@ -1,0 +1,329 @@
+"""Dataset folders as users have them, pictures of every kind, and the cut that picture and mask share."""
+
+import re
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageOps
+
+from semantic_focus.datasets.folder import (
+    DatasetError,
+    centre_window,
+    fit,
+    load_picture,
+    parse_resolutions,
+    picture_files,
+    scan,
+    training_size,
+)
+from semantic_focus.regions.masks import SemanticMasks
+
+GRADIENT = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3) * 14
+
+
+def put_picture(path: Path, pixels: np.ndarray = GRADIENT, **options) -> Path:
+    Image.fromarray(pixels).save(path, **options)
+    return path
+
+
+def dataset(folder: Path, **captions: str | None) -> Path:
+    for stem, caption in captions.items():
+        put_picture(folder / f"{stem}.png")
+        if caption is not None:
+            (folder / f"{stem}.txt").write_text(caption, encoding="utf-8")
+    return folder
+
+
+class TestScan:
+    def test_pictures_come_by_name_with_their_captions(self, tmp_path: Path):
+        pictures = scan(dataset(tmp_path, b="a red hat\n", a="  戴帽子的女人 "))
+        assert [(p.path.name, p.caption) for p in pictures] == [
+            ("a.png", "戴帽子的女人"),
+            ("b.png", "a red hat"),
+        ]
+        assert pictures[0].mask_file == tmp_path / "a_zi_masks.safetensors"
+
+    def test_a_byte_order_mark_is_no_part_of_the_caption(self, tmp_path: Path):
+        dataset(tmp_path, a=None)
+        (tmp_path / "a.txt").write_text("hat", encoding="utf-8-sig")
+        assert scan(tmp_path)[0].caption == "hat"
+
+    def test_files_that_are_no_training_pictures_are_passed_over(self, tmp_path: Path):
+        dataset(tmp_path, a="x")
+        put_picture(tmp_path / "a-masklabel.png")
+        put_picture(tmp_path / ".hidden.png")
+        (tmp_path / "a_zi_masks.safetensors").write_bytes(b"")
+        (tmp_path / "notes.md").write_text("x")
+        (tmp_path / "a folder.png").mkdir()
+        assert [p.path.name for p in scan(tmp_path)] == ["a.png"]
+
+    def test_suffixes_may_be_in_capitals(self, tmp_path: Path):
+        put_picture(tmp_path / "IMG_1.JPG")
+        assert scan(tmp_path, "x")[0].path.name == "IMG_1.JPG"
+
+    def test_the_default_caption_serves_pictures_without_one(self, tmp_path: Path):
+        dataset(tmp_path, a="own", b=None, c="  \n")
+        assert [p.caption for p in scan(tmp_path, " a photo ")] == ["own", "a photo", "a photo"]
+
+    @pytest.mark.parametrize("form", ['"{}"', "'{}'", " {} \n", '  "{}"'])
+    def test_a_path_may_be_pasted_as_file_managers_copy_it(self, tmp_path: Path, form: str):
+        folder = tmp_path / "my photos"
+        folder.mkdir()
+        put_picture(folder / "a.png")
+        assert [p.path.name for p in scan(form.format(folder), "x")] == ["a.png"]
+
+    def test_a_quote_that_belongs_to_the_name_stays(self, tmp_path: Path):
+        folder = tmp_path / "Anna's"
+        folder.mkdir()
+        put_picture(folder / "a.png")
+        assert scan(str(folder), "x")[0].path == folder / "a.png"
+
+    def test_a_picture_is_not_its_folder(self, tmp_path: Path):
+        put_picture(tmp_path / "a.png")
+        with pytest.raises(DatasetError, match=rf"a.png: a file.*: {re.escape(str(tmp_path))}$"):
+            scan(tmp_path / "a.png")
+
+    def test_no_folder(self, tmp_path: Path):
+        with pytest.raises(DatasetError, match="nowhere: no such folder. Give the path"):
+            scan(tmp_path / "nowhere")
+
+    def test_no_picture(self, tmp_path: Path):
+        (tmp_path / "a.txt").write_text("x")
+        with pytest.raises(DatasetError, match=r"no picture in it. Put files of type \.png"):
+            scan(tmp_path)
+
+    def test_missing_captions_are_named_but_not_endlessly(self, tmp_path: Path):
+        dataset(tmp_path, a=None, b="x", c=None, d="", e=None, f=None)
+        with pytest.raises(DatasetError, match=r"no caption for a.png, c.png, d.png and 2 more.*a\.txt"):
+            scan(tmp_path)
+
+    def test_two_pictures_of_one_stem_are_refused_with_both_names(self, tmp_path: Path):
+        dataset(tmp_path, a="x")
+        put_picture(tmp_path / "a.jpg")
+        with pytest.raises(DatasetError, match="a.jpg and a.png would share one caption.*rename"):
+            scan(tmp_path)
+
+    def test_a_caption_that_is_not_utf_8_is_named(self, tmp_path: Path):
+        dataset(tmp_path, a=None)
+        (tmp_path / "a.txt").write_bytes("帽子".encode("gb18030"))
+        with pytest.raises(DatasetError, match=r"a\.txt: not UTF-8.*Save the caption as UTF-8"):
+            scan(tmp_path)
+
+
+class TestLoadPicture:
+    def test_8_bit_colours(self, tmp_path: Path):
+        picture = load_picture(put_picture(tmp_path / "a.png"))
+        assert picture.dtype == torch.float32
+        torch.testing.assert_close(picture, torch.from_numpy(GRADIENT).float() / 255)
+
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    def test_exif_orientation_is_applied(self, tmp_path: Path, orientation: int):
+        """The eight ways a camera stores a picture, as numpy undoes them."""
+        upright = {
+            1: GRADIENT,
+            2: GRADIENT[:, ::-1],
+            3: GRADIENT[::-1, ::-1],
+            4: GRADIENT[::-1],
+            5: GRADIENT.transpose(1, 0, 2),
+            6: np.rot90(GRADIENT, -1),
+            7: GRADIENT[::-1, ::-1].transpose(1, 0, 2),
+            8: np.rot90(GRADIENT, 1),
+        }[orientation]
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        path = put_picture(tmp_path / "a.png", exif=exif)
+        expected = torch.from_numpy(upright.copy()).float() / 255
+        torch.testing.assert_close(load_picture(path), expected)
+
+    def test_transparency_becomes_white(self, tmp_path: Path):
+        """Red at alpha 1, 0 and 51/255 = .2."""
+        pixels = np.array([[[255, 0, 0, 255], [255, 0, 0, 0], [255, 0, 0, 51]]], dtype=np.uint8)
+        picture = load_picture(put_picture(tmp_path / "a.png", pixels))
+        expected = torch.tensor([[[1, 0, 0], [1, 1, 1], [1, 0.8, 0.8]]])
+        torch.testing.assert_close(picture, expected, atol=1 / 255, rtol=0)
+
+    def test_grey_has_three_equal_channels(self, tmp_path: Path):
+        picture = load_picture(put_picture(tmp_path / "a.png", np.array([[0, 128, 255]], dtype=np.uint8)))
+        assert picture.shape == (1, 3, 3)
+        torch.testing.assert_close(picture[0, :, 0], torch.tensor([0, 128 / 255, 1]))
+        assert torch.equal(picture[..., 0], picture[..., 1]) and torch.equal(picture[..., 0], picture[..., 2])
+
+    def test_16_bit_grey_keeps_its_range(self, tmp_path: Path):
+        levels = np.array([[0, 1000, 32768, 65535]], dtype=np.uint16)
+        picture = load_picture(put_picture(tmp_path / "a.png", levels))
+        assert picture.shape == (1, 4, 3)
+        torch.testing.assert_close(picture[0, :, 1], torch.tensor([0, 1000 / 65535, 32768 / 65535, 1]))
+
+    def test_palette_pictures_show_their_colours(self, tmp_path: Path):
+        indexed = Image.new("P", (2, 1))
+        indexed.putpalette([10, 20, 30, 200, 100, 50])
+        indexed.putdata([1, 0])
+        indexed.save(tmp_path / "a.png")
+        expected = torch.tensor([[[200, 100, 50], [10, 20, 30]]]) / 255
+        torch.testing.assert_close(load_picture(tmp_path / "a.png"), expected)
+
+    def test_a_transparent_palette_entry_becomes_white(self, tmp_path: Path):
+        indexed = Image.new("P", (2, 1))
+        indexed.putpalette([10, 20, 30, 200, 100, 50])
+        indexed.putdata([1, 0])
+        indexed.save(tmp_path / "a.png", transparency=0)
+        expected = torch.tensor([[[200, 100, 50], [255, 255, 255]]]) / 255
+        torch.testing.assert_close(load_picture(tmp_path / "a.png"), expected)
+
+    @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp"])
+    @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9])
+    def test_a_cut_off_file_is_named_with_the_way_out(self, tmp_path: Path, suffix: str, share: float):
+        noise = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
+        path = put_picture(tmp_path / f"a.{suffix}", noise)
+        content = path.read_bytes()
+        path.write_bytes(content[: int(len(content) * share)])
+        with pytest.raises(
+            DatasetError, match=rf"a\.{suffix}: cannot be read.*Replace the file or remove it"
+        ):
+            load_picture(path)
+
+    def test_text_in_a_picture_file_is_refused(self, tmp_path: Path):
+        (tmp_path / "a.png").write_text("<html>404</html>")
+        with pytest.raises(DatasetError, match=r"a\.png: cannot be read as a picture"):
+            load_picture(tmp_path / "a.png")
+
+    def test_a_decompression_bomb_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2)
+        with pytest.raises(DatasetError, match="a.png.*decompression bomb"):
+            load_picture(put_picture(tmp_path / "a.png"))
+
+
+class TestTrainingSize:
+    @pytest.mark.parametrize(
+        ("size", "resolution", "multiple", "expected"),
+        [
+            ((1024, 1024), 512, 16, (512, 512)),
+            # 3:2 at 512² pixels: 512·√(2/3) = 418.05 and 512·√(3/2) = 627.07
+            ((2000, 3000), 512, 16, (416, 624)),
+            ((2000, 3000), 512, 64, (448, 640)),
+            ((100, 100), 512, 8, (512, 512)),
+            # 20:1 at 64²: 14.3 × 286.2, the short side is at least one multiple
+            ((50, 1000), 64, 32, (32, 288)),
+            ((10, 4000), 64, 32, (32, 1280)),
+        ],
+    )
+    def test_by_hand(self, size: tuple[int, int], resolution: int, multiple: int, expected: tuple[int, int]):
+        height, width = size
+        assert training_size(height, width, resolution, multiple) == expected
+
+    def test_pixels_and_aspect_are_near_and_sides_are_whole_multiples(self):
+        for height in range(300, 2000, 211):
+            for width in range(300, 2000, 173):
+                rows, columns = training_size(height, width, 512, 16)
+                assert rows % 16 == 0 and columns % 16 == 0
+                # half a multiple at the shorter side is at most 8/198 of it, at both sides together 6 %
+                assert rows * columns == pytest.approx(512**2, rel=0.065)
+                assert columns / rows == pytest.approx(width / height, rel=0.065)
+
+    def test_the_window_is_centred_inside_and_as_large_as_it_can_be(self):
+        assert centre_window(100, 200, (50, 50)) == (0, 50, 100, 100)
+        assert centre_window(200, 100, (50, 50)) == (50, 0, 100, 100)
+        assert centre_window(100, 200, (30, 60)) == (0, 0, 100, 200)
+        # 90 wide fits, 90·2/3 = 60 high; (100 − 60) / 2 above
+        assert centre_window(100, 90, (2, 3)) == (20, 0, 60, 90)
+
+
+class TestFit:
+    def test_picture_and_mask_are_cut_alike(self):
+        """The picture is its own mask: after the cut both show the same place."""
+        generator = torch.Generator().manual_seed(0)
+        for height, width in ((96, 150), (150, 96), (97, 131)):
+            mask = (torch.rand(height // 8 + 1, width // 8 + 1, generator=generator) > 0.5).float()
+            mask = mask.repeat_interleave(8, 0).repeat_interleave(8, 1)[:height, :width]
+            images, masks = fit(
+                mask[None, ..., None].expand(1, height, width, 3),
+                SemanticMasks(mask[None, None], ("face",), (mask[None],)),
+                64,
+                16,
+            )
+            assert masks is not None and images.shape[1] % 16 == 0 and images.shape[2] % 16 == 0
+            latent = (images.shape[1] // 8, images.shape[2] // 8)
+            shown = torch.nn.functional.adaptive_avg_pool2d(images[..., 0], latent)
+            assert (masks.to_latent(latent).region("face") - shown).abs().mean() < 0.03
+            assert torch.equal(masks.persons[0][0], masks.region("face")[0])
+
+    def test_a_picture_of_the_right_size_stays_as_it_is(self):
+        images = torch.rand(2, 64, 64, 3, generator=torch.Generator().manual_seed(0))
+        masks = SemanticMasks(images.movedim(-1, 1)[:, :1], ("face",))
+        same, cut = fit(images, masks, 64, 16)
+        torch.testing.assert_close(same, images, atol=1e-6, rtol=0)
+        assert cut is not None and torch.equal(cut.masks, masks.masks)
+
+    def test_values_stay_in_0_to_1_at_hard_edges(self):
+        image = torch.zeros(1, 50, 70, 3)
+        image[:, :, 35:] = 1
+        resized, _ = fit(image, None, 128, 16)
+        assert resized.min() >= 0 and resized.max() <= 1
+
+    def test_the_middle_is_kept(self):
+        """300 × 100 at 64² in whole 64s is 128 × 64: the widest window of 2:1 is columns 50 to 249."""
+        image = torch.zeros(1, 100, 300, 3)
+        image[:, :, 100:200] = 1
+        mask = SemanticMasks(image[..., 0][:, None], ("face",))
+        resized, cut = fit(image, mask, 64, 64)
+        assert cut is not None and cut.size == (100, 200)
+        assert cut.masks[0, 0, 0].tolist() == [0.0] * 50 + [1.0] * 100 + [0.0] * 50
+        assert resized.shape == (1, 64, 128, 3) and resized.mean().item() == pytest.approx(0.5, abs=0.02)
+
+    @pytest.mark.parametrize("shape", [(1, 1, 50, 60), (2, 1, 50, 70)])
+    def test_masks_of_other_pictures_are_refused_with_both_sizes(self, shape: tuple[int, ...]):
+        masks = SemanticMasks(torch.zeros(shape), ("face",))
+        with pytest.raises(
+            ValueError, match=rf"1 pictures of 70x50 but .*{shape[0]} pictures of {shape[3]}x50"
+        ):
+            fit(torch.zeros(1, 50, 70, 3), masks, 64, 16)
+
+
+def test_a_turned_picture_with_another_exif_field_damaged_is_turned_all_the_same(tmp_path: Path):
+    orientation = struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)
+    resolution = struct.pack("<HHI4s", 0x011A, 2, 4, b"72\0\0")  # text instead of a fraction
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + orientation + resolution + bytes(4)
+    picture = tmp_path / "turned.jpg"
+    Image.new("RGB", (8, 4)).save(picture, exif=exif)
+    with Image.open(picture) as file, pytest.raises((TypeError, ValueError, struct.error)):
+        ImageOps.exif_transpose(file)
+    assert load_picture(picture).shape == (8, 4, 3)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_turned_as_pillow_turns_it(tmp_path: Path, orientation: int):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "x.png", exif=exif)
+    with Image.open(tmp_path / "x.png") as file:
+        expected = np.asarray(ImageOps.exif_transpose(file))
+    found = (load_picture(tmp_path / "x.png") * 255).round().byte().numpy()
+    assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("folder", ["", "  "])
+def test_no_folder_is_not_the_working_directory(folder: str):
+    with pytest.raises(DatasetError, match="no folder given"):
+        picture_files(folder, recursive=True)
+    with pytest.raises(DatasetError, match="no folder given"):
+        scan(folder)
+
+
+def test_a_home_folder_that_is_not_there_is_named():
+    for look in (picture_files, scan):
+        with pytest.raises(DatasetError, match=r"^~2024: no such home folder.*\./~2024"):
+            look("~2024")
+
+
+class TestResolutions:
+    def test_numbers_are_read_with_commas_or_spaces(self):
+        assert parse_resolutions("768, 512 320") == [768, 512, 320] and parse_resolutions(" ") == []
+
+    @pytest.mark.parametrize("text", ["768, big", "63", "-512", "512.5"])
+    def test_what_is_no_resolution_is_named(self, text: str):
+        with pytest.raises(ValueError, match="whole numbers of 64 or more"):
+            parse_resolutions(text)

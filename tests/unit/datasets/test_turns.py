@@ -1,0 +1,83 @@
+"""Many questions about one place make few jobs, one at a time; none is answered with what was before it."""
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import pytest
+
+from semantic_focus.datasets.turns import Turns
+
+Answer = TypeVar("Answer")
+
+
+def run(asking: Coroutine[object, object, Answer]) -> Answer:
+    """In a thread of its own: this one may have an event loop already, the browser's."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, asking).result()
+
+
+def test_those_who_ask_meanwhile_share_the_next_job():
+    begun, go_on = threading.Event(), threading.Event()
+    jobs: list[int] = []
+
+    def job() -> int:
+        jobs.append(len(jobs))
+        begun.set()
+        assert go_on.wait(20)
+        return jobs[-1]
+
+    async def ask() -> list[int]:
+        turns: Turns[int] = Turns()
+        first = asyncio.create_task(turns.take("folder", "all", job))
+        await asyncio.to_thread(begun.wait, 20)
+        later = [asyncio.create_task(turns.take("folder", "all", job)) for _ in range(9)]
+        await asyncio.sleep(0)
+        assert len(jobs) == 1
+        go_on.set()
+        return await asyncio.gather(first, *later)
+
+    assert run(ask()) == [0] + 9 * [1]
+
+
+def test_other_questions_about_a_place_wait_and_other_places_do_not():
+    meet = threading.Barrier(2)
+    at_work: list[str] = []
+    most: list[int] = []
+
+    def job(name: str) -> str:
+        at_work.append(name)
+        most.append(sum(one.startswith("here") for one in at_work))
+        if name in ("here 0", "there"):
+            meet.wait(20)  # both are at work at once
+        at_work.remove(name)
+        return name
+
+    async def ask() -> list[str]:
+        turns: Turns[str] = Turns()
+        asked = [("here", f"here {number}") for number in range(4)] + [("there", "there")]
+        return await asyncio.gather(
+            *(turns.take(place, name, lambda n=name: job(n)) for place, name in asked)
+        )
+
+    assert run(ask()) == ["here 0", "here 1", "here 2", "here 3", "there"]
+    assert max(most) == 1
+
+
+def test_an_error_is_told_to_all_and_the_next_may_ask():
+    def fails() -> int:
+        raise OSError("away")
+
+    async def ask() -> int:
+        turns: Turns[int] = Turns()
+        answers = await asyncio.gather(
+            *(turns.take("a", "b", fails) for _ in range(3)), return_exceptions=True
+        )
+        assert [str(answer) for answer in answers] == ["away"] * 3
+        with pytest.raises(OSError, match="away"):
+            await turns.take("a", "b", fails)
+        return await turns.take("a", "b", lambda: 7)
+
+    assert run(ask()) == 7

@@ -1,0 +1,144 @@
+"""The dataset browser has words of its own for every sentence that the library says of a folder."""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from semantic_focus.datasets.cache import picture_digest, request_fields
+from semantic_focus.datasets.folder import load_picture
+from semantic_focus.datasets.mask_file import mask_path, save_masks
+from semantic_focus.datasets.status import dataset_status, picture_in
+from semantic_focus.datasets.thumbnails import thumbnail
+from semantic_focus.keywords import Prompt
+from semantic_focus.regions.masks import SemanticMasks
+from semantic_focus.segmenters.protocol import SegmentRequest
+from semantic_focus.segmenters.table import LazySegmenter
+
+REQUEST = SegmentRequest({"face": Prompt(("face",)), "background": Prompt(("wall",))})
+SEGMENTER = LazySegmenter("mediapipe")
+ROW = re.compile(r'^ {2}\[/(.+)/, "(\w+)", \[(.*)\]\],$', re.MULTILINE)
+
+KeyOf = Callable[[str], str]
+
+
+@pytest.fixture(scope="module")
+def key_of(repo: Path) -> KeyOf:
+    """key_of(sentence): the text that the browser shows for it, or "" when it stays as it is."""
+    source = (repo / "web" / "dataset" / "words.mjs").read_text(encoding="utf-8")
+    table = [
+        (re.compile(pattern), key, re.findall(r"\w+", names)) for pattern, key, names in ROW.findall(source)
+    ]
+    assert len(table) == source.count("\n  [/")
+    for language in ("en", "zh"):
+        texts = json.loads((repo / "locales" / language / "main.json").read_text(encoding="utf-8"))
+        says = texts["semanticFocus"]["dataset"]["says"]
+        assert set(says) == {key for _, key, _ in table}
+        for pattern, key, names in table:
+            assert set(re.findall(r"\{(\w+)\}", says[key])) <= set(names) and pattern.groups == len(names)
+
+    return lambda sentence: next((key for pattern, key, _ in table if pattern.search(sentence)), "")
+
+
+def picture(path: Path) -> Path:
+    Image.new("RGB", (8, 6), (200, 100, 50)).save(path)
+    return path
+
+
+def masks(path: Path, fields: Mapping[str, str] = MappingProxyType({}), share: float = 0.5) -> Path:
+    """The mask file of a picture, made for REQUEST but for these header fields; the face has this share."""
+    face = torch.zeros(6, 8)
+    face[:, : round(8 * share)] = 1
+    made = {
+        **request_fields(REQUEST, SEGMENTER),
+        "image_digest": picture_digest(load_picture(path)),
+        **fields,
+    }
+    save_masks(mask_path(path), SemanticMasks(torch.stack([face, 1 - face])[None], REQUEST.labels, (), made))
+    return mask_path(path)
+
+
+def sentences(folder: Path, **wanted: Any) -> dict[str, list[str]]:
+    """What is said of a folder's pictures, by name."""
+    found = dataset_status(folder, replace(REQUEST, **wanted), SEGMENTER)
+    return {one.name: [*filter(None, [one.reason]), *one.problems] for one in found}
+
+
+@pytest.mark.parametrize(
+    ("fields", "wanted", "key"),
+    [
+        ({"format_version": "1"}, {}, "staleFormat"),
+        ({"sam_version": "other 1"}, {}, "staleSegmenter"),
+        ({"processing": "0"}, {}, "staleVersion"),
+        ({"image_digest": "0"}, {}, "staleEdited"),
+        ({}, {"refine": "fine"}, "staleRefine"),
+        ({"overlaps": "kept"}, {}, "staleOverlaps"),
+        ({}, {"prompts": {"face": Prompt(("nose",))}}, "staleKeywords"),
+    ],
+)
+def test_why_masks_are_stale(
+    tmp_path: Path, key_of: KeyOf, fields: dict[str, str], wanted: dict[str, Any], key: str
+):
+    masks(picture(tmp_path / "a.png"), fields)
+    assert [key_of(one) for one in sentences(tmp_path, **wanted)["a.png"]] == [key]
+
+
+def test_what_ails_a_picture(tmp_path: Path, key_of: KeyOf):
+    for number in range(8):
+        masks(picture(tmp_path / f"usual {number}.png"))
+    masks(picture(tmp_path / "much.png"), share=0.875)
+    masks(picture(tmp_path / "nobody.png"), share=0)
+    masks(picture(tmp_path / "group.png"), {"persons": "3"})
+    picture(tmp_path / "new.png")
+    mask_path(picture(tmp_path / "damaged.png")).write_bytes(b"damaged")
+    (tmp_path / "torn.png").write_bytes(b"torn")
+    masks(picture(tmp_path / "latin.png"))
+    (tmp_path / "latin.txt").write_bytes(b"\xff")
+    labels = ("face", "background")
+    save_masks(
+        mask_path(picture(tmp_path / "hand.png")), SemanticMasks(torch.full((1, 2, 6, 8), 0.5), labels)
+    )
+    found = {name: {key_of(one) for one in said} for name, said in sentences(tmp_path).items()}
+    assert {name: keys for name, keys in found.items() if keys} == {
+        "much.png": {"much", "little"},
+        "nobody.png": {"noPerson", "much", "little"},
+        "group.png": {"persons"},
+        "new.png": {"noMaskFile"},
+        "damaged.png": {"damaged"},
+        "torn.png": {"unreadable"},
+        "latin.png": {"captionEncoding"},
+        "hand.png": {"byHand"},
+    }
+
+
+def refusal(act: Callable[[], Any]) -> str:
+    with pytest.raises((ValueError, OSError)) as raised:
+        act()
+    return str(raised.value)
+
+
+def test_why_a_folder_or_a_picture_cannot_be_shown(tmp_path: Path, key_of: KeyOf):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "twins").mkdir()
+    for suffix in ("png", "jpg"):
+        picture(tmp_path / "twins" / f"a and b.{suffix}")
+    (tmp_path / "torn.png").write_bytes(b"torn")
+    folders = {
+        "noFolder": " ",
+        "noSuchFolder": tmp_path / "nowhere",
+        "aFile": tmp_path / "torn.png",
+        "noHome": "~nobody is called so",
+        "noPicture": tmp_path / "empty",
+        "shared": tmp_path / "twins",
+    }
+    for key, folder in folders.items():
+        assert key_of(refusal(lambda folder=folder: sentences(folder))) == key
+    assert key_of(refusal(lambda: picture_in(tmp_path, "gone.png"))) == "gone"
+    assert key_of(refusal(lambda: thumbnail(tmp_path / "torn.png", 192))) == "unreadable"

@@ -1,0 +1,240 @@
+"""The table of weights: found on disk without loading, told apart cheaply, downloaded only on request."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from semantic_focus.segmenters import model_files
+from semantic_focus.segmenters.model_files import (
+    MODELS,
+    download,
+    find_files,
+    find_model_folders,
+    fingerprint,
+    main,
+    missing_message,
+    missing_package,
+)
+
+
+def save_model(folder: Path, model_type: str = "sam3", seed: int = 0) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps({"model_type": model_type}))
+    generator = torch.Generator().manual_seed(seed)
+    save_file({"weight": torch.randn(40, generator=generator)}, folder / "model.safetensors")
+    return folder
+
+
+class FakeHub(ModuleType):
+    """Stands for huggingface_hub: writes small files where downloads would be, remembers what was asked."""
+
+    def __init__(self):
+        super().__init__("huggingface_hub")
+        self.asked: list[tuple[Any, ...]] = []
+
+    def snapshot_download(self, hub: str, allow_patterns: list[str], local_dir: Path) -> str:
+        self.asked.append((hub, tuple(allow_patterns)))
+        save_model(Path(local_dir))
+        return str(local_dir)
+
+    def hf_hub_download(self, hub: str, file: str, local_dir: Path) -> str:
+        self.asked.append((hub, file))
+        path = Path(local_dir) / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"weights")
+        return str(path)
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> FakeHub:
+    fake = FakeHub()
+    monkeypatch.setitem(sys.modules, "huggingface_hub", fake)
+    return fake
+
+
+def test_a_folder_itself_and_its_subfolders_are_looked_through(tmp_path):
+    inner = save_model(tmp_path / "models" / "b")
+    save_model(tmp_path / "models" / "a", "sam2")
+    direct = save_model(tmp_path / "direct")
+    folders = {"sam3": [tmp_path / "models", direct, tmp_path / "absent"]}
+    assert find_model_folders(folders, ["sam3"], ["sam3"]) == [inner, direct]
+    assert find_model_folders(folders, ["other"], ["sam3"]) == []
+
+
+@pytest.mark.parametrize(
+    "damage", ["no config", "no weights", "config cut short", "a list", "a shard is missing"]
+)
+def test_incomplete_folders_are_no_models(tmp_path, damage):
+    folder = save_model(tmp_path / "model")
+    weights = folder / "model.safetensors"
+    if damage == "no config":
+        (folder / "config.json").unlink()
+    elif damage == "config cut short":
+        (folder / "config.json").write_text('{"model_type": "sa')
+    elif damage == "a list":
+        (folder / "config.json").write_text('["model_type"]')
+    else:
+        weights.rename(folder / "model-00001-of-00002.safetensors")
+    if damage == "a shard is missing":
+        shards = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
+        (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
+    assert find_model_folders({"sam3": [tmp_path]}, ["sam3"], ["sam3"]) == []
+    if damage == "a shard is missing":
+        (folder / "model-00002-of-00002.safetensors").write_bytes(b"")
+        assert find_model_folders({"sam3": [tmp_path]}, ["sam3"], ["sam3"]) == [folder]
+
+
+def test_files_are_found_by_suffix_and_name(tmp_path):
+    for name in ("SAM3.safetensors", "sam3.ckpt", "other.safetensors"):
+        (tmp_path / name).write_bytes(b"")
+    found = find_files({"checkpoints": [tmp_path]}, ["checkpoints"], [".safetensors"], lambda n: "sam3" in n)
+    assert [path.name for path in found] == ["SAM3.safetensors"]
+
+
+def test_the_fingerprint_tells_name_size_and_content(tmp_path):
+    one, same = save_model(tmp_path / "1" / "m"), save_model(tmp_path / "2" / "m")
+    trained = save_model(tmp_path / "3" / "m", seed=1)
+    configured = save_model(tmp_path / "4" / "m", "sam3_video")
+    size = sum(file.stat().st_size for file in one.iterdir())
+    assert fingerprint(one).startswith(f"m {size} bytes sha256:")
+    assert fingerprint(one) == fingerprint(same)
+    assert len({fingerprint(folder) for folder in (one, trained, configured)}) == 3
+
+
+def test_the_fingerprint_of_a_large_file_takes_no_time(tmp_path):
+    file = tmp_path / "sam2_large.pt"
+    with file.open("wb") as stream:
+        stream.truncate(20 << 30)  # sparse
+    begun = time.perf_counter()
+    first = fingerprint(file)
+    with file.open("r+b") as stream:
+        stream.seek(-100, 2)
+        stream.write(b"another training")
+    assert fingerprint(file) != first
+    assert time.perf_counter() - begun < 1
+
+
+def test_a_file_that_claims_an_endless_header_is_not_believed(tmp_path):
+    file = tmp_path / "x.safetensors"
+    file.write_bytes(b"\xff" * 8 + b"short")
+    assert fingerprint(file).startswith("x.safetensors 13 bytes")
+    file.write_bytes(b"")
+    assert fingerprint(file).startswith("x.safetensors 0 bytes")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_is_offered_with_licence_size_place_and_way(name, tmp_path):
+    model = MODELS[name]
+    message = missing_message("some", [name], {model.kind: [tmp_path]})
+    assert "'some' has no weights" in message
+    assert model.licence in message and model.size in message and str(tmp_path) in message
+    if model.hub:
+        assert f'python -m semantic_focus.segmenters.model_files {name} --to "{tmp_path}' in message
+        assert model.hub in message
+    else:
+        assert model.url in message
+    if model.gated:
+        assert f"https://huggingface.co/{model.hub}" in message and MODELS[model.alternative].hub in message
+    if model.alternative:
+        assert not MODELS[model.alternative].gated
+
+
+def test_without_a_folder_the_message_names_comfyuis(tmp_path):
+    assert '--to "ComfyUI/models/sam2/sam2.1-hiera-tiny"' in missing_message("sam2", ["sam2.1-tiny"], {})
+
+
+def test_a_download_lands_where_it_is_found(tmp_path, hub):
+    folder = download("sam3", tmp_path / "sam3")
+    assert find_model_folders({"sam3": [tmp_path]}, ["sam3"], ["sam3"]) == [folder]
+    assert hub.asked == [("facebook/sam3", MODELS["sam3"].files)]
+    assert "model.safetensors" in MODELS["sam3"].files
+
+
+def test_a_single_file_lands_directly_in_the_folder(tmp_path, hub):
+    path = download("sam3.1-comfy", tmp_path)
+    assert path == tmp_path / "sam3.1_multiplex_fp16.safetensors"
+    assert path.read_bytes() == b"weights"
+
+
+def test_failed_and_impossible_downloads_say_what_to_do(tmp_path, hub, monkeypatch, caplog):
+    with pytest.raises(ValueError, match="no model 'sam9'; there are sam3, "):
+        download("sam9", tmp_path)
+    with pytest.raises(ValueError, match="selfie-multiclass is not on the hub: put https://"):
+        download("selfie-multiclass", tmp_path)
+
+    def refuse(*arguments: Any, **options: Any) -> str:
+        raise OSError("403 Forbidden")
+
+    monkeypatch.setattr(hub, "snapshot_download", refuse)
+    with pytest.raises(RuntimeError, match=r"facebook/sam3: 403 Forbidden.*hf auth login"):
+        download("sam3", tmp_path)
+    assert main(["sam3", "--to", str(tmp_path)]) == 1
+    assert "403 Forbidden" in caplog.text
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(RuntimeError, match="pip install huggingface_hub"):
+        download("sam3", tmp_path)
+
+
+def test_the_command_downloads_one_model(tmp_path, hub, caplog):
+    caplog.set_level("INFO")
+    assert main(["sam2.1-tiny", "--to", str(tmp_path / "sam2")]) == 0
+    assert hub.asked == [("facebook/sam2.1-hiera-tiny", MODELS["sam2.1-tiny"].files)]
+    assert "Apache-2.0" in caplog.text and str(tmp_path / "sam2") in caplog.text
+
+
+def test_the_command_runs_as_a_module():
+    result = subprocess.run(
+        [sys.executable, "-m", "semantic_focus.segmenters.model_files", "--help"],
+        capture_output=True,
+        text=True,
+    )
+    # argparse breaks lines after hyphens
+    assert result.returncode == 0 and "sam2.1-base-plus" in "".join(result.stdout.split()), result.stderr
+    result = subprocess.run(
+        [sys.executable, "-m", "semantic_focus.segmenters.model_files", "selfie-multiclass", "--to", "x"],
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 1 and "put https://" in result.stderr
+    assert not Path("x").exists()
+
+
+def test_looking_for_weights_imports_no_runtime_and_asks_no_hub(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from semantic_focus.segmenters.table import BACKENDS;"
+        f"[BACKENDS[name].functions().missing({{'sam3': [Path({str(tmp_path)!r})]}}) for name in BACKENDS];"
+        "heavy = {'transformers', 'huggingface_hub', 'sam2', 'hydra', 'cv2', 'ai_edge_litert'};"
+        "sys.exit(' '.join(heavy & set(sys.modules)) or 0)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("found", "minimum", "fits"),
+    [
+        ("5.23.0", (5, 0), True),
+        ("5.0.0", (5, 0), True),
+        ("4.57.1", (5, 0), False),
+        ("5.0.0.dev0", (5, 0), True),
+    ],
+)
+def test_versions_are_compared_as_numbers(monkeypatch, found, minimum, fits):
+    monkeypatch.setattr(model_files, "version", lambda package: found)
+    reason = missing_package("sam3", "transformers", minimum)
+    assert (reason is None) == fits
+    if reason:
+        assert "needs transformers 5.0 or newer, here is 4.57.1" in reason
+
+
+def test_a_package_that_is_not_there_is_named_with_its_command():
+    reason = missing_package("sam3", "no-such-package-at-all", (), "no-such-package-at-all>=1")
+    assert reason and "python -m pip install 'no-such-package-at-all>=1'" in reason

@@ -1,0 +1,115 @@
+"""Trainings in processes of their own that can be killed, for test_resume.
+
+`serve` is the program of one interpreter that imports torch once and forks for each training, before torch
+has any thread of its own. A request is answered with the child's process id, the line after it with its
+exit status.
+"""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from tiny_velocity import TinyVelocity
+
+from semantic_focus.lora.adapters import AdapterSettings
+from semantic_focus.lora.layers import linear_layers
+from semantic_focus.lora.network import LoraAdapters
+from semantic_focus.objective.total import Objective
+from semantic_focus.training import state as train_state
+from semantic_focus.training.data import TrainingPictures
+from semantic_focus.training.run import RunOptions, run_identity, run_training
+from semantic_focus.training.run_folder import choose_run
+from semantic_focus.training.settings import TrainingSettings
+from semantic_focus.training.trainer import Trainer
+
+STEPS = 16
+NAME = "person"
+
+
+def pictures() -> TrainingPictures:
+    """Five pictures of three sizes, left half face and right half background."""
+    generator = torch.Generator().manual_seed(1)
+    latents, masks = [], []
+    for height, width in ((8, 8), (4, 16), (8, 8), (16, 4), (4, 16)):
+        mask = torch.zeros(2, height, width)
+        mask[0, :, : width // 2], mask[1, :, width // 2 :] = 1, 1
+        latents.append(torch.randn(3, height, width, generator=generator) + mask[:1])
+        masks.append(mask)
+    return TrainingPictures(tuple(latents), tuple(masks), ("face", "background"), (1, 2, 1, 1, 1))
+
+
+def train_once(root: Path, dies_writing: str = "") -> None:
+    """Begin or go on with the run in `root`, up to its end.
+
+    Args:
+        dies_writing: name of a file in whose midst the process kills itself; "": none.
+    """
+    model, data = TinyVelocity(), pictures()
+    adapters_are = AdapterSettings(rank=4, alpha=4.0, dropout=0.1)
+    adapters = LoraAdapters(linear_layers(model, "all linear layers"), adapters_are, 0)
+    objective = Objective(weights={"face": 1.0}, global_fallback=0.0, prior_every=2)
+    settings = TrainingSettings(
+        steps=STEPS,
+        batch_size=2,
+        accumulation=2,
+        learning_rate=1e-2,
+        warmup=2,
+        ema_decay=0.9,
+        caption_dropout=0.3,
+    )
+    identity = run_identity(
+        model="tiny",
+        data=data.digest(),
+        conditioning="none",
+        adapters={"rank": 4},
+        objective=objective,
+        settings=settings,
+    )
+    if dies_writing:
+        _die_in_the_midst_of(dies_writing)
+    run, state = choose_run(root, NAME, identity, resume=True)
+    trainer = Trainer(model, adapters, data, objective, settings, identity)
+    run_training(trainer, run, state, RunOptions(save_every=2))
+
+
+def _die_in_the_midst_of(name: str) -> None:
+    whole = train_state.write_atomically
+
+    def half(path: Path, write: Any) -> None:
+        def half_of_it(part: Path) -> None:
+            write(part)
+            os.truncate(part, part.stat().st_size // 2)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        whole(path, half_of_it if path.name == name else write)
+
+    train_state.write_atomically = half
+
+
+def serve() -> None:
+    """Answer requests ``{"root": ..., "dies_writing": ...}`` until the input ends."""
+    torch.set_num_threads(1)
+    torch.optim.AdamW([torch.zeros(1, requires_grad=True)])  # imports much of torch
+    while line := sys.stdin.readline():
+        request = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                train_once(Path(request["root"]), request["dies_writing"])
+                status = 0
+            finally:
+                sys.stderr.flush()
+                os._exit(status)
+        _answer(child)
+        sys.stdin.readline()  # until it is waited for, its id stays its own and can be killed safely
+        _answer(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+
+def _answer(number: int) -> None:
+    sys.stdout.write(f"{number}\n")
+    sys.stdout.flush()

@@ -23,26 +23,29 @@ from . import (
     training_options,
     training_status,
 )
+from .messages import with_printable_errors
 
-NODES: list[type[io.ComfyNode]] = [
-    *dataset.NODES,
-    *training_cache.NODES,
-    *segment.NODES,
-    *persons.NODES,
-    *refine.NODES,
-    *mask.NODES,
-    *cache.NODES,
-    *dataset_cache.NODES,
-    *preview.NODES,
-    *latent.NODES,
-    *loss.NODES,
-    *timesteps.NODES,
-    *training_options.NODES,
-    *lora.NODES,
-    *train.NODES,
-    *train_state.NODES,
-    *report.NODES,
-]
+NODES = with_printable_errors(
+    [
+        *dataset.NODES,
+        *training_cache.NODES,
+        *segment.NODES,
+        *persons.NODES,
+        *refine.NODES,
+        *mask.NODES,
+        *cache.NODES,
+        *dataset_cache.NODES,
+        *preview.NODES,
+        *latent.NODES,
+        *loss.NODES,
+        *timesteps.NODES,
+        *training_options.NODES,
+        *lora.NODES,
+        *train.NODES,
+        *train_state.NODES,
+        *report.NODES,
+    ]
+)
 
 
 class SemanticFocusExtension(ComfyExtension):

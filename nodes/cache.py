@@ -1,12 +1,11 @@
 """Nodes that write and read mask files."""
 
-from pathlib import Path
-
 from comfy_api.latest import io
 
 from ..semantic_focus.datasets.cache import check_belongs
 from ..semantic_focus.datasets.claims import claimed_if_free
 from ..semantic_focus.datasets.mask_file import read_masks, save_masks
+from .paths import file_to_read, file_to_write
 from .sockets import CATEGORY, SemanticMasksSocket
 
 
@@ -30,11 +29,10 @@ class SaveMaskCache(io.ComfyNode):
 
     @classmethod
     def execute(cls, masks, mask_file) -> io.NodeOutput:
-        if not mask_file.endswith(".safetensors"):
-            raise ValueError(f"mask_file is {mask_file!r}: give a path that ends in .safetensors")
-        with claimed_if_free(Path(mask_file)):  # a dataset run at work there leaves its temporary file alone
-            save_masks(mask_file, masks)
-        return io.NodeOutput(mask_file)
+        path = file_to_write("mask_file", mask_file)
+        with claimed_if_free(path):  # a dataset run at work there leaves its temporary file alone
+            save_masks(path, masks)
+        return io.NodeOutput(str(path))
 
 
 class LoadMaskCache(io.ComfyNode):
@@ -60,14 +58,15 @@ class LoadMaskCache(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, mask_file, image=None):
-        path = Path(mask_file) if mask_file else None
+        path = file_to_read("mask_file", mask_file) if mask_file else None
         return path.stat().st_mtime_ns if path and path.is_file() else None
 
     @classmethod
     def execute(cls, mask_file, image=None) -> io.NodeOutput:
-        masks = read_masks(mask_file)
+        path = file_to_read("mask_file", mask_file)
+        masks = read_masks(path)
         if image is not None:
-            check_belongs(mask_file, masks, image)
+            check_belongs(path, masks, image)
         return io.NodeOutput(masks)
 
 

@@ -7,12 +7,12 @@ from comfy_api.latest import io
 from ..semantic_focus.datasets.folder import (
     PICTURE_SUFFIXES,
     DatasetError,
-    dataset_folder,
     fit,
     load_picture,
     parse_resolutions,
     scan,
 )
+from .paths import folder_to_read
 from .sockets import CATEGORY, SemanticMasksSocket
 
 
@@ -50,7 +50,7 @@ class LoadSemanticDataset(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, folder, default_caption):
         try:
-            path = dataset_folder(folder)
+            path = folder_to_read(folder)
         except DatasetError:
             return folder
         if not path.is_dir():
@@ -64,12 +64,12 @@ class LoadSemanticDataset(io.ComfyNode):
 
     @classmethod
     def execute(cls, folder, default_caption) -> io.NodeOutput:
-        pictures = scan(folder, default_caption)
+        pictures = scan(folder_to_read(folder), default_caption)
         return io.NodeOutput(
             [load_picture(picture.path)[None] for picture in pictures],
             [picture.caption for picture in pictures],
             [str(picture.mask_file) for picture in pictures],
-            ui={"semantic_focus_folder": [str(dataset_folder(folder).resolve())]},
+            ui={"semantic_focus_folder": [str(folder_to_read(folder).resolve())]},
         )
 
 

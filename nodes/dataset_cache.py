@@ -7,7 +7,6 @@ from pathlib import Path
 
 import comfy.model_management
 import comfy.utils
-import folder_paths
 import numpy as np
 import torch
 from comfy_api.latest import io, ui
@@ -16,9 +15,10 @@ from PIL import Image
 from ..semantic_focus.comfy.segmenters import BACKENDS
 from ..semantic_focus.datasets import report as dataset_report
 from ..semantic_focus.datasets.bulk import STATUSES, CacheSettings, PictureResult, cache_pictures
-from ..semantic_focus.datasets.folder import dataset_folder, picture_files
+from ..semantic_focus.datasets.folder import picture_files
 from ..semantic_focus.keywords import format_keywords, parse_keywords
 from ..semantic_focus.segmenters.protocol import SegmentRequest
+from .paths import folder_to_read, output_folder
 from .segment import (
     ManagedSegmenter,
     backend_choice,
@@ -97,7 +97,7 @@ class CacheDatasetMasks(io.ComfyNode):
         keep_overlaps=False,
     ) -> io.NodeOutput:
         pictures = picture_files(folder, recursive)
-        root = dataset_folder(folder).resolve()
+        root = folder_to_read(folder).resolve()
         request = SegmentRequest(parse_keywords(keywords), refine, keep_overlaps)
         device = str(comfy.model_management.get_torch_device())
         segmenter = ManagedSegmenter(backend, weight_folders(), device, BACKENDS)
@@ -146,7 +146,7 @@ class CacheDatasetMasks(io.ComfyNode):
 def report_file(root: Path) -> Path:
     """Where the report of a dataset goes: named after its folder, and told apart from others of that name."""
     digest = hashlib.sha256(str(root).encode("utf-8", "surrogatepass")).hexdigest()[:6]
-    return Path(folder_paths.get_output_directory()) / REPORTS / f"masks_{root.name or 'root'}_{digest}.html"
+    return output_folder(REPORTS) / f"masks_{root.name or 'root'}_{digest}.html"
 
 
 def counts(results: list[PictureResult]) -> dict[str, int]:

@@ -27,15 +27,17 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 
 from ..semantic_focus.comfy.segmenters import BACKENDS
-from ..semantic_focus.datasets.folder import DatasetError, caption_of, dataset_folder
+from ..semantic_focus.datasets.folder import DatasetError, caption_of
 from ..semantic_focus.datasets.status import StatusMemory, dataset_status, picture_in
 from ..semantic_focus.datasets.thumbnails import region_layer, thumbnail
 from ..semantic_focus.datasets.turns import Turns
+from ..semantic_focus.files import printable
 from ..semantic_focus.keywords import format_keywords, parse_keywords
 from ..semantic_focus.regions.overlay import Colour
 from ..semantic_focus.regions.refine import REFINEMENTS
 from ..semantic_focus.segmenters.protocol import SegmentRequest
 from ..semantic_focus.segmenters.table import LazySegmenter
+from .paths import folder_to_read
 from .routes import server_routes
 from .segment import weight_folders
 
@@ -101,7 +103,9 @@ def _answering(handler: Handler) -> Handler:
 
 
 def _wrong(error: Exception | str, status: int = 200) -> web.Response:
-    return web.json_response({"error": str(error)}, status=status, headers={"Cache-Control": "no-store"})
+    return web.json_response(
+        {"error": printable(error)}, status=status, headers={"Cache-Control": "no-store"}
+    )
 
 
 async def _json(request: web.Request) -> Mapping[str, Any]:
@@ -141,7 +145,7 @@ def _listing(memory: StatusMemory, folder: str, body: Mapping[str, Any]) -> Answ
     recursive = bool(body.get("recursive", False))
     pictures = dataset_status(folder, wanted, segmenter, recursive, memory)
     return {
-        "folder": str(dataset_folder(folder).resolve()),
+        "folder": str(folder_to_read(folder).resolve()),
         "pictures": [asdict(picture) for picture in pictures],
         "complete": all(picture.status != "unchecked" for picture in pictures),
     }

@@ -17,6 +17,7 @@ from ..semantic_focus.lora.metadata import Provenance, lora_metadata
 from ..semantic_focus.training.run import provenance_of
 from ..semantic_focus.training.state import TrainState
 from .graph import model_file
+from .paths import output_folder
 from .sockets import CATEGORY, AdapterSocket, TrainStateSocket
 from .train import RUNS
 
@@ -122,7 +123,7 @@ class LoadLoraFile(io.ComfyNode):
 
 def _run_loras() -> list[str]:
     """The LoRAs that trainings kept, by their places below ComfyUI's output folder; later steps first."""
-    output = Path(folder_paths.get_output_directory())
+    output = output_folder()
     found = sorted((output / RUNS).glob("*/lora_*.safetensors"), key=lambda path: path.name, reverse=True)
     found.sort(key=lambda path: path.parent.name)
     return [path.relative_to(output).as_posix() for path in found]
@@ -135,7 +136,7 @@ def _lora_path(name: str) -> Path:
         FileNotFoundError: it is not there any more.
     """
     if name in _run_loras():
-        return Path(folder_paths.get_output_directory()) / name
+        return output_folder(name)
     return Path(folder_paths.get_full_path_or_raise("loras", name))
 
 

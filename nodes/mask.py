@@ -1,7 +1,5 @@
 """Nodes between ComfyUI's own MASK, other trainers' mask pictures, and our masks."""
 
-from pathlib import Path
-
 from comfy_api.latest import io
 
 from ..semantic_focus.datasets.folder import scan
@@ -9,6 +7,7 @@ from ..semantic_focus.datasets.interchange import FORMS, import_mask
 from ..semantic_focus.keywords import check_name, parse_weights
 from ..semantic_focus.regions.by_hand import set_category, weighted_mask
 from .loss import weight_slider
+from .paths import file_to_read, folder_to_read
 from .sockets import CATEGORY, SemanticMasksSocket
 
 ONE_EACH, ONE_PICTURE = "one mask per picture", "all masks are of one picture"
@@ -130,17 +129,16 @@ class LoadMaskPictures(io.ComfyNode):
     def fingerprint_inputs(cls, folder, form, mask_folder):
         files: list[tuple[str, int]] = []
         for place in filter(None, (folder, mask_folder)):
-            path = Path(place).expanduser()
+            path = file_to_read("folder", place)
             if path.is_dir():
                 files += sorted((str(file), file.stat().st_mtime_ns) for file in path.iterdir())
         return repr(files)
 
     @classmethod
     def execute(cls, folder, form, mask_folder) -> io.NodeOutput:
-        pictures = scan(folder, default_caption="-")
-        return io.NodeOutput(
-            [import_mask(picture.path, form, mask_folder or None)[None] for picture in pictures]
-        )
+        pictures = scan(folder_to_read(folder), default_caption="-")
+        masks = folder_to_read(mask_folder) if mask_folder else None
+        return io.NodeOutput([import_mask(picture.path, form, masks)[None] for picture in pictures])
 
 
 NODES = [CategoryToMask, MaskToCategory, LoadMaskPictures]

@@ -12,7 +12,7 @@ from comfy_api.latest import io
 from PIL import Image
 
 from ..semantic_focus.categories import is_soft_layer
-from ..semantic_focus.files import write_atomically
+from ..semantic_focus.files import write_png
 from ..semantic_focus.regions.masks import SemanticMasks, downsample_mask_to_latent
 from ..semantic_focus.regions.overlay import index_map, overlay, region_colour
 from .sockets import CATEGORY, SemanticMasksSocket
@@ -122,7 +122,7 @@ def _temporary_png(pixels: np.ndarray) -> dict[str, str]:
     path = Path(folder_paths.get_temp_directory()) / name
     if not path.is_file():
         picture = Image.fromarray(pixels)
-        write_atomically(path, lambda temporary: picture.save(temporary, "PNG", compress_level=1))
+        write_png(path, picture, compress_level=1)
     return {"filename": name, "subfolder": "", "type": "temp"}
 
 

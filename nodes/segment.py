@@ -17,6 +17,7 @@ from ..semantic_focus.keywords import format_keywords, parse_keywords
 from ..semantic_focus.regions.refine import REFINEMENTS
 from ..semantic_focus.segmenters.protocol import Segmenter, SegmentRequest
 from ..semantic_focus.segmenters.table import WEIGHT_KINDS, LazySegmenter
+from .paths import file_to_write
 from .preview import mask_preview
 from .sockets import CATEGORY, SemanticMasksSocket
 
@@ -167,7 +168,7 @@ class SamSemanticSegment(io.ComfyNode):
         request = SegmentRequest(parse_keywords(keywords), refine, keep_overlaps)
         device = comfy.model_management.get_torch_device()
         segmenter = ManagedSegmenter(backend, weight_folders(), str(device), BACKENDS)
-        files = [Path(mask_file)] if mask_file else ()
+        files = [file_to_write("mask_file", mask_file, "")] if mask_file else ()
         started = time.monotonic()
         masks = get_or_segment(pictures, request, segmenter, files, report=logging.warning)
         all_read = masks.provenance["cache"] == f"{len(pictures)}/{len(pictures)}"

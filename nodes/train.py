@@ -5,7 +5,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-import folder_paths
 from comfy_api.latest import io
 
 from ..semantic_focus.comfy.fingerprint import looks_distilled
@@ -21,6 +20,7 @@ from ..semantic_focus.training.run import RunOptions
 from ..semantic_focus.training.settings import TrainingSettings
 from ..semantic_focus.training.step_record import StepRecord
 from .graph import model_file
+from .paths import output_folder
 from .sockets import (
     CATEGORY,
     AdapterSocket,
@@ -192,7 +192,7 @@ class LoraTrainStep(io.ComfyNode):
             model_name=Path(name).stem,
         )
         place = RunPlace(
-            Path(folder_paths.get_output_directory()) / RUNS,
+            output_folder(RUNS),
             values.get("run_name", "lora"),
             values.get("resume", True),
         )

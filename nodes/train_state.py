@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-import folder_paths
 from comfy_api.latest import io
 
 from ..semantic_focus.training.run_folder import RunFolder
 from ..semantic_focus.training.state import load_train_state
+from .paths import file_to_read, output_folder
 from .sockets import CATEGORY, TrainStateSocket
 
 
@@ -55,7 +55,7 @@ class LoadTrainState(io.ComfyNode):
 
 
 def _place(path: str) -> Path:
-    return Path(folder_paths.get_output_directory()) / Path(path.strip()).expanduser()
+    return file_to_read("path", path, output_folder())
 
 
 NODES = [LoadTrainState]

@@ -5,7 +5,8 @@ import hashlib
 from comfy_api.latest import io
 
 from ..semantic_focus.datasets.cached_latents import DatasetSource, load_dataset
-from ..semantic_focus.datasets.folder import PICTURE_SUFFIXES, DatasetError, dataset_folder
+from ..semantic_focus.datasets.folder import PICTURE_SUFFIXES, DatasetError
+from .paths import folder_to_read
 from .sockets import CATEGORY, LatentMasksSocket
 
 
@@ -47,7 +48,7 @@ class LoadTrainingCache(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, folder, resolution_limit, image_folder=""):
         try:
-            folders = {dataset_folder(name) for name in (folder, image_folder) if name.strip()}
+            folders = {folder_to_read(name) for name in (folder, image_folder) if name.strip()}
         except DatasetError:
             return folder
         listing = sorted(
@@ -61,8 +62,8 @@ class LoadTrainingCache(io.ComfyNode):
 
     @classmethod
     def execute(cls, folder, resolution_limit, image_folder="") -> io.NodeOutput:
-        images = dataset_folder(image_folder) if image_folder.strip() else None
-        source = DatasetSource(dataset_folder(folder), 1, resolution_limit, images)
+        images = folder_to_read(image_folder) if image_folder.strip() else None
+        source = DatasetSource(folder_to_read(folder), 1, resolution_limit, images)
         dataset = load_dataset([source])
         return io.NodeOutput(dataset.latents, dataset.conditionings, dataset.masks, dataset.names)
 

@@ -5,7 +5,6 @@ and claims (see `claims.py`) keep two programs from doing the same work.
 """
 
 import logging
-import re
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ..files import TEMPORARY, mark_of
 from ..regions.masks import SemanticMasks
 from ..segmenters.protocol import MissingWeightsError, SegmentRequest
 from ..segmenters.table import LazySegmenter
@@ -37,9 +37,6 @@ log = logging.getLogger("semantic_focus.datasets.bulk")
 STATUSES = ("fresh", "segmented", "due", "kept", "failed", "left")
 """fresh: its mask file answers the request. segmented: made now. due: would be made (dry run). kept: made by
 hand, never overwritten. failed: see the reason. left: not reached, the run was stopped."""
-
-LEFTOVER = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.part")
-"""Temporary files of `write_atomically`, which a killed program leaves behind."""
 
 SECONDS_BETWEEN_LOOKS = 0.1
 """How often to look at pictures that another program is busy with."""
@@ -251,11 +248,13 @@ class _Run:
 
     def remove_leftovers(self, pictures: Sequence[Path]) -> None:
         """Remove what killed runs left of the pictures' mask files, unless somebody is at work on them."""
-        ours = {mask_path(picture) for picture in pictures}
-        for folder in {path.parent for path in ours if path.parent.is_dir()}:
-            for path in list(folder.iterdir()):
-                named = LEFTOVER.fullmatch(path.name)
-                if named is None or (mask_file := folder / named["name"]) not in ours:
+        ours: dict[Path, dict[str, Path]] = {}
+        for path in map(mask_path, pictures):
+            ours.setdefault(path.parent, {}).update({mark_of(path.name): path, path.name: path})
+        for folder, by_mark in ours.items():
+            for path in list(folder.iterdir()) if folder.is_dir() else ():
+                named = TEMPORARY.fullmatch(path.name)
+                if named is None or (mask_file := by_mark.get(named["mark"])) is None:
                     continue
                 with claims.claimed_if_free(mask_file) as claimed:
                     if claimed:

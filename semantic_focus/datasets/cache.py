@@ -9,10 +9,9 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.numpy import save
 from torch import Tensor
 
-from ..files import write_atomically
+from ..files import write_safetensors
 from ..regions.masks import SemanticMasks
 from ..segmenters.protocol import SegmentRequest
 from ..segmenters.table import LazySegmenter
@@ -134,10 +133,9 @@ def renew_stamp(path: Path, stamp: str) -> None:
         OSError: it cannot be written.
     """
     header = {**read_header(path), "picture_stamp": stamp}
-    with safe_open(path, framework="np") as file:
+    with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    content = save(tensors, header)
-    write_atomically(path, lambda temporary: temporary.write_bytes(content))
+    write_safetensors(path, tensors, header)
 
 
 def get_or_segment(

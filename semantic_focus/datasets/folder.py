@@ -3,7 +3,6 @@ together.
 """
 
 import math
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import torch
 from PIL import ExifTags, Image
 from torch import Tensor
 
+from ..files import named_path
 from ..regions.masks import SemanticMasks
 from .mask_file import mask_path
 
@@ -28,7 +28,6 @@ TURNS = {
 """What brings a picture upright, by EXIF orientation."""
 FOREIGN_MASK_SUFFIX = "-masklabel"
 """Stem ending of the mask pictures that other trainers keep beside the pictures."""
-QUOTED = re.compile(r"""^(["'])(.*)\1$""")
 
 
 class DatasetError(ValueError):
@@ -74,21 +73,15 @@ def scan(folder: str | Path, default_caption: str = "") -> list[DatasetPicture]:
 def dataset_folder(folder: str | Path) -> Path:
     """Where a folder is that somebody named; ``~`` is the home folder.
 
-    Quotes around a name are left out: file managers copy paths with them.
-
     Raises:
         DatasetError: no name, or the home folder of a user that this computer does not know.
     """
-    if isinstance(folder, str):
-        folder = QUOTED.sub(r"\2", folder.strip())
-    if not str(folder).strip():
+    if not str(folder).strip(" \t\n\"'"):
         raise DatasetError("no folder given. Give the path of the folder that holds your training pictures")
     try:
-        return Path(folder).expanduser()
-    except RuntimeError as error:
-        raise DatasetError(
-            f"{folder}: no such home folder. If the ~ belongs to the name, write ./{folder} or the whole path"
-        ) from error
+        return named_path(folder)
+    except ValueError as error:
+        raise DatasetError(str(error)) from error
 
 
 def picture_files(folder: str | Path, recursive: bool = False) -> list[Path]:

@@ -20,7 +20,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from ..files import write_atomically
+from ..files import write_png
 from ..regions.by_hand import weighted_mask
 from .cache import check_belongs
 from .folder import FOREIGN_MASK_SUFFIX, PICTURE_SUFFIXES, load_picture, upright
@@ -200,7 +200,7 @@ def save_mask_picture(path: str | Path, mask: Tensor, image: Tensor | None = Non
     info = PngInfo()
     info.add_text(*MARK)
     picture = Image.fromarray(pixels)
-    write_atomically(Path(path), lambda temporary: picture.save(temporary, "PNG", pnginfo=info))
+    write_png(Path(path), picture, pnginfo=info)
 
 
 def _checked_folder(form: str, folder: str | Path | None) -> Path | None:

@@ -25,11 +25,10 @@ import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from ..categories import SEMANTIC_CATEGORIES, is_soft_layer
-from ..files import write_atomically
+from ..files import write_safetensors
 from ..regions.masks import SemanticMasks
 
 SUFFIX = "_zi_masks.safetensors"
@@ -123,10 +122,8 @@ def save_masks(
     if encoding == "png":
         tensors = {name: _to_png(name, mask, masks) for name, mask in tensors.items()}
     else:
-        tensors = {name: mask.to(torch.float16).cpu().contiguous() for name, mask in tensors.items()}
-    # not `save_file`: it writes to a file of its own first, whose name says nothing if the program is killed
-    content = save(tensors, header)
-    write_atomically(Path(path), lambda temporary: temporary.write_bytes(content))
+        tensors = {name: mask.to(torch.float16) for name, mask in tensors.items()}
+    write_safetensors(path, tensors, header)
 
 
 def size_problem(height: int, width: int) -> str | None:

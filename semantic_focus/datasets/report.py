@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch.nn.functional import interpolate
 
 from ..categories import SEMANTIC_CATEGORIES
-from ..files import write_atomically
+from ..files import write_bytes, write_png
 from ..regions.masks import SemanticMasks
 from ..regions.overlay import overlay, region_colour
 from .bulk import PictureResult
@@ -265,7 +265,7 @@ def write_contact_sheet(dataset: DatasetSurvey, path: Path, check: Callable[[], 
         lines += [(line, (176, 32, 24)) for line in _wrapped(draw, "; ".join(entry.problems), small, width)]
         for number, (line, colour) in enumerate(lines):
             draw.text((left + 4, top + THUMBNAIL_SIDE + 6 + LINE * number), line, colour, small)
-    write_atomically(path, lambda temporary: sheet.save(temporary, "PNG"))
+    write_png(path, sheet)
 
 
 def _headline(dataset: DatasetSurvey) -> str:
@@ -331,12 +331,7 @@ def write_page(dataset: DatasetSurvey, path: Path, check: Callable[[], None]) ->
 
     Pictures are written one by one, so that the memory needed does not grow with their number.
     """
-
-    def fill(temporary: Path) -> None:
-        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
-            file.writelines(_page(dataset, check))
-
-    write_atomically(path, fill)
+    write_bytes(path, (part.encode("utf-8") for part in _page(dataset, check)))
 
 
 def _page(dataset: DatasetSurvey, check: Callable[[], None]) -> Iterator[str]:

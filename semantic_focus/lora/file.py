@@ -4,20 +4,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor
 
-from ..files import write_atomically
+from ..files import write_safetensors
 
 
 def save_lora(
     path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
 ) -> None:
     """Write LoRA tensors with string metadata in the header, atomically."""
-    contiguous = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
-    # save_file would write through a temporary file of its own, which a killed program leaves behind
-    content = save(contiguous, dict(metadata or {}))
-    write_atomically(Path(path), lambda temporary: temporary.write_bytes(content))
+    write_safetensors(path, tensors, metadata)
 
 
 def load_lora(path: str | Path) -> dict[str, Tensor]:

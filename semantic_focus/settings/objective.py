@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ..categories import PRESETS, SEMANTIC_CATEGORIES
-from ..files import write_atomically
+from ..files import write_text
 from ..objective.loss import CosineKind, Normalisation
 from ..objective.noise_weighting import SigmaWindow, window_of
 from ..objective.sums import RESIDUAL
@@ -164,7 +164,7 @@ def save_objective(path: str | Path, objective: Objective) -> None:
             f"{_quoted(name)} = {[float(window.low), float(window.high), float(window.ramp)]!r}"
             for name, window in objective.windows.items()
         ]
-    write_atomically(path, lambda temporary: temporary.write_text("\n".join(lines) + "\n", encoding="utf-8"))
+    write_text(path, "\n".join(lines) + "\n")
 
 
 def _quoted(key: str) -> str:

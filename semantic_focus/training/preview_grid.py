@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from ..files import write_atomically
+from ..files import write_png
 
 GRID = "grid.png"
 MAX_SIDE = 4096
@@ -41,4 +41,4 @@ def _grid(rows: list[tuple[int, Image.Image]]) -> Image.Image:
 
 
 def _save(picture: Image.Image, path: Path) -> None:
-    write_atomically(path, lambda part: picture.save(part, format="PNG"))
+    write_png(path, picture)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..datasets.claims import LOCK_FILE, Claim, claim
-from ..files import write_atomically
+from ..files import TEMPORARY, append_line, write_text
 from .state import TrainState, TrainStateError, differences, load_train_state, save_train_state
 from .step_record import SampleRecord, StepRecord
 
@@ -34,8 +34,6 @@ _RESERVED = (
 )
 """Names that Windows keeps for devices."""
 _STATE = re.compile(r"state_(\d+)\.safetensors")
-_LEFTOVER = re.compile(r"\..+\.[0-9a-f]{8}\.part")
-"""A temporary file of `write_atomically`."""
 
 
 class RunFolder:
@@ -66,13 +64,13 @@ class RunFolder:
 
     def is_empty(self) -> bool:
         """Whether nothing was begun in it, as when a training was killed before it wrote anything."""
-        return all(path.name == LOCK_FILE or _LEFTOVER.fullmatch(path.name) for path in self.path.iterdir())
+        return all(path.name == LOCK_FILE or TEMPORARY.fullmatch(path.name) for path in self.path.iterdir())
 
     def remove_leftovers(self) -> None:
         """Remove what a killed training left half written; only for who has claimed the folder."""
         for folder in (self.path, self.path / PREVIEWS):
             for part in folder.glob(".*.part"):
-                if _LEFTOVER.fullmatch(part.name):
+                if TEMPORARY.fullmatch(part.name):
                     part.unlink(missing_ok=True)
 
     def begin(self, identity: Mapping[str, Any]) -> None:
@@ -93,14 +91,12 @@ class RunFolder:
 
     def _write_run(self, content: Mapping[str, Any]) -> None:
         text = json.dumps(content, indent=2) + "\n"
-        write_atomically(self.path / RUN_FILE, lambda part: part.write_text(text, encoding="utf-8"))
+        write_text(self.path / RUN_FILE, text)
 
     def add_curve(self, record: StepRecord) -> None:
         """Append one step to the curves."""
         self.path.mkdir(parents=True, exist_ok=True)
-        line = json.dumps(_without_nan(dataclasses.asdict(record)))
-        with open(self.path / CURVES_FILE, "a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        append_line(self.path / CURVES_FILE, json.dumps(_without_nan(dataclasses.asdict(record))))
 
     def curves(self) -> list[StepRecord]:
         """The steps that were written; a last line that a kill cut short is left out."""
@@ -119,7 +115,7 @@ class RunFolder:
         """Forget what was written beyond `step`, where a training goes on from; the records that stay."""
         kept = [record for record in self.curves() if record.step <= step]
         lines = "".join(json.dumps(_without_nan(dataclasses.asdict(record))) + "\n" for record in kept)
-        write_atomically(self.path / CURVES_FILE, lambda part: part.write_text(lines, encoding="utf-8"))
+        write_text(self.path / CURVES_FILE, lines)
         return kept
 
     def save_state(self, state: TrainState) -> Path:

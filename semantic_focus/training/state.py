@@ -8,10 +8,9 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
-from ..files import write_atomically
+from ..files import write_safetensors
 
 FORMAT = 1
 CHOSEN = ("weight_decay",)
@@ -56,8 +55,7 @@ def save_train_state(path: Path, state: TrainState) -> None:
         "values": state.values,
         "identity": state.identity,
     }
-    content = save(dict(state.tensors), {HEADER_KEY: json.dumps(header)})
-    write_atomically(path, lambda temporary: temporary.write_bytes(content))
+    write_safetensors(path, state.tensors, {HEADER_KEY: json.dumps(header, sort_keys=True)})
 
 
 def load_train_state(path: str | Path) -> TrainState:

@@ -1,6 +1,7 @@
 """Files are complete or absent, whatever happens; LoRA files among them."""
 
 import os
+import random
 import signal
 import stat
 import subprocess
@@ -11,7 +12,14 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from semantic_focus.files import write_atomically
+from semantic_focus.files import (
+    TEMPORARY,
+    mark_of,
+    printable,
+    write_atomically,
+    write_safetensors,
+    write_text,
+)
 from semantic_focus.lora.file import free_path, load_lora, save_lora
 
 
@@ -69,9 +77,10 @@ class TestWriteAtomically:
         killed = subprocess.run([sys.executable, "-c", program, module, path], timeout=60)
         assert killed.returncode == -signal.SIGKILL
         assert path.read_bytes() == b"old"
-        # what is left of the attempt is hidden and has no suffix that anything reads
-        left = [other.name for other in tmp_path.iterdir() if other != path]
-        assert len(left) == 1 and left[0].startswith(".a.bin.") and left[0].endswith(".part")
+        # what is left of the attempt is hidden, has no suffix that anything reads, and says whose it was
+        (left,) = [other.name for other in tmp_path.iterdir() if other != path]
+        named = TEMPORARY.fullmatch(left)
+        assert left.startswith(".") and named and named["mark"] == mark_of("a.bin") != mark_of("b.bin")
 
     @pytest.mark.parametrize("mask", [0o022, 0o077])
     def test_the_users_umask_decides_who_may_read_it(self, tmp_path: Path, mask: int):
@@ -81,6 +90,86 @@ class TestWriteAtomically:
         finally:
             os.umask(before)
         assert stat.S_IMODE((tmp_path / "a.safetensors").stat().st_mode) == 0o666 & ~mask
+
+    @pytest.mark.parametrize("name", ["n" * 255, "ü" * 127, os.fsdecode(b"caf\xe9.bin"), "🙂" * 63])
+    def test_a_name_that_fits_the_disk_fits_while_it_is_written(self, tmp_path: Path, name: str):
+        write_text(tmp_path / name, "content")
+        assert [os.fsencode(path.name) for path in tmp_path.iterdir()] == [os.fsencode(name)]
+
+    @pytest.mark.parametrize(("refusals", "is_written"), [(3, True), (100, False)])
+    def test_windows_is_asked_again_while_another_program_has_the_file_open(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusals: int, is_written: bool
+    ):
+        (tmp_path / "a.txt").write_text("old")
+        replace, asked = os.replace, []
+
+        def refusing(source: Path, target: Path) -> None:
+            asked.append(target)
+            if len(asked) <= refusals:
+                raise PermissionError(13, "in use", str(target))
+            replace(source, target)
+
+        monkeypatch.setattr("semantic_focus.files.sys.platform", "win32")
+        monkeypatch.setattr("semantic_focus.files.BUSY_SECONDS", 0)
+        monkeypatch.setattr("semantic_focus.files.os.replace", refusing)
+        if is_written:
+            write_text(tmp_path / "a.txt", "new")
+        else:
+            with pytest.raises(PermissionError, match="in use"):
+                write_text(tmp_path / "a.txt", "new")
+        assert (tmp_path / "a.txt").read_text() == ("new" if is_written else "old")
+        assert len(list(tmp_path.iterdir())) == 1 and len(asked) < 20
+
+
+class TestReproducible:
+    TENSORS = {"b": torch.arange(6.0).view(2, 3), "a": torch.zeros(3, dtype=torch.uint8), "c": torch.ones(0)}
+    METADATA = {f"field {number}": "ü" * number for number in range(12)}
+
+    def test_equal_content_gives_equal_bytes_in_whatever_order_it_comes(self, tmp_path: Path):
+        contents = set()
+        for turn in range(24):
+            names, fields = list(self.TENSORS), list(self.METADATA)
+            random.Random(turn).shuffle(names)
+            random.Random(turn).shuffle(fields)
+            path = tmp_path / f"{turn}.safetensors"
+            tensors = {name: self.TENSORS[name] for name in names}
+            write_safetensors(path, tensors, {name: self.METADATA[name] for name in fields})
+            contents.add(path.read_bytes())
+        assert len(contents) == 1
+
+    def test_any_reader_finds_tensors_and_metadata(self, tmp_path: Path):
+        path = tmp_path / "a.safetensors"
+        write_safetensors(path, {**self.TENSORS, "t": self.TENSORS["b"].T}, self.METADATA)
+        with safe_open(path, framework="pt") as file:
+            assert file.metadata() == self.METADATA
+            assert sorted(file.keys()) == ["a", "b", "c", "t"]
+            assert all(torch.equal(file.get_tensor(name), tensor) for name, tensor in self.TENSORS.items())
+            assert file.get_tensor("t").tolist() == [[0, 3], [1, 4], [2, 5]]
+        assert int.from_bytes(path.read_bytes()[:8], "little") % 8 == 0
+
+    @pytest.mark.parametrize("metadata", [None, {}, {"steps": "12"}])
+    def test_no_metadata_is_no_metadata(self, tmp_path: Path, metadata: dict[str, str] | None):
+        write_safetensors(tmp_path / "a.safetensors", {"x": torch.zeros(1)}, metadata)
+        with safe_open(tmp_path / "a.safetensors", framework="pt") as file:
+            assert (file.metadata() or {}) == (metadata or {})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("plain.png", "plain.png"),
+        ("人物 é 🙂\n", "人物 é 🙂\n"),
+        (os.fsdecode(b"caf\xe9.png"), r"caf\xe9.png"),
+        (os.fsdecode(b"\xff\xfe"), r"\xff\xfe"),
+        ("lone \ud83d half", r"lone \ud83d half"),
+        (Path(os.fsdecode(b"/a/\x80")), r"/a/\x80"),
+        (ValueError(os.fsdecode(b"no \x81")), r"no \x81"),
+    ],
+)
+def test_printable_text_can_be_encoded_and_keeps_what_could_be(text: object, said: str):
+    assert printable(text) == said
+    assert printable(printable(text)) == said
+    printable(text).encode("utf-8")
 
 
 class TestLoraFiles:

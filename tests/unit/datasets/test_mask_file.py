@@ -312,13 +312,10 @@ class TestRefusedToSave:
         save_masks(file, {"face": torch.ones(4, 4)})
         before = file.read_bytes()
 
-        write = Path.write_bytes
-
-        def half(path: Path, content: bytes) -> int:
-            write(path, content[: len(content) // 2])
+        def full(handle: int) -> None:
             raise OSError("no space left on device")
 
-        monkeypatch.setattr(Path, "write_bytes", half)
+        monkeypatch.setattr("semantic_focus.files.os.fsync", full)
         with pytest.raises(OSError, match="no space"):
             save_masks(file, {"face": torch.zeros(4, 4)})
         assert file.read_bytes() == before

@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from tiny_velocity import TinyVelocity
 
+from semantic_focus import files
 from semantic_focus.lora.adapters import AdapterSettings
 from semantic_focus.lora.layers import linear_layers
 from semantic_focus.lora.network import LoraAdapters
 from semantic_focus.objective.total import Objective
-from semantic_focus.training import state as train_state
 from semantic_focus.training.data import TrainingPictures
 from semantic_focus.training.run import RunOptions, run_identity, run_training
 from semantic_focus.training.run_folder import choose_run
@@ -77,7 +77,7 @@ def train_once(root: Path, dies_writing: str = "") -> None:
 
 
 def _die_in_the_midst_of(name: str) -> None:
-    whole = train_state.write_atomically
+    whole = files.write_atomically
 
     def half(path: Path, write: Any) -> None:
         def half_of_it(part: Path) -> None:
@@ -87,7 +87,7 @@ def _die_in_the_midst_of(name: str) -> None:
 
         whole(path, half_of_it if path.name == name else write)
 
-    train_state.write_atomically = half
+    files.write_atomically = half
 
 
 def serve() -> None:

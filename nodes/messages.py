@@ -1,0 +1,47 @@
+"""What nodes say when they fail, in a form that every stream takes."""
+
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..semantic_focus.files import printable
+
+METHODS = ("execute", "fingerprint_inputs", "validate_inputs")
+
+
+def with_printable_errors(nodes: Iterable[type[io.ComfyNode]]) -> list[type[io.ComfyNode]]:
+    """The nodes, whose errors can be printed whatever file they name.
+
+    ComfyUI writes errors to a stream that refuses lone surrogates (the bytes of a name that is not UTF-8);
+    its worker would end there, and every later prompt would hang.
+    """
+    nodes = list(nodes)
+    for node in nodes:
+        for name in METHODS:
+            if (method := vars(node).get(name)) is not None:
+                setattr(node, name, classmethod(_with_printable_error(method.__func__)))
+    return nodes
+
+
+def _with_printable_error(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def checked(*arguments: Any, **named: Any) -> Any:
+        try:
+            return method(*arguments, **named)
+        except Exception as error:
+            said = str(error)
+            if printable(said) == said:
+                raise
+            # not "from error": what is written is the whole chain
+            raise _like(error, printable(said)).with_traceback(error.__traceback__) from None
+
+    return checked
+
+
+def _like(error: Exception, message: str) -> Exception:
+    try:
+        return type(error)(message)
+    except TypeError:  # made of something else than a message
+        return RuntimeError(message)

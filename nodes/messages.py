@@ -1,6 +1,7 @@
 """What nodes say when they fail, in a form that every stream takes."""
 
 import functools
+import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -37,6 +38,7 @@ def _with_printable_error(method: Callable[..., Any]) -> Callable[..., Any]:
             # not "from error": what is written is the whole chain
             raise _like(error, printable(said)).with_traceback(error.__traceback__) from None
 
+    checked.__signature__ = inspect.signature(method)  # pyright: ignore[reportAttributeAccessIssue] (ComfyUI goes by it)
     return checked
 
 

@@ -1,20 +1,22 @@
 // What the whole pack can do, in the editor's menu, in its command list and, if the user likes, on keys.
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
-import { everyNode, rootGraph, runIdAt } from "./lib/graph.mjs";
+import { CACHER } from "./dataset/source.mjs";
+import { everyNode, runIdAt, workflowId } from "./lib/graph.mjs";
 import { isActive, reports } from "./lib/graph_walk.mjs";
-import { interrupt } from "./lib/interrupt.mjs";
 import { toast } from "./lib/notify.mjs";
 import { REPOSITORY } from "./lib/pack.mjs";
 import { hasOwnColours, OWN, SAFE } from "./lib/palette.mjs";
+import { baseName } from "./lib/paths.mjs";
 import { DEFAULTS, PALETTE, preference } from "./lib/preferences.mjs";
+import { interrupt, runNodes } from "./lib/prompts.mjs";
 import { text } from "./lib/text.mjs";
+import { isRunning } from "./training/words.mjs";
 
 const MENU = "Semantic Focus";
-const CACHING = "SemanticFocusCacheDataset";
 
 /** @param {any} node */
-const caches = (node) => node.type === CACHING;
+const caches = (node) => node.type === CACHER;
 
 /**
  * Run these nodes, and what they need; say why not when there is none.
@@ -27,25 +29,24 @@ async function run(wanted, missing) {
     toast("info", text("commands.nothingToDo"), text(missing));
     return;
   }
-  await app.queuePrompt(0, 1, ids);
+  await runNodes(ids);
 }
 
 /** Whether a training is of the workflow that is shown. @param {any} training */
-const isShown = ({ workflow }) => workflow === String(rootGraph()?.id);
+const isShown = ({ workflow }) => workflow === workflowId();
 
 async function stopTraining() {
   const answer = await api.fetchApi("/semantic_focus/training?points=0");
   const { trainings = [] } = answer.ok ? await answer.json() : {};
   const running = trainings
-    .filter(({ state }) => state === "starting" || state === "running")
+    .filter(isRunning)
     .sort((one, other) => Number(isShown(other)) - Number(isShown(one)))[0];
   if (!running) {
     toast("info", text("commands.nothingToDo"), text("commands.noTraining"));
     return;
   }
   await interrupt(running.prompt);
-  const name = running.folder?.split(/[\\/]/).pop() ?? "";
-  toast("info", text("commands.stopping", { name }), text("commands.stoppingDetail"));
+  toast("info", text("commands.stopping", { name: baseName(running.folder) }), text("commands.stoppingDetail"));
 }
 
 /** @type {string | null} what the user had before, as long as the page lasts */

@@ -7,16 +7,16 @@ import { OVERLAYS } from "./lib/graph_walk.mjs";
 import { OverlayState } from "./overlay/state.mjs";
 import { OverlayView } from "./overlay/view.mjs";
 import { onPalette } from "./lib/palette.mjs";
-import { addPanel, addStylesheet, chain, widgetOf } from "./lib/panel.mjs";
+import { addPanel, addStylesheet, chain, limitKeywords } from "./lib/panel.mjs";
 import { onPreference, OPACITY } from "./lib/preferences.mjs";
 import { previewsOf, report } from "./lib/previews.mjs";
-import { isForeign, onResult } from "./lib/results.mjs";
+import { isForeign, runNodes } from "./lib/prompts.mjs";
+import { onResult } from "./lib/results.mjs";
 import { onLanguage } from "./lib/text.mjs";
 
 addStylesheet(new URL("overlay/overlay.css", import.meta.url).href);
 
 const MIN_HEIGHT = 320;
-const KEYWORDS_HEIGHT = 120;
 
 /** @type {WeakMap<object, OverlayState>} by node */
 const states = new WeakMap();
@@ -33,14 +33,12 @@ async function enlarge(state) {
 
 /** @param {any} node */
 function addOverlay(node) {
-  const keywords = widgetOf(node, "keywords");
-  // the height that the node has to spare belongs to the picture
-  if (keywords) keywords.options.getMaxHeight = () => KEYWORDS_HEIGHT;
+  limitKeywords(node);
   const state = new OverlayState(node);
   states.set(node, state);
   const view = new OverlayView(state, {
     enlarge: () => enlarge(state),
-    run: () => app.queuePrompt(0, 1, runIdsOf(node).slice(0, 1)),
+    run: () => runNodes(runIdsOf(node).slice(0, 1)),
   });
   view.root.classList.add("semantic-focus-overlay");
   addPanel(node, "semantic_focus_overlay", view.root, MIN_HEIGHT);

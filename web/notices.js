@@ -4,14 +4,10 @@ import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { countsInWords } from "./lib/mask_counts.mjs";
 import { toast } from "./lib/notify.mjs";
-import { isOwn, onResult } from "./lib/results.mjs";
+import { baseName } from "./lib/paths.mjs";
+import { isOwn } from "./lib/prompts.mjs";
+import { onResult } from "./lib/results.mjs";
 import { text } from "./lib/text.mjs";
-
-/**
- * The last part of a path of the server's.
- * @param {string | null} path
- */
-const baseName = (path) => path?.split(/[\\/]/).pop() ?? "";
 
 /** @param {any} report as nodes/training_status.py sends it */
 function trained(report) {

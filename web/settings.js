@@ -1,12 +1,9 @@
 // What users may set for all widgets, in the editor's settings dialog.
 import { app } from "../../scripts/app.js";
-import { CATEGORIES, PALETTES } from "./lib/palette.mjs";
+import { CATEGORIES, hex, PALETTES } from "./lib/palette.mjs";
 import { COLOUR, DEFAULTS, OPACITY, PALETTE, SLIDER_STEP } from "./lib/preferences.mjs";
 
 const GROUP = "Semantic Focus";
-
-/** @param {number[]} colour */
-const hex = (colour) => colour.map((channel) => channel.toString(16).padStart(2, "0")).join("");
 
 app.registerExtension({
   name: "SemanticFocus.Settings",

@@ -1,5 +1,6 @@
 // A new LoRA Train Step keeps its seed: a stopped training goes on only with the same one.
 import { app } from "../../scripts/app.js";
+import { widgetOf } from "./lib/panel.mjs";
 
 const NODE = "SemanticFocusTrain";
 
@@ -8,7 +9,7 @@ app.registerExtension({
   nodeCreated(node) {
     if (node.comfyClass !== NODE) return;
     // a saved workflow is read into the widgets after this, and says what its author chose
-    const control = node.widgets?.find((widget) => widget.name === "control_after_generate");
+    const control = widgetOf(node, "control_after_generate");
     if (control) control.value = "fixed";
   },
 });

@@ -1,11 +1,13 @@
 // The dataset browser: the pictures of a node's folder with the status of their masks, and a button that makes them.
 import { Grid } from "./grid.mjs";
 import { openReport, tellAbsence } from "./report.mjs";
-import { cancel, resultFor, runFor, start } from "./runs.mjs";
+import { resultFor, runFor, start } from "./runs.mjs";
 import { CACHER, list, sourceOf, whyBroken } from "./source.mjs";
 import { badge, layers, view } from "./view.mjs";
 import { describe, FILTERS, passes, problemsOf, resultInWords, say, statusName, summary } from "./words.mjs";
 import { element, undoable, widgetOf } from "../lib/panel.mjs";
+import { presentPanels } from "../lib/present.mjs";
+import { cancel } from "../lib/prompts.mjs";
 import { text } from "../lib/text.mjs";
 
 /**
@@ -18,8 +20,8 @@ const PATIENCE = 300; // ms without a change, before the server is asked
 const BETWEEN_LOOKS = 2000; // ms, while masks are being made
 const REST = 1.5; // times as long as a look took, before a folder that takes many looks is looked at again
 
-/** @type {Set<DatasetPanel>} of the nodes that are in the workflow */
-export const panels = new Set();
+/** @type {Map<any, DatasetPanel>} by node */
+export const panels = presentPanels();
 
 export class DatasetPanel {
   /** @param {any} node */
@@ -64,7 +66,7 @@ export class DatasetPanel {
     this.bar = element("progress", { max: 1 });
     this.count = element("span", { className: "sf-status", role: "status" });
     this.cancel = element("button", { type: "button", className: "sf-button" });
-    this.cancel.addEventListener("click", () => this.run && cancel(this.run).catch(tellAbsence));
+    this.cancel.addEventListener("click", () => this.run?.prompt && cancel(this.run.prompt).catch(tellAbsence));
     this.progress = element("div", { className: "sf-row sf-dataset-progress" }, [this.bar, this.count, this.cancel]);
     this.message = element("div", { className: "sf-dataset-message" });
     this.empty = element("div", { className: "sf-dataset-empty", role: "status" });
@@ -76,13 +78,11 @@ export class DatasetPanel {
 
   /** The node is in the workflow. */
   attach() {
-    panels.add(this);
     this.schedule(true);
   }
 
   /** The node is gone. */
   detach() {
-    panels.delete(this);
     this.asked++; // no answer matters any more
     clearTimeout(this.timer);
     clearTimeout(this.resting);
@@ -144,7 +144,7 @@ export class DatasetPanel {
    * @param {boolean} anyway even when folder and settings are the same
    */
   schedule(anyway) {
-    if (!panels.has(this)) return;
+    if (!panels.has(this.node)) return;
     this.anyway ||= anyway;
     clearTimeout(this.timer);
     const field = typedIn();

@@ -2,9 +2,10 @@
 // node: panels come and go with Undo, a reload and the workflow's tab.
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
-import { nodeRunAs, rootGraph, runIdsOf } from "../lib/graph.mjs";
-import { queued } from "../lib/queue.mjs";
-import { isForeign, isOwn } from "../lib/results.mjs";
+import { keyOf, keysFor } from "../lib/by_node.mjs";
+import { nodeRunAs, workflowId } from "../lib/graph.mjs";
+import { putLast } from "../lib/latest.mjs";
+import { isForeign, isOwn, lookForEnds, whenOver } from "../lib/prompts.mjs";
 import { restore, store } from "../lib/session.mjs";
 import { CACHER, executionId, SEGMENTER, sourceOf } from "./source.mjs";
 
@@ -38,11 +39,6 @@ let elsewhere = null;
 /** @type {((ended: boolean) => void)[]} */
 const listeners = [];
 
-const workflowId = () => String(rootGraph()?.id);
-
-/** @param {string} workflow @param {string} id */
-const keyOf = (workflow, id) => `${workflow} ${id}`;
-
 /**
  * Be told when a run is further, or with `ended` when mask files may have changed.
  * @param {(ended: boolean) => void} listener
@@ -66,26 +62,8 @@ function save() {
  * @param {Result} result
  */
 function remember(key, result) {
-  results.delete(key);
-  results.set(key, result);
-  if (results.size > MOST_RESULTS) results.delete(/** @type {string} */ (results.keys().next().value));
+  putLast(results, key, result, MOST_RESULTS);
   save();
-}
-
-/**
- * The key of a node, also when it was moved into a subgraph or out of it since.
- * @param {Map<string, any>} known
- * @param {any} node
- */
-function find(known, node) {
-  const workflow = workflowId();
-  const at = runIdsOf(node).map((id) => keyOf(workflow, id)).find((key) => known.has(key));
-  if (at) return at;
-  const moved = [...known.keys()].filter((key) => {
-    const [of, id] = key.split(" ");
-    return of === workflow && id.split(":").at(-1) === String(node.id) && !nodeRunAs(id);
-  });
-  return moved.length === 1 ? moved[0] : undefined;
 }
 
 /**
@@ -95,10 +73,10 @@ function find(known, node) {
  * @returns {Run | undefined}
  */
 export function runFor(node, maker) {
-  const key = find(own, node);
+  const [key] = keysFor(own, node);
   if (key) return own.get(key);
   const workflow = workflowId();
-  const same = ([at, { target }]) => target === maker && at.startsWith(keyOf(workflow, ""));
+  const same = ([at, { target }]) => target === maker && at.startsWith(keyOf(workflow));
   const shared = [...own].find(same)?.[1];
   if (shared?.state === "running") return shared;
   return maker && elsewhere?.workflow === workflow ? elsewhere.runs.get(maker) : undefined;
@@ -110,7 +88,8 @@ export function runFor(node, maker) {
  * @returns {Result | undefined}
  */
 export function resultFor(node) {
-  return results.get(find(results, node) ?? "");
+  const [key] = keysFor(results, node);
+  return results.get(key);
 }
 
 /**
@@ -134,7 +113,7 @@ export function keepResult(node, result, fresh) {
  */
 export async function start(node) {
   const [id, maker] = [executionId(node), sourceOf(node)?.maker];
-  if (!id || !maker || find(own, node)) return;
+  if (!id || !maker || keysFor(own, node).length) return;
   const key = keyOf(workflowId(), id);
   /** @type {Run} */
   const run = { prompt: null, target: maker, state: "queued", done: 0, total: 0 };
@@ -148,7 +127,8 @@ export async function start(node) {
     const answer = await api.queuePrompt(0, { output, workflow }, { partialExecutionTargets: [run.target] });
     run.prompt = answer.prompt_id;
     save();
-    await confirm(); // it may have ended before the answer was here
+    watch(key, run);
+    await lookForEnds(); // it may have ended before the answer was here
   } catch (error) {
     finish(key, { error: complaint(error) });
   }
@@ -171,23 +151,6 @@ function addCacher(output, id, maker) {
     _meta: { title: "Cache Dataset Masks" },
   };
   return String(free);
-}
-
-/**
- * Take a run out of the queue, or stop it.
- * @param {Run} run
- */
-export async function cancel({ prompt }) {
-  if (!prompt) return;
-  await post("/queue", { delete: [prompt] });
-  await post("/interrupt", { prompt_id: prompt });
-  await confirm(); // what was taken out of the queue has no end that is told
-}
-
-/** @param {string} route @param {any} body */
-function post(route, body) {
-  const headers = { "Content-Type": "application/json" };
-  return api.fetchApi(route, { method: "POST", headers, body: JSON.stringify(body) });
 }
 
 /**
@@ -215,29 +178,26 @@ function take(key, { target }, output) {
   tell(false);
 }
 
-let confirming = Promise.resolve();
-
-/** End the runs that the server does not have any more: their end was not heard. */
-function confirm() {
-  confirming = confirming.then(check).catch(() => undefined); // the server is away
-  return confirming;
+/**
+ * End a run that the server does not have any more, when its end was not heard.
+ * @param {string} key
+ * @param {Run} run
+ */
+function watch(key, run) {
+  whenOver(String(run.prompt), async () => {
+    if (own.get(key) !== run) return;
+    const history = await (await api.fetchApi(`/history/${run.prompt}`)).json();
+    if (own.get(key) !== run) return;
+    take(key, run, history[String(run.prompt)]?.outputs?.[run.target]);
+    finish(key);
+  });
 }
 
-async function check() {
-  const waiting = [...own].filter(([, { prompt }]) => prompt);
-  if (!waiting.length && !elsewhere) return;
-  /** @type {Set<string | null>} */
-  const present = new Set((await queued()).map(([, prompt]) => prompt));
-  if (elsewhere && !present.has(elsewhere.prompt)) {
-    elsewhere = null;
-    tell(true);
-  }
-  for (const [key, run] of waiting.filter(([, { prompt }]) => !present.has(prompt))) {
-    const history = await (await api.fetchApi(`/history/${run.prompt}`)).json();
-    if (own.get(key) !== run) continue;
-    take(key, run, history[run.prompt ?? ""]?.outputs?.[run.target]);
-    finish(key);
-  }
+/** @param {string} prompt that the server does not have any more */
+function leave(prompt) {
+  if (elsewhere?.prompt !== prompt) return;
+  elsewhere = null;
+  tell(true);
 }
 
 /**
@@ -254,6 +214,7 @@ function hear({ prompt_id: prompt, nodes }) {
   for (const run of ours) Object.assign(run, running(run.target));
   if (ours.length) return tell(false);
   if (!isOwn(prompt) || isForeign(prompt)) return;
+  if (elsewhere?.prompt !== prompt) whenOver(prompt, () => leave(prompt));
   const before = elsewhere?.prompt === prompt ? elsewhere.runs : new Map();
   const runs = new Map();
   for (const id of Object.keys(nodes).filter(running)) {
@@ -292,5 +253,5 @@ api.addEventListener("executed", ({ detail }) => {
     if (run.prompt === detail.prompt_id && run.target === String(detail.node)) take(key, run, detail.output);
   }
 });
-for (const event of ["status", "reconnected"]) api.addEventListener(event, confirm);
-confirm();
+for (const [key, run] of own) watch(key, run);
+lookForEnds();

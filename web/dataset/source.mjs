@@ -1,15 +1,16 @@
 // Which folder a node means, with which settings its masks are made, and what the server says about it.
 import { api } from "../../../scripts/api.js";
-import { everyNode, runIdAt, runIdsOf } from "../lib/graph.mjs";
+import { everyNode, graphKey, placesOf, runIdAt, runIdsOf } from "../lib/graph.mjs";
 import { feederOf, isActive, valueOf } from "../lib/graph_walk.mjs";
-import { CATEGORIES, colourOf } from "../lib/palette.mjs";
+import { CATEGORIES, colourOf, hex } from "../lib/palette.mjs";
+import { post } from "../lib/server.mjs";
 
 /**
  * @typedef {import("../lib/graph.mjs").Place} Place
  */
 
 /**
- * What semantic_focus/dataset_status.py knows of one picture.
+ * What semantic_focus/datasets/status.py knows of one picture.
  * @typedef {{name: string, status: string, reason: string, captioned: boolean, persons: number | null,
  *   coverage: Record<string, number>, problems: string[], stamp: string, mask_stamp: string}} Picture
  * @typedef {{folder: string, pictures: Picture[], complete: boolean}} Listing
@@ -34,15 +35,12 @@ const SETTINGS = ["backend", "refine", "keywords", "keep_overlaps"];
 /** @type {Map<string, string>} by graph and node: the folder of the last run */
 const reported = new Map();
 
-/** @param {any} node */
-const keyOf = (node) => `${node.graph?.id}:${node.id}`;
-
 /**
  * @param {any} node
  * @param {string} folder
  */
 export function reportFolder(node, folder) {
-  reported.set(keyOf(node), folder);
+  reported.set(graphKey(node), folder);
 }
 
 /** @param {any} node @returns {string | null} the id that running it takes; null when it is in no graph */
@@ -87,11 +85,11 @@ function nameOf(place) {
  * @returns {Source | null} null when the node is in no graph
  */
 export function sourceOf(node) {
-  const place = [...everyNode()].find((other) => other.node === node);
+  const [place] = placesOf(node);
   if (!place) return null;
   const active = isActive(place);
   const maker = active ? makerOf(place) : null;
-  const folder = valueOf(place, "folder") ?? reported.get(keyOf(node)) ?? null;
+  const folder = valueOf(place, "folder") ?? reported.get(graphKey(node)) ?? null;
   // Load Semantic Dataset reads no subfolders, whoever makes its masks
   const names = node.type === CACHER ? [...SETTINGS, "recursive"] : SETTINGS;
   const known = maker ? names.map((name) => [name, valueOf(maker, name)]) : [];
@@ -111,12 +109,7 @@ export function sourceOf(node) {
  * @returns {Promise<any>}
  */
 async function ask(route, body, signal) {
-  const answer = await api.fetchApi(route, {
-    method: "POST",
-    signal,
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(body),
-  });
+  const answer = await post(route, body, signal);
   const content = await answer.json().catch(() => ({}));
   if (!answer.ok || content.error) throw new Error(content.error ?? `${route}: HTTP ${answer.status}`);
   return content;
@@ -150,7 +143,7 @@ function queryOf(values) {
   const quoted = (value) => {
     const parts = value.split(/([\udc80-\udcff])/u); // every other one is an odd byte
     const plain = (part) => String(new URLSearchParams({ x: part })).slice("x=".length);
-    return parts.map((part, at) => (at % 2 ? `%${hex(part.charCodeAt(0) & 0xff)}` : plain(part))).join("");
+    return parts.map((part, at) => (at % 2 ? `%${(part.charCodeAt(0) & 0xff).toString(16)}` : plain(part))).join("");
   };
   const pairs = Object.entries(values).map(([key, value]) => `${key}=${quoted(value)}`);
   return pairs.join("&");
@@ -178,14 +171,11 @@ export function regionsUrl(folder, { name, mask_stamp, coverage }, side) {
   if (!mask_stamp || !regions.length) return null;
   const colours = regions
     .filter((region) => region in CATEGORIES)
-    .map((region) => `${region}:${colourOf(region).map(hex).join("")}`)
+    .map((region) => `${region}:${hex(colourOf(region))}`)
     .join();
   const query = { folder, name, stamp: mask_stamp, side: String(side), layer: "regions", colours };
   return api.apiURL(`/semantic_focus/thumbnail?${queryOf(query)}`);
 }
-
-/** @param {number} byte */
-const hex = (byte) => byte.toString(16).padStart(2, "0");
 
 /**
  * Why a picture cannot be shown; null when it is not the picture's fault.

@@ -9,6 +9,9 @@ import { app } from "../../../scripts/app.js";
 /** The graph of the workflow that is shown; older editors have no subgraphs. */
 export const rootGraph = () => /** @type {any} */ (app.rootGraph ?? app.graph);
 
+/** @returns {string} id of the workflow that is shown */
+export const workflowId = () => String(rootGraph()?.id);
+
 /**
  * Every node of a graph, and of the subgraphs in it.
  * @param {any} [graph]
@@ -23,6 +26,15 @@ export function* everyNode(graph = rootGraph(), path = []) {
 }
 
 /**
+ * Where a node is: in several places when its subgraph is there more than once, in none when it is in no graph.
+ * @param {any} node
+ * @returns {Place[]}
+ */
+export function placesOf(node) {
+  return [...everyNode()].filter((place) => place.node === node);
+}
+
+/**
  * The id that a run calls a node by, such as "3:1" for node 1 in the subgraph of node 3.
  * @param {Place} place
  */
@@ -32,10 +44,18 @@ export function runIdAt({ node, path }) {
 
 /**
  * @param {any} node
- * @returns {string[]} its ids in a run: several when its subgraph is there more than once, none in no graph
+ * @returns {string[]} its ids in a run, one for each of its places
  */
 export function runIdsOf(node) {
-  return [...everyNode()].filter((place) => place.node === node).map(runIdAt);
+  return placesOf(node).map(runIdAt);
+}
+
+/**
+ * What a node is known by through a reload and Undo, whatever is around its graph.
+ * @param {any} node
+ */
+export function graphKey(node) {
+  return `${node.graph?.id}:${node.id}`;
 }
 
 /**

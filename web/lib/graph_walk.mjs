@@ -1,7 +1,7 @@
 // Ways through the graph, past reroutes, bypassed nodes and the borders of subgraphs. What an input is fed with: read
 // from the graph, because a prompt cannot be made without effects (some nodes record or upload when it is). And from an
 // objective to the node whose segmentation it will be trained with: down to a training, and up the training's masks.
-import { everyNode, runIdAt } from "./graph.mjs";
+import { everyNode, placesOf, runIdAt } from "./graph.mjs";
 import { widgetOf } from "./panel.mjs";
 
 /** The nodes that report a segmentation (web/mask_overlay.js draws it in them). */
@@ -224,14 +224,20 @@ function* overlaysAbove(training) {
 }
 
 /**
+ * Whether a node has pictures to show its segmentation on: one with an input for them only where it is connected.
+ * @param {any} node
+ */
+export function hasPictures(node) {
+  const pictures = node.inputs?.find(({ name }) => name === "images");
+  return !pictures || pictures.link != null;
+}
+
+/**
  * Whether a node reports a segmentation when it runs.
  * @param {any} node
  */
 export function reports(node) {
-  if (!OVERLAYS.includes(node.type) || node.mode === MUTED || node.mode === BYPASSED) return false;
-  // Select Persons has a picture to show only where one is connected
-  const pictures = node.inputs.find(({ name }) => name === "images");
-  return !pictures || pictures.link != null;
+  return OVERLAYS.includes(node.type) && isActive({ node, path: [] }) && hasPictures(node);
 }
 
 /**
@@ -241,14 +247,13 @@ export function reports(node) {
  * @returns {{node: any, id: string}[]} with the ids that running them takes, such as "3:1"
  */
 export function overlaysFor(objective) {
-  const workflow = [...everyNode()];
   /** @type {Place[]} */
   const found = [];
-  for (const place of workflow.filter(({ node }) => node === objective)) {
+  for (const place of placesOf(objective)) {
     for (const training of trainings(place)) found.push(...overlaysAbove(training));
   }
   if (!found.length) {
-    const all = workflow.filter(({ node }) => reports(node));
+    const all = [...everyNode()].filter(({ node }) => reports(node));
     if (all.length === 1) found.push(all[0]);
   }
   return found.map((place) => ({ node: place.node, id: runIdAt(place) }));

@@ -1,7 +1,7 @@
 // What became of the pictures of a mask run, in words.
 import { text } from "./text.mjs";
 
-/** What may become of a picture, as semantic_focus/dataset_cache.py names it. */
+/** What may become of a picture, as semantic_focus/datasets/bulk.py names it. */
 const STATUSES = ["fresh", "segmented", "kept", "failed", "left"];
 
 /** @param {Record<string, number>} counts of pictures by what became of them */

@@ -41,7 +41,7 @@ export const { categories: CATEGORIES, presets: PRESETS } = await load();
 
 /**
  * The colour of a category of the user's own: bright, and dependent on its name only (FNV-1a of its UTF-8 as the
- * hue, as semantic_focus/overlay.py does it).
+ * hue, as semantic_focus/regions/overlay.py does it).
  * @param {string} name
  * @returns {Colour}
  */
@@ -89,6 +89,11 @@ export function colourOf(region) {
 /** @param {Colour} colour */
 export function css(colour) {
   return `rgb(${colour.join(" ")})`;
+}
+
+/** @param {Colour} colour @returns {string} such as "e84e46" */
+export function hex(colour) {
+  return colour.map((channel) => channel.toString(16).padStart(2, "0")).join("");
 }
 
 /**

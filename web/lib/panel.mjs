@@ -31,6 +31,7 @@ addStylesheet(new URL("panel.css", import.meta.url).href);
 
 // the Vue renderer of 1.32 lets only widgets of this class grow with the node
 const GROWS = "widget-expands";
+const KEYWORDS_HEIGHT = 120; // in graph units
 
 /** Keys that a control in a panel needs, and that the editor would take for shortcuts. */
 const OWN_KEYS = /^(Arrow.*|Home|End|Page.*|Enter|Escape| |Delete|Backspace)$/;
@@ -103,6 +104,15 @@ export function addPanel(node, name, root, minHeight) {
   if (!panels.has(node)) panels.set(node, new Map());
   panels.get(node)?.set(name, root);
   return widget;
+}
+
+/**
+ * Keep a node's field of keywords low: the height that the node has to spare belongs to its panel.
+ * @param {any} node
+ */
+export function limitKeywords(node) {
+  const keywords = widgetOf(node, "keywords");
+  if (keywords) keywords.options.getMaxHeight = () => KEYWORDS_HEIGHT;
 }
 
 /**

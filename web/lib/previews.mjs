@@ -1,5 +1,7 @@
 // The segmentations that the nodes of this page reported, and their pixels.
 import { api } from "../../../scripts/api.js";
+import { graphKey } from "./graph.mjs";
+import { putLast } from "./latest.mjs";
 
 /**
  * What a node reports for one picture (nodes/preview.py).
@@ -21,19 +23,14 @@ const listeners = new Set();
 /** @type {Map<string, Promise<ImageData>>} by file name, the latest used last; names are digests of the content */
 const pictures = new Map();
 
-/** @param {any} node */
-function keyOf(node) {
-  return `${node.graph?.id}:${node.id}`;
-}
-
 /**
  * Keep what a node reported, and tell whoever shows it.
  * @param {any} node
  * @param {Preview[]} previews
  */
 export function report(node, previews) {
-  if (reported.get(keyOf(node)) === previews) return;
-  reported.set(keyOf(node), previews);
+  if (reported.get(graphKey(node)) === previews) return;
+  reported.set(graphKey(node), previews);
   for (const listener of listeners) listener(node);
 }
 
@@ -42,7 +39,7 @@ export function report(node, previews) {
  * @returns {Preview[]} empty when it has not run yet
  */
 export function previewsOf(node) {
-  return reported.get(keyOf(node)) ?? [];
+  return reported.get(graphKey(node)) ?? [];
 }
 
 /**
@@ -62,10 +59,8 @@ export function onReport(listener) {
  */
 export function readPixels(reference) {
   const found = pictures.get(reference.filename) ?? decode(reference);
-  pictures.delete(reference.filename);
-  pictures.set(reference.filename, found);
+  putLast(pictures, reference.filename, found, MOST_KEPT);
   found.catch(() => pictures.delete(reference.filename));
-  if (pictures.size > MOST_KEPT) pictures.delete(/** @type {string} */ (pictures.keys().next().value));
   return found;
 }
 

@@ -1,6 +1,7 @@
 // The mask overlay as elements: the picture with its regions, their legend, and the controls.
 import { LegendView } from "./legend.mjs";
 import { paint, personPlaces, readLayers } from "./paint.mjs";
+import { hasPictures } from "../lib/graph_walk.mjs";
 import { colourOf } from "../lib/palette.mjs";
 import { element } from "../lib/panel.mjs";
 import { regionName, text } from "../lib/text.mjs";
@@ -190,13 +191,14 @@ export class OverlayView {
   /** Write every word anew. */
   label() {
     const { preview, state } = this;
+    const pictures = hasPictures(state.node);
     this.empty.classList.toggle("sf-hidden", Boolean(preview));
     for (const part of [this.stage, this.legend.root, this.info, this.controls]) {
       part.classList.toggle("sf-hidden", !preview);
     }
-    this.emptyText.textContent = text(this.isWithoutPictures() ? "overlay.connect" : "overlay.empty");
+    this.emptyText.textContent = text(pictures ? "overlay.empty" : "overlay.connect");
     this.runButton.textContent = text("overlay.run");
-    this.runButton.classList.toggle("sf-hidden", this.isWithoutPictures());
+    this.runButton.classList.toggle("sf-hidden", !pictures);
     this.showNotice();
     if (!preview) return;
     this.legend.update(preview);
@@ -246,12 +248,6 @@ export class OverlayView {
     if (this.notice.textContent !== notice) this.notice.textContent = this.notice.title = notice;
     this.notice.classList.toggle("sf-hidden", !notice);
     this.notice.classList.toggle("sf-overlay-error", Boolean(failure || problem));
-  }
-
-  /** Whether the node has a place for pictures that nothing is connected to. */
-  isWithoutPictures() {
-    const pictures = this.state.node.inputs?.find(({ name }) => name === "images");
-    return Boolean(pictures) && pictures.link == null;
   }
 
   /**

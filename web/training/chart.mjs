@@ -18,7 +18,7 @@ const SHARPEST = 4;
 const MOST_LEVELS = 8;
 
 /** @param {number} value */
-export function short(value) {
+function short(value) {
   if (value === 0) return "0";
   const size = Math.abs(value);
   if (size >= 1e5 || size < 1e-3) return value.toExponential(1).replace("e+", "e");

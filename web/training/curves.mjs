@@ -28,7 +28,7 @@ const hasNumber = (values) => Array.prototype.some.call(values, (value) => value
  * @param {Run} run
  * @returns {Curve[]}
  */
-export function curvesOf({ points }) {
+function curvesOf({ points }) {
   const regions = Object.entries(points.regions).filter(([, values]) => hasNumber(values));
   /** @type {Curve[]} */
   const curves = regions.map(([name, values], shape) => ({

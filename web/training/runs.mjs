@@ -1,6 +1,8 @@
 // The trainings of this server as nodes/training_status.py reports them: to every tab while they run, and on request.
 import { api } from "../../../scripts/api.js";
-import { nodeRunAs, rootGraph, runIdsOf } from "../lib/graph.mjs";
+import { keyOf, keysFor } from "../lib/by_node.mjs";
+import { runIdsOf, workflowId } from "../lib/graph.mjs";
+import { isRunning } from "./words.mjs";
 
 /**
  * @typedef {{step: number[], total: number[], prior: number[], learning_rate: number[],
@@ -29,26 +31,14 @@ const listeners = new Set();
 /** @type {Map<string, Promise<void>>} by workflow: what was asked of the server, once */
 const asked = new Map();
 
-/** @param {string | null} workflow @param {string} node */
-const keyOf = (workflow, node) => `${workflow} ${node}`;
-
-/** @returns {string} id of the workflow that is shown */
-export const workflowId = () => String(rootGraph()?.id);
-
 /**
  * The training that a node shows.
  * @param {any} node
  * @returns {Run | undefined}
  */
 export function runOf(node) {
-  const workflow = workflowId();
-  const own = runIdsOf(node).flatMap((id) => runs.get(keyOf(workflow, id)) ?? []);
-  if (own.length) return own.find(({ state }) => state === "running") ?? own.at(-1);
-  // moved into a subgraph or out of it, and its training is known by where it was
-  const before = [...runs.values()].filter(
-    (run) => run.workflow === workflow && run.node.split(":").at(-1) === String(node.id) && !nodeRunAs(run.node),
-  );
-  return before.length === 1 ? before[0] : undefined;
+  const own = keysFor(runs, node).flatMap((key) => runs.get(key) ?? []);
+  return own.find(({ state }) => state === "running") ?? own.at(-1);
 }
 
 /**
@@ -141,8 +131,7 @@ async function ask(workflow) {
   const { trainings } = await answer.json();
   const alive = new Set(trainings.map(({ run }) => run));
   for (const [key, run] of runs) {
-    const goes = run.state === "running" || run.state === "starting";
-    if (run.workflow === workflow && goes && !alive.has(run.run)) runs.set(key, { ...run, state: "lost" });
+    if (run.workflow === workflow && isRunning(run) && !alive.has(run.run)) runs.set(key, { ...run, state: "lost" });
   }
   for (const training of trainings) take(training);
   tell();

@@ -4,14 +4,14 @@ import { text } from "../lib/text.mjs";
 /** @typedef {import("./runs.mjs").Run} Run */
 
 /** @param {number} seconds */
-export function duration(seconds) {
+function duration(seconds) {
   const whole = Math.round(seconds);
   const [hours, minutes] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60];
   const two = (number) => String(number).padStart(2, "0");
   return hours ? `${hours}:${two(minutes)}:${two(whole % 60)}` : `${minutes}:${two(whole % 60)}`;
 }
 
-/** @param {Run} run */
+/** @param {{state: string}} run */
 export const isRunning = (run) => run.state === "running" || run.state === "starting";
 
 /** @param {Run} run step, pace, time left, learning rate */
@@ -31,7 +31,7 @@ export function progressOf(run) {
  * A file or folder without what stands before ComfyUI's output folder's part.
  * @param {string} path
  */
-export function shortPath(path) {
+function shortPath(path) {
   const parts = path.split(/[\\/]/);
   const at = parts.lastIndexOf("semantic_focus");
   return at < 0 ? path : ["output", ...parts.slice(at)].join("/");

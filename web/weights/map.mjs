@@ -61,7 +61,7 @@ function pixel(weight, stripe) {
  * @param {Preview["regions"]} regions
  * @returns {{weights: number[], soft: number}} at 0 what no region covers, at k the k-th region; and of the soft layer
  */
-export function regionWeights(effective, regions) {
+function regionWeights(effective, regions) {
   if (!effective.enabled) return { weights: [ALIKE, ...regions.map(() => ALIKE)], soft: 0 };
   const soft = regions.find((region) => region.soft);
   return {

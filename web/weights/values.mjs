@@ -1,6 +1,6 @@
 // The values of Semantic Cosine Loss: its ordinary inputs, what of them counts, and the text of the user's own weights.
 import { app } from "../../../scripts/app.js";
-import { everyNode } from "../lib/graph.mjs";
+import { placesOf } from "../lib/graph.mjs";
 import { valueOf } from "../lib/graph_walk.mjs";
 import { CATEGORIES, PRESETS } from "../lib/palette.mjs";
 import { widgetOf } from "../lib/panel.mjs";
@@ -11,8 +11,8 @@ export const PRESET = "preset";
 export const CUSTOM = "custom";
 export const FALLBACK = "global_fallback";
 export const OWN = "more_weights";
-export const TERMS = ["cosine_weight", "magnitude_weight", "prior_weight"];
-export const PRIOR = "prior_weight";
+const PRIOR = "prior_weight";
+export const TERMS = ["cosine_weight", "magnitude_weight", PRIOR];
 
 const LINE = /^\s*([\p{L}_][\p{L}\p{N}_ -]{0,39}?)\s*[:：]\s*(\S+)\s*$/u;
 const NAME = /^[\p{L}_][\p{L}\p{N}_ -]{0,39}$/u;
@@ -57,7 +57,7 @@ export function parseWeights(text) {
  * @param {string} name
  * @param {number | null} weight null takes it out
  */
-export function withWeight(text, name, weight) {
+function withWeight(text, name, weight) {
   const lines = text.split(/\r?\n/);
   const place = lines.findIndex((line) => LINE.exec(line)?.[1] === name);
   const line = weight === null ? [] : [`${name}: ${weight}`];
@@ -118,8 +118,7 @@ export class WeightValues {
    */
   get(input) {
     if (!this.linked(input)) return widgetOf(this.node, input).value;
-    const places = [...everyNode()].filter(({ node }) => node === this.node);
-    const values = new Set(places.map((place) => valueOf(place, input)));
+    const values = new Set(placesOf(this.node).map((place) => valueOf(place, input)));
     // a subgraph that is there twice may be given two
     return values.size === 1 ? [...values][0] : undefined;
   }

@@ -5,12 +5,12 @@ import { PRESETS } from "../lib/palette.mjs";
 import { addPanel, element, undoable, widgetOf } from "../lib/panel.mjs";
 import { preference, SLIDER_STEP } from "../lib/preferences.mjs";
 import { previewsOf } from "../lib/previews.mjs";
+import { lookForEnds, runNodes, whenOver } from "../lib/prompts.mjs";
 import { regionName, text } from "../lib/text.mjs";
 import { WeightMap } from "./map.mjs";
 import { AddForm, Scale, Terms } from "./parts.mjs";
 import { WeightRows } from "./list.mjs";
 import { written } from "./rows.mjs";
-import { runNode } from "./run.mjs";
 import { CUSTOM, ENABLED, INPUTS, OWN, parseWeights, PRESET } from "./values.mjs";
 
 /** @typedef {import("./values.mjs").WeightValues} WeightValues */
@@ -40,6 +40,13 @@ function button(className, onClick) {
   const made = element("button", { type: "button", className: `sf-button ${className}` });
   made.addEventListener("click", onClick);
   return made;
+}
+
+/** @param {string} prompt @returns {Promise<void>} fulfilled when it is over, in whatever way */
+async function ended(prompt) {
+  const end = new Promise((over) => whenOver(prompt, () => over(undefined)));
+  lookForEnds(); // it may have ended since
+  await end;
 }
 
 export class WeightsPanel {
@@ -302,7 +309,8 @@ export class WeightsPanel {
     this.runs++;
     this.say();
     try {
-      await runNode(overlay.id);
+      const prompt = await runNodes([overlay.id]);
+      if (prompt) await ended(prompt);
     } finally {
       this.runs--;
       this.say();

@@ -1,7 +1,8 @@
 // The tables of the reports: what a LoRA changed where, where a training would look, errors by noise level.
 import { app } from "../../scripts/app.js";
+import { swatch, table } from "./lib/controls.mjs";
 import { change, figure, percent } from "./lib/figures.mjs";
-import { colourOf, css, onPalette } from "./lib/palette.mjs";
+import { onPalette } from "./lib/palette.mjs";
 import { addPanel, addStylesheet, element } from "./lib/panel.mjs";
 import { follow, presentPanels } from "./lib/present.mjs";
 import { onResult } from "./lib/results.mjs";
@@ -42,20 +43,16 @@ function heading({ name }) {
 /** @param {Table} table */
 function draw({ name, columns, rows, note }) {
   const lines = rows.map(({ region, values }) => {
-    const swatch = element("span", { className: "sf-swatch", style: { background: css(colourOf(region)) } });
     const cells = values.map((value, index) =>
       element("td", { textContent: value === null ? "–" : FORMS[columns[index].form](value) }),
     );
     return element("tr", { dataset: { region } }, [
-      element("th", { scope: "row" }, [swatch, regionName(region)]),
+      element("th", { scope: "row" }, [swatch(region), regionName(region)]),
       ...cells,
     ]);
   });
   const corner = element("th", { scope: "col", textContent: text(`report.${name}`) });
-  const drawn = element("table", {}, [
-    element("thead", {}, [element("tr", {}, [corner, ...columns.map(heading)])]),
-    element("tbody", {}, lines),
-  ]);
+  const drawn = table([corner, ...columns.map(heading)], lines);
   if (!note) return [drawn];
   const values = Object.fromEntries(Object.entries(note.values).map(([key, share]) => [key, percent(share)]));
   return [drawn, element("p", { textContent: text(`report.notes.${note.name}`, values) })];

@@ -1,8 +1,10 @@
 // What a training does, in LoRA Train Step: live curves per region, pace, samples, and a button that stops it.
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
+import { button, entitle, swatch, table } from "./lib/controls.mjs";
 import { openDialog } from "./lib/dialog.mjs";
 import { figure, percent } from "./lib/figures.mjs";
+import { beforeNextFrame } from "./lib/frame.mjs";
 import { colourOf, css, onPalette } from "./lib/palette.mjs";
 import { addPanel, addStylesheet, chain, element, undoable } from "./lib/panel.mjs";
 import { onPreference } from "./lib/preferences.mjs";
@@ -33,7 +35,8 @@ class TrainingPanel {
     this.run = undefined;
     /** @type {Run | undefined} the run that was asked to stop */
     this.stopping = undefined;
-    this.frame = 0;
+    /** Show with the next frame what there is to show. */
+    this.request = beforeNextFrame(() => this.show());
     /** @type {Set<() => void>} redraw what is shown large */
     this.large = new Set();
     this.curves = this.newCurves();
@@ -55,11 +58,10 @@ class TrainingPanel {
   makeHeader() {
     this.state = element("strong", { className: "sf-status", role: "status" });
     this.progress = element("span", { className: "sf-training-progress sf-quiet" });
-    this.stop = element("button", { type: "button", className: "sf-button sf-training-stop" });
-    this.stop.addEventListener("click", () => this.interrupt());
+    this.stop = button(() => this.interrupt(), { className: "sf-button sf-training-stop" });
     this.picture = element("img", { alt: "" });
-    this.sample = element("button", { type: "button", className: "sf-button sf-training-sample" }, [this.picture]);
-    this.sample.addEventListener("click", () => this.showSample());
+    const small = { className: "sf-button sf-training-sample" };
+    this.sample = button(() => this.showSample(), small, [this.picture]);
     const first = element("div", { className: "sf-row" }, [this.state, this.stop]);
     const said = element("div", { className: "sf-training-said" }, [first, this.progress]);
     this.header = element("div", { className: "sf-row" }, [this.sample, said]);
@@ -67,16 +69,10 @@ class TrainingPanel {
   }
 
   makeTools() {
-    const button = (onClick) => {
-      const made = element("button", { type: "button", className: "sf-button" });
-      made.addEventListener("click", onClick);
-      return made;
-    };
     this.asCurves = button(() => this.look({ regions: false }));
     this.asTable = button(() => this.look({ regions: true }));
     this.log = button(() => this.look({ log: !this.view.log }));
-    this.enlarge = button(() => this.showLarge());
-    this.enlarge.textContent = "⤢";
+    this.enlarge = button(() => this.showLarge(), { textContent: "⤢" });
     this.smoothing = element("input", { type: "range", min: 0, max: SMOOTHEST, step: 0.01 });
     this.smoothing.addEventListener("input", () => this.preview(Number(this.smoothing.value)));
     this.smoothing.addEventListener("change", () => {
@@ -134,28 +130,16 @@ class TrainingPanel {
 
   /** Say everything in the user's language. */
   speak() {
-    const name = (control, label) => {
-      control.title = label;
-      control.setAttribute("aria-label", label);
-    };
     this.asCurves.textContent = text("training.curves");
     this.asTable.textContent = text("training.regions");
     this.log.textContent = text("training.log");
     this.log.title = text("training.logHint");
-    name(this.smoothing, text("training.smoothing"));
-    name(this.enlarge, text("training.large"));
+    entitle(this.smoothing, text("training.smoothing"));
+    entitle(this.enlarge, text("training.large"));
     this.stop.title = text("training.stopHint");
     this.table.setAttribute("aria-label", text("training.regions"));
     this.notes.setAttribute("aria-label", text("training.details"));
     this.restyle();
-  }
-
-  /** Show with the next frame what there is to show. */
-  request() {
-    this.frame ||= requestAnimationFrame(() => {
-      this.frame = 0;
-      this.show();
-    });
   }
 
   show() {
@@ -200,8 +184,7 @@ class TrainingPanel {
     const query = new URLSearchParams({ filename, subfolder, type, run: this.run?.run ?? "" });
     const url = api.apiURL(`/view?${query}`);
     if (this.picture.getAttribute("src") !== url) this.picture.src = url;
-    this.sample.title = text("training.sample", { step });
-    this.sample.setAttribute("aria-label", this.sample.title);
+    entitle(this.sample, text("training.sample", { step }));
   }
 
   fillTable() {
@@ -215,20 +198,15 @@ class TrainingPanel {
     );
     const rows = (run ? rowsOf(run) : []).map(({ region, first, last, share, cover }) => {
       const colour = css(colourOf(region));
-      const swatch = element("span", { className: "sf-swatch", style: { background: colour } });
       const fill = element("span", { style: { width: `${100 * (share ?? 0)}%`, background: colour } });
       return element("tr", { dataset: { region } }, [
-        element("th", { scope: "row" }, [swatch, regionName(region)]),
+        element("th", { scope: "row" }, [swatch(region), regionName(region)]),
         element("td", { textContent: `${figure(first)} → ${figure(last)}` }),
         element("td", {}, [percent(share), element("span", { className: "sf-training-share" }, [fill])]),
         element("td", { textContent: percent(cover) }),
       ]);
     });
-    const table = element("table", {}, [
-      element("thead", {}, [element("tr", {}, head)]),
-      element("tbody", {}, rows),
-    ]);
-    this.table.replaceChildren(table);
+    this.table.replaceChildren(table(head, rows));
   }
 
   fillNotes() {

@@ -5,6 +5,7 @@ import { resultFor, runFor, start } from "./runs.mjs";
 import { CACHER, list, sourceOf, whyBroken } from "./source.mjs";
 import { badge, layers, view } from "./view.mjs";
 import { describe, FILTERS, passes, problemsOf, resultInWords, say, statusName, summary } from "./words.mjs";
+import { button, entitle } from "../lib/controls.mjs";
 import { element, undoable, widgetOf } from "../lib/panel.mjs";
 import { presentPanels } from "../lib/present.mjs";
 import { cancel } from "../lib/prompts.mjs";
@@ -52,21 +53,18 @@ export class DatasetPanel {
 
   build() {
     this.summary = element("div", { className: "sf-dataset-summary", role: "status" });
-    this.refresh = element("button", { type: "button", className: "sf-button", textContent: "⟳" });
-    this.refresh.addEventListener("click", () => {
+    const again = () => {
       this.broken.clear();
       this.look(true);
-    });
+    };
+    this.refresh = button(again, { textContent: "⟳" });
     this.filter = element("select", { className: "sf-field sf-dataset-filter" });
     this.filter.addEventListener("change", () => this.keep({ filter: this.filter.value }));
-    this.regions = element("button", { type: "button", className: "sf-button", textContent: "◪" });
-    this.regions.addEventListener("click", () => this.keep({ regions: !this.view.regions }));
-    this.generate = element("button", { type: "button", className: "sf-button sf-dataset-generate" });
-    this.generate.addEventListener("click", () => start(this.node));
+    this.regions = button(() => this.keep({ regions: !this.view.regions }), { textContent: "◪" });
+    this.generate = button(() => start(this.node), { className: "sf-button sf-dataset-generate" });
     this.bar = element("progress", { max: 1 });
     this.count = element("span", { className: "sf-status", role: "status" });
-    this.cancel = element("button", { type: "button", className: "sf-button" });
-    this.cancel.addEventListener("click", () => this.run?.prompt && cancel(this.run.prompt).catch(tellAbsence));
+    this.cancel = button(() => this.run?.prompt && cancel(this.run.prompt).catch(tellAbsence));
     this.progress = element("div", { className: "sf-row sf-dataset-progress" }, [this.bar, this.count, this.cancel]);
     this.message = element("div", { className: "sf-dataset-message" });
     this.empty = element("div", { className: "sf-dataset-empty", role: "status" });
@@ -119,14 +117,9 @@ export class DatasetPanel {
 
   /** Words again: another language was chosen. */
   relabel() {
-    for (const [control, key] of [
-      [this.refresh, "dataset.refresh"],
-      [this.regions, "dataset.showRegions"],
-      [this.filter, "dataset.filter"],
-    ]) {
-      control.title = text(key);
-      control.setAttribute("aria-label", control.title);
-    }
+    entitle(this.refresh, text("dataset.refresh"));
+    entitle(this.regions, text("dataset.showRegions"));
+    entitle(this.filter, text("dataset.filter"));
     this.cancel.textContent = text("dataset.cancel");
     this.bar.setAttribute("aria-label", text("dataset.making"));
     this.grid.label(text("dataset.title"));
@@ -306,10 +299,8 @@ export class DatasetPanel {
       parts.push(element("span", { className: "sf-status", textContent, title }));
     }
     if (report) {
-      const open = element("button", { type: "button", className: "sf-button", textContent: text("dataset.report") });
-      open.title = report.path;
-      open.addEventListener("click", () => openReport(report));
-      parts.push(open);
+      const words = { textContent: text("dataset.report"), title: report.path };
+      parts.push(button(() => openReport(report), words));
     }
     this.message.replaceChildren(...parts);
     this.message.classList.toggle("sf-hidden", !parts.length);

@@ -1,5 +1,6 @@
 // The report of a run that made masks, in a dialog; and what to say when the server cannot be asked for anything.
 import { api } from "../../../scripts/api.js";
+import { button } from "../lib/controls.mjs";
 import { openDialog } from "../lib/dialog.mjs";
 import { toast } from "../lib/notify.mjs";
 import { element } from "../lib/panel.mjs";
@@ -20,8 +21,7 @@ export async function openReport({ filename, subfolder, type, path }) {
   const page = element("iframe", { title: text("dataset.report"), srcdoc: await answer.text() });
   page.setAttribute("sandbox", "");
   const file = element("code", { className: "sf-status", textContent: path, title: path });
-  const copy = element("button", { type: "button", className: "sf-button", textContent: text("dataset.copy") });
-  copy.addEventListener("click", () => copyText(path, file));
+  const copy = button(() => copyText(path, file), { textContent: text("dataset.copy") });
   const bar = element("div", { className: "sf-row" }, [file, copy]);
   await openDialog(text("dataset.report"), element("div", { className: "sf-dataset-report" }, [bar, page]));
 }

@@ -1,10 +1,10 @@
 // One picture of a dataset, large: regions over it, status, coverage, caption; the others by buttons or arrow keys.
 import { discard } from "./grid.mjs";
 import { pictureUrl, readCaption, regionsUrl } from "./source.mjs";
+import { button, entitle, swatch } from "../lib/controls.mjs";
 import { percent } from "../lib/figures.mjs";
 import { GLYPHS, problemsOf, say, statusName } from "./words.mjs";
 import { openDialog } from "../lib/dialog.mjs";
-import { colourOf, css } from "../lib/palette.mjs";
 import { element } from "../lib/panel.mjs";
 import { OPACITY, preference } from "../lib/preferences.mjs";
 import { regionName, text } from "../lib/text.mjs";
@@ -89,11 +89,9 @@ class View {
    * @param {number} by
    */
   step(glyph, key, by) {
-    const label = text(key);
-    const button = element("button", { type: "button", className: "sf-button", textContent: glyph, title: label });
-    button.setAttribute("aria-label", label);
-    button.addEventListener("click", () => this.go(by));
-    return button;
+    const made = button(() => this.go(by), { textContent: glyph });
+    entitle(made, text(key));
+    return made;
   }
 
   /** @param {number} by */
@@ -158,8 +156,7 @@ class View {
    */
   coverage({ coverage }) {
     const rows = Object.entries(coverage).map(([region, share]) => {
-      const swatch = element("span", { className: "sf-swatch", style: { background: css(colourOf(region)) } });
-      const name = element("th", { scope: "row" }, [swatch, ` ${regionName(region)}`]);
+      const name = element("th", { scope: "row" }, [swatch(region), ` ${regionName(region)}`]);
       return element("tr", {}, [name, element("td", { textContent: percent(share) })]);
     });
     if (!rows.length) return [];

@@ -1,4 +1,5 @@
 // A panel's content, large, over the whole editor.
+import { button, entitle } from "./controls.mjs";
 import { element } from "./panel.mjs";
 import { text } from "./text.mjs";
 
@@ -9,15 +10,13 @@ import { text } from "./text.mjs";
  * @returns {Promise<void>} when it is closed
  */
 export function openDialog(title, content) {
-  const close = element("button", { type: "button", className: "sf-button", textContent: "✕" });
-  close.title = text("dialog.close");
-  close.setAttribute("aria-label", close.title);
+  const close = button(() => dialog.close(), { textContent: "✕" });
+  entitle(close, text("dialog.close"));
   const heading = element("h2", { textContent: title });
   const dialog = element("dialog", { className: "sf-dialog", aria: { label: title } }, [
     element("header", {}, [heading, close]),
     content,
   ]);
-  close.addEventListener("click", () => dialog.close());
   // pressed, not clicked: a slider that is dragged beyond the dialog's border must not close it
   dialog.addEventListener("pointerdown", (event) => {
     if (!isInside(dialog.getBoundingClientRect(), event)) dialog.close();

@@ -1,5 +1,5 @@
-// Which panels are in use: those of nodes that are in the workflow. Copying makes nodes that never get into it, and nodes
-// in subgraphs are not told all that happens: ComfyUI 1.32 clears subgraphs without a word to them.
+// Which panels are in use: those of nodes that are in the workflow. Copying makes nodes that never get into it, and
+// nodes in subgraphs are not told all that happens: ComfyUI 1.32 clears subgraphs without a word to them.
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
 import { everyNode } from "./graph.mjs";

@@ -1,5 +1,6 @@
 // The legend of the mask overlay: a button per region that says what it is, how much of it there is, and shows or
 // hides it.
+import { button } from "../lib/controls.mjs";
 import { percent } from "../lib/figures.mjs";
 import { colourOf, css } from "../lib/palette.mjs";
 import { element } from "../lib/panel.mjs";
@@ -29,11 +30,7 @@ export class LegendView {
 
   /** @param {(names: string[]) => string[]} hidden which of the regions to hide */
   quickButton(hidden) {
-    const button = element("button", { type: "button", className: "sf-button" });
-    button.addEventListener("click", () => {
-      this.state.hide(hidden(this.state.preview?.regions.map(({ name }) => name) ?? []));
-    });
-    return button;
+    return button(() => this.state.hide(hidden(this.state.preview?.regions.map(({ name }) => name) ?? [])));
   }
 
   /** @param {Preview} preview */
@@ -61,15 +58,12 @@ export class LegendView {
     const called = element("span", { className: "sf-overlay-name" });
     const amount = element("span", { className: "sf-quiet" });
     const words = element("span", {}, [called, " ", amount]);
-    const properties = { type: "button", className: "sf-button sf-overlay-chip", dataset: { region: name } };
-    const button = element("button", properties, [swatch, words]);
-    button.addEventListener("click", (event) => {
-      if (event.altKey || event.shiftKey) this.state.solo(name);
-      else this.state.toggle(name);
-    });
-    for (const type of ["pointerenter", "focus"]) button.addEventListener(type, () => this.onPoint(label));
-    for (const type of ["pointerleave", "blur"]) button.addEventListener(type, () => this.onPoint(0));
-    return { button, swatch, name: called, amount };
+    const press = (event) => this.state.choose(name, event);
+    const properties = { className: "sf-button sf-overlay-chip", dataset: { region: name } };
+    const chip = button(press, properties, [swatch, words]);
+    for (const type of ["pointerenter", "focus"]) chip.addEventListener(type, () => this.onPoint(label));
+    for (const type of ["pointerleave", "blur"]) chip.addEventListener(type, () => this.onPoint(0));
+    return { button: chip, swatch, name: called, amount };
   }
 
   /** @param {Region} region */

@@ -109,6 +109,16 @@ export class OverlayState {
     this.hide(isSolo ? [] : others);
   }
 
+  /**
+   * Show or hide a region that was clicked; with Alt or Shift, show it only.
+   * @param {string} name
+   * @param {MouseEvent} click
+   */
+  choose(name, { altKey, shiftKey }) {
+    if (altKey || shiftKey) this.solo(name);
+    else this.toggle(name);
+  }
+
   /** @param {boolean} on */
   setOutline(on) {
     this.#set("semantic_focus_outline", on);

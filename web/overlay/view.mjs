@@ -1,6 +1,7 @@
 // The mask overlay as elements: the picture with its regions, their legend, and the controls.
 import { LegendView } from "./legend.mjs";
 import { paint, personPlaces, readLayers } from "./paint.mjs";
+import { button, entitle } from "../lib/controls.mjs";
 import { hasPictures } from "../lib/graph_walk.mjs";
 import { colourOf } from "../lib/palette.mjs";
 import { element } from "../lib/panel.mjs";
@@ -22,16 +23,6 @@ const PAGE_KEYS = {
   Home: () => 0,
   End: (_, count) => count - 1,
 };
-
-/**
- * @param {string} className
- * @param {() => void} onClick
- */
-function button(className, onClick) {
-  const made = element("button", { type: "button", className });
-  made.addEventListener("click", onClick);
-  return made;
-}
 
 export class OverlayView {
   /**
@@ -56,7 +47,7 @@ export class OverlayView {
     this.buildControls();
     this.notice = element("div", { className: "sf-overlay-notice sf-hidden", role: "status" });
     this.emptyText = element("p");
-    this.runButton = button("sf-button", () => run?.());
+    this.runButton = button(() => run?.());
     this.empty = element("div", { className: "sf-overlay-empty" }, [this.emptyText, ...(run ? [this.runButton] : [])]);
     const parts = [this.notice, this.empty, this.stage, this.legend.root, this.info, this.controls];
     this.root = element("div", { className: "sf-overlay" }, parts);
@@ -74,8 +65,8 @@ export class OverlayView {
     this.marks = element("div", { className: "sf-overlay-marks", ariaHidden: "true" });
     this.tip = element("div", { className: "sf-overlay-tip sf-hidden", ariaHidden: "true" });
     this.sheet = element("div", { className: "sf-overlay-sheet" }, [this.canvas, this.marks, this.tip]);
-    this.enlarge = button("sf-button sf-overlay-enlarge", () => enlarge?.());
-    this.enlarge.textContent = "⤢";
+    const look = { className: "sf-button sf-overlay-enlarge", textContent: "⤢" };
+    this.enlarge = button(() => enlarge?.(), look);
     const shown = enlarge ? [this.sheet, this.enlarge] : [this.sheet];
     this.stage = element("div", { className: "sf-overlay-stage", tabIndex: 0, role: "group" }, shown);
     this.canvas.addEventListener("pointermove", (event) => this.onPointer(event));
@@ -86,14 +77,12 @@ export class OverlayView {
   }
 
   buildControls() {
-    this.back = button("sf-button", () => this.state.turnTo(this.state.page - 1));
-    this.next = button("sf-button", () => this.state.turnTo(this.state.page + 1));
-    this.back.textContent = "◀";
-    this.next.textContent = "▶";
+    this.back = button(() => this.state.turnTo(this.state.page - 1), { textContent: "◀" });
+    this.next = button(() => this.state.turnTo(this.state.page + 1), { textContent: "▶" });
     this.status = element("span", { className: "sf-status", role: "status" });
     this.info = element("div", { className: "sf-row" }, [this.back, this.next, this.status]);
-    this.outline = button("sf-button", () => this.state.setOutline(!this.state.outline));
-    this.persons = button("sf-button", () => this.state.setPersons(!this.state.persons));
+    this.outline = button(() => this.state.setOutline(!this.state.outline));
+    this.persons = button(() => this.state.setPersons(!this.state.persons));
     this.slider = element("input", { type: "range", min: 0, max: 1, step: 0.05 });
     this.slider.addEventListener("input", () => this.state.dragOpacity(Number(this.slider.value)));
     // a slider that is back where it was does not say that it changed
@@ -212,14 +201,9 @@ export class OverlayView {
   /** @param {Preview} preview */
   labelControls(preview) {
     const { state } = this;
-    for (const [control, key] of [
-      [this.back, "back"],
-      [this.next, "next"],
-      [this.enlarge, "enlarge"],
-    ]) {
-      control.title = text(`overlay.${key}`);
-      control.setAttribute("aria-label", control.title);
-    }
+    entitle(this.back, text("overlay.back"));
+    entitle(this.next, text("overlay.next"));
+    entitle(this.enlarge, text("overlay.enlarge"));
     for (const pager of [this.back, this.next]) pager.classList.toggle("sf-hidden", state.previews.length < 2);
     this.outline.textContent = text("overlay.outline");
     this.outline.title = text("overlay.outlineTip");
@@ -300,8 +284,7 @@ export class OverlayView {
     const label = this.layers?.regions[this.placeOf(event)];
     if (!label || !this.preview) return;
     const { name } = this.preview.regions[label - 1];
-    if (event.altKey || event.shiftKey) this.state.solo(name);
-    else this.state.toggle(name);
+    this.state.choose(name, event);
     this.onPointer(/** @type {PointerEvent} */ (event)); // it may be hidden now
   }
 

@@ -2,6 +2,7 @@
 import { app } from "../../../scripts/app.js";
 import { parsed, SHAPES, visible } from "./chart_colour.mjs";
 import { band, extent, logMarks, marks, nearest, smoothed, trace } from "./chart_scale.mjs";
+import { beforeNextFrame } from "../lib/frame.mjs";
 import { element } from "../lib/panel.mjs";
 
 /**
@@ -46,7 +47,8 @@ export class Chart {
     /** @type {Map<Curve, Float64Array>} */
     this.means = new Map();
     this.plot = { left: 0, right: 1, first: 0, last: 1 };
-    this.frame = 0;
+    /** Draw with the next frame. */
+    this.request = beforeNextFrame(() => this.draw());
     this.canvas = element("canvas", { tabIndex: 0, className: "sf-chart-canvas", role: "slider" });
     this.root = element("div", { className: "sf-chart" }, [this.canvas]);
     this.listen();
@@ -118,14 +120,6 @@ export class Chart {
   emphasise(name) {
     this.emphasis = name;
     this.request();
-  }
-
-  /** Draw with the next frame. */
-  request() {
-    this.frame ||= requestAnimationFrame(() => {
-      this.frame = 0;
-      this.draw();
-    });
   }
 
   /** @param {Curve} curve */

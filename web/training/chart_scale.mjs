@@ -5,7 +5,8 @@ const SEEN = 0.75; // pixels; what differs by less need not be drawn
 /** @typedef {{toX: (step: number) => number, toY: (value: number) => number, log: boolean, gap: number}} Scale */
 
 /**
- * Exponential running mean, corrected for its start, as semantic_focus/training/plot.py has it; NaN where a value is absent.
+ * Exponential running mean, corrected for its start, as semantic_focus/training/plot.py has it; NaN where a value is
+ * absent.
  * @param {ArrayLike<number>} values
  * @param {number} smoothing share of the past that each point keeps, 0..below 1
  */

@@ -147,7 +147,6 @@ export class WeightMap {
     this.number = 0;
     /** @type {Page | null} */
     this.page = null;
-    this.frame = 0;
     this.below = element("canvas", { width: 1, height: 1, aria: { hidden: "true" } });
     this.above = element("canvas", { className: "sf-heat", width: 1, height: 1 });
     this.above.setAttribute("role", "img");
@@ -194,14 +193,6 @@ export class WeightMap {
    */
   resize(width, height) {
     for (const canvas of [this.below, this.above]) Object.assign(canvas, { width, height });
-  }
-
-  /** Paint before the next frame, once, however often it is asked for. */
-  request() {
-    this.frame ||= requestAnimationFrame(() => {
-      this.frame = 0;
-      this.paint();
-    });
   }
 
   paint() {

@@ -1,9 +1,10 @@
 // Smaller parts of the weights panel: a category of the user's own, the terms, and the scale below the miniature.
+import { button, entitle } from "../lib/controls.mjs";
 import { element } from "../lib/panel.mjs";
 import { text } from "../lib/text.mjs";
 import { heat, MOST } from "./map.mjs";
 import { NumberField } from "./rows.mjs";
-import { isName, OWN, TERMS } from "./values.mjs";
+import { isName, TERMS } from "./values.mjs";
 
 const FIRST_WEIGHT = 1;
 
@@ -27,8 +28,7 @@ export class AddForm {
       { min: 0, max: MOST },
       { change: (value) => (this.weight = value), done: () => {}, refuse: actions.refuse },
     );
-    this.accept = element("button", { type: "button", className: "sf-button" });
-    this.accept.addEventListener("click", () => this.submit());
+    this.accept = button(() => this.submit());
     this.root = element("div", { className: "sf-row sf-add sf-hidden" }, [this.name, this.number.root, this.accept]);
   }
 
@@ -95,9 +95,8 @@ export class Terms {
     );
     this.names = TERMS.map(() => element("span", { className: "sf-name" }));
     this.resets = TERMS.map((input) => {
-      const reset = element("button", { type: "button", className: "sf-sign sf-reset", textContent: "↺" });
-      reset.addEventListener("click", () => actions.edit(() => values.set(input, values.limits(input).default)));
-      return reset;
+      const reset = () => actions.edit(() => values.set(input, values.limits(input).default));
+      return button(reset, { className: "sf-sign sf-reset", textContent: "↺" });
     });
     this.socketBox = element("input", { type: "checkbox" });
     this.socketBox.addEventListener("change", () => actions.sockets(this.socketBox.checked));
@@ -134,8 +133,7 @@ export class Terms {
       this.names[place].title = linked ? text("weights.fromLink") : this.values.tooltip(input);
       this.fields[place].show(name, value, !linked);
       this.resets[place].disabled = linked || value === usual;
-      this.resets[place].title = text("weights.reset", { name });
-      this.resets[place].setAttribute("aria-label", this.resets[place].title);
+      entitle(this.resets[place], text("weights.reset", { name }));
       return `${name} ${Number.isNaN(value) ? "?" : value}`;
     });
     this.title.textContent = parts.join(" · ");
@@ -147,13 +145,8 @@ export class Terms {
 export class Scale {
   /** @param {(step: number) => void} turn */
   constructor(turn) {
-    const sign = (textContent, step) => {
-      const made = element("button", { type: "button", className: "sf-sign", textContent });
-      made.addEventListener("click", () => turn(step));
-      return made;
-    };
-    this.back = sign("◀", -1);
-    this.next = sign("▶", 1);
+    this.back = button(() => turn(-1), { className: "sf-sign", textContent: "◀" });
+    this.next = button(() => turn(1), { className: "sf-sign", textContent: "▶" });
     this.number = element("span");
     this.free = element("span");
     const stops = [0, 1, 2, 3, 4].map((at) => `rgb(${heat((at / 4) * MOST).slice(0, 3).join(" ")})`);
@@ -173,10 +166,8 @@ export class Scale {
   }
 
   speak() {
-    for (const [sign, key] of /** @type {const} */ ([[this.back, "back"], [this.next, "next"]])) {
-      sign.title = text(`weights.${key}`);
-      sign.setAttribute("aria-label", sign.title);
-    }
+    entitle(this.back, text("weights.back"));
+    entitle(this.next, text("weights.next"));
     this.free.textContent = text("weights.free");
   }
 

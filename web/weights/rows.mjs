@@ -1,4 +1,5 @@
 // The rows of the weights panel: a category's colour, name, slider, typed number, coverage and reset.
+import { button, entitle } from "../lib/controls.mjs";
 import { css } from "../lib/palette.mjs";
 import { element } from "../lib/panel.mjs";
 import { text } from "../lib/text.mjs";
@@ -101,24 +102,6 @@ export class NumberField {
   }
 }
 
-/**
- * A button that shows a sign only.
- * @param {string} sign
- * @param {string} className
- * @param {() => void} onClick
- */
-function signButton(sign, className, onClick) {
-  const button = element("button", { type: "button", className: `sf-sign ${className}`, textContent: sign });
-  button.addEventListener("click", onClick);
-  return button;
-}
-
-/** @param {HTMLElement} target @param {string} words */
-function entitle(target, words) {
-  target.title = words;
-  target.setAttribute("aria-label", words);
-}
-
 export class WeightRow {
   /**
    * @param {string} key category or input
@@ -127,7 +110,7 @@ export class WeightRow {
    */
   constructor(key, limits, actions) {
     this.actions = actions;
-    this.swatch = signButton("", "sf-toggle", actions.toggle);
+    this.swatch = button(actions.toggle, { className: "sf-sign sf-toggle" });
     this.name = element("span", { className: "sf-name" });
     this.slider = element("input", { type: "range", className: "sf-slider", min: limits.min, max: limits.max });
     this.slider.addEventListener("input", () => actions.change(Number(this.slider.value)));
@@ -135,7 +118,8 @@ export class WeightRow {
     this.number = new NumberField({ min: limits.min, max: limits.typed ?? limits.max }, actions);
     this.coverage = element("span", { className: "sf-coverage sf-quiet" });
     const last = actions.remove ?? actions.reset;
-    this.end = signButton(actions.remove ? "✕" : "↺", actions.remove ? "sf-remove" : "sf-reset", last ?? (() => {}));
+    const sign = actions.remove ? { textContent: "✕" } : { textContent: "↺", className: "sf-sign sf-reset" };
+    this.end = button(() => last?.(), { className: "sf-sign", ...sign });
     const cells = [this.swatch, this.name, this.slider, this.number.root, this.coverage, this.end];
     this.root = element("div", { className: "sf-weight", dataset: { weight: key } }, cells);
     this.root.setAttribute("role", "group");

@@ -1,5 +1,7 @@
 // What the weights panel looks like, and what its controls do.
 import { app } from "../../../scripts/app.js";
+import { button, entitle } from "../lib/controls.mjs";
+import { beforeNextFrame } from "../lib/frame.mjs";
 import { overlaysFor } from "../lib/graph_walk.mjs";
 import { PRESETS } from "../lib/palette.mjs";
 import { addPanel, element, undoable, widgetOf } from "../lib/panel.mjs";
@@ -31,17 +33,6 @@ const NOTHING = () => [0, -4];
 /** @returns {boolean} */
 const inVue = () => Boolean(/** @type {any} */ (window).LiteGraph.vueNodesMode);
 
-/**
- * @param {string} className
- * @param {() => void} onClick
- * @returns {HTMLButtonElement}
- */
-function button(className, onClick) {
-  const made = element("button", { type: "button", className: `sf-button ${className}` });
-  made.addEventListener("click", onClick);
-  return made;
-}
-
 /** @param {string} prompt @returns {Promise<void>} fulfilled when it is over, in whatever way */
 async function ended(prompt) {
   const end = new Promise((over) => whenOver(prompt, () => over(undefined)));
@@ -57,7 +48,8 @@ export class WeightsPanel {
   constructor(node, values) {
     this.node = node;
     this.values = values;
-    this.frame = 0;
+    /** Bring everything up to date before the next frame, once. */
+    this.request = beforeNextFrame(() => this.sync());
     /** previews of the segmentation that were asked for and are not over */
     this.runs = 0;
     /** what was last said of an entry that was refused */
@@ -67,11 +59,11 @@ export class WeightsPanel {
       () => values.effective(),
       (place) => this.hover(place),
     );
-    this.enabled = button("sf-switch", () => this.edit(() => values.set(ENABLED, !values.get(ENABLED))));
-    this.enabled.setAttribute("role", "switch");
+    const toggle = () => this.edit(() => values.set(ENABLED, !values.get(ENABLED)));
+    this.enabled = button(toggle, { className: "sf-button sf-switch", role: "switch" });
     this.preset = element("select", { className: "sf-field" });
     this.preset.addEventListener("change", () => this.edit(() => values.set(PRESET, this.preset.value)));
-    this.resetAll = button("", () => this.edit(() => values.reset()));
+    this.resetAll = button(() => this.edit(() => values.reset()), { textContent: "↺" });
     this.rows = new WeightRows(node, values, {
       edit: (change) => this.edit(change),
       moved: () => {
@@ -93,8 +85,8 @@ export class WeightsPanel {
       opened: (open) => this.keep(TERMS_OPEN, open),
       sockets: (shown) => this.keep(SOCKETS, shown),
     });
-    this.run = button("sf-run", () => this.previewSegmentation());
-    this.add = button("", () => {
+    this.run = button(() => this.previewSegmentation());
+    this.add = button(() => {
       this.form.toggle();
       this.sync();
     });
@@ -170,20 +162,10 @@ export class WeightsPanel {
     this.say();
   }
 
-  /** Bring everything up to date before the next frame, once. */
-  request() {
-    this.frame ||= requestAnimationFrame(() => {
-      this.frame = 0;
-      this.sync();
-    });
-  }
-
   /** All words that do not change with the values. */
   speak() {
     this.enabled.textContent = text("weights.enabled");
-    this.resetAll.textContent = "↺";
-    this.resetAll.title = text("weights.resetAll");
-    this.resetAll.setAttribute("aria-label", this.resetAll.title);
+    entitle(this.resetAll, text("weights.resetAll"));
     this.preset.setAttribute("aria-label", text("weights.preset"));
     const options = [CUSTOM, ...Object.keys(PRESETS)];
     this.preset.replaceChildren(
@@ -231,10 +213,8 @@ export class WeightsPanel {
     this.offers.dataset.names = offered.join();
     this.offers.replaceChildren(
       ...offered.map((name) => {
-        const offer = button("", () => this.edit(() => this.values.setOwn(name, 1)));
-        offer.textContent = `+ ${name}`;
-        offer.title = text("weights.offer", { name });
-        return offer;
+        const words = { textContent: `+ ${name}`, title: text("weights.offer", { name }) };
+        return button(() => this.edit(() => this.values.setOwn(name, 1)), words);
       }),
     );
   }

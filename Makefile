@@ -2,13 +2,14 @@
 PYTHON ?= $(shell python3.11 -c 'import sys; print(sys.executable)' 2>/dev/null || command -v python3)
 BIN = .venv/bin
 
-.PHONY: help setup demo serve test lint clean
+.PHONY: help setup demo serve test quick lint clean
 
 help:
 	@echo "make setup   environment in .venv, ComfyUI and photographs in .cache (COMFYUI_PATH=... takes your own ComfyUI)"
 	@echo "make demo    segment photographs and train a LoRA by region, on this machine as it is"
 	@echo "make serve   ComfyUI with this checkout as its only custom node (PORT=8188)"
 	@echo "make test    lint, then the unit, host and browser tests (ARGS='-k mask' is handed to pytest)"
+	@echo "make quick   lint and the unit tests alone, while working"
 	@echo "make lint    ruff, pyright, tsc"
 	@echo "make clean   delete what setup made; what you trained with make serve (.cache/serve) stays"
 
@@ -23,8 +24,14 @@ serve: setup
 	@$(BIN)/python host/serve.py --port $(PORT)
 
 # pytest is started by its own name: `python -m pytest` would put this folder on sys.path, and our `nodes` before ComfyUI's.
+PYTEST = $(BIN)/pytest --timeout=600 --numprocesses 2 --dist loadfile
+
 test: lint
-	@$(BIN)/pytest --timeout=600 --numprocesses 2 --dist loadfile tests/browser tests/unit tests/host $(ARGS)
+	@$(PYTHON) host/provide.py --browser
+	@$(PYTEST) tests/browser tests/unit tests/host $(ARGS)
+
+quick: lint
+	@$(PYTEST) tests/unit $(ARGS)
 
 lint:
 	@$(PYTHON) host/provide.py --checks

@@ -1,14 +1,22 @@
-"""The graph editor in a real Chromium, for benchmarks and for the pictures of the documentation."""
+"""The graph editor in a real Chromium, for tests, benchmarks and the pictures of the documentation.
+
+Until a browser is opened this needs the standard library alone: the set-up asks here, too.
+"""
 
 import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from playwright.sync_api import Browser, Page, sync_playwright
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+DOWNLOADED = Path(__file__).resolve().parent.parent / ".cache" / "playwright"
+"""Where the set-up has playwright put a Chromium of its own, on a machine without one."""
 
 SETTINGS: Mapping[str, Any] = {"Comfy.TutorialCompleted": True, "Comfy.Locale": "en"}
 """After a finished tutorial no template dialog is in the way."""
@@ -24,19 +32,27 @@ class BrowserMissingError(RuntimeError):
     """There is no Chromium on this machine."""
 
 
+def find_chromium() -> str | None:
+    """The executable that CHROMIUM names, else one on PATH, else the one that the set-up downloaded."""
+    named = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
+    return named or next(map(str, sorted(DOWNLOADED.glob("chromium-*/chrome-*/chrome"))), None)
+
+
 @contextmanager
-def open_browser() -> Iterator[Browser]:
-    """Chromium from PATH, or the one that CHROMIUM names.
+def open_browser() -> "Iterator[Browser]":
+    """The Chromium of `find_chromium`.
 
     Raises:
         BrowserMissingError: there is none.
     """
-    executable = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
+    executable = find_chromium()
     if executable is None:
         raise BrowserMissingError(
             f"no Chromium: none of {', '.join(BROWSERS)} is on PATH; "
             "install one (Debian: apt install chromium) or let CHROMIUM name its executable"
         )
+    from playwright.sync_api import sync_playwright
+
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
         yield browser
@@ -45,8 +61,8 @@ def open_browser() -> Iterator[Browser]:
 
 @contextmanager
 def open_editor(
-    browser: Browser, url: str, settings: Mapping[str, Any], size: tuple[int, int], scale: float = 1.0
-) -> Iterator[Page]:
+    browser: "Browser", url: str, settings: Mapping[str, Any], size: tuple[int, int], scale: float = 1.0
+) -> "Iterator[Page]":
     """A page with the graph editor of a server, ready for use.
 
     Args:

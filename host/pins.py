@@ -107,6 +107,9 @@ TEST_TOOLS = (
     "pyright[nodejs]==1.1.414",
 )
 
+BROWSER = ("chromium", "fontconfig", "fonts-noto-cjk")
+"""Packages of Debian: what the graph editor is tested in, in English and Chinese."""
+
 JAVASCRIPT_TOOLS = (
     "typescript@5.9.3",
     "@comfyorg/comfyui-frontend-types@1.45.6",  # later ones lack index.d.ts

@@ -1,9 +1,8 @@
 """Make what development and the demo need: `.venv`, a real ComfyUI, photographs, segmenter weights.
 
 Runs on the standard library alone (`python3.11 host/provide.py`, or `make setup`; with `--checks` also what
-checks the widgets' code). Each stage leaves a stamp
-with a digest of what it was made from. A stage whose stamp fits is skipped, so a run that was cut short goes
-on where it was.
+checks the widgets' code, with `--browser` also a Chromium). Each stage leaves a stamp with a digest of what
+it was made from. A stage whose stamp fits is skipped, so a run that was cut short goes on where it was.
 """
 
 import fcntl
@@ -22,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pins
+from browser import DOWNLOADED, find_chromium
 from serve import CHECKOUT, comfyui_folder, environment_python
 
 CACHE = CHECKOUT / ".cache"
@@ -169,6 +169,48 @@ def install_javascript(folder: Path, log: Path) -> None:
     hint = "check the connection and npm's configuration (`npm config list`)"
     arguments = ("install", *options, *pins.JAVASCRIPT_TOOLS)
     run(log, "could not install javascript", hint, [str(environment_python()), "-c", command, *arguments])
+
+
+def provide_browser() -> None:
+    """A Chromium, from the system's packages where we may install some, else by playwright's own download.
+
+    Neither may work (no rights, no connection): that is said, and the tests that need one are skipped.
+    """
+    if find_chromium():
+        return
+    begun = time.monotonic()
+    print(f"{'browser':<13}Chromium ... ", end="", flush=True)
+    log = LOGS / "browser.log"
+    log.write_bytes(b"")
+    failures = []
+    for way in (install_chromium, download_chromium):
+        try:
+            way(log)
+        except (SetupError, OSError) as error:
+            failures.append(str(error))
+        if find_chromium():
+            print(f"{time.monotonic() - begun:.1f} s", flush=True)
+            return
+    reasons = "; ".join(failures) or "no package of this system has one"
+    print(f"NONE: the browser tests will not run ({reasons})", flush=True)
+
+
+def install_chromium(log: Path) -> None:
+    """With apt as root, with the fonts that the editor is shown in."""
+    if shutil.which("apt-get") is None:
+        raise SetupError("no apt-get here")
+    as_root = () if os.geteuid() == 0 else ("sudo", "--non-interactive")
+    apt = (*as_root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-o", "DPkg::Lock::Timeout=300")
+    run(log, "apt could not list packages", "check the connection", (*apt, "update"))
+    options = ("--yes", "--no-install-recommends")
+    run(log, "apt could not install Chromium", "see the log", (*apt, "install", *options, *pins.BROWSER))
+
+
+def download_chromium(log: Path) -> None:
+    """From playwright's own store, into .cache."""
+    command = (str(environment_python()), "-m", "playwright", "install", "chromium")
+    place = f"PLAYWRIGHT_BROWSERS_PATH={DOWNLOADED}"
+    run(log, "playwright could not download Chromium", "check the connection", ("env", place, *command))
 
 
 def require_disk_space() -> None:
@@ -319,6 +361,8 @@ def main() -> int:
     try:
         with only_one_setup():
             provide("--checks" in sys.argv[1:])
+            if "--browser" in sys.argv[1:]:
+                provide_browser()
     except (SetupError, OSError) as error:
         print(f"\nsetup: {error}", flush=True)
         return 1

@@ -1,6 +1,6 @@
 """A ComfyUI model as the trainer's VelocityModel.
 
-Written and run against ComfyUI 0.3.75 and 0.28. Only the files comfy_*.py know ComfyUI's internals.
+Written and run against ComfyUI 0.3.75 and 0.28.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

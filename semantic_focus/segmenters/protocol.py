@@ -30,9 +30,9 @@ class SegmentRequest:
     Attributes:
         prompts: each wanted category with its words; a backend without text prompts goes by the category
             names.
-        refine: one of `refine.REFINEMENTS`.
+        refine: one of `regions.refine.REFINEMENTS`.
         keep_overlaps: leave the regions as they were found instead of sharing every pixel out between them
-            (see `masks.partition`).
+            (see `regions.masks.partition`).
     """
 
     prompts: Mapping[str, Prompt] = field(

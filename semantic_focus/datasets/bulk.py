@@ -19,7 +19,15 @@ from ..regions.masks import SemanticMasks
 from ..segmenters.protocol import MissingWeightsError, SegmentRequest
 from ..segmenters.table import LazySegmenter
 from . import claims
-from .cache import picture_digest, picture_stamp, refuse_foreign, renew_stamp, request_fields, stale_reason
+from .cache import (
+    is_untouched,
+    picture_digest,
+    picture_stamp,
+    refuse_foreign,
+    renew_stamp,
+    request_fields,
+    stale_reason,
+)
 from .folder import DatasetError, load_picture
 from .mask_file import (
     ENCODINGS,
@@ -224,8 +232,8 @@ class _Run:
                 reason = f"its encoding is {header.get('encoding', 'unknown')}, now float"
             if reason or force:
                 return _Due(picture, f"its mask file is stale: {reason}" if reason else "forced", had=had)
-            if header.get("picture_stamp") != picture_stamp(picture):
-                return _Due(picture, "the picture file has another date or size", only_stamp=True, had=had)
+            if not is_untouched(picture, path, header):
+                return _Due(picture, "the picture file was written again", only_stamp=True, had=had)
             return PictureResult(picture, "fresh")
         except ForeignMaskFileError as error:
             return PictureResult(picture, "kept", str(error))
@@ -378,7 +386,7 @@ class _Run:
 
     def _renewed(self, due: _Due, stamp: str) -> PictureResult:
         try:
-            renew_stamp(due.mask_file, stamp)
+            renew_stamp(due.mask_file, due.picture, stamp)
         except (OSError, MaskFileError) as error:  # the masks are right all the same
             log.info("%s: its stamp could not be renewed (%s)", due.mask_file, error)
         return PictureResult(due.picture, "fresh", due.reason)

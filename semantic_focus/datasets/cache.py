@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,9 @@ from .mask_file import (
     save_masks,
 )
 
+SAMPLE = 1 << 14
+"""Bytes of one sample of a picture file."""
+
 PROCESSING = "1"
 """Raised with every change of what all backends share: refinement, lighting, partition."""
 
@@ -42,9 +46,29 @@ def picture_digest(image: Tensor) -> str:
 
 
 def picture_stamp(picture: Path) -> str:
-    """Size and time of a picture file: as long as they stay, its content is taken to be the same."""
-    status = picture.stat()
-    return json.dumps([status.st_size, status.st_mtime_ns])
+    """Size of a picture file and a digest of samples of it, without decoding it; see `is_untouched`.
+
+    Its time is no part of it: a copy of a dataset, on another disk or machine, gets the same mask files, byte
+    for byte.
+    """
+    with picture.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        starts = range(0, size, SAMPLE) if size <= 3 * SAMPLE else (0, (size - SAMPLE) // 2, size - SAMPLE)
+        found = hashlib.sha256()
+        for start in starts:
+            file.seek(start)
+            found.update(file.read(SAMPLE))
+    return f"{size} bytes sha256:{found.hexdigest()[:16]}"
+
+
+def is_untouched(picture: Path, masks: Path, header: Mapping[str, str]) -> bool:
+    """Whether a picture file is the one that its mask file was made from, as far as can be told unread.
+
+    Its stamp is the same, and nobody has written it since: a few pixels of an encoder without checksums may
+    be in no sample. When this is False, the digest of the pixels decides.
+    """
+    is_older = picture.stat().st_mtime_ns <= masks.stat().st_mtime_ns
+    return is_older and header.get("picture_stamp") == picture_stamp(picture)
 
 
 def request_fields(request: SegmentRequest, segmenter: LazySegmenter) -> dict[str, str]:
@@ -125,8 +149,10 @@ def _segment_and_keep(
     return masks
 
 
-def renew_stamp(path: Path, stamp: str) -> None:
+def renew_stamp(path: Path, picture: Path, stamp: str) -> None:
     """Write a mask file anew, with another "picture_stamp" and everything else as it is.
+
+    It is not older than its picture then, also where that has a time to come (another machine's clock).
 
     Raises:
         FileNotFoundError, MaskFileError: as `read_masks`.
@@ -136,6 +162,8 @@ def renew_stamp(path: Path, stamp: str) -> None:
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     write_safetensors(path, tensors, header)
+    latest = max(path.stat().st_mtime_ns, picture.stat().st_mtime_ns)
+    os.utime(path, ns=(latest, latest))
 
 
 def get_or_segment(

@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..regions.masks import SemanticMasks, downsample_mask_to_latent, of_another_picture
-from .cache import picture_digest, picture_stamp, stale_reason
+from .cache import is_untouched, picture_digest, stale_reason
 from .folder import PICTURE_SUFFIXES, DatasetError, load_picture
 from .mask_file import SUFFIX as MASK_SUFFIX
 from .mask_file import read_header, read_masks
@@ -255,7 +255,7 @@ def load_latent_masks(picture: CachedPicture, grid: tuple[int, int]) -> Semantic
     path = picture.masks
     if picture.picture is not None:
         header = read_header(path)
-        if "image_digest" in header and header.get("picture_stamp") != picture_stamp(picture.picture):
+        if "image_digest" in header and not is_untouched(picture.picture, path, header):
             digest = picture_digest(load_picture(picture.picture))
             if reason := stale_reason(header, {"image_digest": digest}):
                 raise DatasetError(

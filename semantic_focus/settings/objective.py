@@ -12,7 +12,6 @@ from ..objective.noise_weighting import SigmaWindow, window_of
 from ..objective.sums import RESIDUAL
 from ..objective.total import BaseLoss, Objective
 from .toml import (
-    ConfigError,
     Parse,
     TomlFile,
     check_keys,
@@ -22,6 +21,7 @@ from .toml import (
     numbers,
     one_of,
     parsed,
+    shown,
     whole,
 )
 
@@ -72,10 +72,14 @@ def load_objective(path: str | Path) -> Objective:
         FileNotFoundError: no such file.
         ConfigError: not TOML, no such section, unknown key, wrong type, negative weight.
     """
-    file = TomlFile(path)
-    section = file.tables.get(SECTION)
-    if not isinstance(section, dict):
-        raise ConfigError(f"{path}: no section [{SECTION}] in it")
+    return objective_of(TomlFile(path))
+
+
+def objective_of(file: TomlFile) -> Objective:
+    """The same of a file that was read already; errors of `load_objective`."""
+    if SECTION not in file.tables:
+        raise file.error(SECTION, "", "is missing: it holds the settings of the objective")
+    section = file.table(SECTION)
     check_keys(file, SECTION, section, (*SETTINGS, OWN_CATEGORIES, WINDOWS))
     values = {
         key: parsed(file, SECTION, key, section[key], parse)
@@ -94,14 +98,14 @@ def load_objective(path: str | Path) -> Objective:
     try:
         return Objective(weights=weights, enabled=enabled, windows=windows, **values)
     except ValueError as error:
-        raise ConfigError(f"{path}: [{SECTION}]: {error}") from error
+        raise file.error(SECTION, "", f"cannot be used: {error}") from error
 
 
 def _table(file: TomlFile, section: Mapping[str, Any], key: str, form: str) -> Mapping[str, Any]:
     """A table inside the section; empty when it is not there."""
     table = section.get(key, {})
     if not isinstance(table, Mapping):
-        raise file.error(SECTION, key, f"is {table!r}: it must be a table, {form}")
+        raise file.error(SECTION, key, f"is {shown(table)}: it must be a table, {form}")
     return table
 
 
@@ -141,11 +145,10 @@ def save_objective(path: str | Path, objective: Objective) -> None:
     """
     path = Path(path)
     if path.is_file():
-        others = [name for name in TomlFile(path).tables if name != SECTION]
+        file = TomlFile(path)
+        others = [name for name in file.tables if name != SECTION]
         if others:
-            raise ConfigError(
-                f"{path}: it also has [{others[0]}], which would be lost. Write to another file"
-            )
+            raise file.error(others[0], "", "would be lost: write to another file")
     own = {name: weight for name, weight in objective.weights.items() if name not in SEMANTIC_CATEGORIES}
     lines = [f"[{SECTION}]", f"enabled = {str(objective.enabled).lower()}"]
     for name in SEMANTIC_CATEGORIES:

@@ -3,6 +3,7 @@
 import difflib
 import math
 import re
+import reprlib
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,25 @@ else:
 
 Parse = Callable[[Any], Any]
 """Gives the value of a setting, or raises ValueError saying what it must be."""
+
+
+MOST_BYTES = 2**20
+"""Size of a config file."""
+DEEPEST = 32
+"""Brackets within brackets, and names in one dotted key. Parsing takes a stack for the first, and time that
+grows with the square of the second."""
+
+_TEXTS = re.compile(
+    r"""
+    "{3} (?: [^\\] | \\.? )*? (?: "{3} | \Z )
+    | '{3} .*? (?: '{3} | \Z )
+    | " (?: [^"\\\n] | \\. )* "?
+    | ' [^'\n]* '?
+    | \# [^\n]*
+    """,
+    re.DOTALL | re.VERBOSE,
+)
+"""Quoted texts and comments. What is not closed goes on to the end, so that nothing is looked at twice."""
 
 
 class ConfigError(ValueError):
@@ -34,30 +54,55 @@ class TomlFile:
         self.path = Path(path)
         if not self.path.is_file():
             raise FileNotFoundError(f"{self.path}: no such config file")
+        size = self.path.stat().st_size
+        if size > MOST_BYTES:
+            raise ConfigError(f"{self.path}: is {size} bytes long, a config file at most {MOST_BYTES}")
         try:
             self._text = self.path.read_text(encoding="utf-8-sig")
+            self._check_depth()
             self.tables: dict[str, Any] = tomllib.loads(self._text)
-        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        except ConfigError:
+            raise
+        except ValueError as error:  # of the encoding, of TOML, or of a number too long for Python
             raise ConfigError(f"{self.path}: not valid TOML: {error}") from error
+
+    def _check_depth(self) -> None:
+        """Refuse what no settings need and a parser takes too long or too deep a stack for."""
+        bare = _TEXTS.sub(lambda found: "text" + "\n" * found[0].count("\n"), self._text)
+        for number, line in enumerate(bare.split("\n"), 1):
+            if any(run.count(".") >= DEEPEST for run in re.split(r"[=,\[\]{}]", line)):
+                raise ConfigError(
+                    f"{self.path}, line {number}: a key of more than {DEEPEST} names with dots between them: "
+                    "settings have at most 3"
+                )
+        depth, number = 0, 1
+        for found in re.finditer(r"[\[\]{}\n]", bare):
+            number += found[0] == "\n"
+            depth = max(0, depth + (found[0] in "[{") - (found[0] in "]}"))
+            if depth > DEEPEST:
+                raise ConfigError(
+                    f"{self.path}, line {number}: more than {DEEPEST} brackets within each other: "
+                    "is one of them not closed?"
+                )
 
     def error(self, section: str, key: str, problem: str, number: int = 0) -> ConfigError:
         """An error about a key of a section (of the `number`-th, in an array), or about a section."""
         line = self._line(section, key, number)
         place = f"{self.path}, line {line}" if line else str(self.path)
-        name = f"[{section}] {key}" if key else f"[{section}]"
+        name = f"[{shortened(section)}] {shortened(key)}" if key else f"[{shortened(section)}]"
         return ConfigError(f"{place}: {name} {problem}")
 
     def _line(self, section: str, key: str, number: int) -> int:
         """1-based; 0 if it cannot be told (a dotted or inline form)."""
         inside, passed = False, -1
-        for line, text in enumerate(self._text.splitlines(), 1):
-            header = re.match(r"\s*\[\[?\s*([^\]]+?)\s*\]", text)
-            if header:
-                passed += header[1] == section
-                inside = header[1] == section and passed == number
+        for line, text in enumerate(self._text.split("\n"), 1):
+            header = _header(text)
+            if header is not None:
+                passed += header == section
+                inside = header == section and passed == number
                 if inside and not key:
                     return line
-            elif inside and key and re.match(rf"""\s*["']?{re.escape(key)}["']?\s*=""", text):
+            elif inside and key and _sets(text, key):
                 return line
         return 0
 
@@ -65,14 +110,14 @@ class TomlFile:
         """A top-level section; empty when it is not there."""
         table = self.tables.get(section, {})
         if not isinstance(table, dict):
-            raise self.error(section, "", f"is {table!r}: it must be a section, [{section}]")
+            raise self.error(section, "", f"is {shown(table)}: it must be a section, [{section}]")
         return table
 
     def tables_of(self, section: str, key: str) -> list[dict[str, Any]]:
         """An array of sections, [[section.key]]; empty when it is not there."""
         array = self.table(section).get(key, [])
         if not isinstance(array, list) or not all(isinstance(table, dict) for table in array):
-            raise self.error(section, key, f"is {array!r}: write one [[{section}.{key}]] for each")
+            raise self.error(section, key, f"is {shown(array)}: write one [[{section}.{key}]] for each")
         return array
 
 
@@ -126,7 +171,7 @@ def parsed(file: TomlFile, section: str, key: str, value: Any, parse: Parse, num
     try:
         return parse(value)
     except ValueError as error:
-        raise file.error(section, key, f"is {_shown(value)}: {error}", number) from error
+        raise file.error(section, key, f"is {shown(value)}: {error}", number) from error
 
 
 def check_keys(
@@ -153,11 +198,44 @@ def _key(place: str) -> str:
     return place.rpartition(".")[2]
 
 
-def _shown(value: Any) -> str:
-    """A value as TOML writes it, as far as that matters."""
+def _header(line: str) -> str | None:
+    """The name in a line that begins a section."""
+    line = line.lstrip()
+    if not line.startswith("["):
+        return None
+    name, closed, _ = line[1:].removeprefix("[").partition("]")
+    return name.strip() if closed else None
+
+
+def _sets(line: str, key: str) -> bool:
+    """Whether a line gives a key its value."""
+    line = line.lstrip()
+    for quote in ("", '"', "'"):
+        name = quote + key + quote
+        if line.startswith(name) and line[len(name) :].lstrip().startswith("="):
+            return True
+    return False
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxstring = 4, 200
+_SHORT.maxlist = _SHORT.maxdict = 20
+
+
+def shown(value: Any) -> str:
+    """A value as TOML writes it, as far as that matters, and as much of it as a message can have."""
     if isinstance(value, bool):
         return str(value).lower()
-    return f'"{value}"' if isinstance(value, str) else str(value)
+    if isinstance(value, str):
+        return f'"{shortened(value)}"'
+    if isinstance(value, int):  # Python refuses to write very long ones
+        return str(value) if value.bit_length() <= 256 else f"a number of {value.bit_length()} bits"
+    return _SHORT.repr(value) if isinstance(value, list | dict) else str(value)
+
+
+def shortened(text: str) -> str:
+    """A text with its middle left out if it is long."""
+    return text if len(text) <= 200 else f"{text[:98]} ... {text[-97:]}"
 
 
 def whole(low: int, high: int | None = None) -> Parse:
@@ -184,7 +262,10 @@ def number(low: float = 0.0, below: float = math.inf, above: bool = False) -> Pa
             raise ValueError(f"it must be {rule}")
         if not low <= value < below or (above and value == low):
             raise ValueError(f"it must be {rule}")
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError as error:  # a whole number of over 308 digits
+            raise ValueError(f"it must be {rule}") from error
 
     return parse
 

@@ -19,7 +19,7 @@ from ..objective.total import Objective
 from ..training.learning_rate import RATE_SCHEDULES
 from ..training.optimizers import OPTIMIZERS
 from ..training.settings import TrainingSettings
-from .objective import SECTION, load_objective
+from .objective import SECTION, objective_of
 from .toml import (
     Setting,
     TomlFile,
@@ -299,7 +299,7 @@ def load_train_config(path: str | Path) -> TrainConfig:
         LoraSettings(**lora),
         TrainingSettings(**training, timesteps=_timesteps(file)),
         RunPlan(**_with_paths(file, {"output": str(RunPlan.output), **run}, "output")),
-        load_objective(path) if SECTION in file.tables else Objective(),
+        objective_of(file) if SECTION in file.tables else Objective(),
         epochs,
         empty_prompt,
         ignored,

@@ -253,11 +253,18 @@ class TestMistakes:
 
     def test_all_weights_0(self, file: Path):
         zero = "\n".join(f"{name}_weight = 0" for name in SEMANTIC_CATEGORIES)
-        self.refused(file, f"[semantic_cosine]\nglobal_fallback = 0\n{zero}\n", "nothing would be learnt")
+        self.refused(
+            file,
+            f"[semantic_cosine]\nglobal_fallback = 0\n{zero}\n",
+            r"line 1: \[semantic_cosine\] cannot be used: .*nothing would be learnt",
+        )
 
-    @pytest.mark.parametrize("text", ["", "[lora]\nrank = 1\n", "semantic_cosine = 3\n"])
+    @pytest.mark.parametrize("text", ["", "[lora]\nrank = 1\n"])
     def test_no_section(self, file: Path, text: str):
-        self.refused(file, text, r"no section \[semantic_cosine\]")
+        self.refused(file, text, r"\[semantic_cosine\] is missing")
+
+    def test_a_number_in_the_place_of_the_section(self, file: Path):
+        self.refused(file, "semantic_cosine = 3\n", r"\[semantic_cosine\] is 3: it must be a section")
 
     def test_no_toml(self, file: Path):
         self.refused(file, "[semantic_cosine]\nface_weight = \n", "not valid TOML.*line 2")
@@ -275,6 +282,6 @@ class TestMistakes:
 def test_saving_over_a_file_with_other_settings_is_refused(tmp_path: Path):
     path = tmp_path / "config.toml"
     path.write_text("[lora]\nrank = 8\n[semantic_cosine]\nenabled = true\n")
-    with pytest.raises(ConfigError, match=r"config\.toml: it also has \[lora\].*another file"):
+    with pytest.raises(ConfigError, match=r"config\.toml, line 1: \[lora\] would be lost.*another file"):
         save_objective(path, Objective())
     assert "rank = 8" in path.read_text()

@@ -11,9 +11,10 @@ from ..semantic_focus.comfy.fingerprint import model_fingerprint
 from ..semantic_focus.comfy.key_map import comfy_key_map
 from ..semantic_focus.lora.adapters import ADAPTER_KINDS, AdapterSettings
 from ..semantic_focus.lora.file import load_lora, save_lora
-from ..semantic_focus.lora.keys import KEY_STYLES, export_lora, generic_lora
+from ..semantic_focus.lora.keys import KEY_STYLES, export_lora
 from ..semantic_focus.lora.layers import all_linear_layers
 from ..semantic_focus.lora.metadata import Provenance, lora_metadata
+from ..semantic_focus.lora.reading import read_lora
 from ..semantic_focus.training.run import provenance_of
 from ..semantic_focus.training.state import TrainState
 from .graph import model_file
@@ -179,7 +180,8 @@ class SaveLoraAs(io.ComfyNode):
         cls, lora, model, filename_prefix, key_style, dtype="fp32", train_state=None
     ) -> io.NodeOutput:
         key_map = comfy_key_map(model)
-        generic = generic_lora(lora, all_linear_layers(model.model.diffusion_model), key_map)
+        layers = all_linear_layers(model.model.diffusion_model)
+        generic = read_lora(lora, layers, key_map).complete().tensors()
         tensors = export_lora(generic, key_style, key_map, DTYPES[dtype])
         name = Path(model_file(cls.hidden.prompt, cls.hidden.unique_id)).stem
         metadata = lora_metadata(generic, key_style, _provenance(train_state, model, name))

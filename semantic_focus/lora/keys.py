@@ -4,14 +4,13 @@ Inside, a LoRA has ComfyUI's generic keys: ``diffusion_model.<layer>.<suffix>``,
 Other programs name the layers otherwise, and split layers that ComfyUI has fused (q, k and v).
 """
 
-import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from .adapters import Adapter, LoHa, LoKr, LoRA
+from .adapters import Adapter
 
 PREFIX = "diffusion_model."
 """What the generic keys begin with."""
@@ -43,9 +42,6 @@ FOREIGN_SUFFIXES: Mapping[str, str] = {
 }
 
 TEXT_ENCODER_KEYS = ("lora_te", "text_encoder", "te1.", "te2.", "lycoris_text_")
-
-LORA_PAIR = (("lora_up.weight", "lora_down.weight"),)
-LOHA_PAIRS = (("hada_w1_a", "hada_w1_b"), ("hada_w2_a", "hada_w2_b"))
 
 
 @dataclass(frozen=True)
@@ -99,6 +95,14 @@ class KeyMap:
         return None
 
 
+def split_key(key: str) -> tuple[str, str | None]:
+    """The name of a layer and the generic suffix; None where the suffix is not understood."""
+    suffix = max((s for s in FOREIGN_SUFFIXES if key.endswith(s)), key=len, default=None)
+    if suffix is None:
+        return key.rpartition(".")[0], None
+    return key.removesuffix(suffix), FOREIGN_SUFFIXES[suffix]
+
+
 def generic_tensors(adapters: Mapping[str, Adapter]) -> dict[str, Tensor]:
     """Copies of what adapters hold, by layer name, under generic keys on the CPU."""
     tensors = {}
@@ -107,158 +111,6 @@ def generic_tensors(adapters: Mapping[str, Adapter]) -> dict[str, Tensor]:
             tensors[f"{PREFIX}{name}.{suffix}"] = factor.detach().to("cpu", copy=True)
         tensors[f"{PREFIX}{name}.alpha"] = torch.tensor(float(adapter.alpha))
     return tensors
-
-
-def generic_lora(
-    tensors: Mapping[str, Tensor], layers: Mapping[str, nn.Linear], key_map: KeyMap
-) -> dict[str, Tensor]:
-    """A LoRA of any key style under generic keys, in fp32; errors of `lora.LoraAdapters.from_state_dict`."""
-    return generic_tensors(adapters_from_tensors(tensors, layers, key_map))
-
-
-def adapters_from_tensors(
-    tensors: Mapping[str, Tensor], layers: Mapping[str, nn.Linear], key_map: KeyMap
-) -> dict[str, Adapter]:
-    """Adapters by layer name, in the order of `layers`, from a LoRA in any key style.
-
-    Raises:
-        ValueError: see `lora.LoraAdapters.from_state_dict`.
-    """
-    pieces: dict[str, list[tuple[str, LayerRows, dict[str, Tensor]]]] = {}
-    unmatched = []
-    for name, parts in _by_name(tensors, unmatched).items():
-        rows = key_map.find(name)
-        if rows is None or rows.layer not in layers:
-            unmatched.append(name)
-        else:
-            pieces.setdefault(rows.layer, []).append((name, rows, parts))
-    if unmatched:
-        raise ValueError(
-            f"{len(unmatched)} names in this LoRA belong to no linear layer of the model, or mean something "
-            f"that cannot be trained on: {_some(unmatched)}. Is it of another base model, or does it adapt "
-            "convolutions, norms or DoRA magnitudes?"
-        )
-    if not pieces:
-        raise ValueError("this LoRA has no key for the diffusion model: is it one of a text encoder?")
-    return {
-        layer: _adapter(pieces[layer], module.out_features, module.in_features)
-        for layer, module in layers.items()
-        if layer in pieces
-    }
-
-
-def _by_name(tensors: Mapping[str, Tensor], unmatched: list[str]) -> dict[str, dict[str, Tensor]]:
-    """Tensors by layer name and generic suffix; keys with an unknown suffix go to `unmatched`."""
-    named: dict[str, dict[str, Tensor]] = {}
-    text = []
-    for key, tensor in tensors.items():
-        if key.startswith(TEXT_ENCODER_KEYS):
-            text.append(key)
-            continue
-        suffix = max((s for s in FOREIGN_SUFFIXES if key.endswith(s)), key=len, default=None)
-        if suffix is None:
-            unmatched.append(key)
-        else:
-            named.setdefault(key.removesuffix(suffix), {})[FOREIGN_SUFFIXES[suffix]] = tensor
-    if text:
-        logging.info(f"{len(text)} LoRA keys of text encoders are left out: they are not trained here")
-    return named
-
-
-def _adapter(pieces: Sequence[tuple[str, LayerRows, dict[str, Tensor]]], out: int, inputs: int) -> Adapter:
-    """One adapter of a layer of this size, from what a file has for it."""
-    built = [(name, rows, _whole(name, parts)) for name, rows, parts in pieces]
-    covered = torch.zeros(out, dtype=torch.int)
-    for name, rows, adapter in built:
-        where = rows.of(out)
-        covered[where] += 1
-        if where.stop > out or adapter.shape != (where.stop - where.start, inputs):
-            raise ValueError(
-                f"{name}: its update is {list(adapter.shape)}, the model needs "
-                f"{[where.stop - where.start, inputs]}: was it trained on another base model?"
-            )
-    if covered.max() > 1:
-        raise ValueError(f"{_some([name for name, _, _ in built])}: one layer is adapted twice in this LoRA")
-    if len(built) == 1 and built[0][1].of(out) == slice(0, out) and not built[0][1].halves_swapped:
-        return built[0][2]
-    return _fused(built, out)
-
-
-def _whole(name: str, parts: Mapping[str, Tensor]) -> Adapter:
-    """The adapter of one name: fp32 copies, alpha the rank if it is missing."""
-    factors = {
-        suffix: tensor.detach().flatten(1).to(torch.float32, copy=True)
-        for suffix, tensor in parts.items()
-        if suffix != "alpha" and tensor.ndim >= 2 and tensor.shape[2:].numel() == 1
-    }
-    kinds: dict[frozenset[str], type[Adapter]] = {
-        frozenset(suffix for pair in LORA_PAIR for suffix in pair): LoRA,
-        frozenset(suffix for pair in LOHA_PAIRS for suffix in pair): LoHa,
-        **{
-            frozenset((*first, *second)): LoKr
-            for first in (("lokr_w1",), ("lokr_w1_a", "lokr_w1_b"))
-            for second in (("lokr_w2",), ("lokr_w2_a", "lokr_w2_b"))
-        },
-    }
-    kind = kinds.get(frozenset(factors))
-    if kind is None or len(factors) != len(parts) - ("alpha" in parts):
-        shapes = ", ".join(f"{suffix} {list(tensor.shape)}" for suffix, tensor in parts.items())
-        raise ValueError(
-            f"{name}: {shapes} is no complete LoRA, LoHa or LoKr of a linear layer: "
-            "was the file cut, or does it adapt a convolution?"
-        )
-    for suffix in factors:
-        other = suffix.removesuffix("_a") + "_b" if suffix.endswith("_a") else "lora_down.weight"
-        if (suffix.endswith("_a") or suffix == "lora_up.weight") and factors[suffix].shape[1] != len(
-            factors[other]
-        ):
-            raise ValueError(
-                f"{name}: {suffix} is {list(factors[suffix].shape)} but {other} "
-                f"{list(factors[other].shape)}: their rank must be the same"
-            )
-    adapter = kind({suffix: factors[suffix] for suffix in sorted(factors)}, 1.0)
-    adapter.alpha = float(parts["alpha"]) if "alpha" in parts else float(adapter.rank)
-    return adapter
-
-
-def _fused(built: Sequence[tuple[str, LayerRows, Adapter]], out: int) -> Adapter:
-    """One adapter for rows of a layer that have adapters of their own.
-
-    up_i @ down_i on rows i is blockdiag(up) @ stacked(down) on all rows; the Hadamard product of two of them
-    is that of the parts. With `down` in common, the `up` are put above each other instead.
-    """
-    kinds = {type(adapter) for _, _, adapter in built}
-    if len(kinds) > 1 or LoKr in kinds:
-        raise ValueError(
-            f"{_some([name for name, _, _ in built])}: the model has these as one layer, and "
-            f"{' and '.join(sorted(kind.__name__ for kind in kinds))} cannot be put together"
-        )
-    pairs = LORA_PAIR if kinds == {LoRA} else LOHA_PAIRS
-    parts = [(rows.of(out), rows.halves_swapped, adapter) for _, rows, adapter in built]
-    factors = [adapter.named_factors() for _, _, adapter in parts]
-    shared = len({adapter.scale for _, _, adapter in parts}) == 1 and all(
-        torch.equal(factors[0][down], other[down]) for other in factors for _, down in pairs
-    )
-    rank = parts[0][2].rank if shared else sum(adapter.rank for _, _, adapter in parts)
-    fused: dict[str, Tensor] = {}
-    for index, (up, down) in enumerate(pairs):
-        fused[down] = (
-            factors[0][down].detach().clone()
-            if shared
-            else torch.cat([own[down].detach() for own in factors])
-        )
-        fused[up] = torch.zeros(out, rank)
-        column = 0
-        for (where, swapped, adapter), own in zip(parts, factors, strict=True):
-            block = own[up].detach()
-            if swapped:
-                block = block.roll(len(block) // 2, 0)
-            if not shared and index == 0:
-                block = block * adapter.scale
-            fused[up][where, column : column + adapter.rank] = block
-            column += 0 if shared else adapter.rank
-    kind: Callable[[Mapping[str, Tensor], float], Adapter] = parts[0][2].__class__
-    return kind({key: fused[key] for key in sorted(fused)}, parts[0][2].alpha if shared else float(rank))
 
 
 def export_lora(
@@ -282,11 +134,16 @@ def export_lora(
     """
     if style not in KEY_STYLES:
         raise ValueError(f"key style {style!r}: choose one of {', '.join(KEY_STYLES)}")
-    unknown: list[str] = []
-    layers = _by_name(tensors, unknown)
-    unknown += [name for name in layers if not name.startswith(PREFIX)]
+    layers: dict[str, dict[str, Tensor]] = {}
+    unknown = []
+    for key, tensor in tensors.items():
+        name, suffix = split_key(key)
+        if suffix is None or not name.startswith(PREFIX):
+            unknown.append(key)
+        else:
+            layers.setdefault(name, {})[suffix] = tensor
     if unknown:
-        raise ValueError(f"not in ComfyUI's generic keys, which begin with {PREFIX}: {_some(unknown)}")
+        raise ValueError(f"not in ComfyUI's generic keys, which begin with {PREFIX}: {some(unknown)}")
     written: dict[str, Tensor] = {}
     if style == "comfyui":
         written.update(tensors)
@@ -348,6 +205,7 @@ def _diffusers_suffixes(name: str) -> tuple[str, str]:
     return f"{mark}.down.weight", f"{mark}.up.weight"
 
 
-def _some(names: Sequence[str]) -> str:
+def some(names: Sequence[str]) -> str:
+    """The first of many names, and how many more there are."""
     rest = len(names) - 5
     return ", ".join(names[:5]) + (f" and {rest} more" if rest > 0 else "")

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from .adapters import ADAPTER_KINDS, Adapter, AdapterSettings
-from .keys import PREFIX, KeyMap, adapters_from_tensors, generic_tensors
+from .keys import PREFIX, KeyMap, generic_tensors
 from .layers import all_linear_layers
+from .reading import read_lora
 
 
 class LoraAdapters:
@@ -169,13 +170,10 @@ class LoraAdapters:
         key_map: KeyMap | None = None,
         dropout: float = 0.0,
     ) -> "LoraAdapters":
-        """Adapters that do what a LoRA, LoHa or LoKr does to `model`, in any of the key styles.
-
-        Ranks and kinds may differ from layer to layer. Parts of a fused layer (to_q, to_k, to_v) become one
-        adapter whose rank is the sum of theirs; if they have `down` in common, it stays as it is.
+        """Adapters that do what a LoRA, LoHa or LoKr does to `model`, as `reading.read_lora` reads it.
 
         Args:
-            tensors: of a LoRA file, in any floating point type; a missing alpha is the rank.
+            tensors: of a LoRA file.
             key_map: the names that other programs have for the layers; without it, the keys must be those of
                 ComfyUI (``diffusion_model.…``) or kohya's ``lora_unet_…`` after the same names.
 
@@ -184,7 +182,7 @@ class LoraAdapters:
                 encoders are left out, which is logged.)
         """
         layers = all_linear_layers(model)
-        adapters = adapters_from_tensors(tensors, layers, key_map or KeyMap.of_layers(layers))
+        adapters = read_lora(tensors, layers, key_map or KeyMap.of_layers(layers)).complete().adapters
         loaded = cls.__new__(cls)
         loaded._bind({name: layers[name] for name in adapters}, adapters, dropout)
         return loaded

@@ -5,6 +5,7 @@ from comfy_api.latest import io
 from ..semantic_focus.datasets.cache import check_belongs
 from ..semantic_focus.datasets.claims import claimed_if_free
 from ..semantic_focus.datasets.mask_file import read_masks, save_masks
+from .inputs import mask_file
 from .paths import file_to_read, file_to_write
 from .sockets import CATEGORY, SemanticMasksSocket
 
@@ -20,9 +21,7 @@ class SaveMaskCache(io.ComfyNode):
             is_output_node=True,
             inputs=[
                 SemanticMasksSocket.Input("masks"),
-                io.String.Input(
-                    "mask_file", tooltip="Usually the mask_files output of Load Semantic Dataset."
-                ),
+                mask_file(),
             ],
             outputs=[io.String.Output(display_name="saved_file")],
         )
@@ -44,9 +43,7 @@ class LoadMaskCache(io.ComfyNode):
             category=CATEGORY,
             description="Read the masks of one picture from a file.",
             inputs=[
-                io.String.Input(
-                    "mask_file", tooltip="Usually the mask_files output of Load Semantic Dataset."
-                ),
+                mask_file(),
                 io.Image.Input(
                     "image",
                     optional=True,

@@ -16,13 +16,14 @@ from ..semantic_focus.comfy.segmenters import BACKENDS
 from ..semantic_focus.datasets import report as dataset_report
 from ..semantic_focus.datasets.bulk import STATUSES, CacheSettings, PictureResult, cache_pictures
 from ..semantic_focus.datasets.folder import picture_files
-from ..semantic_focus.keywords import format_keywords, parse_keywords
+from ..semantic_focus.keywords import parse_keywords
 from ..semantic_focus.segmenters.protocol import SegmentRequest
+from .inputs import checked
 from .paths import folder_to_read, output_folder
 from .segment import (
     ManagedSegmenter,
     backend_choice,
-    keywords_problem,
+    keywords_input,
     overlaps_choice,
     refine_choice,
     weight_folders,
@@ -49,11 +50,8 @@ class CacheDatasetMasks(io.ComfyNode):
                 io.String.Input("folder", tooltip="Folder with the training pictures."),
                 backend_choice(),
                 refine_choice(),
-                io.String.Input(
-                    "keywords",
-                    multiline=True,
-                    default=format_keywords(SegmentRequest().prompts),
-                    tooltip="As in SAM Semantic Segment. Give both nodes the same, or masks are made twice.",
+                keywords_input(
+                    "As in SAM Semantic Segment. Give both nodes the same, or masks are made twice."
                 ),
                 io.Boolean.Input(
                     "recursive", default=False, optional=True, tooltip="The pictures of subfolders too."
@@ -78,7 +76,7 @@ class CacheDatasetMasks(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, keywords):
-        return keywords_problem(keywords) or True
+        return checked(keywords, parse_keywords)
 
     @classmethod
     def fingerprint_inputs(cls, **inputs):
@@ -125,14 +123,16 @@ class CacheDatasetMasks(io.ComfyNode):
         if report:
             logging.info(f"{page}: writing the report of {len(results)} pictures")
             dataset_report.write(survey, page, stop_if_asked)
-        summary = summarize(segmenter.name, results, survey.with_problems)
+        found = counts(results)
+        failures = [result.reason for result in results if result.status == "failed"]
+        summary = summarize(segmenter.name, found, failures, survey.with_problems)
         text = f"{summary}\n{page}" if report else summary
         file = {"filename": page.name, "subfolder": REPORTS, "type": "output", "path": str(page)}
         told = {
-            "counts": counts(results),
+            "counts": found,
             "segmenter": segmenter.name,
             "to_look_at": survey.with_problems,
-            "failures": [result.reason for result in results if result.status == "failed"][:MOST_FAILURES],
+            "failures": failures[:MOST_FAILURES],
             "report": file if report else None,
         }
         shown = {
@@ -155,15 +155,14 @@ def counts(results: list[PictureResult]) -> dict[str, int]:
     return {status: count for status, count in found.items() if count}
 
 
-def summarize(backend: str, results: list[PictureResult], with_problems: int) -> str:
+def summarize(backend: str, found: dict[str, int], failures: list[str], with_problems: int) -> str:
     """How many pictures came to what, and the reasons of those that failed."""
-    lines = [", ".join(f"{count} {status}" for status, count in counts(results).items()) + f" ({backend})"]
+    lines = [", ".join(f"{count} {status}" for status, count in found.items()) + f" ({backend})"]
     if with_problems:
         lines.append(f"{with_problems} to look at: see the report")
-    failed = [result for result in results if result.status == "failed"]
-    lines += [f"failed: {result.reason}" for result in failed[:MOST_FAILURES]]
-    if len(failed) > MOST_FAILURES:
-        lines.append(f"and {len(failed) - MOST_FAILURES} more")
+    lines += [f"failed: {reason}" for reason in failures[:MOST_FAILURES]]
+    if len(failures) > MOST_FAILURES:
+        lines.append(f"and {len(failures) - MOST_FAILURES} more")
     return "\n".join(lines)
 
 

@@ -18,6 +18,7 @@ from ..semantic_focus.lora.reading import read_lora
 from ..semantic_focus.training.run import provenance_of
 from ..semantic_focus.training.state import TrainState
 from .graph import model_file
+from .inputs import number, whole
 from .paths import output_folder
 from .sockets import CATEGORY, AdapterSocket, TrainStateSocket
 from .train import RUNS
@@ -42,28 +43,19 @@ class AdapterOptions(io.ComfyNode):
                     tooltip="lora loads everywhere; loha is slower and says more for its size; lokr is small",
                 ),
                 io.Int.Input("rank", default=settings.rank, min=1, max=1024),
-                io.Float.Input(
-                    "alpha",
-                    default=settings.alpha,
-                    min=0.01,
-                    max=4096.0,
-                    step=0.5,
-                    tooltip="Scale is alpha / rank.",
-                ),
-                io.Float.Input(
+                number("alpha", settings.alpha, (0.01, 4096.0), 0.5, "Scale is alpha / rank."),
+                number(
                     "dropout",
-                    default=settings.dropout,
-                    min=0.0,
-                    max=0.9,
-                    step=0.05,
-                    tooltip="Share of the adapter that is left out in each step, against learning by heart.",
+                    settings.dropout,
+                    (0.0, 0.9),
+                    0.05,
+                    "Share of the adapter that is left out in each step, against learning by heart.",
                 ),
-                io.Int.Input(
+                whole(
                     "factor",
-                    default=settings.factor,
-                    min=1,
-                    max=128,
-                    tooltip="lokr only: size of its first part. Larger: smaller files, less expressive.",
+                    settings.factor,
+                    (1, 128),
+                    "lokr only: size of its first part. Larger: smaller files, less expressive.",
                 ),
                 io.String.Input(
                     "include",

@@ -10,6 +10,7 @@ from ..semantic_focus.keywords import parse_weights
 from ..semantic_focus.objective.loss import CosineKind, Normalisation
 from ..semantic_focus.objective.noise_weighting import parse_windows
 from ..semantic_focus.objective.total import BaseLoss, Objective
+from .inputs import number, whole
 from .sockets import CATEGORY, ObjectiveSocket
 
 CUSTOM = "custom"
@@ -165,13 +166,12 @@ class ObjectiveOptions(io.ComfyNode):
                 ObjectiveSocket.Input("objective"),
                 term("base_weight", defaults.base_weight, "Share of a plain loss over everything, on top."),
                 choice("base_loss", BaseLoss, "The plain loss: squared, absolute, or Huber (in between)."),
-                io.Float.Input(
+                number(
                     "base_mask_floor",
-                    default=WHOLE_PICTURE,
-                    min=WHOLE_PICTURE,
-                    max=1.0,
-                    step=0.05,
-                    tooltip="How much the plain loss counts outside the weighted regions. "
+                    WHOLE_PICTURE,
+                    (WHOLE_PICTURE, 1.0),
+                    0.05,
+                    "How much the plain loss counts outside the weighted regions. "
                     "Below 0: as much as inside.",
                 ),
                 choice("cosine", CosineKind, "One cosine for a whole region, or the mean of one per cell."),
@@ -181,21 +181,19 @@ class ObjectiveOptions(io.ComfyNode):
                     "Divide by the weights of the regions a picture has, or of all: then a picture with few "
                     "regions counts less.",
                 ),
-                io.Float.Input(
+                number(
                     "area_shrinkage",
-                    default=defaults.area_shrinkage,
-                    min=0.0,
-                    max=10000.0,
-                    step=1.0,
-                    tooltip="Latent cells at which a region has half its weight: slivers count less.",
+                    defaults.area_shrinkage,
+                    (0.0, 10000.0),
+                    1.0,
+                    "Latent cells at which a region has half its weight: slivers count less.",
                 ),
                 term("snr_gamma", defaults.snr_gamma, "Min-SNR weight of each picture: 5 is usual, 0 off."),
-                io.Int.Input(
+                whole(
                     "prior_every",
-                    default=defaults.prior_every,
-                    min=1,
-                    max=100,
-                    tooltip="The prior at every n-th step only, n times as strong: faster.",
+                    defaults.prior_every,
+                    (1, 100),
+                    "The prior at every n-th step only, n times as strong: faster.",
                 ),
                 io.String.Input(
                     "windows",

@@ -6,6 +6,7 @@ from ..semantic_focus.datasets.folder import scan
 from ..semantic_focus.datasets.interchange import FORMS, import_mask
 from ..semantic_focus.keywords import check_name, parse_weights
 from ..semantic_focus.regions.by_hand import set_category, weighted_mask
+from .inputs import checked
 from .loss import weight_slider
 from .paths import file_to_read, folder_to_read
 from .sockets import CATEGORY, SemanticMasksSocket
@@ -36,13 +37,7 @@ class CategoryToMask(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, weights):
-        if weights is None:  # it comes from another node
-            return True
-        try:
-            parse_weights(weights)
-        except ValueError as error:
-            return str(error)
-        return True
+        return checked(weights, parse_weights)
 
     @classmethod
     def execute(cls, masks, weights, global_fallback) -> io.NodeOutput:

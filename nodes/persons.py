@@ -6,6 +6,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..semantic_focus.regions.persons import parse_choice, person_warnings, select_persons
+from .inputs import checked
 from .preview import check_same_pictures, mask_preview
 from .sockets import CATEGORY, SemanticMasksSocket
 
@@ -41,13 +42,7 @@ class SelectPersons(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, which):
-        if which is None:  # it comes from another node
-            return True
-        try:
-            parse_choice(which)
-        except ValueError as error:
-            return str(error)
-        return True
+        return checked(which, parse_choice)
 
     @classmethod
     def execute(cls, masks, which, images=None) -> io.NodeOutput:

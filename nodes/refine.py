@@ -4,6 +4,7 @@ from comfy_api.latest import io
 
 from ..semantic_focus.regions.lighting import MAX_STRENGTH, relight
 from ..semantic_focus.regions.refine import MATTING, MODES, RefineSettings, refine_masks
+from .inputs import number, whole
 from .preview import check_same_pictures, mask_preview
 from .sockets import CATEGORY, SemanticMasksSocket
 
@@ -30,27 +31,14 @@ class RefineMasks(io.ComfyNode):
                     tooltip="How edges are redrawn. off changes no region, whatever is set below. matting "
                     "solves for single hairs: half a second per region, and needs `pip install pymatting`.",
                 ),
-                io.Int.Input(
-                    "max_hole",
-                    default=0,
-                    min=0,
-                    max=MAX_PIXELS,
-                    tooltip="Fill holes of up to this many pixels. 0: none.",
-                ),
-                io.Int.Input(
-                    "min_area",
-                    default=0,
-                    min=0,
-                    max=MAX_PIXELS,
-                    tooltip="Drop specks of fewer pixels than this. 0: none.",
-                ),
-                io.Float.Input(
+                whole("max_hole", 0, (0, MAX_PIXELS), "Fill holes of up to this many pixels. 0: none."),
+                whole("min_area", 0, (0, MAX_PIXELS), "Drop specks of fewer pixels than this. 0: none."),
+                number(
                     "grow",
-                    default=0.0,
-                    min=-512.0,
-                    max=512.0,
-                    step=0.5,
-                    tooltip="Move every outline outwards by this many pixels; a negative number shrinks.",
+                    0.0,
+                    (-512.0, 512.0),
+                    0.5,
+                    "Move every outline outwards by this many pixels; a negative number shrinks.",
                 ),
                 io.Float.Input(
                     "lighting_strength",

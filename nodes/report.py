@@ -25,6 +25,7 @@ from ..semantic_focus.training.data import TrainingPictures
 from ..semantic_focus.training.diagnostics import SigmaBin, dry_run, format_dry_run, format_sigma_bins
 from ..semantic_focus.training.evaluation import compare, format_table
 from ..semantic_focus.training.plot import loss_plot
+from .inputs import number
 from .report_table import TABLE, change_table, gradient_table, noise_table
 from .sockets import CATEGORY, LatentMasksSocket, ObjectiveSocket
 
@@ -40,13 +41,8 @@ class SemanticLossReport(io.ComfyNode):
             is_output_node=True,
             inputs=[
                 io.LossMap.Input("loss_map"),
-                io.Float.Input(
-                    "smoothing",
-                    default=0.9,
-                    min=0.0,
-                    max=0.99,
-                    step=0.01,
-                    tooltip="Share of the running mean that each point keeps.",
+                number(
+                    "smoothing", 0.9, (0.0, 0.99), 0.01, "Share of the running mean that each point keeps."
                 ),
             ],
             outputs=[
@@ -112,14 +108,7 @@ class TrainingDryRun(io.ComfyNode):
                 io.Conditioning.Input("conditioning"),
                 LatentMasksSocket.Input("latent_masks"),
                 ObjectiveSocket.Input("objective"),
-                io.Float.Input(
-                    "noise_position",
-                    default=0.5,
-                    min=0.01,
-                    max=0.99,
-                    step=0.01,
-                    tooltip="0 is the clean picture, 1 pure noise.",
-                ),
+                number("noise_position", 0.5, (0.01, 0.99), 0.01, "0 is the clean picture, 1 pure noise."),
             ],
             outputs=[
                 io.String.Output(display_name="report"),

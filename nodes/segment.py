@@ -17,6 +17,7 @@ from ..semantic_focus.keywords import format_keywords, parse_keywords
 from ..semantic_focus.regions.refine import REFINEMENTS
 from ..semantic_focus.segmenters.protocol import Segmenter, SegmentRequest
 from ..semantic_focus.segmenters.table import WEIGHT_KINDS, LazySegmenter
+from .inputs import checked
 from .paths import file_to_write
 from .preview import mask_preview
 from .sockets import CATEGORY, SemanticMasksSocket
@@ -115,15 +116,11 @@ def overlaps_choice() -> io.Boolean.Input:
     )
 
 
-def keywords_problem(keywords: str | None) -> str | None:
-    """What is wrong with a keywords text; None when nothing is, or when it comes from another node."""
-    if keywords is None:
-        return None
-    try:
-        parse_keywords(keywords)
-    except ValueError as error:
-        return str(error)
-    return None
+def keywords_input(tooltip: str) -> io.String.Input:
+    """The categories to look for."""
+    return io.String.Input(
+        "keywords", multiline=True, default=format_keywords(SegmentRequest().prompts), tooltip=tooltip
+    )
 
 
 class SamSemanticSegment(io.ComfyNode):
@@ -139,13 +136,10 @@ class SamSemanticSegment(io.ComfyNode):
                 io.Image.Input("images"),
                 backend_choice(),
                 refine_choice(),
-                io.String.Input(
-                    "keywords",
-                    multiline=True,
-                    default=format_keywords(SegmentRequest().prompts),
-                    tooltip="One category per line, name: word, word. A word with a minus is taken away "
+                keywords_input(
+                    "One category per line, name: word, word. A word with a minus is taken away "
                     "again, @ and 0 to 1 is the score that a detection needs: "
-                    "clothing: dress, shirt, -bag, @0.4. Add categories of your own.",
+                    "clothing: dress, shirt, -bag, @0.4. Add categories of your own."
                 ),
                 io.String.Input(
                     "mask_file",
@@ -160,7 +154,7 @@ class SamSemanticSegment(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, keywords):
-        return keywords_problem(keywords) or True
+        return checked(keywords, parse_keywords)
 
     @classmethod
     def execute(cls, images, backend, refine, keywords, mask_file=None, keep_overlaps=False) -> io.NodeOutput:

@@ -5,6 +5,7 @@ from comfy_api.latest import io
 
 from ..semantic_focus.comfy.noise import inference_anchors
 from ..semantic_focus.objective.timesteps import TimestepSampling
+from .inputs import number
 from .sockets import CATEGORY, TimestepsSocket
 
 MODEL_ANCHORS = "model_anchors"
@@ -32,24 +33,10 @@ class TimestepOptions(io.ComfyNode):
                     tooltip="Most in the middle, all alike, more at the noisy end, near the ten anchors of "
                     "AC-RF, or near the levels at which the connected model is sampled.",
                 ),
-                io.Float.Input(
-                    "mean",
-                    default=defaults.mean,
-                    min=-6.0,
-                    max=6.0,
-                    step=0.1,
-                    tooltip="logit_normal: above 0 more noise.",
-                ),
-                io.Float.Input(
-                    "std", default=defaults.std, min=0.05, max=6.0, step=0.05, tooltip="logit_normal: width."
-                ),
-                io.Float.Input(
-                    "shift",
-                    default=defaults.shift,
-                    min=0.1,
-                    max=20.0,
-                    step=0.1,
-                    tooltip="shifted: 1 is uniform, above 1 more noise.",
+                number("mean", defaults.mean, (-6.0, 6.0), 0.1, "logit_normal: above 0 more noise."),
+                number("std", defaults.std, (0.05, 6.0), 0.05, "logit_normal: width."),
+                number(
+                    "shift", defaults.shift, (0.1, 20.0), 0.1, "shifted: 1 is uniform, above 1 more noise."
                 ),
                 position("jitter", defaults.jitter, "Anchors: standard deviation around them."),
                 position("low", defaults.low, "Nothing with less noise than this is trained."),

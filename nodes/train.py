@@ -20,6 +20,7 @@ from ..semantic_focus.training.run import RunOptions
 from ..semantic_focus.training.settings import TrainingSettings
 from ..semantic_focus.training.step_record import StepRecord
 from .graph import model_file
+from .inputs import number, whole
 from .paths import output_folder
 from .sockets import (
     CATEGORY,
@@ -67,26 +68,19 @@ class LoraTrainStep(io.ComfyNode):
                 io.Conditioning.Input("conditioning", tooltip="One for all pictures, or one per picture."),
                 LatentMasksSocket.Input("latent_masks"),
                 ObjectiveSocket.Input("objective"),
-                io.Int.Input(
-                    "steps",
-                    default=settings.steps,
-                    min=1,
-                    max=1_000_000,
-                    tooltip="With a train_state: so many more.",
-                ),
+                whole("steps", settings.steps, (1, 1_000_000), "With a train_state: so many more."),
                 io.Int.Input("batch_size", default=settings.batch_size, min=1, max=256),
                 io.Float.Input(
                     "learning_rate", default=settings.learning_rate, min=1e-7, max=1.0, step=1e-6, round=1e-7
                 ),
                 io.Combo.Input("lr_schedule", options=list(RATE_SCHEDULES), default=settings.schedule),
-                io.Int.Input("rank", default=16, min=1, max=1024, tooltip="Not used with Adapter Options."),
-                io.Float.Input(
+                whole("rank", 16, (1, 1024), "Not used with Adapter Options."),
+                number(
                     "alpha",
-                    default=16.0,
-                    min=0.01,
-                    max=4096.0,
-                    step=0.5,
-                    tooltip="Scale is alpha / rank. Not used with Adapter Options.",
+                    16.0,
+                    (0.01, 4096.0),
+                    0.5,
+                    "Scale is alpha / rank. Not used with Adapter Options.",
                 ),
                 io.Combo.Input("layers", options=list(LAYER_CHOICES), default=next(iter(LAYER_CHOICES))),
                 io.Combo.Input(

@@ -10,6 +10,7 @@ from ..semantic_focus.comfy.model import Conditioning
 from ..semantic_focus.comfy.preview import PreviewSettings
 from ..semantic_focus.training.optimizers import OPTIMIZERS
 from ..semantic_focus.training.settings import TrainingSettings
+from .inputs import number, whole
 from .sockets import CATEGORY, PreviewSocket, TrainingOptionsSocket
 
 
@@ -56,38 +57,32 @@ class TrainingOptions(io.ComfyNode):
                 io.Float.Input(
                     "weight_decay", default=settings.weight_decay, min=0.0, max=10.0, step=0.001, round=0.0001
                 ),
-                io.Int.Input(
-                    "warmup", default=settings.warmup, min=0, max=100_000, tooltip="Steps of rising rate."
-                ),
-                io.Int.Input(
+                whole("warmup", settings.warmup, (0, 100_000), "Steps of rising rate."),
+                whole(
                     "schedule_steps",
-                    default=settings.schedule_steps,
-                    min=0,
-                    max=1_000_000,
-                    tooltip="Length of the schedule, for trainings in several pieces. 0: all steps.",
+                    settings.schedule_steps,
+                    (0, 1_000_000),
+                    "Length of the schedule, for trainings in several pieces. 0: all steps.",
                 ),
-                io.Float.Input(
+                number(
                     "max_grad_norm",
-                    default=settings.max_grad_norm,
-                    min=0.0,
-                    max=100.0,
-                    step=0.1,
-                    tooltip="Longer gradients are cut to this. 0: never.",
+                    settings.max_grad_norm,
+                    (0.0, 100.0),
+                    0.1,
+                    "Longer gradients are cut to this. 0: never.",
                 ),
-                io.Int.Input(
+                whole(
                     "accumulation",
-                    default=settings.accumulation,
-                    min=1,
-                    max=1024,
-                    tooltip="Batches in one step: as a larger batch, without its memory.",
+                    settings.accumulation,
+                    (1, 1024),
+                    "Batches in one step: as a larger batch, without its memory.",
                 ),
-                io.Float.Input(
+                number(
                     "up_rate_ratio",
-                    default=settings.up_rate_ratio,
-                    min=0.1,
-                    max=64.0,
-                    step=0.1,
-                    tooltip="LoRA+: learning rate of the second matrix over that of the first. 1: alike.",
+                    settings.up_rate_ratio,
+                    (0.1, 64.0),
+                    0.1,
+                    "LoRA+: learning rate of the second matrix over that of the first. 1: alike.",
                 ),
                 share(
                     "ema_decay",
@@ -123,7 +118,7 @@ class PreviewOptions(io.ComfyNode):
             inputs=[
                 io.Conditioning.Input("positive", tooltip="One sample for each prompt."),
                 io.Conditioning.Input("negative"),
-                io.Int.Input("every", default=100, min=1, max=100_000, tooltip="Steps between two rounds."),
+                whole("every", 100, (1, 100_000), "Steps between two rounds."),
                 io.Int.Input("steps", default=settings.steps, min=1, max=200),
                 io.Float.Input("cfg", default=settings.cfg, min=0.0, max=30.0, step=0.1),
                 io.Int.Input("seed", default=settings.seed, min=0, max=0xFFFFFFFFFFFFFFFF),

@@ -14,13 +14,11 @@ from ..semantic_focus.comfy.model import ComfyVelocityModel
 from ..semantic_focus.comfy.preview import preview
 from ..semantic_focus.training.data import TrainingPictures
 from ..semantic_focus.training.preview_grid import save_previews
+from ..semantic_focus.training.progress import ProgressLines
 from ..semantic_focus.training.run import Kept, RunOptions, StopTraining
 from ..semantic_focus.training.status import TrainingStatus
 from ..semantic_focus.training.step_record import StepRecord
 from .training_options import PreviewPlan
-
-LOG_LINES = 20
-"""About how many lines a training writes into the log."""
 
 STOPS = (comfy.model_management.InterruptProcessingException, StopTraining)
 """What ends a training that was asked to end."""
@@ -30,7 +28,8 @@ class TrainingProgress:
     """Reports of one training to the log and to one node."""
 
     def __init__(self, node_id: str | None, plan: PreviewPlan | None, status: TrainingStatus):
-        self._steps, self._plan, self._status = status.steps, plan, status
+        self._plan, self._status = plan, status
+        self._lines = ProgressLines(status.steps)
         self._bar = comfy.utils.ProgressBar(status.steps, node_id)
 
     def say(self, kind: str, message: str, **values: str) -> None:
@@ -76,8 +75,8 @@ class TrainingProgress:
     def _on_step(self, record: StepRecord) -> None:
         self._status.stepped(record)
         self._bar.update_absolute(record.step)  # raises when the prompt was cancelled
-        if record.step == 1 or record.step % max(1, self._steps // LOG_LINES) == 0:
-            logging.info(f"LoRA training: step {record.step}/{self._steps}, loss {record.total:.4f}")
+        for line in self._lines.after(record):
+            logging.info(f"LoRA training: {line}")
 
     def _preview(self, velocity: ComfyVelocityModel, data: TrainingPictures, path: Path) -> None:
         """Samples, if they can be had: a training does not end for want of them."""

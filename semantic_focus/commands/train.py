@@ -3,15 +3,14 @@
 import argparse
 import logging
 import sys
-import time
 from pathlib import Path
 
 from ..comfy.headless import LoraNotWrittenError, check_model_file, find_comfyui, import_comfyui
 from ..datasets.cached_latents import TrainingInputs, load_conditioning, load_dataset
 from ..lora.file import load_lora
 from ..settings.training import load_train_config
+from ..training.progress import ProgressLines
 from ..training.run import RunOptions, StopTraining
-from ..training.step_record import StepRecord
 from ..training.trainer import TrainingDiverged, TrainingOutOfMemory
 from .stop_signals import StopSignals
 
@@ -81,39 +80,17 @@ def train(path: Path, comfyui: Path | None, signals: StopSignals) -> Path:
     signals.check()
     from ..comfy.headless_training import train_headless
 
+    lines = ProgressLines(config.training.steps)
     options = RunOptions(
         save_every=config.run.save_every,
-        on_step=Progress(config.training.steps),
+        on_step=lambda record: say(*lines.after(record)),
         check=signals.check,
         on_kept=lambda kept: say(str(kept)),
     )
     return train_headless(config, inputs, options)
 
 
-class Progress:
-    """A line on the screen now and then: at the first and last step, and about twenty times between."""
-
-    def __init__(self, steps: int):
-        self._steps = steps
-        self._every = max(1, steps // 20)
-        self._first: tuple[int, float] | None = None
-
-    def __call__(self, record: StepRecord) -> None:
-        now = time.monotonic()
-        if self._first is None and record.step > 1:
-            say(f"going on from step {record.step - 1}")
-        first_step, started = self._first = self._first or (record.step, now)
-        if record.step not in (first_step, self._steps) and record.step % self._every:
-            return
-        line = f"step {record.step}/{self._steps}, loss {record.total:.4f}"
-        if record.step > first_step:
-            seconds = (now - started) / (record.step - first_step)
-            minutes, rest = divmod(round(seconds * (self._steps - record.step)), 60)
-            line += f", {seconds:.2f} s a step, {minutes}:{rest:02d} left"
-        say(line)
-
-
-def say(text: str) -> None:
-    """One message on standard error."""
-    sys.stderr.write(text + "\n")
+def say(*lines: str) -> None:
+    """Messages on standard error."""
+    sys.stderr.writelines(line + "\n" for line in lines)
     sys.stderr.flush()

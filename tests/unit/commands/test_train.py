@@ -13,11 +13,9 @@ from safetensors.torch import save_file
 
 from semantic_focus.commands.main import main
 from semantic_focus.commands.stop_signals import StopSignals
-from semantic_focus.commands.train import Progress
 from semantic_focus.datasets.mask_file import save_masks
 from semantic_focus.regions.masks import SemanticMasks
 from semantic_focus.training.run import StopTraining
-from semantic_focus.training.step_record import StepRecord
 
 CONFIG = """
 [model]
@@ -122,13 +120,3 @@ def test_the_first_signal_is_noted_and_the_second_one_kills():
         assert signals.exit_code == 143
         assert signal.getsignal(signal.SIGTERM) == signal.getsignal(signal.SIGINT) == signal.SIG_DFL
     assert signal.getsignal(signal.SIGTERM) == before
-
-
-def test_progress_tells_first_and_last_step_and_twenty_between(capsys: pytest.CaptureFixture[str]):
-    progress = Progress(steps=1000)
-    for step in range(7, 1001):
-        progress(StepRecord(step, 0.5, {}, 0.0, 0.0, 1e-4))
-    lines = capsys.readouterr().err.splitlines()
-    assert lines[:2] == ["going on from step 6", "step 7/1000, loss 0.5000"]
-    assert lines[-1].startswith("step 1000/1000, loss 0.5000") and lines[-1].endswith("0:00 left")
-    assert len(lines) == 22

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..segmenters.model_files import find_files, fingerprint, missing_message
+from ..segmenters.model_files import find_files, fingerprint, first_found, missing_message
 from ..segmenters.prompted import Instances, PromptedSegmenter
-from ..segmenters.protocol import MissingWeightsError, Segmenter, WeightFolders
+from ..segmenters.protocol import Segmenter, WeightFolders
 
 NAME = "sam3_comfy"
 FOLDER = "checkpoints"
@@ -44,7 +44,7 @@ def weights_id(folders: WeightFolders = MappingProxyType({})) -> str:
     Raises:
         MissingWeightsError: there is none, or no ComfyUI that can load it.
     """
-    return f"{fingerprint(_file(folders))} revision {REVISION}"
+    return f"{fingerprint(first_found(_files(folders), missing(folders)))} revision {REVISION}"
 
 
 def load(folders: WeightFolders = MappingProxyType({}), device: str = "cpu") -> Segmenter:
@@ -54,7 +54,7 @@ def load(folders: WeightFolders = MappingProxyType({}), device: str = "cpu") -> 
         MissingWeightsError: the checkpoint or a new enough ComfyUI is not there.
         ValueError: the file is no SAM 3.
     """
-    file = _file(folders)
+    file = first_found(_files(folders), missing(folders))
     import comfy.sd
 
     patcher, clip = comfy.sd.load_checkpoint_guess_config(
@@ -74,12 +74,6 @@ def _has_module(name: str) -> bool:
 
 def _files(folders: WeightFolders) -> list[Path]:
     return find_files(folders, [FOLDER], [".safetensors"], lambda name: "sam3" in name)
-
-
-def _file(folders: WeightFolders) -> Path:
-    if reason := missing(folders):
-        raise MissingWeightsError(reason)
-    return _files(folders)[0]
 
 
 class Sam3OfComfy:

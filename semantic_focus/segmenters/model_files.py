@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import MappingProxyType
 
-from .protocol import WeightFolders
+from .protocol import MissingWeightsError, WeightFolders
 
 log = logging.getLogger("semantic_focus.segmenters.model_files")
 
@@ -119,6 +119,17 @@ def find_model_folders(
     return [
         path for path in candidates(folders, kinds) if _model_type(path) in model_types and _has_weights(path)
     ]
+
+
+def first_found(found: Sequence[Path], reason: str | None) -> Path:
+    """The weights that a backend takes: the first of those that are there.
+
+    Raises:
+        MissingWeightsError: with the reason, if there is one, why the backend cannot be loaded.
+    """
+    if reason:
+        raise MissingWeightsError(reason)
+    return found[0]
 
 
 def find_files(

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .model_files import find_model_folders, fingerprint, missing_message, missing_package
+from .model_files import find_model_folders, fingerprint, first_found, missing_message, missing_package
 from .prompted import Instances, PromptedSegmenter
-from .protocol import MissingWeightsError, Segmenter, WeightFolders
+from .protocol import Segmenter, WeightFolders
 
 NAME = "sam3"
 FOLDER = "sam3"
@@ -38,7 +38,7 @@ def weights_id(folders: WeightFolders = MappingProxyType({})) -> str:
     Raises:
         MissingWeightsError: there is none.
     """
-    return f"{fingerprint(_folder(folders))} revision {REVISION}"
+    return f"{fingerprint(first_found(_folders(folders), missing(folders)))} revision {REVISION}"
 
 
 def load(folders: WeightFolders = MappingProxyType({}), device: str = "cpu") -> Segmenter:
@@ -47,7 +47,7 @@ def load(folders: WeightFolders = MappingProxyType({}), device: str = "cpu") -> 
     Raises:
         MissingWeightsError: transformers or the weights are not on this machine.
     """
-    folder = _folder(folders)
+    folder = first_found(_folders(folders), missing(folders))
     from transformers import Sam3Model, Sam3Processor
 
     model: Any = Sam3Model.from_pretrained(
@@ -66,12 +66,6 @@ def precision(device: str) -> torch.dtype:
 
 def _folders(folders: WeightFolders) -> list[Path]:
     return find_model_folders(folders, [FOLDER], MODEL_TYPES)
-
-
-def _folder(folders: WeightFolders) -> Path:
-    if reason := missing(folders):
-        raise MissingWeightsError(reason)
-    return _folders(folders)[0]
 
 
 class Sam3:

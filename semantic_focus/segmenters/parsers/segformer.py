@@ -10,8 +10,15 @@ from torch import Tensor, nn
 
 from ...regions.masks import SemanticMasks
 from ..compose import Findings, resized, segment_pictures
-from ..model_files import MODELS, find_model_folders, fingerprint, missing_message, missing_package
-from ..protocol import MissingWeightsError, Segmenter, SegmentRequest, WeightFolders
+from ..model_files import (
+    MODELS,
+    find_model_folders,
+    fingerprint,
+    first_found,
+    missing_message,
+    missing_package,
+)
+from ..protocol import Segmenter, SegmentRequest, WeightFolders
 from .labels import EmbeddedPersons, regions, unsupported
 
 NAME = "segformer"
@@ -39,7 +46,7 @@ def weights_id(folders: WeightFolders = MappingProxyType({})) -> str:
     from ..embedded import segmenter as embedded
 
     persons = "no persons" if embedded.missing(folders) else embedded.weights_id(folders)
-    return f"{fingerprint(_folder(folders))} + {persons} revision {REVISION}"
+    return f"{fingerprint(first_found(_folders(folders), missing(folders)))} + {persons} revision {REVISION}"
 
 
 def load(folders: WeightFolders = MappingProxyType({}), device: str = "cpu") -> Segmenter:
@@ -49,7 +56,7 @@ def load(folders: WeightFolders = MappingProxyType({}), device: str = "cpu") -> 
         MissingWeightsError: transformers or the weights are not on this machine.
         ValueError: the parser names no part of a person that we know.
     """
-    folder = _folder(folders)
+    folder = first_found(_folders(folders), missing(folders))
     from transformers import SegformerForSemanticSegmentation, SegformerImageProcessor
 
     model: Any = SegformerForSemanticSegmentation.from_pretrained(
@@ -75,12 +82,6 @@ def licence(folder: Path) -> str:
 
 def _folders(folders: WeightFolders) -> list[Path]:
     return find_model_folders(folders, [FOLDER], MODEL_TYPES)
-
-
-def _folder(folders: WeightFolders) -> Path:
-    if reason := missing(folders):
-        raise MissingWeightsError(reason)
-    return _folders(folders)[0]
 
 
 class SegformerParser:

@@ -95,8 +95,12 @@ class RunFolder:
 
     def add_curve(self, record: StepRecord) -> None:
         """Append one step to the curves."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        append_line(self.path / CURVES_FILE, json.dumps(_without_nan(dataclasses.asdict(record))))
+        line = json.dumps(_without_nan(dataclasses.asdict(record)))
+        try:
+            append_line(self.path / CURVES_FILE, line)
+        except FileNotFoundError:  # somebody removed the folder: what comes from now on is kept again
+            self.path.mkdir(parents=True, exist_ok=True)
+            append_line(self.path / CURVES_FILE, line)
 
     def curves(self) -> list[StepRecord]:
         """The steps that were written; a last line that a kill cut short is left out."""

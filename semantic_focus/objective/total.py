@@ -11,6 +11,7 @@ shrunk where it is small, and only within its window of noise positions.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -40,25 +41,35 @@ BaseLoss = Literal["mse", "l1", "huber"]
 class ObjectiveValue:
     """What one batch cost.
 
-    `total` is the scalar to differentiate. `regions` maps a region's name to the mean of its unweighted value
-    over the samples in which it is present (NaN: in none); `base` and `prior` are the unweighted scalars,
-    `prior` NaN at a step that leaves it out.
+    `total` is the scalar to differentiate; `base` and `prior` are the unweighted scalars, `prior` NaN at a
+    step that leaves it out.
 
-    The rest is for diagnostics, detached, on the device of the batch, for the K regions in `names`: `cosine`
-    Float[B, K] is 1 − cosine, `squared_error` Float[B, K] the mean squared error, `coverage` Float[B, K] the
-    share of the cells, `present` Bool[B, K], and `weight` Float[B, K] what the region counted for in the end.
+    The rest is for diagnostics, detached, on the device of the batch, for the K regions in `names`: `masks`
+    Float[B, M, *grid] are those of the first M names as they were weighed, the residual last; `region_loss`
+    Float[B, K] is each region's unweighted value, `cosine` Float[B, K] its 1 − cosine, `squared_error`
+    Float[B, K] its mean squared error, `coverage` Float[B, K] its share of the cells, `present` Bool[B, K],
+    and `weight` Float[B, K] what it counted for in the end.
     """
 
     total: Tensor
-    regions: Mapping[str, float]
     base: float
     prior: float
     names: tuple[str, ...]
+    masks: Tensor
+    region_loss: Tensor
     cosine: Tensor
     squared_error: Tensor
     coverage: Tensor
     present: Tensor
     weight: Tensor
+
+    @cached_property
+    def regions(self) -> Mapping[str, float]:
+        """A region's name -> the mean of its unweighted value over the samples in which it is present (NaN:
+        in none). Computed, and waited for, when it is asked for.
+        """
+        means = torch.where(self.present, self.region_loss, float("nan")).nanmean(0)
+        return dict(zip(self.names, means.tolist(), strict=True))
 
 
 @dataclass(frozen=True)
@@ -192,7 +203,7 @@ class Objective:
         check_velocities(v_pred, v_target)
         level = self._noise_level(noise_position, v_pred)
         products = CellProducts.of(v_pred, v_target)
-        regions = stack_masks(masks, v_pred)
+        stacked = regions = stack_masks(masks, v_pred)
         names = (*masks, RESIDUAL)
         wanted = [float(self.weights.get(name, 0.0)) for name in masks] + [float(self.global_fallback)]
         weighted = regions[:, [k for k, weight in enumerate(wanted) if weight > 0]]
@@ -216,19 +227,19 @@ class Objective:
         total = losses.mean()
         if prior is not None:
             total = total + self.prior_weight * self.prior_every * prior
-        present = sums.present()
         left_out = total.new_tensor(float("nan") if self.needs_base_prediction else 0.0)
-        numbers = _numbers(values, present, base, left_out if prior is None else prior)
+        scalars = torch.stack((base.mean(), left_out if prior is None else prior)).detach().tolist()
         return ObjectiveValue(
             total=total,
-            regions=dict(zip(names, numbers, strict=False)),
-            base=numbers[-2],
-            prior=numbers[-1],
+            base=scalars[0],
+            prior=scalars[1],
             names=names,
+            masks=stacked,
+            region_loss=values.detach(),
             cosine=cosine.detach(),
             squared_error=error.detach(),
             coverage=sums.area / regions[0, 0].numel(),
-            present=present,
+            present=sums.present(),
             weight=weight.detach(),
         )
 
@@ -310,9 +321,3 @@ def prior_loss(v_pred: Tensor, v_base: Tensor, weighted: Tensor) -> Tensor:
     squared = (v_pred.to(free.dtype) - v_base.to(free.dtype)).square().sum(1)
     mass = free.flatten(1).sum(1) * v_pred.shape[1]
     return ((squared * free).flatten(1).sum(1) / torch.where(mass > 0, mass, 1.0)).mean()
-
-
-def _numbers(values: Tensor, present: Tensor, base: Tensor, prior: Tensor) -> list[float]:
-    """Each region's mean over the samples that have it, then base and prior: one wait for the device."""
-    means = torch.where(present, values, float("nan")).nanmean(0)
-    return torch.cat((means, base.mean()[None], prior[None])).detach().tolist()

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..objective.sums import stack_masks
 from ..objective.total import Objective, ObjectiveValue
 from .data import Batch
 from .step_record import SampleRecord, StepRecord
@@ -31,8 +30,7 @@ class JudgedPass:
     def of(cls, batch: Batch, value: ObjectiveValue, gradient: Tensor) -> "JudgedPass":
         """The pass with the gradient on its velocity, Float[B, C, *grid]."""
         squared = gradient.float().square().sum(1)
-        regions = stack_masks(batch.masks, gradient)
-        energy = (regions * squared[:, None]).transpose(0, 1).flatten(1).sum(1)
+        energy = (value.masks * squared[:, None]).transpose(0, 1).flatten(1).sum(1)
         return cls(batch, value, energy, squared.sum())
 
 

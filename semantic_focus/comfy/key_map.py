@@ -1,6 +1,6 @@
 """What other programs call the layers of a ComfyUI model: its own map of LoRA keys, as a `KeyMap`.
 
-Written against ComfyUI 0.3.75 and read against 0.28.
+Runs with ComfyUI 0.3.75 and 0.28.
 """
 
 from collections.abc import Mapping
@@ -66,6 +66,9 @@ def _diffusers(model: Any, names: Mapping[str, LayerRows]) -> dict[str, LayerRow
         foreign, prefixes = comfy.utils.mmdit_to_diffusers(config), ("transformer.",)
     elif isinstance(model, kinds.Flux):
         foreign, prefixes = comfy.utils.flux_to_diffusers(config), ("transformer.",)
+        if isinstance(model, kinds.Flux2):
+            # from 0.28 on the map has Flux 2's names of the same layers too, after those of Flux 1
+            foreign = dict(reversed(foreign.items()))
     elif isinstance(model, kinds.Lumina2):
         # 0.3.75 has them only with its own prefix, which diffusers also reads
         foreign, prefixes = comfy.utils.z_image_to_diffusers(config), ("transformer.", PREFIX)

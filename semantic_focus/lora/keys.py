@@ -67,7 +67,8 @@ class KeyMap:
 
     Attributes:
         names: every name without its suffix that is understood.
-        styles: key style -> the names to write in it; a style that the network does not have is missing.
+        styles: key style -> the names to write in it, those to prefer first; a style that the network does
+            not have is missing.
     """
 
     names: Mapping[str, LayerRows]
@@ -122,7 +123,7 @@ def export_lora(
     """A LoRA in generic keys as another key style has it; its effect is the same.
 
     diffusers reads no alpha, so there `up` is multiplied by alpha / rank; the parts that it has of a layer
-    get rows of `up` each, with the same `down`.
+    get rows of `up` each, with the same `down`. Of several names for the same rows the first is written.
 
     Args:
         style: one of `KEY_STYLES`.
@@ -180,14 +181,13 @@ def _diffusers(
         raise ValueError(f"{generic}: diffusers has no keys for LoHa and LoKr: save with kohya keys")
     up, down = parts["lora_up.weight"], parts["lora_down.weight"]
     scale = float(parts["alpha"]) / len(down) if "alpha" in parts else 1.0
-    slices = sorted((rows.of(len(up)) for rows in targets.values()), key=lambda rows: rows.start)
-    ends = [0, *(rows.stop for rows in slices)]
-    if [rows.start for rows in slices] != ends[:-1] or ends[-1] != len(up):
+    chosen = _first_cover(targets, len(up))
+    if chosen is None:
         raise ValueError(
             f"{', '.join(targets)} do not add up to the {len(up)} rows of {generic}: save with comfyui keys"
         )
     written = {}
-    for name, rows in targets.items():
+    for name, rows in chosen.items():
         block = up[rows.of(len(up))]
         block = block.float() * scale if scale != 1 else block
         if rows.halves_swapped:
@@ -195,6 +195,22 @@ def _diffusers(
         below, above = _diffusers_suffixes(name)
         written[name + below], written[name + above] = down, block
     return written
+
+
+def _first_cover(names: Mapping[str, LayerRows], out: int, start: int = 0) -> dict[str, LayerRows] | None:
+    """The first of these names that have rows `start` to `out` once each; None when none do.
+
+    A layer may have several names for the same rows: programs that came later gave it others.
+    """
+    if start == out:
+        return {}
+    for name, rows in names.items():
+        where = rows.of(out)
+        if where.start == start < where.stop <= out:
+            rest = _first_cover(names, out, where.stop)
+            if rest is not None:
+                return {name: rows, **rest}
+    return None
 
 
 def _diffusers_suffixes(name: str) -> tuple[str, str]:

@@ -37,6 +37,19 @@ KINDS = {
 }
 # ComfyUI's map of Flux takes the real model's ratio for granted
 tiny_models.FLUX["mlp_ratio"] = 4.0
+FLUX2 = tiny_models.FLUX | {
+    "image_model": "flux2",
+    "mlp_ratio": 3.0,
+    "axes_dim": [8, 8, 8, 8],
+    "vec_in_dim": None,
+    "qkv_bias": False,
+    "ops_bias": False,
+    "guidance_embed": False,
+    "global_modulation": True,
+    "mlp_silu_act": True,
+    "default_ref_method": "index",
+    "ref_index_scale": 10.0,
+}
 
 
 class Complaints(logging.Handler):
@@ -154,6 +167,19 @@ def measure_origin(patcher: Any, key_map: KeyMap, adapters: LoraAdapters) -> flo
     return difference(patched_weights(patcher, ours.state_dict()), patched_weights(patcher, tensors))
 
 
+def flux2_names() -> dict[str, Any]:
+    """The names in a Flux 2 LoRA in diffusers keys, or why there is none; `map`: those that ComfyUI has."""
+    patcher = tiny_models._from_config("Flux2", FLUX2)
+    key_map = comfy_key_map(patcher)
+    adapters = LoraAdapters(linear_layers(patcher.model.diffusion_model), KINDS["lora"], seed=0)
+    found: dict[str, Any] = {"map": list(key_map.styles["diffusers"])}
+    try:
+        exported = export_lora(adapters.state_dict(), "diffusers", key_map)
+    except ValueError as error:
+        return found | {"error": str(error)}
+    return found | {"names": sorted({key.rsplit(".lora_", 1)[0] for key in exported})}
+
+
 def chosen(patcher: Any) -> dict[str, list[str]]:
     """The layers of every preset; empty where it is of another family."""
     layers = {}
@@ -182,6 +208,7 @@ def main() -> None:
         patched_weights(patcher, {"diffusion_model.nowhere.lora_up.weight": torch.zeros(1, 1)})
         result["complaints about a key of nothing"] = complaints.take()
         results[name] = result
+    results["flux2"] = flux2_names()
     sys.stdout.write(json.dumps(results, indent=1))
 
 

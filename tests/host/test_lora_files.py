@@ -89,6 +89,29 @@ def test_names_are_those_of_published_files(measured: dict[str, Any], family: st
     assert measured[family]["styles"]["lora"][style]["key"] == key
 
 
+FLUX_2 = {
+    *(f"transformer_blocks.N.attn.{layer}" for layer in ("to_q", "to_k", "to_v", "to_out.N", "to_add_out")),
+    *(f"transformer_blocks.N.attn.add_{part}_proj" for part in "qkv"),
+    *(
+        f"transformer_blocks.N.{stream}.linear_{end}"
+        for stream in ("ff", "ff_context")
+        for end in ("in", "out")
+    ),
+    *(f"single_transformer_blocks.N.attn.{layer}" for layer in ("to_qkv_mlp_proj", "to_out")),
+}
+"""As diffusers names the layers that are trained by default."""
+
+
+def test_flux_2_is_written_in_its_own_names_or_not_at_all(measured: dict[str, Any]):
+    """ComfyUI 0.3.75 has the names of Flux 1 for it, whose single blocks are smaller."""
+    flux2 = measured["flux2"]
+    if "transformer.single_transformer_blocks.0.attn.to_qkv_mlp_proj" in flux2["map"]:
+        names = {re.sub(r"\.\d+(?=\.|$)", ".N", name) for name in flux2["names"]}
+        assert names == {f"transformer.{name}" for name in FLUX_2}
+    else:
+        assert "do not add up to the 576 rows" in flux2["error"]
+
+
 def test_parts_with_a_down_each_in_half_precision_without_alpha_are_taken_over(measured: dict[str, Any]):
     """As other trainers of Z-Image write them: to_q, to_k and to_v where ComfyUI has qkv."""
     assert measured["z_image"]["origin"] < 1e-6

@@ -232,6 +232,15 @@ def trained(kind: str = "lora", alpha: float = 4.0) -> dict[str, Tensor]:
     return adapters.state_dict()
 
 
+LATER = {
+    "transformer.norm_last": LayerRows("last", halves_swapped=True),
+    "transformer.to_qkv_proj": LayerRows("qkv"),
+    "transformer.linear_out": LayerRows("out"),
+}
+"""What a later program calls the same layers; it splits none of them."""
+TOO_FEW = {f"transformer.to_{p}": LayerRows("qkv", i * 2, 2) for i, p in enumerate("qkv")}
+
+
 class TestWriting:
     @pytest.mark.parametrize("style", ["comfyui", "kohya", "diffusers"])
     @pytest.mark.parametrize("alpha", [4.0, 3.0])
@@ -252,6 +261,29 @@ class TestWriting:
         assert torch.equal(
             written["transformer.to_k.lora_A.weight"], tensors["diffusion_model.qkv.lora_down.weight"]
         )
+
+    @pytest.mark.parametrize(
+        ("names", "written"),
+        [
+            pytest.param(FOREIGN, FOREIGN, id="one name for each row, as ComfyUI 0.3.75 has them"),
+            pytest.param(
+                {**FOREIGN, **LATER}, FOREIGN, id="names of a later program behind, as 0.28 has them"
+            ),
+            pytest.param({**LATER, **FOREIGN}, LATER, id="names of a later program in front"),
+            pytest.param({**TOO_FEW, **LATER}, LATER, id="rows of the first names are of a smaller layer"),
+        ],
+    )
+    def test_of_several_names_for_a_row_the_first_that_cover_it_are_written(
+        self, names: dict[str, LayerRows], written: dict[str, LayerRows]
+    ):
+        key_map = KeyMap({**OWN.names, **names}, {"diffusers": names})
+        tensors = trained()
+        exported = export_lora(tensors, "diffusers", key_map)
+        assert set(exported) == {f"{name}.lora_{p}.weight" for name in written for p in "AB"}
+        before, after = deltas(tensors), deltas(exported, key_map)
+        assert before.keys() == after.keys() == {"qkv", "out", "last"}
+        for name in before:
+            torch.testing.assert_close(after[name], before[name], rtol=1e-5, atol=1e-5)
 
     def test_the_precision_of_the_file(self):
         written = export_lora(trained(), "kohya", KEY_MAP, torch.float16)

@@ -240,7 +240,7 @@ def test_a_sample_is_what_cores_sampler_paints_with_the_lora(
 ):
     """To rounding: the LoRA acts on activations there, on weights here."""
     graph["preview"] = preview
-    graph["loaded"] = node("LoraModelLoader", model=["1", 0], lora=["9", 0], strength_model=1.0)
+    graph["loaded"] = node("LoraModelLoader", model=["1", 0], lora=["9", 0], strength_model=1.0, bypass=False)
     graph["latent"] = node("EmptySD3LatentImage", width=128, height=128, batch_size=1)
     graph["sampled"] = node(
         "KSampler",

@@ -84,6 +84,14 @@ def grey(png: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(png)).convert("L")) / 255
 
 
+def test_every_api_file_has_what_comfyui_asks_for_since_0_28(repo: Path):
+    """Older versions do not know the input, and run the file as well."""
+    for path in (repo / "workflows" / "api").glob("*.json"):
+        for it in json.loads(path.read_text(encoding="utf-8")).values():
+            if it["class_type"] == "LoraModelLoader":
+                assert it["inputs"]["bypass"] is False, path.stem
+
+
 def test_an_outfit_is_trained_in_its_clothes_while_the_face_is_held(
     server: "ComfyServer", small_workflow: SmallWorkflow, one_woman: Path
 ):

@@ -42,6 +42,24 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         config.get_terminal_writer().line(line, red=True, bold=True)
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The browser tests go by editor, since its page is loaded anew for another; all others go by file.
+
+    That is their order, and with `--dist loadgroup` what one process runs.
+    """
+    groups = {item: _group(item) for item in items}
+    order = list(dict.fromkeys(groups.values()))
+    items.sort(key=lambda item: order.index(groups[item]))
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(groups[item]))
+
+
+def _group(item: pytest.Item) -> str:
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    return f"editor {parameters['anywhere']}" if "anywhere" in parameters else item.nodeid.partition("::")[0]
+
+
 @pytest.fixture(scope="session")
 def repo() -> Path:
     """The checkout."""

@@ -10,16 +10,14 @@ import pytest
 from PIL import ExifTags, Image
 from playwright.sync_api import Locator, expect
 
-if TYPE_CHECKING:
-    from conftest import Editor
+from semantic_focus.mask_file import mask_path
 
-    from host.serve import ComfyServer
+if TYPE_CHECKING:
+    from .editor import Editor
 
 LOADER, SEGMENTER, CACHER = 2, 3, 5
 OUR_PANEL = ".sf-dataset"
 KEYWORDS = "face: face\nhair: hair\nbackground: background"
-LISTED = 20_000
-"""Milliseconds within which a folder is listed, on a slow machine too."""
 
 
 @pytest.fixture
@@ -34,25 +32,33 @@ def folder(make_dataset: Callable[[Path], Path], tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def many(folder: Path, server: "ComfyServer", request: pytest.FixtureRequest) -> Path:
-    """A folder whose masks take a while; nothing goes on making them after the test."""
-    request.addfinalizer(server.interrupt)
+def many(folder: Path) -> Path:
+    """A folder whose masks take a while."""
     for number in range(40):
         shutil.copy(folder / "two.png", folder / f"more {number}.png")
     return folder
 
 
-@pytest.fixture
-def make_masks(request: pytest.FixtureRequest) -> "Callable[[Editor, Path], None]":
-    """Make the mask files of a folder, with the settings of `graph`."""
+@pytest.fixture(scope="session")
+def make_masks(tmp_path_factory: pytest.TempPathFactory) -> "Callable[[Editor, Path], None]":
+    """Give the pictures of a folder the mask files that the settings of `graph` make."""
+    made = tmp_path_factory.mktemp("masks")
 
     def make(editor: "Editor", folder: Path) -> None:
-        server = request.getfixturevalue("newer_server" if editor.newer else "server")
-        settings = {"backend": "auto", "refine": "off", "keywords": KEYWORDS, "report": False}
-        inputs = {"folder": str(folder), **settings}
-        server.run({"1": {"class_type": "SemanticFocusCacheDataset", "inputs": inputs}})
+        if not any(made.iterdir()):
+            for picture in pictures(folder):
+                shutil.copy(picture, made)
+            settings = {"backend": "auto", "refine": "off", "keywords": KEYWORDS, "report": False}
+            inputs = {"folder": str(made), **settings}
+            editor.server.run({"1": {"class_type": "SemanticFocusCacheDataset", "inputs": inputs}})
+        for picture in pictures(folder):
+            shutil.copy(mask_path(made / picture.name), folder)
 
     return make
+
+
+def pictures(folder: Path) -> list[Path]:
+    return [file for file in folder.iterdir() if file.suffix.lower() in (".png", ".jpg")]
 
 
 def widget(name: str, kind: str) -> dict[str, Any]:
@@ -143,5 +149,5 @@ def set_widget(editor: "Editor", node: int, name: str, value: str) -> None:
 def shows(editor: "Editor", statuses: dict[str, str], index: int = 0) -> None:
     """Every picture has its badge, and is named with its status."""
     for name, status in statuses.items():
-        expect(badge(editor, name, index)).to_have_attribute("data-status", status, timeout=LISTED)
+        expect(badge(editor, name, index)).to_have_attribute("data-status", status)
         expect(tile(editor, name, index)).to_have_attribute("aria-label", re.compile(f"{name}; {status}"))

@@ -12,9 +12,9 @@ from playwright.sync_api import Locator
 from semantic_focus.categories import SEMANTIC_CATEGORIES
 
 if TYPE_CHECKING:
-    from conftest import Editor
-
     from host.serve import ComfyServer
+
+    from .editor import Editor
 
 DATASET, SEGMENT = 2, 3
 PLACES = {"face": (160, 110), "hair": (160, 40), "clothing": (60, 300), "background": (10, 10)}

@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from .editor import cells
 from .weights_ui import OBJECTIVE, expected
 
 if TYPE_CHECKING:
-    from conftest import Editor
+    from .editor import Editor
 
 CHECKPOINT, DATASET, SEGMENT, FIT, TRAIN, REPORT = 1, 2, 3, 4, 9, 11
 PANELLED = (DATASET, SEGMENT, OBJECTIVE, TRAIN, REPORT)
 
-NEWER = pytest.mark.parametrize(
-    "page_of_module", [(False, True), (True, True)], indirect=True, ids=["canvas", "vue"]
-)
 
 LOOK_AT = """([id, scale]) => {
     const node = app.graph.getNodeById(id);
@@ -86,9 +84,9 @@ def everything(
     return part
 
 
-@NEWER
-def test_all_panels_are_accessible_in_both_themes(shared_anywhere: "Editor", everything: dict[str, Any]):
-    editor = shared_anywhere
+@cells("canvas-newer", "vue-newer")
+def test_all_panels_are_accessible_in_both_themes(anywhere: "Editor", everything: dict[str, Any]):
+    editor = anywhere
     editor.load(everything)
     editor.page.evaluate(ADD_REPORTS, [50, 51])
     empty = editor.violations()
@@ -108,9 +106,9 @@ def test_all_panels_are_accessible_in_both_themes(shared_anywhere: "Editor", eve
 
 
 def test_controls_stay_in_their_node_at_every_zoom_and_nothing_grows(
-    shared_anywhere: "Editor", workflow: dict[str, Any], dataset: Path
+    anywhere: "Editor", workflow: dict[str, Any], dataset: Path
 ):
-    editor = shared_anywhere
+    editor = anywhere
     graph = copy.deepcopy(workflow)
     next(node for node in graph["nodes"] if node["id"] == DATASET)["widgets_values"][0] = str(dataset)
     editor.load(graph)
@@ -130,24 +128,25 @@ def test_controls_stay_in_their_node_at_every_zoom_and_nothing_grows(
     assert editor.errors == []
 
 
-@pytest.mark.parametrize(("vue", "newer"), [(False, False), (True, True)], ids=["canvas", "vue"])
+@cells("canvas-pinned", "vue-newer")
 def test_without_our_scripts_native_widgets_remain_and_the_prompt_is_the_same(
-    open_editor: "Callable[..., Editor]", weighted: dict[str, Any], vue: bool, newer: bool
+    anywhere: "Editor", weighted: dict[str, Any]
 ):
-    settings = {"Comfy.VueNodes.Enabled": vue}
-    ours = open_editor(settings, newer=newer)
-    ours.load(weighted)
-    ours.settle()
-    bare = open_editor(settings, newer=newer, without="**/extensions/ComfyUI-SemanticFocus/**")
+    anywhere.load(weighted)
+    anywhere.settle()
+    assert anywhere.page.locator(".sf-weights").count() == 1
+    ours, hidden = anywhere.prompt(), anywhere.page.evaluate(NATIVE, OBJECTIVE)
+
+    bare = anywhere
+    bare.show(bare.server, bare.settings, without="**/extensions/ComfyUI-SemanticFocus/**")
     bare.load(weighted)
     assert bare.page.locator(".sf-panel").count() == 0
-    assert ours.page.locator(".sf-weights").count() == 1
     assert bare.prompt()[str(OBJECTIVE)]["inputs"] == expected()
-    assert bare.prompt() == ours.prompt()
+    assert bare.prompt() == ours
     widgets = {name: (value, hidden) for name, value, hidden in bare.page.evaluate(NATIVE, OBJECTIVE)}
     assert widgets == {name: (value, False) for name, value in expected().items()}
-    assert all(hidden for name, _, hidden in ours.page.evaluate(NATIVE, OBJECTIVE) if name in expected())
-    if vue:
+    assert all(is_hidden for name, _, is_hidden in hidden if name in expected())
+    if bare.vue:
         node = bare.page.locator(f'[data-node-id="{OBJECTIVE}"]')
         numbers = node.locator("input").evaluate_all("inputs => inputs.map(input => Number(input.value))")
         assert {1.4, 0.3, 0.65} <= set(numbers)

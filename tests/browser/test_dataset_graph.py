@@ -8,10 +8,11 @@ from playwright.sync_api import expect
 
 from semantic_focus.datasets.mask_file import mask_path
 
-from .dataset_ui import LISTED, LOADER, SEGMENTER, graph, only, panel, set_widget, shows, widget
+from .dataset_ui import LOADER, SEGMENTER, graph, only, panel, set_widget, shows, widget
+from .editor import cells
 
 if TYPE_CHECKING:
-    from conftest import Editor
+    from .editor import Editor
 
 COUNT_PROMPTS = """() => {
     const made = app.graphToPrompt;
@@ -28,23 +29,24 @@ def test_the_folder_and_the_settings_are_followed(
     editor = anywhere
     make_masks(editor, folder)
     editor.load(graph(tmp_path / "nowhere"))
-    expect(panel(editor)).to_contain_text("There is no such folder", timeout=LISTED)
+    expect(panel(editor)).to_contain_text("There is no such folder")
     set_widget(editor, LOADER, "folder", str(folder))
     shows(editor, {"one.png": "ok"})
     set_widget(editor, SEGMENTER, "refine", "fast")
     shows(editor, {"one.png": "stale", "two.png": "stale"})
     (tmp_path / "empty").mkdir()
     set_widget(editor, LOADER, "folder", str(tmp_path / "empty"))
-    expect(panel(editor)).to_contain_text("No picture is in this folder", timeout=LISTED)
+    expect(panel(editor)).to_contain_text("No picture is in this folder")
     assert editor.errors == []
 
 
+@cells("vue-newer")
 def test_a_folder_that_was_typed_is_looked_at_though_the_next_field_has_the_focus(
-    open_editor: "Callable[..., Editor]", folder: Path
+    anywhere: "Editor", folder: Path
 ):
-    editor = open_editor({"Comfy.VueNodes.Enabled": True}, newer=True)
+    editor = anywhere
     editor.load(graph("/nowhere/at all"))
-    expect(panel(editor)).to_contain_text("There is no such folder", timeout=LISTED)
+    expect(panel(editor)).to_contain_text("There is no such folder")
     field = editor.page.locator(f"[data-node-id='{LOADER}']").get_by_role("textbox").first
     field.fill(str(folder))
     field.press("Tab")
@@ -71,8 +73,8 @@ def test_a_folder_from_another_node_is_read_from_it(editor: "Editor", folder: Pa
 def test_the_graph_is_read_without_making_a_prompt_of_it(editor: "Editor", folder: Path):
     """Making one lets nodes of other packs record, upload or complain."""
     editor.load(graph("/nowhere/at all"))
-    expect(panel(editor)).to_contain_text("There is no such folder", timeout=LISTED)
-    editor.page.evaluate(COUNT_PROMPTS)
+    expect(panel(editor)).to_contain_text("There is no such folder")
+    editor.patch(COUNT_PROMPTS)
     set_widget(editor, LOADER, "folder", str(folder))
     set_widget(editor, SEGMENTER, "refine", "fast")
     shows(editor, {"one.png": "missing"})

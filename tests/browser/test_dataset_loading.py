@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Locator, Route, expect
 
-from .dataset_ui import LISTED, LOADER, SEGMENTER, badge, graph, only, panel, shows, tile
+from .dataset_ui import LOADER, SEGMENTER, badge, graph, only, panel, shows, tile
 
 if TYPE_CHECKING:
-    from conftest import Editor
+    from .editor import Editor
 
 THUMBNAILS = "**/semantic_focus/thumbnail?*"
 LIST = "**/semantic_focus/dataset"
@@ -62,7 +62,7 @@ def generate(editor: "Editor") -> Locator:
 def is_drawn(editor: "Editor", name: str) -> None:
     """The picture itself is there, in its tile."""
     picture = tile(editor, name).locator("img:not(.sf-hidden)")
-    expect(picture).to_have_count(1, timeout=LISTED)
+    expect(picture).to_have_count(1)
     editor.page.wait_for_function("img => img.naturalWidth > 0", arg=picture.element_handle())
 
 
@@ -79,7 +79,7 @@ def test_what_could_not_be_shown_once_is_tried_again(editor: "Editor", folder: P
     editor.page.route(THUMBNAILS, refuse)
     editor.load(only(graph(folder), LOADER, SEGMENTER))
     if status == 200:
-        expect(panel(editor).locator("[data-status=failed]")).to_have_count(3, timeout=LISTED)
+        expect(panel(editor).locator("[data-status=failed]")).to_have_count(3)
     else:
         shows(editor, {"one.png": "missing"})
         expect(panel(editor).locator("img.sf-hidden")).to_have_count(3)
@@ -97,24 +97,24 @@ def test_masks_are_not_all_made_before_all_are_looked_at(editor: "Editor"):
     answers = [listing("ok", "unchecked"), listing("ok", "ok")]
     editor.page.route(LIST, lambda route: route.fulfill(json=answers[0]))
     editor.load(only(graph("/nowhere"), LOADER, SEGMENTER))
-    expect(generate(editor)).to_have_text("Looking at the folder …", timeout=LISTED)
+    expect(generate(editor)).to_have_text("Looking at the folder …")
     expect(generate(editor)).to_be_disabled()
     del answers[0]
-    expect(generate(editor)).to_have_text("All masks made", timeout=LISTED)
+    expect(generate(editor)).to_have_text("All masks made")
 
 
 def test_a_server_that_looks_long_rests_longer_and_looks_for_nobody_not_at_all(editor: "Editor"):
-    editor.page.evaluate(SLOW_LIST, listing("unchecked"))
+    editor.patch(SLOW_LIST, listing("unchecked"))
     editor.load(only(graph("/nowhere"), LOADER, SEGMENTER))
-    editor.page.wait_for_function("() => window.looks.length >= 4", timeout=LISTED)
+    editor.page.wait_for_function("() => window.looks.length >= 4")
     # the first may be followed by another of the same moment, when the graph had just been made
     looks = editor.page.evaluate("() => window.looks.slice(1, 4)")
     for look, following in zip(looks[:-1], looks[1:], strict=True):
         assert following["began"] - look["ended"] > look["ended"] - look["began"]
-    editor.page.evaluate(HIDE, True)
+    editor.patch(HIDE, True)
     editor.page.wait_for_function(LONG_SINCE)
     count = editor.page.evaluate("() => window.looks.length")
-    editor.page.evaluate(HIDE, False)
+    editor.patch(HIDE, False)
     editor.page.wait_for_function("count => window.looks.length > count", arg=count)
 
 
@@ -141,7 +141,7 @@ def test_a_name_that_is_not_utf8_is_a_picture(editor: "Editor", tmp_path: Path):
     Image.new("RGB", (64, 48), (20, 120, 60)).save(tmp_path / "a.png")
     (tmp_path / "a.png").rename(tmp_path / os.fsdecode("照片 好.png".encode("gbk")))
     editor.load(only(graph(tmp_path), LOADER, SEGMENTER))
-    expect(badge(editor, ".png")).to_have_attribute("data-status", "missing", timeout=LISTED)
+    expect(badge(editor, ".png")).to_have_attribute("data-status", "missing")
     is_drawn(editor, ".png")
     expect(badge(editor, ".png")).to_have_attribute("data-status", "missing")
 
@@ -168,4 +168,4 @@ def test_a_report_that_does_not_come_is_told(editor: "Editor", folder: Path):
         editor.page.route("**/view?*", answer)
         button.click()
         expect(editor.page.get_by_text(words)).to_be_visible()
-    assert not [error for error in editor.errors if "Failed to fetch" in error]
+    assert not [error for error in editor.own_errors() if "Failed to fetch" in error]

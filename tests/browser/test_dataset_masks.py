@@ -12,7 +12,7 @@ from semantic_focus.datasets.mask_file import mask_path, read_masks
 from .dataset_ui import CACHER, LOADER, SEGMENTER, graph, only, panel, set_widget, shows
 
 if TYPE_CHECKING:
-    from conftest import Editor
+    from .editor import Editor
 
 
 def test_masks_are_made_at_a_click(anywhere: "Editor", folder: Path):

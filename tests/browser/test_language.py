@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from playwright.sync_api import expect
+
+from . import dataset_ui, training_ui, weights_ui
+from .editor import cells
 
 if TYPE_CHECKING:
-    from conftest import Editor
+    from .editor import Editor
 
-PAGE_SETTINGS = {"Comfy.Locale": "zh", "LiteGraph.Node.TooltipDelay": 10}
-CANVAS = pytest.mark.parametrize(
-    "page_of_module", [(False, False), (False, True)], indirect=True, ids=["canvas-pinned", "canvas-newer"]
-)
-BOTH = pytest.mark.parametrize("newer", [False, True], ids=["pinned", "newer"])
+SETTINGS = {"Comfy.Locale": "zh", "LiteGraph.Node.TooltipDelay": 10}
+CANVAS = cells("canvas-pinned", "canvas-newer")
 DATASET, SEGMENT = 2, 3
 WORDS = """() => [...document.querySelectorAll(".sf-panel")].flatMap(panel => {
     const texts = [...panel.querySelectorAll("*")].filter(it => it.checkVisibility()).flatMap(it => [
@@ -40,6 +41,13 @@ LABELS = """() => Object.fromEntries(app.graph.nodes.map(node => [node.type, {
     outputs: node.outputs.map(slot => slot.localized_name),
     widgets: Object.fromEntries((node.widgets ?? []).map(({name, label}) => [name, label])),
 }]))"""
+
+
+@pytest.fixture
+def anywhere(show: Callable[..., "Editor"], request: pytest.FixtureRequest) -> "Editor":
+    """As the shared one, in Chinese from the start."""
+    vue, newer = request.param
+    return show({**SETTINGS, "Comfy.VueNodes.Enabled": vue}, newer=newer)
 
 
 @pytest.fixture
@@ -71,13 +79,13 @@ def leaves(texts: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]
 
 
 def test_nodes_inputs_outputs_and_panels_speak_chinese(
-    shared_anywhere: "Editor",
+    anywhere: "Editor",
     workflow: dict[str, Any],
     dataset: Path,
     chinese: dict[str, Any],
     untranslated: Callable[[str], bool],
 ):
-    editor = shared_anywhere
+    editor = anywhere
     graph = copy.deepcopy(workflow)
     next(node for node in graph["nodes"] if node["id"] == DATASET)["widgets_values"][0] = str(dataset)
     # all of it in view; nodes drawn by Vue are there anyhow, and have no words when they are small
@@ -116,8 +124,8 @@ def test_nodes_inputs_outputs_and_panels_speak_chinese(
 
 
 @CANVAS
-def test_tooltips_are_chinese(shared_anywhere: "Editor", workflow: dict[str, Any], chinese: dict[str, Any]):
-    editor = shared_anywhere
+def test_tooltips_are_chinese(anywhere: "Editor", workflow: dict[str, Any], chinese: dict[str, Any]):
+    editor = anywhere
     editor.load(workflow)
     editor.page.evaluate(
         """id => {
@@ -147,8 +155,8 @@ def test_tooltips_are_chinese(shared_anywhere: "Editor", workflow: dict[str, Any
 
 
 @CANVAS
-def test_settings_and_menu_are_chinese(shared_anywhere: "Editor"):
-    editor = shared_anywhere
+def test_settings_and_menu_are_chinese(anywhere: "Editor"):
+    editor = anywhere
     menu = editor.page.locator(".comfy-menu-button-wrapper, .comfyui-logo").locator("visible=true").first
     menu.click()
     editor.page.get_by_text("语义聚焦", exact=True).locator("visible=true").first.hover()
@@ -164,16 +172,77 @@ def test_settings_and_menu_are_chinese(shared_anywhere: "Editor"):
     assert editor.errors == []
 
 
-@BOTH
-def test_another_language_is_spoken_as_soon_as_it_is_chosen(
-    open_editor: "Callable[..., Editor]", workflow: dict[str, Any], newer: bool
-):
-    editor = open_editor(newer=newer)
+@CANVAS
+def test_another_language_is_spoken_as_soon_as_it_is_chosen(anywhere: "Editor", workflow: dict[str, Any]):
+    editor = anywhere
     editor.load(workflow)
-    editor.page.evaluate("() => app.extensionManager.setting.set('Comfy.Locale', 'zh')")
     speaks = """() => LiteGraph.createNode("SemanticFocusSegment")
         .widgets.find(({name}) => name === "backend").label === "分割后端" """
-    editor.page.wait_for_function(speaks)
-    editor.page.wait_for_function("() => !app.configuringGraph")
-    editor.page.evaluate("() => app.extensionManager.setting.set('Comfy.Locale', 'en')")
-    editor.page.wait_for_function(speaks.replace("===", "!=="))
+    for language, right in (("en", speaks.replace("===", "!==")), ("zh", speaks)):
+        editor.page.evaluate("value => app.extensionManager.setting.set('Comfy.Locale', value)", language)
+        editor.page.wait_for_function(right)
+        editor.page.wait_for_function("() => !app.configuringGraph")
+
+
+@CANVAS
+def test_the_help_of_a_node_opens_with_its_picture(anywhere: "Editor", segmentation: dict[str, Any]):
+    editor = anywhere
+    editor.spoil()  # the help stays open
+    for language, title in (("zh", "SAM 语义分割"), ("en", "SAM Semantic Segment")):
+        editor.set("Comfy.Locale", language)
+        editor.load(segmentation)
+        editor.page.evaluate("id => app.canvas.selectItems([app.graph.getNodeById(id)])", SEGMENT)
+        editor.page.get_by_test_id("info-button").click()
+        page = editor.page.locator(".node-help-content").locator("visible=true")
+        page.get_by_role("heading", name=title).first.wait_for()
+        picture = page.locator("img").first
+        expect(picture).to_have_attribute(
+            "src", "/extensions/ComfyUI-SemanticFocus/docs/SemanticFocusSegment/node.webp"
+        )
+        picture.scroll_into_view_if_needed()
+        is_loaded = "image => image.decode().then(() => image.naturalWidth > 100)"
+        assert picture.evaluate(is_loaded)
+    assert editor.errors == []
+
+
+@cells("canvas-pinned")
+def test_the_dataset_browser_speaks_chinese(anywhere: "Editor", folder: Path):
+    editor = anywhere
+    editor.load(dataset_ui.graph(folder))
+    browser = dataset_ui.panel(editor)
+    summary = browser.locator(".sf-dataset-summary")
+    expect(summary).to_have_text("3 张图片 · 3 缺少 · 1 张需检查")
+    expect(browser.get_by_role("button", name="生成遮罩（3）")).to_be_enabled()
+    picture = dataset_ui.tile(editor, "drei 好.JPG")
+    expect(picture).to_have_attribute("title", re.compile("没有遮罩文件\n没有标注"))
+    assert not re.search(r"dataset\.", browser.inner_html())
+
+
+@cells("canvas-pinned")
+def test_the_weights_panel_speaks_chinese(anywhere: "Editor", weighted: dict[str, Any]):
+    editor = anywhere
+    editor.load(weighted)
+    weights_ui.panel(editor).get_by_role("button", name="预览分割").wait_for()
+    expect(weights_ui.row(editor, "face").locator(".sf-name")).to_have_text("人脸")
+    expect(weights_ui.panel(editor).get_by_role("combobox")).to_have_text("自定义人物服装画风")
+
+
+@cells("canvas-pinned")
+def test_the_training_panel_speaks_chinese_in_both_themes(anywhere: "Editor", training: dict[str, Any]):
+    editor = anywhere
+    page = editor.page
+    editor.load(training)
+    expect(training_ui.panel(page)).to_contain_text("尚未训练")
+    editor.press_run()
+    training_ui.wait_for_state(page, "finished")
+    expect(training_ui.panel(page)).to_contain_text("已完成")
+    expect(training_ui.panel(page).locator("[data-curve=face]")).to_contain_text("人脸")
+    table = training_ui.panel(page).get_by_role("button", name="区域")
+    for theme in ("dark", "light"):
+        editor.set("Comfy.ColorPalette", theme)
+        assert editor.violations(".sf-training") == [], theme
+        table.click()
+        expect(training_ui.panel(page).locator("tbody tr").first).to_be_visible()
+        assert editor.violations(".sf-training") == [], theme
+        table.click()
+    assert editor.errors == []

@@ -31,15 +31,15 @@ from .overlay_ui import (
 )
 
 if TYPE_CHECKING:
-    from conftest import Editor
+    from .editor import Editor
 
 PREVIEW = 40
 
 
 def test_regions_are_tinted_in_their_colours_and_can_be_switched_off(
-    shared_anywhere: "Editor", segmentation: dict[str, Any], dataset: Path
+    anywhere: "Editor", segmentation: dict[str, Any], dataset: Path
 ):
-    editor = shared_anywhere
+    editor = anywhere
     editor.load(segmentation)
     assert panel(editor).get_by_text("Run the node").is_visible()
     sizes = {node["id"]: node["size"] for node in editor.workflow()["nodes"]}
@@ -68,9 +68,9 @@ def test_regions_are_tinted_in_their_colours_and_can_be_switched_off(
 
 
 def test_the_pointer_names_the_region_and_a_click_switches_it(
-    shared_anywhere: "Editor", segmentation: dict[str, Any], dataset: Path
+    anywhere: "Editor", segmentation: dict[str, Any], dataset: Path
 ):
-    editor = shared_anywhere
+    editor = anywhere
     editor.load(segmentation)
     run_until_shown(editor, "1/2")
     places = [node["pos"] for node in editor.workflow()["nodes"]]
@@ -93,9 +93,9 @@ def test_the_pointer_names_the_region_and_a_click_switches_it(
 
 
 def test_it_opens_large_with_the_keyboard_and_the_editor_stays_as_it_is(
-    shared_anywhere: "Editor", segmentation: dict[str, Any]
+    anywhere: "Editor", segmentation: dict[str, Any]
 ):
-    editor = shared_anywhere
+    editor = anywhere
     editor.load(segmentation)
     run_until_shown(editor, "1/2")
     panel(editor).get_by_label("enlarge").click()
@@ -119,9 +119,9 @@ def test_it_opens_large_with_the_keyboard_and_the_editor_stays_as_it_is(
 
 
 def test_the_overlay_is_there_again_after_undo_and_in_its_workflow_tab(
-    shared_anywhere: "Editor", segmentation: dict[str, Any], dataset: Path
+    anywhere: "Editor", segmentation: dict[str, Any], dataset: Path
 ):
-    editor = shared_anywhere
+    editor = anywhere
     editor.load(segmentation)
     run_until_shown(editor, "1/2")
     chip(panel(editor), "face").click()
@@ -145,9 +145,9 @@ def test_the_overlay_is_there_again_after_undo_and_in_its_workflow_tab(
 
 
 def test_a_toggle_and_a_dragged_opacity_are_each_one_step_of_undo(
-    shared_anywhere: "Editor", segmentation: dict[str, Any], dataset: Path
+    anywhere: "Editor", segmentation: dict[str, Any], dataset: Path
 ):
-    editor = shared_anywhere
+    editor = anywhere
     editor.load(segmentation)
     run_until_shown(editor, "1/2")
     place = node_places(editor)
@@ -190,18 +190,18 @@ def node_places(editor: "Editor") -> list[Any]:
 
 
 def test_a_run_that_ends_in_another_tab_shows_nothing_there_and_its_regions_in_its_own(
-    shared_anywhere: "Editor",
+    anywhere: "Editor",
     segmentation: dict[str, Any],
     segment_folder: Callable[[Path], dict[str, Any]],
     make_dataset: Callable[[Path], Path],
     tmp_path: Path,
 ):
-    editor = shared_anywhere
+    editor = anywhere
     editor.load(segment_folder(make_dataset(tmp_path / "new")))
     panel(editor).get_by_text("Run the node").wait_for()
     was_running = editor.page.evaluate(RUN_AND_SHOW_ANOTHER, {**segmentation, "id": str(uuid.uuid4())})
     assert was_running, "the run ended before the other workflow was shown"
-    editor.page.wait_for_function("() => window.ended", timeout=60_000)
+    editor.page.wait_for_function("() => window.ended")
     editor.settle()
     expect(panel(editor)).to_have_count(1)
     assert panel(editor).get_by_text("Run the node").is_visible()
@@ -224,9 +224,9 @@ RUN_AND_SHOW_ANOTHER = """async other => {
 
 
 def test_in_a_subgraph_it_runs_by_itself_and_says_why_a_run_failed(
-    shared_anywhere: "Editor", segmentation: dict[str, Any]
+    anywhere: "Editor", segmentation: dict[str, Any]
 ):
-    editor = shared_anywhere
+    editor = anywhere
     editor.load(segmentation)
     editor.page.evaluate(
         """() => {
@@ -237,7 +237,7 @@ def test_in_a_subgraph_it_runs_by_itself_and_says_why_a_run_failed(
     inside = "() => app.canvas.graph.nodes.find(node => node.type === 'SemanticFocusSegment')"
     editor.page.wait_for_function(inside)
     panel(editor).get_by_role("button", name="Run up to here").click()
-    panel(editor).get_by_text("1/2 · 1 person").wait_for(timeout=60_000)
+    panel(editor).get_by_text("1/2 · 1 person").wait_for()
     editor.page.evaluate(
         """() => {
             const node = app.canvas.graph.nodes.find(node => node.type === "SemanticFocusSegment");
@@ -246,7 +246,7 @@ def test_in_a_subgraph_it_runs_by_itself_and_says_why_a_run_failed(
         }"""
     )
     failure = panel(editor).locator(NOTICE)
-    expect(failure).to_contain_text("The last run failed", timeout=60_000)
+    expect(failure).to_contain_text("The last run failed")
     expect(failure).to_contain_text("sam3")
     panel(editor).get_by_text("1/2 · 1 person").wait_for()
     editor.page.evaluate(
@@ -256,13 +256,13 @@ def test_in_a_subgraph_it_runs_by_itself_and_says_why_a_run_failed(
             app.queuePrompt(0, 1);
         }"""
     )
-    expect(failure).to_have_count(0, timeout=60_000)
+    expect(failure).to_have_count(0)
 
 
 def test_the_preview_node_shows_the_regions_with_its_own_opacity_and_says_that_nobody_is_there(
-    shared_anywhere: "Editor", segmentation: dict[str, Any]
+    anywhere: "Editor", segmentation: dict[str, Any]
 ):
-    editor = shared_anywhere
+    editor = anywhere
     segment = next(node for node in segmentation["nodes"] if node["id"] == SEGMENT)
     segment["inputs"] = [slot for slot in segment["inputs"] if slot["name"] != "mask_file"]
     segment["outputs"][0]["links"] = [52]

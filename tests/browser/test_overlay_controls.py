@@ -1,6 +1,5 @@
 """What the controls of the mask overlay do, with the mouse and without."""
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,9 +21,7 @@ from .overlay_ui import (
 )
 
 if TYPE_CHECKING:
-    from conftest import Editor
-
-    from host.serve import ComfyServer
+    from .editor import Editor
 
 READ_SECOND = """async node => {
     const {previewsOf, readPixels} = await import("/extensions/ComfyUI-SemanticFocus/lib/previews.mjs");
@@ -34,9 +31,9 @@ READ_SECOND = """async node => {
 
 
 def test_alt_click_shows_one_region_only_and_all_and_none_do_what_they_say(
-    shared_editor: "Editor", segmentation: dict[str, Any]
+    editor: "Editor", segmentation: dict[str, Any]
 ):
-    editor = shared_editor
+    editor = editor
     editor.load(segmentation)
     run_until_shown(editor, "1/2")
     where = panel(editor)
@@ -74,8 +71,8 @@ def test_a_picture_that_comes_late_does_not_replace_the_one_that_was_turned_back
     assert np.array_equal(painted(editor), first)
 
 
-def test_everything_can_be_done_with_the_keyboard(shared_editor: "Editor", segmentation: dict[str, Any]):
-    editor = shared_editor
+def test_everything_can_be_done_with_the_keyboard(editor: "Editor", segmentation: dict[str, Any]):
+    editor = editor
     editor.load(segmentation)
     run_until_shown(editor, "1/2")
     press = editor.page.keyboard.press
@@ -97,9 +94,9 @@ def test_everything_can_be_done_with_the_keyboard(shared_editor: "Editor", segme
 
 
 def test_the_legend_says_how_much_how_sure_and_what_is_missing(
-    shared_editor: "Editor", segmentation: dict[str, Any]
+    editor: "Editor", segmentation: dict[str, Any]
 ):
-    editor = shared_editor
+    editor = editor
     editor.load(segmentation)
     run_until_shown(editor, "1/2")
     editor.page.evaluate(
@@ -134,28 +131,24 @@ def test_after_a_reload_the_node_says_what_to_do_and_the_next_run_shows_the_regi
     chip(panel(editor), "hair").click()
     kept = "name => Object.entries(sessionStorage).some(([key, value]) => value.includes(name))"
     editor.page.wait_for_function(kept, arg='"semantic_focus_hidden":["lighting","hair"]')
-    editor.page.reload()
+    editor.reload()
     panel(editor).get_by_text("Run the node").wait_for()
     run_until_shown(editor, "1/2")
     expect(chip(panel(editor), "hair")).to_have_attribute("aria-pressed", "false")
 
 
 def test_select_persons_asks_for_the_pictures_that_it_would_draw_on(
-    shared_editor: "Editor", segmentation: dict[str, Any]
+    editor: "Editor", segmentation: dict[str, Any]
 ):
-    editor = shared_editor
+    editor = editor
     editor.load({**segmentation, "nodes": [], "links": []})
     editor.page.evaluate("() => app.graph.add(LiteGraph.createNode('SemanticFocusSelectPersons'))")
     panel(editor).get_by_text("Connect the pictures").wait_for()
     assert panel(editor).get_by_role("button", name="Run up to here").is_hidden()
 
 
-def test_the_light_theme_reads_as_well(
-    open_editor: "Callable[..., Editor]", segmentation: dict[str, Any], server: "ComfyServer"
-):
-    editor = open_editor({"Comfy.ColorPalette": "light"})
-    # this page keeps it; the server must not, for the next test
-    editor.page.request.post(f"{server.url}/api/settings", data={"Comfy.ColorPalette": "dark"})
+def test_the_light_theme_reads_as_well(editor: "Editor", segmentation: dict[str, Any]):
+    editor.set("Comfy.ColorPalette", "light")
     editor.load(segmentation)
     run_until_shown(editor, "1/2")
     panel(editor).get_by_role("button", name="outline").click()

@@ -29,9 +29,9 @@ from .overlay_ui import (
 )
 
 if TYPE_CHECKING:
-    from conftest import Editor
-
     from host.serve import ComfyServer
+
+    from .editor import Editor
 
 NOISE = """() => {
     const read = OffscreenCanvasRenderingContext2D.prototype.getImageData;
@@ -56,9 +56,9 @@ def two_men(
 
 
 def test_every_pixel_has_the_colour_of_its_region_and_the_slider_sets_how_much_of_it(
-    shared_editor: "Editor", segmentation: dict[str, Any], dataset: Path, server: "ComfyServer"
+    editor: "Editor", segmentation: dict[str, Any], dataset: Path, server: "ComfyServer"
 ):
-    editor = shared_editor
+    editor = editor
     editor.load(segmentation)
     run_until_shown(editor, "1/2")
     chip(panel(editor), "lighting").click()
@@ -85,9 +85,9 @@ def test_every_pixel_has_the_colour_of_its_region_and_the_slider_sets_how_much_o
 
 
 def test_the_outline_is_the_border_of_each_region_and_nothing_else(
-    shared_editor: "Editor", segmentation: dict[str, Any], dataset: Path, server: "ComfyServer"
+    editor: "Editor", segmentation: dict[str, Any], dataset: Path, server: "ComfyServer"
 ):
-    editor = shared_editor
+    editor = editor
     editor.load(segmentation)
     run_until_shown(editor, "1/2")
     chip(panel(editor), "background").click()
@@ -112,9 +112,9 @@ def test_the_outline_is_the_border_of_each_region_and_nothing_else(
 
 
 def test_several_persons_are_numbered_from_the_left_with_a_line_around_each(
-    shared_editor: "Editor", two_men: dict[str, Any], server: "ComfyServer"
+    editor: "Editor", two_men: dict[str, Any], server: "ComfyServer"
 ):
-    editor = shared_editor
+    editor = editor
     editor.load(two_men)
     run_until_shown(editor, "2 persons")
     marks = panel(editor).locator(".sf-overlay-person")
@@ -150,9 +150,9 @@ def test_several_persons_are_numbered_from_the_left_with_a_line_around_each(
 
 
 def test_colours_opacity_and_language_follow_the_settings(
-    shared_editor: "Editor", segmentation: dict[str, Any], dataset: Path
+    editor: "Editor", segmentation: dict[str, Any], dataset: Path
 ):
-    editor = shared_editor
+    editor = editor
     change = "([id, value]) => app.extensionManager.setting.set(id, value)"
     editor.load(segmentation)
     run_until_shown(editor, "1/2")
@@ -179,7 +179,7 @@ def test_colours_opacity_and_language_follow_the_settings(
 def test_noise_in_the_pixels_that_a_page_reads_changes_no_region(
     editor: "Editor", segmentation: dict[str, Any], server: "ComfyServer"
 ):
-    editor.page.evaluate(NOISE)
+    editor.patch(NOISE)
     editor.load(segmentation)
     run_until_shown(editor, "1/2")
     slider = panel(editor).get_by_label("opacity")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Editor
+    from .editor import Editor
 
 CHECKPOINT, DATASET, FIT, TRAIN, REPORT = 1, 2, 4, 9, 11
 COMPARE, DRY_RUN = 50, 51

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from playwright.sync_api import expect
 
-from .dataset_ui import CACHER, LISTED, graph, only, panel
+from .dataset_ui import CACHER, graph, only, panel
 
 if TYPE_CHECKING:
-    from conftest import Editor
-
     from host.serve import ComfyServer
+
+    from .editor import Editor
 
 COUNT_STEPS = """() => {
     window.steps = 0;
@@ -27,7 +27,7 @@ def test_what_a_program_queued_under_the_same_node_ids_is_not_taken_for_the_tabs
     editor: "Editor", many: Path, server: "ComfyServer"
 ):
     editor.load(only(graph(many), CACHER))
-    expect(panel(editor).get_by_role("button", name=GENERATE)).to_be_visible(timeout=LISTED)
+    expect(panel(editor).get_by_role("button", name=GENERATE)).to_be_visible()
     prompt = editor.prompt()
     editor.page.evaluate(COUNT_STEPS)
     queued = server.queue(prompt)
@@ -42,7 +42,7 @@ def test_what_a_program_queued_under_the_same_node_ids_is_not_taken_for_the_tabs
 
 def test_a_run_that_the_server_does_not_know_any_more_is_given_up(editor: "Editor", many: Path):
     editor.load(only(graph(many), CACHER))
-    expect(panel(editor).get_by_role("button", name=GENERATE)).to_be_visible(timeout=LISTED)
+    expect(panel(editor).get_by_role("button", name=GENERATE)).to_be_visible()
     node = {"state": "running", "value": 3, "max": 43}
     begun = ("execution_start", {"prompt_id": "gone"})
     editor.page.evaluate(
@@ -51,6 +51,6 @@ def test_a_run_that_the_server_does_not_know_any_more_is_given_up(editor: "Edito
     expect(panel(editor)).to_contain_text("3 of 43")
     expect(panel(editor).get_by_role("button", name=GENERATE)).to_be_hidden()
     editor.page.evaluate(DISPATCH, [("reconnected", None)])
-    expect(panel(editor).get_by_role("button", name=GENERATE)).to_be_visible(timeout=LISTED)
+    expect(panel(editor).get_by_role("button", name=GENERATE)).to_be_visible()
     expect(panel(editor).get_by_role("button", name=CANCEL)).to_be_hidden()
     assert editor.errors == []

@@ -14,15 +14,12 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Locator, expect
 
+from .editor import cells
+
 if TYPE_CHECKING:
-    from conftest import Editor
+    from .editor import Editor
 
-    from host.serve import ComfyServer
-
-BOTH = pytest.mark.parametrize("newer", [False, True], ids=["pinned", "newer"])
-CANVAS = pytest.mark.parametrize(
-    "page_of_module", [(False, False), (False, True)], indirect=True, ids=["canvas-pinned", "canvas-newer"]
-)
+CANVAS = cells("canvas-pinned", "canvas-newer")
 DATASET, SEGMENT, TRAIN, CACHE = 2, 3, 9, 90
 FACE = (160, 110)
 """A pixel (x, y) of the face in the first picture of `dataset`."""
@@ -112,9 +109,9 @@ def eventually_painted(editor: "Editor", expected: np.ndarray) -> None:
 
 
 def test_the_palette_of_the_settings_recolours_what_is_shown(
-    shared_anywhere: "Editor", segmentation: dict[str, Any], dataset: Path
+    anywhere: "Editor", segmentation: dict[str, Any], dataset: Path
 ):
-    editor = shared_anywhere
+    editor = anywhere
     editor.load(segmentation)
     editor.run()
     editor.page.locator(".semantic-focus-overlay").get_by_text("1/2").locator("visible=true").wait_for()
@@ -134,9 +131,9 @@ def test_the_palette_of_the_settings_recolours_what_is_shown(
 
 @pytest.mark.parametrize(("face", "former"), [("0000ff", "own"), ("e84e46", "standard")])
 def test_after_a_reload_leaving_the_colour_blind_safe_colours_brings_own_ones_back(
-    open_editor: "Callable[..., Editor]", face: str, former: str
+    show: "Callable[..., Editor]", face: str, former: str
 ):
-    editor = open_editor({PALETTE: "colour-blind safe", "SemanticFocus.Colour.face": face})
+    editor = show({PALETTE: "colour-blind safe", "SemanticFocus.Colour.face": face})
     execute(editor, "ColourBlindSafe")
     said(editor, "former colours").wait_for()
     assert editor.page.evaluate(GET, PALETTE) == former
@@ -146,8 +143,8 @@ def test_after_a_reload_leaving_the_colour_blind_safe_colours_brings_own_ones_ba
 
 
 @CANVAS
-def test_the_settings_open_at_the_packs_page_and_change_what_they_say(shared_anywhere: "Editor"):
-    editor = shared_anywhere
+def test_the_settings_open_at_the_packs_page_and_change_what_they_say(anywhere: "Editor"):
+    editor = anywhere
     execute(editor, "Settings")
     dialog = editor.page.get_by_role("dialog").locator("visible=true").first
     for name in ("Colours of the regions", "Own colour: face", "Step of the weight sliders"):
@@ -161,8 +158,8 @@ def test_the_settings_open_at_the_packs_page_and_change_what_they_say(shared_any
 
 
 @CANVAS
-def test_the_about_page_names_the_pack_and_its_version(shared_anywhere: "Editor", repo: Path):
-    editor = shared_anywhere
+def test_the_about_page_names_the_pack_and_its_version(anywhere: "Editor", repo: Path):
+    editor = anywhere
     execute(editor, "Settings")
     dialog = editor.page.get_by_role("dialog").locator("visible=true").first
     dialog.get_by_text("About", exact=True).first.click()
@@ -174,11 +171,9 @@ def test_the_about_page_names_the_pack_and_its_version(shared_anywhere: "Editor"
     assert f'Repository = "{badge.get_attribute("href")}"' in project
 
 
-@BOTH
-def test_the_menu_has_the_packs_commands_and_they_say_why_there_is_nothing_to_do(
-    open_editor: "Callable[..., Editor]", newer: bool
-):
-    editor = open_editor(newer=newer)
+@CANVAS
+def test_the_menu_has_the_packs_commands_and_they_say_why_there_is_nothing_to_do(anywhere: "Editor"):
+    editor = anywhere
     menu = editor.page.locator(".comfy-menu-button-wrapper, .comfyui-logo").locator("visible=true").first
     menu.click()
     editor.page.get_by_text("Semantic Focus", exact=True).locator("visible=true").first.hover()
@@ -192,8 +187,8 @@ def test_the_menu_has_the_packs_commands_and_they_say_why_there_is_nothing_to_do
     assert editor.errors == []
 
 
-def test_commands_and_settings_are_named_as_the_english_texts_say(shared_editor: "Editor", repo: Path):
-    editor = shared_editor
+def test_commands_and_settings_are_named_as_the_english_texts_say(editor: "Editor", repo: Path):
+    editor = editor
     texts = repo / "locales" / "en"
     commands = json.loads((texts / "commands.json").read_text(encoding="utf-8"))
     shown = editor.page.evaluate(COMMANDS)
@@ -207,10 +202,8 @@ def test_commands_and_settings_are_named_as_the_english_texts_say(shared_editor:
         assert (label, tooltip) == (text["name"], text.get("tooltip"))
 
 
-def test_preview_segmentation_trains_nothing(
-    shared_editor: "Editor", training: Callable[[int], dict[str, Any]]
-):
-    editor = shared_editor
+def test_preview_segmentation_trains_nothing(editor: "Editor", training: Callable[[int], dict[str, Any]]):
+    editor = editor
     editor.load(training(3))
     editor.page.evaluate(REMEMBER_EXECUTED)
     execute(editor, "PreviewSegmentation")
@@ -223,26 +216,25 @@ def test_preview_segmentation_trains_nothing(
     assert str(TRAIN) not in executed
 
 
-@BOTH
+@CANVAS
 def test_a_training_says_when_it_is_finished_and_one_that_is_stopped_where_it_is_kept(
-    open_editor: "Callable[..., Editor]", request: pytest.FixtureRequest, training: Any, newer: bool
+    anywhere: "Editor", training: Callable[[int], dict[str, Any]]
 ):
-    editor = open_editor(newer=newer)
-    server: ComfyServer = request.getfixturevalue("newer_server" if newer else "server")
+    editor = anywhere
     part = training(2)
     seed = next(node for node in part["nodes"] if node["id"] == TRAIN)["widgets_values"]
     seed[8] = 1001
-    runs = server.base_directory / "output" / "semantic_focus"
+    runs = editor.server.base_directory / "output" / "semantic_focus"
     of_others = set(runs.glob("*/state_*.safetensors"))
     editor.load(part)
-    editor.page.get_by_test_id("queue-button").locator("visible=true").first.click()
-    said(editor, "Training finished").wait_for(timeout=60_000)
+    editor.press_run()
+    said(editor, "Training finished").wait_for()
     said(editor, ": 2 steps, loss ").wait_for()
 
     part = training(100_000)
     editor.load(part)
-    editor.page.get_by_test_id("queue-button").locator("visible=true").first.click()
-    editor.until(IS_TRAINING, seconds=60)
+    editor.press_run()
+    editor.until(IS_TRAINING)
     execute(editor, "StopTraining")
     said(editor, "Training stopped at step").wait_for()
     said(editor, "State and LoRA are kept in").wait_for()
@@ -251,8 +243,8 @@ def test_a_training_says_when_it_is_finished_and_one_that_is_stopped_where_it_is
     assert editor.errors == []
 
 
-def test_of_a_training_stopped_before_its_first_step_it_is_said_that_nothing_is_kept(shared_editor: "Editor"):
-    editor = shared_editor
+def test_of_a_training_stopped_before_its_first_step_it_is_said_that_nothing_is_kept(editor: "Editor"):
+    editor = editor
     editor.page.evaluate(
         """report => {
             const {api} = window.comfyAPI.api;
@@ -267,10 +259,10 @@ def test_of_a_training_stopped_before_its_first_step_it_is_said_that_nothing_is_
 
 @CANVAS
 def test_generating_masks_says_how_many_were_made(
-    shared_anywhere: "Editor", make_dataset: Callable[[Path], Path], tmp_path: Path
+    anywhere: "Editor", make_dataset: Callable[[Path], Path], tmp_path: Path
 ):
     folder = make_dataset(tmp_path / "pictures")
-    editor = shared_anywhere
+    editor = anywhere
     editor.load(EMPTY)
     editor.page.evaluate(
         """folder => {
@@ -281,40 +273,8 @@ def test_generating_masks_says_how_many_were_made(
         str(folder),
     )
     execute(editor, "GenerateMasks")
-    said(editor, "2 made").wait_for(timeout=60_000)
+    said(editor, "2 made").wait_for()
     assert len(list(folder.glob("*_zi_masks.safetensors"))) == 2
-    assert editor.errors == []
-
-
-@pytest.mark.parametrize(
-    ("newer", "language", "title"),
-    [
-        (False, "en", "SAM Semantic Segment"),
-        (True, "en", "SAM Semantic Segment"),
-        (True, "zh", "SAM 语义分割"),
-        (False, "zh", "SAM 语义分割"),
-    ],
-)
-def test_the_help_of_a_node_opens_with_its_picture(
-    open_editor: "Callable[..., Editor]",
-    segmentation: dict[str, Any],
-    newer: bool,
-    language: str,
-    title: str,
-):
-    editor = open_editor({"Comfy.Locale": language}, newer=newer)
-    editor.load(segmentation)
-    editor.page.evaluate("id => app.canvas.selectItems([app.graph.getNodeById(id)])", SEGMENT)
-    editor.page.get_by_test_id("info-button").click()
-    page = editor.page.locator(".node-help-content").locator("visible=true")
-    page.get_by_role("heading", name=title).first.wait_for()
-    picture = page.locator("img").first
-    expect(picture).to_have_attribute(
-        "src", "/extensions/ComfyUI-SemanticFocus/docs/SemanticFocusSegment/node.webp"
-    )
-    picture.scroll_into_view_if_needed()
-    is_loaded = "image => image.decode().then(() => image.naturalWidth > 100)"
-    assert picture.evaluate(is_loaded)
     assert editor.errors == []
 
 

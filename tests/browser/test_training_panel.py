@@ -1,7 +1,6 @@
 """What the training panel shows of a real training: curves, table, samples, errors, in both themes."""
 
 import re
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,8 +13,6 @@ from .training_ui import (
     folder_of,
     node_of,
     panel,
-    press_run,
-    server_of,
     shown,
     wait_for_state,
     wait_for_step,
@@ -23,9 +20,9 @@ from .training_ui import (
 )
 
 if TYPE_CHECKING:
-    from conftest import Editor
-
     from host.serve import ComfyServer
+
+    from .editor import Editor
 
 ADD_PREVIEW = """id => {
     const train = app.graph.getNodeById(id);
@@ -46,17 +43,17 @@ def value_of(page: Page, curve: str) -> str:
 
 
 def test_the_curves_are_those_on_disk_and_the_crosshair_tells_their_values(
-    anywhere: "Editor", training: dict[str, Any], request: pytest.FixtureRequest
+    anywhere: "Editor", training: dict[str, Any]
 ):
     page = anywhere.page
     node_of(training, TRAIN)["properties"]["semantic_focus_training"] = {"smoothing": 0}
     anywhere.load(training)
     wait_for_state(page, "waiting")
     size = node_of(anywhere.workflow(), TRAIN)["size"]
-    press_run(page)
-    wait_for_state(page, "finished", 120)
+    anywhere.press_run()
+    wait_for_state(page, "finished")
     wait_for_step(page, 40)
-    records = written(folder_of(server_of(anywhere, request), page))
+    records = written(folder_of(anywhere.server, page))
     assert len(records) == 40
     assert_same_curves(shown(page)["points"], records)
 
@@ -135,7 +132,7 @@ def test_samples_are_shown_and_open_large(editor: "Editor", training: dict[str, 
     editor.load(training)
     size = node_of(editor.workflow(), TRAIN)["size"]
     page.evaluate(ADD_PREVIEW, TRAIN)
-    press_run(page)
+    editor.press_run()
     wait_for_state(page, "finished")
     sample = panel(page).get_by_role("button", name="Sample of step 40")
     source = sample.locator("img").get_attribute("src")
@@ -155,28 +152,9 @@ def test_an_error_is_told_in_the_node(editor: "Editor", training: dict[str, Any]
     training_node = node_of(training, TRAIN)
     training_node["widgets_values"][RUN_NAME] = "not/a/folder"
     editor.load(training)
-    press_run(editor.page)
+    editor.press_run()
     wait_for_state(editor.page, "failed")
     expect(panel(editor.page).get_by_role("log")).to_contain_text(
         "give a plain folder name, such as my_person"
     )
     expect(panel(editor.page).get_by_role("button", name="Stop and save")).to_be_disabled()
-
-
-@pytest.mark.parametrize("theme", ["dark", "light"])
-def test_in_chinese_and_in_both_themes(
-    open_editor: "Callable[..., Editor]", training: dict[str, Any], theme: str
-):
-    editor = open_editor({"Comfy.Locale": "zh", "Comfy.ColorPalette": theme})
-    page = editor.page
-    editor.load(training)
-    expect(panel(page)).to_contain_text("尚未训练")
-    press_run(page)
-    wait_for_state(page, "finished")
-    expect(panel(page)).to_contain_text("已完成")
-    expect(panel(page).locator("[data-curve=face]")).to_contain_text("人脸")
-    assert editor.violations(".sf-training") == []
-    panel(page).get_by_role("button", name="区域").click()
-    expect(panel(page).locator("tbody tr").first).to_be_visible()
-    assert editor.violations(".sf-training") == []
-    assert editor.errors == []

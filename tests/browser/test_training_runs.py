@@ -2,12 +2,11 @@
 
 import copy
 import uuid
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from playwright.sync_api import Page, expect
 
+from .editor import cells
 from .training_ui import (
     RUNS,
     SAVE,
@@ -16,8 +15,6 @@ from .training_ui import (
     folder_of,
     node_of,
     panel,
-    press_run,
-    server_of,
     shown,
     wait_for_state,
     wait_for_step,
@@ -25,9 +22,9 @@ from .training_ui import (
 )
 
 if TYPE_CHECKING:
-    from conftest import Editor
-
     from host.serve import ComfyServer
+
+    from .editor import Editor
 
 LONG = 3000
 """Steps that no test waits for."""
@@ -49,18 +46,18 @@ def press_stop(page: Page) -> None:
 
 
 def test_the_button_stops_and_keeps_the_state_and_run_goes_on_with_the_same_curves(
-    anywhere: "Editor", training: dict[str, Any], request: pytest.FixtureRequest
+    anywhere: "Editor", training: dict[str, Any]
 ):
     page = anywhere.page
     set_steps(training, 150)
     anywhere.load(training)
     stop = panel(page).get_by_role("button", name="Stop and save")
     expect(stop).to_be_disabled()
-    press_run(page)
+    anywhere.press_run()
     wait_for_step(page, 5)
     press_stop(page)
     expect(stop).to_be_disabled()
-    folder = folder_of(server_of(anywhere, request), page)
+    folder = folder_of(anywhere.server, page)
     records = written(folder)
     step = records[-1]["step"]
     assert 5 <= step < 150
@@ -70,10 +67,10 @@ def test_the_button_stops_and_keeps_the_state_and_run_goes_on_with_the_same_curv
     assert (folder / state).is_file()
     assert_same_curves(shown(page)["points"], records)
 
-    press_run(page)
-    wait_for_state(page, "finished", 120)
+    anywhere.press_run()
+    wait_for_state(page, "finished")
     expect(panel(page).get_by_role("log")).to_contain_text(f"Resumed at step {step}.")
-    assert folder_of(server_of(anywhere, request), page) == folder
+    assert folder_of(anywhere.server, page) == folder
     again = written(folder)
     assert again[:step] == records
     assert [record["step"] for record in again] == list(range(1, 151))
@@ -81,50 +78,41 @@ def test_the_button_stops_and_keeps_the_state_and_run_goes_on_with_the_same_curv
     assert anywhere.errors == []
 
 
-@pytest.mark.parametrize("vue", [False, True], ids=["canvas", "vue"])
+@cells("canvas-pinned", "vue-pinned")
 def test_a_reload_and_other_tabs_show_the_steps_so_far_but_no_other_workflow_does(
-    open_editor: "Callable[..., Editor]",
-    training: dict[str, Any],
-    server: "ComfyServer",
-    request: pytest.FixtureRequest,
-    vue: bool,
+    anywhere: "Editor", training: dict[str, Any], another_tab: "Editor"
 ):
-    request.addfinalizer(server.interrupt)
-    settings = {"Comfy.VueNodes.Enabled": vue}
-    editor = open_editor(settings)
-    page = editor.page
+    page = anywhere.page
     set_steps(training, LONG)
-    editor.load(training)
-    press_run(page)
+    anywhere.load(training)
+    anywhere.press_run()
     wait_for_step(page, 5)
-
-    second = open_editor(settings)
-    second.load(training)
-    wait_for_step(second.page, 5)
-    second.until(BEGINS_AT_1, [RUNS, TRAIN])
-    reached = shown(second.page)["step"]
-    wait_for_step(second.page, reached + 5)
 
     other = copy.deepcopy(training)
     other["id"] = str(uuid.uuid4())
-    third = open_editor(settings)
-    third.load(other)
-    wait_for_state(third.page, "waiting")
-    third.page.evaluate(COUNT_REPORTS)
-    third.page.wait_for_function("() => window.heard >= 3")
-    third.settle()
-    wait_for_state(third.page, "waiting")
+    another_tab.load(other)
+    wait_for_state(another_tab.page, "waiting")
+    another_tab.page.evaluate(COUNT_REPORTS)
+    another_tab.page.wait_for_function("() => window.heard >= 3")
+    another_tab.settle()
+    wait_for_state(another_tab.page, "waiting")
+
+    another_tab.load(training)
+    wait_for_step(another_tab.page, 5)
+    another_tab.until(BEGINS_AT_1, [RUNS, TRAIN])
+    reached = shown(another_tab.page)["step"]
+    wait_for_step(another_tab.page, reached + 5)
 
     kept = "id => Object.entries(sessionStorage).some(([key, value]) => value.includes(id))"
     page.wait_for_function(kept, arg=training["id"])
-    page.reload()
-    wait_for_step(page, shown(second.page)["step"])
-    press_stop(second.page)  # by the tab that did not start it
+    anywhere.reload()
+    wait_for_step(page, shown(another_tab.page)["step"])
+    press_stop(another_tab.page)  # by the tab that did not start it
     wait_for_state(page, "stopped")
-    records = written(folder_of(server, page))
-    for one in (page, second.page):
+    records = written(folder_of(anywhere.server, page))
+    for one in (page, another_tab.page):
         assert_same_curves(shown(one)["points"], records)
-    assert editor.own_errors() == second.own_errors() == third.own_errors() == []
+    assert anywhere.own_errors() == another_tab.own_errors() == []
 
 
 def test_a_run_from_the_cache_shows_its_curves_also_in_a_copy_of_the_workflow(

@@ -1,10 +1,8 @@
 """The weights panel of Semantic Cosine Loss, in every editor and renderer that ComfyUI's users have."""
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pytest
 from playwright.sync_api import expect
 
 from .weights_ui import (
@@ -28,121 +26,119 @@ from .weights_ui import (
 )
 
 if TYPE_CHECKING:
-    from conftest import Editor
+    from .editor import Editor
 
 
-def test_what_the_panel_does_is_what_the_inputs_have(shared_anywhere: "Editor", weighted: dict[str, Any]):
-    shared_anywhere.load(weighted)
-    assert inputs(shared_anywhere) == expected()
-    drag(shared_anywhere, "face", 0.4)
-    assert inputs(shared_anywhere) == expected(face_weight=0.8)
-    assert number(shared_anywhere, "face").input_value() == "0.80"
+def test_what_the_panel_does_is_what_the_inputs_have(anywhere: "Editor", weighted: dict[str, Any]):
+    anywhere.load(weighted)
+    assert inputs(anywhere) == expected()
+    drag(anywhere, "face", 0.4)
+    assert inputs(anywhere) == expected(face_weight=0.8)
+    assert number(anywhere, "face").input_value() == "0.80"
 
-    number(shared_anywhere, "hair").fill("1,234")
-    number(shared_anywhere, "hair").press("Enter")
-    assert inputs(shared_anywhere) == expected(face_weight=0.8, hair_weight=1.234)
-    slider(shared_anywhere, "body").focus()
-    slider(shared_anywhere, "body").press("ArrowRight")
-    slider(shared_anywhere, "body").press("ArrowUp")
-    assert inputs(shared_anywhere) == expected(face_weight=0.8, hair_weight=1.234, body_weight=0.4)
-    assert slider(shared_anywhere, "body").get_attribute("aria-valuetext") == "0.40"
-    slider(shared_anywhere, "global_fallback").press("Home")
-    panel(shared_anywhere).get_by_role("switch").click()
+    number(anywhere, "hair").fill("1,234")
+    number(anywhere, "hair").press("Enter")
+    assert inputs(anywhere) == expected(face_weight=0.8, hair_weight=1.234)
+    slider(anywhere, "body").focus()
+    slider(anywhere, "body").press("ArrowRight")
+    slider(anywhere, "body").press("ArrowUp")
+    assert inputs(anywhere) == expected(face_weight=0.8, hair_weight=1.234, body_weight=0.4)
+    assert slider(anywhere, "body").get_attribute("aria-valuetext") == "0.40"
+    slider(anywhere, "global_fallback").press("Home")
+    panel(anywhere).get_by_role("switch").click()
     changed = expected(face_weight=0.8, hair_weight=1.234, body_weight=0.4, global_fallback=0, enabled=False)
-    assert inputs(shared_anywhere) == changed
+    assert inputs(anywhere) == changed
 
-    panel(shared_anywhere).get_by_role("combobox").select_option("outfit")
+    panel(anywhere).get_by_role("combobox").select_option("outfit")
     changed |= {"preset": "outfit", **weights_of("outfit")}
-    assert inputs(shared_anywhere) == changed
-    drag(shared_anywhere, "face", 0.75)
-    assert inputs(shared_anywhere) == {**changed, "preset": "custom", "face_weight": 1.5}
-    assert "semantic_focus_weights" not in inputs(shared_anywhere)
-    assert shared_anywhere.errors == []
+    assert inputs(anywhere) == changed
+    drag(anywhere, "face", 0.75)
+    assert inputs(anywhere) == {**changed, "preset": "custom", "face_weight": 1.5}
+    assert "semantic_focus_weights" not in inputs(anywhere)
+    assert anywhere.errors == []
 
 
-def test_one_drag_is_one_step_of_undo_also_with_the_keys(shared_anywhere: "Editor", weighted: dict[str, Any]):
-    shared_anywhere.load(weighted)
-    size = node_of(shared_anywhere.workflow(), OBJECTIVE)["size"]
-    drag(shared_anywhere, "face", 0.4)
-    drag(shared_anywhere, "body", 0.5)
-    shared_anywhere.page.keyboard.press("Control+z")
-    expect(number(shared_anywhere, "body")).to_have_value("0.30")
-    assert inputs(shared_anywhere) == expected(face_weight=0.8)
-    shared_anywhere.command("Comfy.Undo")
-    expect(number(shared_anywhere, "face")).to_have_value("1.40")
-    assert inputs(shared_anywhere) == expected()
-    shared_anywhere.command("Comfy.Redo")
-    expect(number(shared_anywhere, "face")).to_have_value("0.80")
-    assert inputs(shared_anywhere) == expected(face_weight=0.8)
-    drag(shared_anywhere, "hair", 0.5)
-    assert inputs(shared_anywhere) == expected(face_weight=0.8, hair_weight=1)
-    assert node_of(shared_anywhere.workflow(), OBJECTIVE)["size"] == size
-    assert shared_anywhere.errors == []
+def test_one_drag_is_one_step_of_undo_also_with_the_keys(anywhere: "Editor", weighted: dict[str, Any]):
+    anywhere.load(weighted)
+    size = node_of(anywhere.workflow(), OBJECTIVE)["size"]
+    drag(anywhere, "face", 0.4)
+    drag(anywhere, "body", 0.5)
+    anywhere.page.keyboard.press("Control+z")
+    expect(number(anywhere, "body")).to_have_value("0.30")
+    assert inputs(anywhere) == expected(face_weight=0.8)
+    anywhere.command("Comfy.Undo")
+    expect(number(anywhere, "face")).to_have_value("1.40")
+    assert inputs(anywhere) == expected()
+    anywhere.command("Comfy.Redo")
+    expect(number(anywhere, "face")).to_have_value("0.80")
+    assert inputs(anywhere) == expected(face_weight=0.8)
+    drag(anywhere, "hair", 0.5)
+    assert inputs(anywhere) == expected(face_weight=0.8, hair_weight=1)
+    assert node_of(anywhere.workflow(), OBJECTIVE)["size"] == size
+    assert anywhere.errors == []
 
 
-def test_the_miniature_shows_the_weight_of_every_pixel(shared_anywhere: "Editor", weighted: dict[str, Any]):
+def test_the_miniature_shows_the_weight_of_every_pixel(anywhere: "Editor", weighted: dict[str, Any]):
     node_of(weighted, OBJECTIVE)["widgets_values"][7] = 0.4  # lighting
-    shared_anywhere.load(weighted)
-    preview(shared_anywhere)
+    anywhere.load(weighted)
+    preview(anywhere)
     weights = {"face": 1.4, "body": 0.3, "clothing": 0.2, "hair": 0.65, "background": 0.05, "lighting": 0.4}
     step = MOST / (255 * (STRONGEST - FAINTEST))  # of the 8 bits of the opacity
-    truth = true_weights(shared_anywhere, weights, rest=0.15)
-    assert np.abs(shown_weights(shared_anywhere) - truth).max() <= step
+    truth = true_weights(anywhere, weights, rest=0.15)
+    assert np.abs(shown_weights(anywhere) - truth).max() <= step
 
-    drag(shared_anywhere, "background", 0)
-    drag(shared_anywhere, "lighting", 0)
-    drag(shared_anywhere, "face", 1)
-    truth = true_weights(shared_anywhere, weights | {"background": 0, "lighting": 0, "face": 2}, rest=0.15)
-    shown = shown_weights(shared_anywhere)
+    drag(anywhere, "background", 0)
+    drag(anywhere, "lighting", 0)
+    drag(anywhere, "face", 1)
+    truth = true_weights(anywhere, weights | {"background": 0, "lighting": 0, "face": 2}, rest=0.15)
+    shown = shown_weights(anywhere)
     assert np.abs(shown - truth).max() <= step
     assert ((shown == 0) == (truth == 0)).all()
-    hatching = pixels(shared_anywhere)[..., 3][truth == 0]
+    hatching = pixels(anywhere)[..., 3][truth == 0]
     assert len(np.unique(hatching)) == 2
 
-    panel(shared_anywhere).get_by_label("next picture").click()
-    panel(shared_anywhere).get_by_text("2/2").wait_for()
-    assert pixels(shared_anywhere).shape == (480, 360, 4)
-    assert not shared_anywhere.own_errors()
+    panel(anywhere).get_by_label("next picture").click()
+    panel(anywhere).get_by_text("2/2").wait_for()
+    assert pixels(anywhere).shape == (480, 360, 4)
+    assert not anywhere.own_errors()
 
 
 def test_a_linked_input_says_so_and_its_native_widget_shows_the_link(
-    shared_anywhere: "Editor", weighted: dict[str, Any]
+    anywhere: "Editor", weighted: dict[str, Any]
 ):
     add_number(weighted, 1.7)
-    shared_anywhere.load(weighted)
-    expect(slider(shared_anywhere, "face")).to_be_disabled()
-    expect(number(shared_anywhere, "face")).to_have_value("1.70")
-    expect(slider(shared_anywhere, "body")).to_be_enabled()
+    anywhere.load(weighted)
+    expect(slider(anywhere, "face")).to_be_disabled()
+    expect(number(anywhere, "face")).to_have_value("1.70")
+    expect(slider(anywhere, "body")).to_be_enabled()
     hidden = "name => app.graph.getNodeById(8).widgets.find(w => w.name === name).options.hidden"
-    assert shared_anywhere.page.evaluate(hidden, "face_weight") is False
-    assert shared_anywhere.page.evaluate(hidden, "body_weight") is True
-    shared_anywhere.page.evaluate(PUT_REROUTE_BETWEEN, [NUMBER, OBJECTIVE, 2])
-    shared_anywhere.settle()
-    expect(number(shared_anywhere, "face")).to_have_value("1.70")
-    expect(slider(shared_anywhere, "face")).to_be_disabled()
-    assert inputs(shared_anywhere) == expected(face_weight=[str(NUMBER), 0])
-    panel(shared_anywhere).get_by_role("combobox").select_option("outfit")
-    panel(shared_anywhere).get_by_role("combobox").select_option("custom")
-    panel(shared_anywhere).get_by_label("reset all values").click()
-    assert inputs(shared_anywhere)["face_weight"] == [str(NUMBER), 0]
+    assert anywhere.page.evaluate(hidden, "face_weight") is False
+    assert anywhere.page.evaluate(hidden, "body_weight") is True
+    anywhere.page.evaluate(PUT_REROUTE_BETWEEN, [NUMBER, OBJECTIVE, 2])
+    anywhere.settle()
+    expect(number(anywhere, "face")).to_have_value("1.70")
+    expect(slider(anywhere, "face")).to_be_disabled()
+    assert inputs(anywhere) == expected(face_weight=[str(NUMBER), 0])
+    panel(anywhere).get_by_role("combobox").select_option("outfit")
+    panel(anywhere).get_by_role("combobox").select_option("custom")
+    panel(anywhere).get_by_label("reset all values").click()
+    assert inputs(anywhere)["face_weight"] == [str(NUMBER), 0]
 
-    shared_anywhere.page.evaluate("() => app.graph.getNodeById(8).disconnectInput(2)")
-    expect(slider(shared_anywhere, "face")).to_be_enabled()
-    assert shared_anywhere.page.evaluate(hidden, "face_weight") is True
-    assert shared_anywhere.errors == []
+    anywhere.page.evaluate("() => app.graph.getNodeById(8).disconnectInput(2)")
+    expect(slider(anywhere, "face")).to_be_enabled()
+    assert anywhere.page.evaluate(hidden, "face_weight") is True
+    assert anywhere.errors == []
 
 
-@pytest.mark.parametrize("palette", ["dark", "light"])
-def test_nothing_stands_in_the_way_of_keyboard_and_reader(
-    open_editor: "Callable[..., Editor]", weighted: dict[str, Any], palette: str
-):
-    editor = open_editor({"Comfy.ColorPalette": palette})
+def test_nothing_stands_in_the_way_of_keyboard_and_reader(editor: "Editor", weighted: dict[str, Any]):
     editor.load(weighted)
     preview(editor)
     panel(editor).locator("summary").click()
     panel(editor).get_by_role("button", name="category").click()
     panel(editor).get_by_label("name of the category").wait_for()
-    assert editor.violations(".sf-weights") == []
+    for palette in ("dark", "light"):
+        editor.set("Comfy.ColorPalette", palette)
+        assert editor.violations(".sf-weights") == [], palette
     row(editor, "face").get_by_role("button", name="face: set to 0").focus()
     reached = []
     for _ in range(3):
@@ -157,7 +153,7 @@ def test_a_reload_and_a_copy_keep_the_values(editor: "Editor", weighted: dict[st
     drag(editor, "face", 0.25)
     kept = "() => Object.values(sessionStorage).some(value => value.includes('\"custom\",0.5,0.3'))"
     editor.page.wait_for_function(kept)
-    editor.page.reload()
+    editor.reload()
     number(editor, "face").wait_for()
     expect(number(editor, "face")).to_have_value("0.50")
     assert inputs(editor) == expected(face_weight=0.5)
@@ -175,14 +171,6 @@ def test_a_reload_and_a_copy_keep_the_values(editor: "Editor", weighted: dict[st
     handles.nth(1).fill("0.9")
     handles.nth(1).press("Enter")
     assert sorted([editor.widget(OBJECTIVE, "face_weight"), editor.widget(new, "face_weight")]) == [0.5, 0.9]
-
-
-def test_the_panel_speaks_chinese(open_editor: "Callable[..., Editor]", weighted: dict[str, Any]):
-    editor = open_editor({"Comfy.Locale": "zh"})
-    editor.load(weighted)
-    panel(editor).get_by_role("button", name="预览分割").wait_for()
-    expect(row(editor, "face").locator(".sf-name")).to_have_text("人脸")
-    expect(panel(editor).get_by_role("combobox")).to_have_text("自定义人物服装画风")
 
 
 NUMBER = 70

@@ -24,7 +24,7 @@ from .weights_ui import (
 )
 
 if TYPE_CHECKING:
-    from conftest import Editor
+    from .editor import Editor
 
 WALK = """async id => {
     const {overlaysFor} = await import("/extensions/ComfyUI-SemanticFocus/lib/graph_walk.mjs");
@@ -33,9 +33,9 @@ WALK = """async id => {
 
 
 def test_a_preset_that_was_saved_beside_other_weights_counts_and_rewrites_nothing(
-    shared_editor: "Editor", weighted: dict[str, Any]
+    editor: "Editor", weighted: dict[str, Any]
 ):
-    editor = shared_editor
+    editor = editor
     node_of(weighted, OBJECTIVE)["widgets_values"][1] = "person"
     editor.load(weighted)
     preview(editor)
@@ -47,8 +47,8 @@ def test_a_preset_that_was_saved_beside_other_weights_counts_and_rewrites_nothin
     assert inputs(editor) == expected(preset="custom", **{**weights_of("person"), "body_weight": 1})
 
 
-def test_without_regions_the_whole_picture_looks_alike(shared_editor: "Editor", weighted: dict[str, Any]):
-    editor = shared_editor
+def test_without_regions_the_whole_picture_looks_alike(editor: "Editor", weighted: dict[str, Any]):
+    editor = editor
     for enabled, preset in ((False, "custom"), (True, "style")):
         node_of(weighted, OBJECTIVE)["widgets_values"][:2] = [enabled, preset]
         editor.load(weighted)
@@ -58,9 +58,9 @@ def test_without_regions_the_whole_picture_looks_alike(shared_editor: "Editor", 
 
 
 def test_the_pointer_over_the_miniature_tells_region_and_weight_and_the_words_say_what_holds_the_rest(
-    shared_editor: "Editor", weighted: dict[str, Any]
+    editor: "Editor", weighted: dict[str, Any]
 ):
-    editor = shared_editor
+    editor = editor
     editor.load(weighted)
     status = panel(editor).get_by_role("status")
     expect(status).to_contain_text("held as the base model paints it")
@@ -81,10 +81,8 @@ def test_the_pointer_over_the_miniature_tells_region_and_weight_and_the_words_sa
     assert inputs(editor) == expected(prior_weight=0)
 
 
-def test_in_a_subgraph_the_panel_works_and_finds_its_segmentation(
-    shared_editor: "Editor", weighted: dict[str, Any]
-):
-    editor = shared_editor
+def test_in_a_subgraph_the_panel_works_and_finds_its_segmentation(editor: "Editor", weighted: dict[str, Any]):
+    editor = editor
     editor.load(weighted)
     holder = editor.page.evaluate(
         """ids => {
@@ -105,9 +103,9 @@ def test_in_a_subgraph_the_panel_works_and_finds_its_segmentation(
 
 
 def test_the_segmentation_is_that_of_the_training_the_objective_reaches(
-    shared_editor: "Editor", weighted: dict[str, Any]
+    editor: "Editor", weighted: dict[str, Any]
 ):
-    editor = shared_editor
+    editor = editor
     find = lambda: editor.page.evaluate(WALK, OBJECTIVE)  # noqa: E731
     mode = "([id, mode]) => { app.graph.getNodeById(id).mode = mode; }"
     editor.load(weighted)
@@ -145,9 +143,9 @@ def test_the_segmentation_is_that_of_the_training_the_objective_reaches(
 
 
 def test_the_panel_waits_for_its_own_run_and_no_longer_when_that_is_taken_out_of_the_queue(
-    shared_editor: "Editor", weighted: dict[str, Any]
+    editor: "Editor", weighted: dict[str, Any]
 ):
-    editor = shared_editor
+    editor = editor
     editor.load(weighted)
     # the server answers for a queue in which the run waits behind another
     waiting: dict[str, list[Any]] = {"queue_running": [], "queue_pending": []}
@@ -176,8 +174,8 @@ def test_the_panel_waits_for_its_own_run_and_no_longer_when_that_is_taken_out_of
     editor.page.unroute("**/api/prompt")
 
 
-def test_without_a_segmentation_the_button_says_so(shared_editor: "Editor", weighted: dict[str, Any]):
-    editor = shared_editor
+def test_without_a_segmentation_the_button_says_so(editor: "Editor", weighted: dict[str, Any]):
+    editor = editor
     editor.load(weighted)
     editor.page.evaluate("id => app.graph.remove(app.graph.getNodeById(id))", SEGMENT)
     panel(editor).get_by_role("button", name="Preview segmentation").click()

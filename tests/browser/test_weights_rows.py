@@ -23,7 +23,7 @@ from .weights_ui import (
 )
 
 if TYPE_CHECKING:
-    from conftest import Editor
+    from .editor import Editor
 
 
 COMPOSE = """input => {
@@ -32,10 +32,8 @@ COMPOSE = """input => {
 }"""
 
 
-def test_a_preset_has_nothing_to_reset_until_a_slider_leaves_it(
-    shared_editor: "Editor", weighted: dict[str, Any]
-):
-    editor = shared_editor
+def test_a_preset_has_nothing_to_reset_until_a_slider_leaves_it(editor: "Editor", weighted: dict[str, Any]):
+    editor = editor
     node_of(weighted, OBJECTIVE)["widgets_values"][1] = "outfit"
     editor.load(weighted)
     for name in SEMANTIC_CATEGORIES:
@@ -48,10 +46,8 @@ def test_a_preset_has_nothing_to_reset_until_a_slider_leaves_it(
     assert inputs(editor)["face_weight"] == SEMANTIC_CATEGORIES["face"].default_weight
 
 
-def test_a_row_goes_back_to_its_default_and_to_zero_and_back(
-    shared_editor: "Editor", weighted: dict[str, Any]
-):
-    editor = shared_editor
+def test_a_row_goes_back_to_its_default_and_to_zero_and_back(editor: "Editor", weighted: dict[str, Any]):
+    editor = editor
     editor.load(weighted)
     row(editor, "face").get_by_label("reset to the default").click()
     assert inputs(editor) == expected(face_weight=1.0)
@@ -79,10 +75,8 @@ def test_a_row_goes_back_to_its_default_and_to_zero_and_back(
     assert inputs(editor) == expected(face_weight=1.0, hair_weight=0.6)
 
 
-def test_what_is_no_weight_is_refused_and_the_old_one_stays(
-    shared_editor: "Editor", weighted: dict[str, Any]
-):
-    editor = shared_editor
+def test_what_is_no_weight_is_refused_and_the_old_one_stays(editor: "Editor", weighted: dict[str, Any]):
+    editor = editor
     editor.load(weighted)
     for typed in ("2.5", "-1", "much", ""):
         number(editor, "face").fill(typed)
@@ -93,10 +87,8 @@ def test_what_is_no_weight_is_refused_and_the_old_one_stays(
     assert inputs(editor) == expected()
 
 
-def test_categories_of_the_users_own_are_lines_of_more_weights(
-    shared_editor: "Editor", weighted: dict[str, Any]
-):
-    editor = shared_editor
+def test_categories_of_the_users_own_are_lines_of_more_weights(editor: "Editor", weighted: dict[str, Any]):
+    editor = editor
     keywords = node_of(weighted, SEGMENT)["widgets_values"]
     keywords[2] += "\nscarf: scarf"
     editor.load(weighted)
@@ -132,9 +124,9 @@ def test_categories_of_the_users_own_are_lines_of_more_weights(
 
 
 def test_a_line_of_more_weights_that_cannot_be_read_stays_and_is_named(
-    shared_editor: "Editor", weighted: dict[str, Any]
+    editor: "Editor", weighted: dict[str, Any]
 ):
-    editor = shared_editor
+    editor = editor
     text = "a hat\ntattoo: 0.5\nface: 0.7"
     node_of(weighted, OBJECTIVE)["widgets_values"][-1] = text
     editor.load(weighted)
@@ -146,9 +138,9 @@ def test_a_line_of_more_weights_that_cannot_be_read_stays_and_is_named(
 
 
 def test_a_new_node_is_as_low_as_the_native_widgets_were_and_all_of_it_is_seen(
-    shared_editor: "Editor", weighted: dict[str, Any]
+    editor: "Editor", weighted: dict[str, Any]
 ):
-    editor = shared_editor
+    editor = editor
     node_of(weighted, OBJECTIVE).update(size=[260, 100])
     node_of(weighted, OBJECTIVE)["widgets_values"][-1] = ""
     editor.load(weighted)
@@ -165,8 +157,8 @@ def test_a_new_node_is_as_low_as_the_native_widgets_were_and_all_of_it_is_seen(
     assert panel(editor).evaluate(outside) == []
 
 
-def test_a_workflow_that_an_earlier_version_saved_keeps_every_value(shared_editor: "Editor"):
-    editor = shared_editor
+def test_a_workflow_that_an_earlier_version_saved_keeps_every_value(editor: "Editor"):
+    editor = editor
     saved = Path(__file__).parent / "saved"
     for file in sorted(saved.glob("train_person_lora_*[0-9].json")):
         editor.load(file)

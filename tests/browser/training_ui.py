@@ -15,8 +15,6 @@ from playwright.sync_api import Locator, Page, expect
 from .weights_ui import DATASET, FIT, TRAIN, node_of
 
 if TYPE_CHECKING:
-    from conftest import Editor
-
     from host.serve import ComfyServer
 
 CHECKPOINT, SAVE = 1, 10
@@ -63,22 +61,14 @@ def shown(page: Page, node: int = TRAIN) -> dict[str, Any]:
     return page.evaluate(SHOWN, [RUNS, node])
 
 
-def wait_for_state(page: Page, state: str, seconds: float = 60) -> None:
-    expect(panel(page)).to_have_attribute("data-state", state, timeout=seconds * 1000)
+def wait_for_state(page: Page, state: str) -> None:
+    expect(panel(page)).to_have_attribute("data-state", state)
 
 
 def wait_for_step(page: Page, step: int) -> None:
     """Wait until the chart has this step."""
     reached = "step => Number(document.querySelector('.sf-training canvas')?.ariaValueMax) >= step"
-    page.wait_for_function(reached, arg=step, timeout=90_000)
-
-
-def press_run(page: Page) -> None:
-    page.get_by_test_id("queue-button").locator("visible=true").first.click()
-
-
-def server_of(editor: "Editor", request: pytest.FixtureRequest) -> "ComfyServer":
-    return request.getfixturevalue("newer_server" if editor.newer else "server")
+    page.wait_for_function(reached, arg=step)
 
 
 def folder_of(server: "ComfyServer", page: Page) -> Path:

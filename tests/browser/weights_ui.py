@@ -11,7 +11,7 @@ from playwright.sync_api import Locator
 from semantic_focus.categories import PRESETS, SEMANTIC_CATEGORIES
 
 if TYPE_CHECKING:
-    from conftest import Editor
+    from .editor import Editor
 
 DATASET, SEGMENT, FIT, ENCODE, TO_LATENT, OBJECTIVE, TRAIN = 2, 3, 4, 5, 6, 8, 9
 ORDER = [
@@ -82,7 +82,7 @@ def drag(editor: "Editor", name: str, share: float) -> None:
 def preview(editor: "Editor") -> None:
     """Press the button, and wait for the miniature."""
     panel(editor).get_by_role("button", name="Preview segmentation").click()
-    panel(editor).get_by_text("1/2").wait_for(timeout=60_000)
+    panel(editor).get_by_text("1/2").wait_for()
     editor.settle()
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .editor import Editor
 
 LOADER, SEGMENTER, CACHER = 2, 3, 5
+MANY = 93
 OUR_PANEL = ".sf-dataset"
 KEYWORDS = "face: face\nhair: hair\nbackground: background"
 
@@ -33,8 +34,8 @@ def folder(make_dataset: Callable[[Path], Path], tmp_path: Path) -> Path:
 
 @pytest.fixture
 def many(folder: Path) -> Path:
-    """A folder whose masks take a while."""
-    for number in range(40):
+    """The folder with MANY pictures, whose masks take longer than to load a page."""
+    for number in range(MANY - 3):
         shutil.copy(folder / "two.png", folder / f"more {number}.png")
     return folder
 

@@ -36,6 +36,9 @@ def cells(*names: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("anywhere", [CELLS[name] for name in names], indirect=True, ids=names)
 
 
+EACH_ONCE = cells("canvas-pinned", "vue-newer")
+"""For what may depend on the renderer or on the editor's version, but not on both together."""
+
 SETTINGS: Mapping[str, Any] = {
     "Comfy.TutorialCompleted": True,
     "Comfy.Locale": "en",

@@ -15,11 +15,13 @@ from semantic_focus.datasets.mask_file import mask_path, read_header, read_masks
 from semantic_focus.regions.masks import SemanticMasks
 
 from .dataset_ui import LOADER, OUR_PANEL, SEGMENTER, badge, graph, only, panel, shows, tile
+from .editor import EACH_ONCE
 
 if TYPE_CHECKING:
     from .editor import Editor
 
 
+@EACH_ONCE
 def test_a_picture_is_looked_at_large(
     anywhere: "Editor", folder: Path, make_masks: "Callable[[Editor, Path], None]"
 ):

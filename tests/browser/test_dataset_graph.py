@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 from semantic_focus.datasets.mask_file import mask_path
 
 from .dataset_ui import LOADER, SEGMENTER, graph, only, panel, set_widget, shows, widget
-from .editor import cells
+from .editor import EACH_ONCE, cells
 
 if TYPE_CHECKING:
     from .editor import Editor
@@ -23,6 +23,7 @@ LIVING = """async () =>
     (await import("/extensions/ComfyUI-SemanticFocus/dataset/panel.mjs")).panels.size"""
 
 
+@EACH_ONCE
 def test_the_folder_and_the_settings_are_followed(
     anywhere: "Editor", folder: Path, tmp_path: Path, make_masks: "Callable[[Editor, Path], None]"
 ):
@@ -122,6 +123,7 @@ def test_settings_are_read_past_reroutes_bypassed_nodes_and_borders_of_subgraphs
     expect(panel(editor).get_by_role("button", name="Connect SAM Semantic Segment")).to_be_disabled()
 
 
+@EACH_ONCE
 def test_copies_and_undo_leave_no_panel_behind(anywhere: "Editor", folder: Path):
     editor = anywhere
     editor.load(graph(folder))

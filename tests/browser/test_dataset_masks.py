@@ -10,11 +10,13 @@ from playwright.sync_api import expect
 from semantic_focus.datasets.mask_file import mask_path, read_masks
 
 from .dataset_ui import CACHER, LOADER, SEGMENTER, graph, only, panel, set_widget, shows
+from .editor import EACH_ONCE
 
 if TYPE_CHECKING:
     from .editor import Editor
 
 
+@EACH_ONCE
 def test_masks_are_made_at_a_click(anywhere: "Editor", folder: Path):
     editor = anywhere
     editor.load(graph(folder))

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import expect
 
 from . import dataset_ui, training_ui, weights_ui
-from .editor import cells
+from .editor import CELLS, EACH_ONCE, cells
 
 if TYPE_CHECKING:
     from .editor import Editor
@@ -43,7 +43,7 @@ LABELS = """() => Object.fromEntries(app.graph.nodes.map(node => [node.type, {
 }]))"""
 
 
-@pytest.fixture
+@pytest.fixture(params=list(CELLS.values()), ids=list(CELLS))
 def anywhere(show: Callable[..., "Editor"], request: pytest.FixtureRequest) -> "Editor":
     """As the shared one, in Chinese from the start."""
     vue, newer = request.param
@@ -78,6 +78,7 @@ def leaves(texts: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]
             yield from leaves(value, f"{path}{key}.")
 
 
+@EACH_ONCE
 def test_nodes_inputs_outputs_and_panels_speak_chinese(
     anywhere: "Editor",
     workflow: dict[str, Any],

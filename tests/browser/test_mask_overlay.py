@@ -10,6 +10,8 @@ from playwright.sync_api import expect
 
 from semantic_focus.categories import SEMANTIC_CATEGORIES
 
+from .dataset_ui import KEYWORDS
+from .editor import EACH_ONCE
 from .overlay_ui import (
     DATASET,
     NOTICE,
@@ -92,6 +94,7 @@ def test_the_pointer_names_the_region_and_a_click_switches_it(
     assert editor.errors == []
 
 
+@EACH_ONCE
 def test_it_opens_large_with_the_keyboard_and_the_editor_stays_as_it_is(
     anywhere: "Editor", segmentation: dict[str, Any]
 ):
@@ -189,18 +192,23 @@ def node_places(editor: "Editor") -> list[Any]:
     return [node["pos"] for node in editor.workflow()["nodes"]]
 
 
+@EACH_ONCE
 def test_a_run_that_ends_in_another_tab_shows_nothing_there_and_its_regions_in_its_own(
     anywhere: "Editor",
     segmentation: dict[str, Any],
     segment_folder: Callable[[Path], dict[str, Any]],
     make_dataset: Callable[[Path], Path],
+    many: Path,
     tmp_path: Path,
 ):
     editor = anywhere
     editor.load(segment_folder(make_dataset(tmp_path / "new")))
     panel(editor).get_by_text("Run the node").wait_for()
+    inputs = {"folder": str(many), "backend": "auto", "refine": "off", "keywords": KEYWORDS, "report": False}
+    editor.server.queue({"1": {"class_type": "SemanticFocusCacheDataset", "inputs": inputs}})
     was_running = editor.page.evaluate(RUN_AND_SHOW_ANOTHER, {**segmentation, "id": str(uuid.uuid4())})
-    assert was_running, "the run ended before the other workflow was shown"
+    assert was_running  # it waits for the one before it
+    editor.server.interrupt()
     editor.page.wait_for_function("() => window.ended")
     editor.settle()
     expect(panel(editor)).to_have_count(1)
@@ -223,6 +231,7 @@ RUN_AND_SHOW_ANOTHER = """async other => {
 }"""
 
 
+@EACH_ONCE
 def test_in_a_subgraph_it_runs_by_itself_and_says_why_a_run_failed(
     anywhere: "Editor", segmentation: dict[str, Any]
 ):
@@ -259,6 +268,7 @@ def test_in_a_subgraph_it_runs_by_itself_and_says_why_a_run_failed(
     expect(failure).to_have_count(0)
 
 
+@EACH_ONCE
 def test_the_preview_node_shows_the_regions_with_its_own_opacity_and_says_that_nobody_is_there(
     anywhere: "Editor", segmentation: dict[str, Any]
 ):

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from .editor import EACH_ONCE
+
 if TYPE_CHECKING:
     from .editor import Editor
 
@@ -63,6 +65,7 @@ def number(cell: str) -> float:
     return float(cell.removesuffix("%").replace("−", "-")) / (100 if cell.endswith("%") else 1)
 
 
+@EACH_ONCE
 def test_every_number_is_the_one_that_the_node_reports(anywhere: "Editor", trained: dict[str, Any]):
     editor = anywhere
     editor.load(trained)

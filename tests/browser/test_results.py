@@ -1,6 +1,7 @@
 """Whose a prompt is, and what becomes of one that the server has forgotten."""
 
 import re
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,9 +25,11 @@ CANCEL, GENERATE = "Cancel", re.compile("Generate masks")
 
 
 def test_what_a_program_queued_under_the_same_node_ids_is_not_taken_for_the_tabs_own(
-    editor: "Editor", many: Path, server: "ComfyServer"
+    editor: "Editor", folder: Path, server: "ComfyServer"
 ):
-    editor.load(only(graph(many), CACHER))
+    for number in range(7):
+        shutil.copy(folder / "two.png", folder / f"more {number}.png")
+    editor.load(only(graph(folder), CACHER))
     expect(panel(editor).get_by_role("button", name=GENERATE)).to_be_visible()
     prompt = editor.prompt()
     editor.page.evaluate(COUNT_STEPS)
@@ -40,15 +43,15 @@ def test_what_a_program_queued_under_the_same_node_ids_is_not_taken_for_the_tabs
     assert editor.errors == []
 
 
-def test_a_run_that_the_server_does_not_know_any_more_is_given_up(editor: "Editor", many: Path):
-    editor.load(only(graph(many), CACHER))
+def test_a_run_that_the_server_does_not_know_any_more_is_given_up(editor: "Editor", folder: Path):
+    editor.load(only(graph(folder), CACHER))
     expect(panel(editor).get_by_role("button", name=GENERATE)).to_be_visible()
-    node = {"state": "running", "value": 3, "max": 43}
+    node = {"state": "running", "value": 3, "max": 5}
     begun = ("execution_start", {"prompt_id": "gone"})
     editor.page.evaluate(
         DISPATCH, [begun, ("progress_state", {"prompt_id": "gone", "nodes": {CACHER: node}})]
     )
-    expect(panel(editor)).to_contain_text("3 of 43")
+    expect(panel(editor)).to_contain_text("3 of 5")
     expect(panel(editor).get_by_role("button", name=GENERATE)).to_be_hidden()
     editor.page.evaluate(DISPATCH, [("reconnected", None)])
     expect(panel(editor).get_by_role("button", name=GENERATE)).to_be_visible()

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Locator, expect
 
-from .editor import cells
+from .editor import EACH_ONCE, cells
 
 if TYPE_CHECKING:
     from .editor import Editor
@@ -108,6 +108,7 @@ def eventually_painted(editor: "Editor", expected: np.ndarray) -> None:
     pytest.fail(f"the face is {painted_face(editor)}, not {expected}", pytrace=False)
 
 
+@EACH_ONCE
 def test_the_palette_of_the_settings_recolours_what_is_shown(
     anywhere: "Editor", segmentation: dict[str, Any], dataset: Path
 ):

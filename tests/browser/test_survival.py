@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .editor import LIMIT
+from .editor import LIMIT, cells
 
 if TYPE_CHECKING:
     from .editor import Editor
@@ -375,6 +375,7 @@ ONE_PANEL_EACH = (
 )
 
 
+@cells("canvas-pinned", "vue-pinned", "vue-newer")
 def test_twenty_of_each_at_once(anywhere: "Editor"):
     editor = anywhere
     editor.command("Comfy.NewBlankWorkflow")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from .editor import EACH_ONCE
 from .training_ui import (
     RUN_NAME,
     TRAIN,
@@ -42,6 +43,7 @@ def value_of(page: Page, curve: str) -> str:
     return panel(page).locator(f"[data-curve={curve}] .sf-training-value").inner_text()
 
 
+@EACH_ONCE
 def test_the_curves_are_those_on_disk_and_the_crosshair_tells_their_values(
     anywhere: "Editor", training: dict[str, Any]
 ):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from playwright.sync_api import Page, expect
 
-from .editor import cells
+from .editor import EACH_ONCE, cells
 from .training_ui import (
     RUNS,
     SAVE,
@@ -45,6 +45,7 @@ def press_stop(page: Page) -> None:
     wait_for_state(page, "stopped")
 
 
+@EACH_ONCE
 def test_the_button_stops_and_keeps_the_state_and_run_goes_on_with_the_same_curves(
     anywhere: "Editor", training: dict[str, Any]
 ):

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from playwright.sync_api import expect
 
+from .editor import EACH_ONCE
 from .weights_ui import (
     FAINTEST,
     MOST,
@@ -78,6 +79,7 @@ def test_one_drag_is_one_step_of_undo_also_with_the_keys(anywhere: "Editor", wei
     assert anywhere.errors == []
 
 
+@EACH_ONCE
 def test_the_miniature_shows_the_weight_of_every_pixel(anywhere: "Editor", weighted: dict[str, Any]):
     node_of(weighted, OBJECTIVE)["widgets_values"][7] = 0.4  # lighting
     anywhere.load(weighted)

@@ -138,6 +138,7 @@ class Editor:
         self.page.request.post(f"{server.url}/api/settings", data=settings)
         self.page.goto(f"{server.url}/api/system_stats")
         self.page.evaluate(FORGET)
+        self.errors.clear()
         self._go()
 
     def show_beside(self, other: "Editor") -> None:

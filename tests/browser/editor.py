@@ -132,7 +132,7 @@ class Editor:
         settings = {**SETTINGS, **settings}
         if self._as_new and self._server is server and self.settings == settings and not without:
             return
-        self._server, self.settings, self._as_new = server, settings, without is None
+        self._server, self.settings, self._as_new = server, settings, False
         if without:
             self.page.route(without, lambda route: route.abort())
         self.page.request.post(f"{server.url}/api/settings", data=settings)
@@ -140,6 +140,7 @@ class Editor:
         self.page.evaluate(FORGET)
         self.errors.clear()
         self._go()
+        self._as_new = without is None
 
     def show_beside(self, other: "Editor") -> None:
         """Show the same as another tab."""

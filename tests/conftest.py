@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -42,8 +42,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         config.get_terminal_writer().line(line, red=True, bold=True)
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)  # before pytest-xdist reads the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, None, None]:
     """The browser tests go by editor, since its page is loaded anew for another; all others go by file.
 
     That is their order, and with `--dist loadgroup` what one process runs.
@@ -53,6 +53,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: order.index(groups[item]))
     for item in items:
         item.add_marker(pytest.mark.xdist_group(groups[item]))
+    return (yield)
 
 
 def _group(item: pytest.Item) -> str:

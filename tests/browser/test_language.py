@@ -188,9 +188,8 @@ def test_another_language_is_spoken_as_soon_as_it_is_chosen(anywhere: "Editor", 
 @CANVAS
 def test_the_help_of_a_node_opens_with_its_picture(anywhere: "Editor", segmentation: dict[str, Any]):
     editor = anywhere
-    editor.spoil()  # the help stays open
     for language, title in (("zh", "SAM 语义分割"), ("en", "SAM Semantic Segment")):
-        editor.set("Comfy.Locale", language)
+        editor.show(editor.server, {**editor.settings, "Comfy.Locale": language})
         editor.load(segmentation)
         editor.page.evaluate("id => app.canvas.selectItems([app.graph.getNodeById(id)])", SEGMENT)
         editor.page.get_by_test_id("info-button").click()
@@ -203,6 +202,7 @@ def test_the_help_of_a_node_opens_with_its_picture(anywhere: "Editor", segmentat
         picture.scroll_into_view_if_needed()
         is_loaded = "image => image.decode().then(() => image.naturalWidth > 100)"
         assert picture.evaluate(is_loaded)
+        editor.spoil()  # the help stays open
     assert editor.errors == []
 
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import ExifTags, Image
 from playwright.sync_api import Locator, expect
 
-from semantic_focus.mask_file import mask_path
+from semantic_focus.datasets.mask_file import mask_path
 
 if TYPE_CHECKING:
     from .editor import Editor

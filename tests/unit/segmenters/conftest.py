@@ -197,8 +197,9 @@ TINY_SAM2_PACKAGE = (
     "model.memory_attention.layer.cross_attention.kv_in_dim=32",
     "model.memory_encoder.position_encoding.num_pos_feats=32",
     "model.memory_encoder.fuser.layer.dim=32",
+    "model.image_size=256",
 )
-"""What makes the package's smallest network a thousand times smaller; its pictures stay 1024 wide."""
+"""What makes the package's smallest network a thousand times smaller, and its pictures 16 times."""
 
 
 @pytest.fixture(scope="session")
@@ -206,11 +207,20 @@ def tiny_sam2_package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path
     """A folder with sam2.1_hiera_tiny.pt, untrained; until the session ends "tiny" is that tiny."""
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
+    from sam2.sam2_image_predictor import SAM2ImagePredictor
 
     from semantic_focus.segmenters.sam2 import models as sam2_models
 
+    class SmallPicturePredictor(SAM2ImagePredictor):
+        """The package's own takes every picture for 1024 pixels wide."""
+
+        def __init__(self, model: Any, **options: Any):
+            super().__init__(model, **options)
+            self._bb_feat_sizes = [(64, 64), (32, 32), (16, 16)]
+
     folder = tmp_path_factory.mktemp("sam2-package")
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sam2.sam2_image_predictor.SAM2ImagePredictor", SmallPicturePredictor)
         patch.setattr(sam2_models, "OVERRIDES", (*sam2_models.OVERRIDES, *TINY_SAM2_PACKAGE))
         configuration = OmegaConf.merge(
             OmegaConf.load(str(files("sam2") / "configs/sam2.1/sam2.1_hiera_t.yaml")),

@@ -5,7 +5,6 @@ show with them as well as with trained ones.
 """
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,18 +71,15 @@ def selfie_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", params=CASES)
-def case(request: pytest.FixtureRequest) -> Iterator[Case]:
+def case(request: pytest.FixtureRequest) -> Case:
     backend, fixtures = CASES[request.param]
     folders = {kind: (request.getfixturevalue(fixture),) for kind, fixture in fixtures.items()}
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parser_selfie, "read_network", lambda file: selfie_answer)
         segmenter = BACKENDS[backend].functions().load(folders, "cpu")
     if hasattr(segmenter, "model"):
         segmenter.model.threshold = 0.05  # type: ignore[attr-defined]
-    yield Case(backend, folders, segmenter)
-    torch.set_num_threads(threads)
+    return Case(backend, folders, segmenter)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,5 @@
 """A tiny model to train, and pictures for it."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 
@@ -11,12 +9,8 @@ from .tiny_velocity import TinyVelocity
 
 
 @pytest.fixture
-def model() -> Iterator[TinyVelocity]:
-    """On one thread: on tensors this small, threads mostly wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield TinyVelocity()
-    torch.set_num_threads(threads)
+def model() -> TinyVelocity:
+    return TinyVelocity()
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -21,75 +20,27 @@ from semantic_focus.commands import main as cli
 from semantic_focus.datasets.mask_file import mask_path, read_header, read_masks, save_masks
 from semantic_focus.segmenters import table as backends
 
-FAKE_BACKEND = """
-import time
-import torch
-from semantic_focus.regions.masks import SemanticMasks
+from ..forks import Fork, Forks
+from . import fake_backend
 
-class Segmenter:
-    name, weights_id, modules = "fake", "v1", ()
-
-    def segment(self, images, request):
-        time.sleep(0.02)
-        if images[0, 0, 0].tolist() == [0, 0, 1]:
-            raise RuntimeError("cannot do blue")
-        masks = torch.zeros(1, len(request.labels), *images.shape[1:3])
-        masks[:, 0] = images[..., 0]
-        return SemanticMasks(masks, request.labels, (torch.ones(1, *images.shape[1:3]),), {"backend": "fake"})
-
-def missing(folders): return None
-def weights_id(folders): return "v1"
-def load(folders, device):
-    import sys
-    sys.stderr.write("LOADED\\n")
-    return Segmenter()
-"""
-
-PROGRAM = """
-import runpy
-import sys
-from types import MappingProxyType
-from semantic_focus.segmenters import table
-table.BACKENDS = MappingProxyType({"fake": table.Backend("fake_backend", "fast", "for tests", False)})
-sys.argv[0] = sys.argv.pop(1)
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
+Program = Callable[..., Fork]
 
 
-class Program:
-    """cache_masks.py in a process of its own, with one backend that makes up masks in 20 ms."""
-
-    def __init__(self, repo: Path, folder: Path):
-        (folder / "fake_backend.py").write_text(FAKE_BACKEND)
-        self.folder = folder
-        self.command = [sys.executable, "-c", PROGRAM, str(repo / "cache_masks.py")]
-        self.environment = {**os.environ, "PYTHONPATH": f"{repo}{os.pathsep}{folder}", "OMP_NUM_THREADS": "1"}
-
-    def start(self, *arguments: object) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [*self.command, *map(str, arguments)],
-            env=self.environment,
-            cwd=self.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            # where the tests themselves were started in the background, Ctrl-C is switched off
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
-
-
-def finished(process: subprocess.Popen[str], code: int = 0) -> tuple[dict, str]:
+def finished(process: Fork, code: int = 0) -> tuple[dict, str]:
     """(summary, standard error) of a program that ends with `code`."""
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == code, err
-    return json.loads(out), err
+    assert process.end() == code, process.errors
+    return json.loads(process.output), process.errors
 
 
 @pytest.fixture
-def program(repo: Path, tmp_path: Path) -> Program:
-    folder = tmp_path / "program"
-    folder.mkdir()
-    return Program(repo, folder)
+def program(repo: Path, forks: Forks) -> Program:
+    """Start cache_masks.py in a process of its own, with the fake backend."""
+
+    def start(*arguments: object) -> Fork:
+        command = [str(repo / "cache_masks.py"), *map(str, arguments)]
+        return forks.start("commands/fake_backend.py", "cache_masks", *command)
+
+    return start
 
 
 @pytest.fixture
@@ -122,14 +73,13 @@ class TestKilled:
         chance = random.Random(3)
         kills, known = 0, {}
         for _ in range(4):
-            process = program.start(dataset)
+            process = program(dataset)
             goal = len(known) + 1 + chance.randrange(5)
             while process.poll() is None and len(masks_of(dataset)) < goal:
                 time.sleep(0.005)
             time.sleep(chance.random() * 0.04)
-            process.send_signal(signal.SIGKILL)
-            process.communicate()
-            kills += process.returncode == -signal.SIGKILL
+            process.send(signal.SIGKILL)
+            kills += process.end() == -signal.SIGKILL
             now = masks_of(dataset)
             assert known.items() <= now.items()  # what was finished is not touched again
             assert {path.suffix for path in dataset.iterdir()} <= {".png", ".safetensors", ".part", ".lock"}
@@ -138,7 +88,7 @@ class TestKilled:
             known = now
         assert kills == 4 and 4 <= len(known) < 40
         (dataset / ".39_zi_masks.safetensors.0123abcd.part").write_bytes(b"half")
-        summary, _ = finished(program.start(dataset))
+        summary, _ = finished(program(dataset))
         assert summary["counts"]["fresh"] == len(known)
         assert summary["counts"]["segmented"] == 40 - len(known)
         after = masks_of(dataset)
@@ -148,13 +98,15 @@ class TestKilled:
 
     def test_ctrl_c_ends_with_130_a_summary_and_complete_files(self, program: Program, make):
         dataset = make(*(f"{k:03}.png" for k in range(200)))
-        process = program.start(dataset)
+        process = program(dataset)
         while process.poll() is None and len(masks_of(dataset)) < 3:
             time.sleep(0.005)
-        process.send_signal(signal.SIGINT)
+        process.send(signal.SIGINT)
         summary, err = finished(process, 130)
         made = masks_of(dataset)
-        assert summary["interrupted"] and 3 <= summary["counts"]["segmented"] == len(made) < 200
+        # of one picture it may be known that it is written, and not yet that it is done
+        assert summary["interrupted"] and 0 <= len(made) - summary["counts"]["segmented"] <= 1
+        assert 3 <= len(made) < 200
         assert "run the same command again" in err and hidden(dataset) == []
         for path in made:
             read_masks(path)
@@ -163,7 +115,7 @@ class TestKilled:
 class TestTwoAtOnce:
     def test_every_picture_is_segmented_once_over_both(self, program: Program, make):
         dataset = make(*(f"{k:02}.png" for k in range(60)))
-        both = [program.start(dataset), program.start(dataset)]
+        both = [program(dataset), program(dataset)]
         summaries = [finished(process)[0] for process in both]
         counts = [summary["counts"] for summary in summaries]
         assert sum(count["segmented"] for count in counts) == 60
@@ -179,7 +131,7 @@ class TestSummary:
         (dataset / "broken.png").write_bytes(b"no picture")
         save_masks(mask_path(dataset / "hand.png"), {"face": torch.ones(48, 64)})
         by_hand = mask_path(dataset / "hand.png").read_bytes()
-        summary, err = finished(program.start(dataset, "--recursive", "--force"), 1)
+        summary, err = finished(program(dataset, "--recursive", "--force"), 1)
         assert summary["pictures"] == 9
         assert summary["counts"] == dict(fresh=0, segmented=6, due=0, kept=1, failed=2, left=0)
         reasons = {Path(one["picture"]).name: one["reason"] for one in summary["failed"]}
@@ -198,12 +150,9 @@ def run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[dict, str]]:
     """(summary, standard error) of `semantic-focus masks` in this process, with the fake backend."""
-    fake = ModuleType("fake_backend")
-    exec(FAKE_BACKEND, vars(fake))
-    monkeypatch.setitem(sys.modules, "fake_backend", fake)
-    table = {"fake": backends.Backend("fake_backend", "fast", "for tests", False)}
+    monkeypatch.setitem(sys.modules, "fake_backend", fake_backend)
     for module in (backends, cli):
-        monkeypatch.setattr(module, "BACKENDS", table)
+        monkeypatch.setattr(module, "BACKENDS", fake_backend.TABLE)
     backends._loaded.cache_clear()
 
     def run(*arguments: object) -> tuple[dict, str]:
@@ -252,14 +201,14 @@ class TestEmbeddedSegmenter:
         picture = Image.open(photographs / "astronaut.png").convert("RGB").crop((60, 0, 380, 320))
         picture.resize((160, 160)).save(tmp_path / "one.png")
         command = [sys.executable, "-I", "-X", "importtime", str(repo / "cache_masks.py"), str(tmp_path)]
-        first = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        first = subprocess.run(command, capture_output=True, text=True, timeout=600)
         assert first.returncode == 0, first.stderr
         summary = json.loads(first.stdout)
         assert summary["backend"] == "mediapipe" and summary["counts"]["segmented"] == 1
         assert "ai_edge_litert" in first.stderr
         face = read_masks(mask_path(tmp_path / "one.png")).region("face")
         assert 0.02 < face.mean() < 0.3
-        warm = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        warm = subprocess.run(command, capture_output=True, text=True, timeout=600)
         assert json.loads(warm.stdout)["counts"]["fresh"] == 1
         assert "semantic_focus.commands.main" in warm.stderr and "ai_edge_litert" not in warm.stderr
 

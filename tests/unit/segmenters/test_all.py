@@ -130,8 +130,8 @@ def test_each_picture_is_answered_as_if_it_were_alone(case, answer, pictures):
 
 
 def test_the_same_pictures_in_another_order_give_the_same_masks(case, answer, pictures):
-    turned = case.segment(pictures.flip(0))
-    assert torch.equal(turned.masks.flip(0), answer.masks)
+    others = [3, 0]
+    assert torch.equal(case.segment(pictures[others]).masks, answer.masks[others])
 
 
 @pytest.mark.parametrize("size", [(1, 1), (8, 2000), (33, 7)])

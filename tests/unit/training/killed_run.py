@@ -1,14 +1,7 @@
-"""Trainings in processes of their own that can be killed, for test_resume.
+"""Trainings in processes of their own that can be killed, for test_killed."""
 
-`serve` is the program of one interpreter that imports torch once and forks for each training, before torch
-has any thread of its own. A request is answered with the child's process id, the line after it with its
-exit status.
-"""
-
-import json
 import os
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +35,7 @@ def pictures() -> TrainingPictures:
     return TrainingPictures(tuple(latents), tuple(masks), ("face", "background"), (1, 2, 1, 1, 1))
 
 
-def train_once(root: Path, dies_writing: str = "") -> None:
+def train_once(root: str, dies_writing: str = "") -> None:
     """Begin or go on with the run in `root`, up to its end.
 
     Args:
@@ -71,7 +64,7 @@ def train_once(root: Path, dies_writing: str = "") -> None:
     )
     if dies_writing:
         _die_in_the_midst_of(dies_writing)
-    run, state = choose_run(root, NAME, identity, resume=True)
+    run, state = choose_run(Path(root), NAME, identity, resume=True)
     trainer = Trainer(model, adapters, data, objective, settings, identity)
     run_training(trainer, run, state, RunOptions(save_every=2))
 
@@ -88,28 +81,3 @@ def _die_in_the_midst_of(name: str) -> None:
         whole(path, half_of_it if path.name == name else write)
 
     files.write_atomically = half
-
-
-def serve() -> None:
-    """Answer requests ``{"root": ..., "dies_writing": ...}`` until the input ends."""
-    torch.set_num_threads(1)
-    torch.optim.AdamW([torch.zeros(1, requires_grad=True)])  # imports much of torch
-    while line := sys.stdin.readline():
-        request = json.loads(line)
-        child = os.fork()
-        if child == 0:
-            status = 1
-            try:
-                train_once(Path(request["root"]), request["dies_writing"])
-                status = 0
-            finally:
-                sys.stderr.flush()
-                os._exit(status)
-        _answer(child)
-        sys.stdin.readline()  # until it is waited for, its id stays its own and can be killed safely
-        _answer(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-
-
-def _answer(number: int) -> None:
-    sys.stdout.write(f"{number}\n")
-    sys.stdout.flush()

@@ -3,13 +3,7 @@
 import dataclasses
 import json
 import logging
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -25,122 +19,20 @@ from semantic_focus.training import run as training_run
 from semantic_focus.training.data import TrainingPictures
 from semantic_focus.training.ema import MovingAverage
 from semantic_focus.training.run import Kept, RunOptions, StopTraining, run_training
-from semantic_focus.training.run_folder import CURVES_FILE, RunFolder, choose_run
+from semantic_focus.training.run_folder import choose_run
 from semantic_focus.training.settings import TrainingSettings
 from semantic_focus.training.state import TrainState, load_train_state
 from semantic_focus.training.step_record import StepRecord
 from semantic_focus.training.trainer import Trainer
 
-STEPS, NAME = 16, "person"
-"""As in killed_run.py."""
-KILLS = int(os.environ.get("SEMANTIC_FOCUS_KILLS", "5"))
-"""How often the training is killed at random moments."""
+NAME = "person"
+SETTINGS = TrainingSettings(steps=6, batch_size=2, learning_rate=1e-2, warmup=1, accumulation=2)
+OBJECTIVE = Objective(weights={"face": 1.0}, global_fallback=0.0, prior_every=2)
+IDENTITY = {"model": "tiny"}
 
 
 def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return list(one) == list(other) and all(torch.equal(one[key], other[key]) for key in one)
-
-
-class Trainings:
-    """Trainings of killed_run.py, each in a process of its own, forked from one that has torch loaded."""
-
-    def __init__(self):
-        here = Path(__file__).parent
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join((str(here), str(here.parents[2]))),
-            "OMP_NUM_THREADS": "1",
-        }
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", "import killed_run; killed_run.serve()"],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def start(self, root: Path, dies_writing: str = "") -> int:
-        """The id of a process that begins or goes on with the training in `root`."""
-        return self._ask(json.dumps({"root": str(root), "dies_writing": dies_writing}))
-
-    def end(self) -> int:
-        """Wait for the training; its exit status, negative where a signal ended it."""
-        return self._ask("")
-
-    def _ask(self, line: str) -> int:
-        assert self.process.stdin and self.process.stdout
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
-        return int(self.process.stdout.readline())
-
-
-@pytest.fixture(scope="module")
-def trainings() -> Iterator[Trainings]:
-    served = Trainings()
-    yield served
-    served.process.communicate()
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(trainings: Trainings, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("uninterrupted")
-    trainings.start(root)
-    assert trainings.end() == 0
-    return root / NAME
-
-
-def lines(run: Path) -> list[str]:
-    path = run / CURVES_FILE
-    return path.read_text().splitlines() if path.is_file() else []
-
-
-def assert_same_result(run: Path, expected: Path) -> None:
-    """The last LoRA, everything in the last state, and the curves."""
-    name = f"{STEPS:06}.safetensors"
-    assert equal(load_lora(run / f"lora_{name}"), load_lora(expected / f"lora_{name}"))
-    found, wanted = (load_train_state(folder / f"state_{name}") for folder in (run, expected))
-    assert equal(dict(found.tensors), dict(wanted.tensors)) and found.values == wanted.values
-    assert [json.loads(line)["step"] for line in lines(run)] == list(range(1, STEPS + 1))
-    assert lines(run) == lines(expected)
-    assert RunFolder(run).description()["finished"] is True
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-class TestKilled:
-    def test_at_random_moments(self, trainings: Trainings, uninterrupted: Path, tmp_path: Path):
-        """Each life gets a few steps further than the last, and is killed a few milliseconds after that."""
-        moments, run, kills = random.Random(0), tmp_path / NAME, 0
-        while kills < KILLS:
-            if len(lines(run)) >= STEPS - 1:
-                run = tmp_path / str(kills) / NAME
-            child = trainings.start(run.parent)
-            goal = len(lines(run)) + moments.randint(0, 3)
-            while len(lines(run)) < min(goal, STEPS - 1):
-                time.sleep(0.001)
-            time.sleep(moments.random() * 0.03)
-            os.kill(child, signal.SIGKILL)
-            kills += trainings.end() == -signal.SIGKILL
-        for root in {path.parent for path in tmp_path.rglob(NAME)}:
-            if not RunFolder(root / NAME).description().get("finished"):  # killed only after its end
-                trainings.start(root)
-                assert trainings.end() == 0
-            assert_same_result(root / NAME, uninterrupted)
-            assert not (root / f"{NAME}_2").exists()
-
-    @pytest.mark.parametrize("step", [2, 10, STEPS])
-    def test_in_the_midst_of_writing_a_state(self, step, trainings, uninterrupted: Path, tmp_path: Path):
-        state = tmp_path / NAME / f"state_{step:06}.safetensors"
-        trainings.start(tmp_path, dies_writing=state.name)
-        assert trainings.end() == -signal.SIGKILL
-        assert not state.exists() and len(lines(tmp_path / NAME)) == step
-        trainings.start(tmp_path)
-        assert trainings.end() == 0
-        assert_same_result(tmp_path / NAME, uninterrupted)
-
-
-SETTINGS = TrainingSettings(steps=6, batch_size=2, learning_rate=1e-2, warmup=1, accumulation=2)
-OBJECTIVE = Objective(weights={"face": 1.0}, global_fallback=0.0, prior_every=2)
-IDENTITY = {"model": "tiny"}
 
 
 def new_trainer(model, data: TrainingPictures, settings: TrainingSettings = SETTINGS) -> Trainer:

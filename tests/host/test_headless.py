@@ -17,6 +17,8 @@ from torch import Tensor
 from semantic_focus.datasets.mask_file import save_masks
 from semantic_focus.training.run_folder import RunFolder
 
+from .graphs import PATIENCE
+
 if TYPE_CHECKING:
     from host.serve import ComfyServer
 
@@ -122,7 +124,7 @@ def trained(
 ) -> Path:
     """The LoRA of a whole training from the shell."""
     process = start(config(tmp_path_factory.mktemp("whole")))
-    output, messages = process.communicate(timeout=120)
+    output, messages = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, messages
     assert f"step {STEPS}/{STEPS}" in messages
     return Path(output.strip())
@@ -220,14 +222,14 @@ def test_a_stopped_training_resumes_to_the_lora_of_one_that_was_never_stopped(
         if "step 1/" in line:
             process.send_signal(signal.SIGTERM)
             break
-    output, messages = process.communicate(timeout=60)
+    output, messages = process.communicate(timeout=PATIENCE)
     assert (process.returncode, output) == (143, ""), messages
     run = tmp_path / "output" / "runs" / "person"
     state = RunFolder(run).newest_state()
     assert state is not None and 0 < state.step < STEPS
     assert f"{run / f'state_{state.step:06}.safetensors'}" in messages and "Traceback" not in messages
     again = start(path)
-    output, messages = again.communicate(timeout=120)
+    output, messages = again.communicate(timeout=PATIENCE)
     assert again.returncode == 0, messages
     assert f"going on from step {state.step}\n" in messages
     assert_same(load_file(trained), load_file(output.strip()))
@@ -242,6 +244,6 @@ def test_an_unusable_model_is_a_message_and_no_traceback(
     save_file({"weight": torch.zeros(3)}, other)
     path.write_text(path.read_text().replace(str(stand_in_model), str(other)))
     process = start(path)
-    output, messages = process.communicate(timeout=60)
+    output, messages = process.communicate(timeout=PATIENCE)
     assert (process.returncode, output) == (2, "")
     assert f"[model] path {other}" in messages and "Traceback" not in messages

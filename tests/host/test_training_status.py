@@ -1,6 +1,5 @@
 """What a training tells over HTTP while it runs and afterwards."""
 
-import copy
 import json
 import urllib.request
 from collections.abc import Callable
@@ -9,27 +8,28 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from .graphs import PATIENCE, Graph, on, up_to
+
 if TYPE_CHECKING:
     from types import ModuleType
 
     from host.serve import ComfyServer
 
-Graph = dict[str, dict[str, Any]]
 NAME = "watched"
-STEPS = 400
+STEPS = 100_000
+"""More than there is time for: it is cancelled."""
 
 
 @pytest.fixture
-def graph(shared_workflow: Graph, make_dataset: Callable[[Path], Path], tmp_path: Path) -> Graph:
+def graph(shared_workflow: Graph, one_woman: Path) -> Graph:
     """The shared workflow up to the training, node 9."""
-    graph = copy.deepcopy({node: shared_workflow[node] for node in map(str, range(1, 10))})
-    graph["2"]["inputs"]["folder"] = str(make_dataset(tmp_path / "astronaut"))
+    graph = on(up_to(shared_workflow, 9), one_woman)
     graph["9"]["inputs"].update(steps=STEPS, run_name=NAME)
     return graph
 
 
 def trainings(server: "ComfyServer", route: str = "/semantic_focus/training") -> list[dict[str, Any]]:
-    with urllib.request.urlopen(server.url + route, timeout=30) as answer:
+    with urllib.request.urlopen(server.url + route, timeout=PATIENCE) as answer:
         return [it for it in json.load(answer)["trainings"] if NAME in (it["folder"] or "")]
 
 
@@ -37,10 +37,10 @@ def test_a_training_is_its_own_output_and_can_be_watched_stopped_and_read_of_aft
     server: "ComfyServer",
     comfy: "ModuleType",
     graph: Graph,
-    eventually: Callable[[Callable[[], Any], float], Any],
+    eventually: Callable[[Callable[[], Any]], Any],
 ):
     prompt = server.queue(graph)
-    first = eventually(lambda: trainings(server), 120)[0]
+    first = eventually(lambda: trainings(server))[0]
     assert (first["node"], first["prompt"], first["steps"]) == ("9", prompt, STEPS)
     assert first["workflow"] is None
     later = eventually(
@@ -48,8 +48,7 @@ def test_a_training_is_its_own_output_and_can_be_watched_stopped_and_read_of_aft
             it
             for it in trainings(server)
             if it["step"] > first["step"] + 3 and it["revision"] > first["revision"]
-        ],
-        60,
+        ]
     )[0]
     assert later["run"] == first["run"]
     assert later["points"]["step"] == list(range(1, later["step"] + 1))

@@ -2,7 +2,6 @@
 
 import io
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +11,11 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file
 
+from .graphs import Graph, node, on, run_folder, up_to
+
 if TYPE_CHECKING:
     from host.serve import ComfyServer
 
-Graph = dict[str, dict[str, Any]]
 SmallWorkflow = Callable[[str], Graph]
 
 PERSONS, SEGMENT, PREVIEW = "19", "3", "20"
@@ -25,38 +25,16 @@ BEFORE, AFTER = "20", "21"
 ANYBODY = "face: 1\nhair: 1\nclothing: 1\nbody: 1"
 
 
-@pytest.fixture(scope="module")
-def one_woman(make_dataset: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two pictures of one woman; one folder for all tests, so that it is segmented once."""
-    return make_dataset(tmp_path_factory.mktemp("workflows") / "astronaut")
-
-
 @pytest.fixture
 def people(photographs: Path, tmp_path: Path) -> Path:
     """Two men side by side, and a street with four people."""
     folder = tmp_path / "people"
     folder.mkdir()
     for name in ("bus", "zidane"):
-        shutil.copy(photographs / f"{name}.jpg", folder)
+        photograph = Image.open(photographs / f"{name}.jpg")
+        photograph.reduce(2).save(folder / f"{name}.jpg", quality=95)
         (folder / f"{name}.txt").write_text("people")
     return folder
-
-
-def node(class_type: str, **inputs: Any) -> dict[str, Any]:
-    """A node in API form."""
-    return {"class_type": class_type, "inputs": inputs}
-
-
-def on(graph: Graph, folder: Path) -> Graph:
-    """The graph with all its datasets in one folder."""
-    for it in graph.values():
-        if "folder" in it["inputs"]:
-            it["inputs"]["folder"] = str(folder)
-    return graph
-
-
-def run_folder(server: "ComfyServer", name: str) -> Path:
-    return server.base_directory / "output" / "semantic_focus" / name
 
 
 def steps(folder: Path) -> list[dict[str, Any]]:
@@ -182,7 +160,7 @@ def test_masks_for_other_trainers_are_the_weighted_sums_of_the_mask_files(
 def test_a_training_goes_on_and_both_loras_are_measured_on_the_same_pictures(
     server: "ComfyServer", small_workflow: SmallWorkflow, one_woman: Path
 ):
-    first = on({key: small_workflow("train_person_lora")[key] for key in map(str, range(1, 11))}, one_woman)
+    first = on(up_to(small_workflow("train_person_lora"), 10), one_woman)
     first["9"]["inputs"]["run_name"] = "begun"
     server.run(first)
     graph = on(small_workflow("resume_and_compare"), one_woman)

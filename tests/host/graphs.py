@@ -1,0 +1,127 @@
+"""Graphs in API form for the host tier: built, run, and what they leave behind."""
+
+import copy
+import io
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+if TYPE_CHECKING:
+    from host.serve import ComfyServer
+
+Graph = dict[str, dict[str, Any]]
+
+PATIENCE = 300.0
+"""Seconds after which what a test waits for is taken to be lost; nothing is measured by it."""
+
+WEIGHTS = {"face": 1.0, "body": 0.3, "clothing": 0.0, "hair": 0.6, "background": 0.0, "lighting": 0.0}
+"""Of the preset that the shared workflow uses."""
+
+TRAINED = ("model", "latents", "conditioning", "latent_masks")
+"""Inputs of LoRA Train Step that other nodes have as well."""
+
+OPTIONS = {
+    "optimizer": "adamw",
+    "weight_decay": 0.01,
+    "warmup": 0,
+    "schedule_steps": 0,
+    "max_grad_norm": 1.0,
+    "accumulation": 1,
+    "up_rate_ratio": 1.0,
+    "ema_decay": 0.0,
+    "caption_dropout": 0.0,
+}
+"""Training Options as they come, without a warmup."""
+
+
+def node(class_type: str, **inputs: Any) -> dict[str, Any]:
+    """A node in API form."""
+    return {"class_type": class_type, "inputs": inputs}
+
+
+def on(graph: Graph, folder: Path) -> Graph:
+    """The graph with all its datasets in one folder."""
+    for it in graph.values():
+        if "folder" in it["inputs"]:
+            it["inputs"]["folder"] = str(folder)
+    return graph
+
+
+def up_to(graph: Graph, last: int) -> Graph:
+    """A copy of the nodes 1 to `last`."""
+    return copy.deepcopy({node: graph[node] for node in map(str, range(1, last + 1))})
+
+
+def only(graph: Graph, *outputs: str) -> Graph:
+    """The nodes that these outputs need."""
+    needed: set[str] = set()
+
+    def need(node: str) -> None:
+        if node not in needed:
+            needed.add(node)
+            for value in graph[node]["inputs"].values():
+                if isinstance(value, list):
+                    need(value[0])
+
+    for node in outputs:
+        need(node)
+    return {node: graph[node] for node in graph if node in needed}
+
+
+def run_folder(server: "ComfyServer", name: str) -> Path:
+    """Where the training `name` is kept."""
+    return server.base_directory / "output" / "semantic_focus" / name
+
+
+def train(server: "ComfyServer", graph: Graph, name: str, **inputs: Any) -> tuple[Path, dict[str, Any]]:
+    """Run the graph with these inputs of LoRA Train Step, node 9: the run's folder, what the nodes show."""
+    graph["9"]["inputs"].update(inputs, run_name=name)
+    shown = server.run(graph)["outputs"]
+    return run_folder(server, name), shown
+
+
+def curves(folder: Path) -> list[dict[str, Any]]:
+    """What a training wrote of each step."""
+    file = folder / "curves.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def lora_of(folder: Path, step: int = 3) -> dict[str, torch.Tensor]:
+    """The LoRA that a training kept after a step."""
+    return load_file(folder / f"lora_{step:06}.safetensors")
+
+
+def header_of(file: Path) -> dict[str, str]:
+    """The metadata of a safetensors file."""
+    with safe_open(file, framework="pt") as opened:
+        return opened.metadata()
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    """Bit for bit."""
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def picture(server: "ComfyServer", reference: dict[str, str]) -> Image.Image:
+    """A picture that a node shows."""
+    return Image.open(io.BytesIO(server.view(reference)))
+
+
+def pixels(image: Image.Image) -> np.ndarray:
+    """Int[H, W, 3]."""
+    return np.asarray(image.convert("RGB")).astype(int)
+
+
+def failure(server: "ComfyServer", comfy: ModuleType, graph: Graph) -> str:
+    """What the graph fails with."""
+    with pytest.raises(comfy.PromptFailed) as caught:
+        server.run(graph)
+    return caught.value.exception

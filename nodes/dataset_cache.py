@@ -14,8 +14,9 @@ from PIL import Image
 
 from ..semantic_focus.comfy.segmenters import BACKENDS
 from ..semantic_focus.datasets import report as dataset_report
-from ..semantic_focus.datasets.bulk import STATUSES, CacheSettings, PictureResult, cache_pictures
+from ..semantic_focus.datasets.bulk import CacheSettings, cache_pictures
 from ..semantic_focus.datasets.folder import picture_files
+from ..semantic_focus.datasets.freshness import STATUSES, PictureResult
 from ..semantic_focus.keywords import parse_keywords
 from ..semantic_focus.segmenters.protocol import SegmentRequest
 from .inputs import checked

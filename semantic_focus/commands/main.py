@@ -19,8 +19,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..datasets import report as dataset_report
-from ..datasets.bulk import STATUSES, CacheSettings, PictureResult, SegmenterLoadError, cache_pictures
+from ..datasets.bulk import CacheSettings, SegmenterLoadError, cache_pictures
 from ..datasets.folder import DatasetError, picture_files
+from ..datasets.freshness import STATUSES, PictureResult
 from ..datasets.interchange import FORMS, export_masks
 from ..keywords import parse_keywords, parse_weights
 from ..regions.refine import REFINEMENTS

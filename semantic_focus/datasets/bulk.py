@@ -20,21 +20,17 @@ from ..segmenters.protocol import MissingWeightsError, SegmentRequest
 from ..segmenters.table import LazySegmenter
 from . import claims
 from .cache import (
-    is_untouched,
     picture_digest,
     picture_stamp,
-    refuse_foreign,
     renew_stamp,
     request_fields,
-    stale_reason,
 )
 from .folder import DatasetError, load_picture
+from .freshness import Due, Freshness, PictureResult, has_digest, identity
 from .mask_file import (
     ENCODINGS,
-    ForeignMaskFileError,
     MaskFileError,
     mask_path,
-    read_header,
     save_masks,
     size_problem,
 )
@@ -42,26 +38,11 @@ from .memory import give_back
 
 log = logging.getLogger("semantic_focus.datasets.bulk")
 
-STATUSES = ("fresh", "segmented", "due", "kept", "failed", "left")
-"""fresh: its mask file answers the request. segmented: made now. due: would be made (dry run). kept: made by
-hand, never overwritten. failed: see the reason. left: not reached, the run was stopped."""
-
 SECONDS_BETWEEN_LOOKS = 0.1
 """How often to look at pictures that another program is busy with."""
 
 WRITTEN_BETWEEN_TRIMS = 16
 """Mask files after which free memory is given back."""
-
-MISSING = "it has no mask file"
-
-
-@dataclass(frozen=True)
-class PictureResult:
-    """What became of one picture: one of STATUSES, and why."""
-
-    picture: Path
-    status: str
-    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -139,20 +120,6 @@ def _refuse_shared_files(pictures: Sequence[Path]) -> None:
 
 
 @dataclass(frozen=True)
-class _Due:
-    """A picture that needs a closer look: why, and which mask file it had when that was found out."""
-
-    picture: Path
-    reason: str
-    only_stamp: bool = False
-    had: tuple[int, ...] | None = None
-
-    @property
-    def mask_file(self) -> Path:
-        return mask_path(self.picture)
-
-
-@dataclass(frozen=True)
 class _Decoded:
     """A picture in memory, Float[H, W, 3], with the header fields that its mask file gets."""
 
@@ -164,7 +131,7 @@ class _Decoded:
 class _Reading:
     """A claimed picture that is being read."""
 
-    due: _Due
+    due: Due
     claim: claims.Claim
     future: "Future[_Decoded | PictureResult]"
 
@@ -190,7 +157,7 @@ class _Run:
     ):
         self.request, self.segmenter, self.settings = request, segmenter, settings
         self.on_result, self.should_stop = on_result, should_stop
-        self.wanted = request_fields(request, segmenter)
+        self.freshness = Freshness(request_fields(request, segmenter), settings.encoding)
         self.results: list[PictureResult] = []
         self.written = 0
 
@@ -198,16 +165,16 @@ class _Run:
         self.results.append(result)
         self.on_result(result)
 
-    def check_all(self, pictures: Sequence[Path]) -> list[_Due]:
+    def check_all(self, pictures: Sequence[Path]) -> list[Due]:
         """Settle every picture that needs no work, by headers alone; the others."""
         due = []
         for position, picture in enumerate(pictures):
             if self.should_stop():
-                due += [_Due(later, "") for later in pictures[position:]]
+                due += [Due(later, "") for later in pictures[position:]]
                 break
-            found = self.check(picture, self.settings.force)
-            if isinstance(found, _Due) and self.settings.dry_run:
-                found = self.foresee(found)
+            found = self.freshness.check(picture, self.settings.force)
+            if isinstance(found, Due) and self.settings.dry_run:
+                found = self.freshness.foresee(found)
             if isinstance(found, PictureResult):
                 self.settle(found)
             else:
@@ -216,43 +183,6 @@ class _Run:
             for later in due:
                 self.settle(PictureResult(later.picture, "left"))
         return due
-
-    def check(self, picture: Path, force: bool = False) -> PictureResult | _Due:
-        """What the header of a picture's mask file says."""
-        path = mask_path(picture)
-        try:
-            had = _identity(path)
-            if had is None:
-                picture.stat()
-                return _Due(picture, MISSING)
-            header = read_header(path)
-            refuse_foreign(path, header)
-            reason = stale_reason(header, self.wanted)
-            if not reason and self.settings.encoding == "float" != header.get("encoding"):
-                reason = f"its encoding is {header.get('encoding', 'unknown')}, now float"
-            if reason or force:
-                return _Due(picture, f"its mask file is stale: {reason}" if reason else "forced", had=had)
-            if not is_untouched(picture, path, header):
-                return _Due(picture, "the picture file was written again", only_stamp=True, had=had)
-            return PictureResult(picture, "fresh")
-        except ForeignMaskFileError as error:
-            return PictureResult(picture, "kept", str(error))
-        except MaskFileError as error:
-            return _Due(picture, f"its mask file is damaged: {error}", had=_identity(path))
-        except OSError as error:
-            return PictureResult(picture, "failed", str(error))
-
-    def foresee(self, due: _Due) -> PictureResult:
-        """What would become of a picture."""
-        if due.only_stamp:
-            try:
-                digest = picture_digest(load_picture(due.picture))
-                if read_header(due.mask_file).get("image_digest") == digest:
-                    return PictureResult(due.picture, "fresh", due.reason)
-            except (DatasetError, OSError, MemoryError, MaskFileError) as error:
-                return PictureResult(due.picture, "failed", str(error))
-            due = replace(due, reason="its mask file is stale: the picture was edited since")
-        return PictureResult(due.picture, "due", due.reason)
 
     def remove_leftovers(self, pictures: Sequence[Path]) -> None:
         """Remove what killed runs left of the pictures' mask files, unless somebody is at work on them."""
@@ -268,9 +198,9 @@ class _Run:
                     if claimed:
                         _remove(path)
 
-    def segment_all(self, due: Sequence[_Due]) -> None:
+    def segment_all(self, due: Sequence[Due]) -> None:
         """Read ahead, segment one by one, write behind; then the pictures that others were busy with."""
-        waiting, busy = deque(due), deque[_Due]()
+        waiting, busy = deque(due), deque[Due]()
         reading: deque[_Reading] = deque()
         writing: deque[_Writing] = deque()
         pool = ThreadPoolExecutor(self.settings.workers, "masks")
@@ -296,7 +226,7 @@ class _Run:
             for job in writing:
                 self._finish(job)
 
-    def _leave(self, waiting: deque[_Due], busy: deque[_Due], reading: deque[_Reading]) -> None:
+    def _leave(self, waiting: deque[Due], busy: deque[Due], reading: deque[_Reading]) -> None:
         """Settle the pictures that are not segmented yet as left."""
         for job in reading:
             job.future.cancel()
@@ -307,9 +237,7 @@ class _Run:
         for queue in (waiting, busy, reading):
             queue.clear()
 
-    def _start(
-        self, due: _Due, pool: ThreadPoolExecutor, reading: deque[_Reading], busy: deque[_Due]
-    ) -> None:
+    def _start(self, due: Due, pool: ThreadPoolExecutor, reading: deque[_Reading], busy: deque[Due]) -> None:
         try:
             claim = claims.claim(due.mask_file)
         except OSError as error:
@@ -365,10 +293,10 @@ class _Run:
         if self.written % WRITTEN_BETWEEN_TRIMS == 0:
             give_back()
 
-    def read(self, due: _Due) -> _Decoded | PictureResult:
+    def read(self, due: Due) -> _Decoded | PictureResult:
         """Look at a claimed picture again, and read it if there is work to do. Runs in the pool."""
-        force = self.settings.force and _identity(due.mask_file) == due.had
-        found = self.check(due.picture, force)
+        force = self.settings.force and identity(due.mask_file) == due.had
+        found = self.freshness.check(due.picture, force)
         if isinstance(found, PictureResult):
             by_another = found.status == "fresh" and not due.only_stamp
             return replace(found, reason="made meanwhile by another program") if by_another else found
@@ -378,20 +306,20 @@ class _Run:
             digest = picture_digest(image)
         except (DatasetError, OSError, MemoryError) as error:
             return PictureResult(due.picture, "failed", str(error) or type(error).__name__)
-        if found.only_stamp and _has_digest(due.mask_file, digest):
+        if found.only_stamp and has_digest(due.mask_file, digest):
             return self._renewed(due, stamp)
         if problem := size_problem(image.shape[0], image.shape[1]):
             return PictureResult(due.picture, "failed", f"{due.picture}: {problem}")
-        return _Decoded(image, {**self.wanted, "image_digest": digest, "picture_stamp": stamp})
+        return _Decoded(image, {**self.freshness.wanted, "image_digest": digest, "picture_stamp": stamp})
 
-    def _renewed(self, due: _Due, stamp: str) -> PictureResult:
+    def _renewed(self, due: Due, stamp: str) -> PictureResult:
         try:
             renew_stamp(due.mask_file, due.picture, stamp)
         except (OSError, MaskFileError) as error:  # the masks are right all the same
             log.info("%s: its stamp could not be renewed (%s)", due.mask_file, error)
         return PictureResult(due.picture, "fresh", due.reason)
 
-    def write(self, due: _Due, masks: SemanticMasks, fields: Mapping[str, str]) -> PictureResult:
+    def write(self, due: Due, masks: SemanticMasks, fields: Mapping[str, str]) -> PictureResult:
         """Encode and write the masks of a claimed picture. Runs in the pool."""
         masks = replace(masks, provenance={**masks.provenance, **fields})
         try:
@@ -400,22 +328,6 @@ class _Run:
             reason = f"{due.mask_file}: cannot be written ({type(error).__name__}: {error})"
             return PictureResult(due.picture, "failed", reason)
         return PictureResult(due.picture, "segmented", due.reason)
-
-
-def _identity(path: Path) -> tuple[int, ...] | None:
-    """Tells one version of a file from another; None when there is none."""
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return None
-    return status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def _has_digest(path: Path, digest: str) -> bool:
-    try:
-        return read_header(path).get("image_digest") == digest
-    except (OSError, MaskFileError):
-        return False
 
 
 def _remove(path: Path) -> None:

@@ -19,8 +19,8 @@ from ..categories import SEMANTIC_CATEGORIES
 from ..files import write_bytes, write_png
 from ..regions.masks import SemanticMasks
 from ..regions.overlay import overlay, region_colour
-from .bulk import PictureResult
 from .folder import DatasetError, load_picture
+from .freshness import PictureResult
 from .mask_file import MaskFileError, mask_path, read_header, read_masks
 
 SUFFIXES = (".html", ".png")

@@ -15,9 +15,10 @@ from PIL import Image
 
 from ..segmenters.protocol import SegmentRequest
 from ..segmenters.table import LazySegmenter
-from .bulk import MISSING, CacheSettings, PictureResult, cache_pictures
+from .bulk import CacheSettings, cache_pictures
 from .cache import request_fields
 from .folder import PICTURE_SUFFIXES, DatasetError, caption_of, dataset_folder, picture_files
+from .freshness import MISSING, PictureResult
 from .mask_file import mask_path
 from .report import Entry, judge, read_entry
 

@@ -16,10 +16,11 @@ from torch import Tensor
 from semantic_focus import files as atomic
 from semantic_focus.datasets import bulk as dataset_cache
 from semantic_focus.datasets import mask_file
-from semantic_focus.datasets.bulk import CacheSettings, PictureResult, SegmenterLoadError, cache_pictures
+from semantic_focus.datasets.bulk import CacheSettings, SegmenterLoadError, cache_pictures
 from semantic_focus.datasets.cache import get_or_segment
 from semantic_focus.datasets.claims import claim
 from semantic_focus.datasets.folder import load_picture, picture_files
+from semantic_focus.datasets.freshness import PictureResult
 from semantic_focus.datasets.mask_file import mask_path, read_header, read_masks, save_masks
 from semantic_focus.keywords import Prompt
 from semantic_focus.regions.masks import SemanticMasks

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from semantic_focus.datasets import report as dataset_report
-from semantic_focus.datasets.bulk import PictureResult
+from semantic_focus.datasets.freshness import PictureResult
 from semantic_focus.datasets.mask_file import mask_path, save_masks
 from semantic_focus.datasets.report import DatasetSurvey, Entry, spread_of, survey, thumbnail, write
 from semantic_focus.regions.masks import SemanticMasks

@@ -4,14 +4,8 @@ import hashlib
 
 from comfy_api.latest import io
 
-from ..semantic_focus.datasets.folder import (
-    PICTURE_SUFFIXES,
-    DatasetError,
-    fit,
-    load_picture,
-    parse_resolutions,
-    scan,
-)
+from ..semantic_focus.datasets.fit import fit, parse_resolutions
+from ..semantic_focus.datasets.folder import PICTURE_SUFFIXES, DatasetError, load_picture, scan
 from .paths import folder_to_read
 from .sockets import CATEGORY, SemanticMasksSocket
 

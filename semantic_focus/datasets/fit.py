@@ -1,0 +1,73 @@
+"""The training size that picture and masks are brought to together."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..regions.masks import SemanticMasks
+
+
+def training_size(height: int, width: int, resolution: int, multiple: int) -> tuple[int, int]:
+    """Height and width to train a picture at: about resolution² pixels, its own aspect, sides in whole
+    multiples.
+
+    Args:
+        resolution: side of the square with the wanted number of pixels.
+        multiple: what both sides must be divisible by (latent cell × patch of the model).
+    """
+    scale = resolution / math.sqrt(height * width)
+    return tuple(max(multiple, round(side * scale / multiple) * multiple) for side in (height, width))  # type: ignore[return-value]
+
+
+def centre_window(height: int, width: int, target: tuple[int, int]) -> tuple[int, int, int, int]:
+    """(top, left, height, width) of the largest centred window with the aspect of `target` (height,
+    width).
+    """
+    scale = min(height / target[0], width / target[1])
+    rows, columns = max(1, round(target[0] * scale)), max(1, round(target[1] * scale))
+    return (height - rows) // 2, (width - columns) // 2, rows, columns
+
+
+def parse_resolutions(text: str) -> list[int]:
+    """The whole numbers of ``768, 512``; none for an empty text.
+
+    Raises:
+        ValueError: something that is no number, or below 64.
+    """
+    resolutions = []
+    for word in text.replace(",", " ").split():
+        if not word.isdigit() or int(word) < 64:
+            raise ValueError(f"resolution {word!r}: write whole numbers of 64 or more, as in 768, 512")
+        resolutions.append(int(word))
+    return resolutions
+
+
+def fit(
+    images: Tensor, masks: SemanticMasks | None, resolution: int, multiple: int
+) -> tuple[Tensor, SemanticMasks | None]:
+    """Cut pictures and masks to the aspect of the training size, and resize the pictures to it.
+
+    The masks keep their resolution: they are only cut, so that area pooling to the latent grid stays exact.
+
+    Args:
+        images: Float[B, H, W, 3] in 0..1.
+        masks: of the same pictures, or None.
+
+    Returns:
+        Float[B, h, w, 3] in 0..1 and the cut masks.
+
+    Raises:
+        ValueError: the masks are of another size than the pictures.
+    """
+    height, width = images.shape[1:3]
+    if masks is not None and (masks.size != (height, width) or len(masks.masks) != len(images)):
+        raise ValueError(
+            f"{len(images)} pictures of {width}x{height} but masks of {len(masks.masks)} pictures of "
+            f"{masks.size[1]}x{masks.size[0]}: segment the pictures that are connected here"
+        )
+    target = training_size(height, width, resolution, multiple)
+    top, left, rows, columns = centre_window(height, width, target)
+    window = images[:, top : top + rows, left : left + columns].movedim(-1, 1)
+    resized = torch.nn.functional.interpolate(window, target, mode="bicubic", antialias=True).clamp(0, 1)
+    return resized.movedim(1, -1), masks.crop(top, left, rows, columns) if masks is not None else None

@@ -12,9 +12,8 @@ from ..settings.training import load_train_config
 from ..training.progress import ProgressLines
 from ..training.run import RunOptions, StopTraining
 from ..training.trainer import TrainingDiverged, TrainingOutOfMemory
+from .outcome import CANNOT_START, FAILED, SUCCESS, say
 from .stop_signals import StopSignals
-
-SUCCESS, FAILED, CANNOT_START = 0, 1, 2
 
 HELP = (
     "Train a LoRA as a config.toml says, with ComfyUI's model code and without its server. Stopped by Ctrl+C "
@@ -88,9 +87,3 @@ def train(path: Path, comfyui: Path | None, signals: StopSignals) -> Path:
         on_kept=lambda kept: say(str(kept)),
     )
     return train_headless(config, inputs, options)
-
-
-def say(*lines: str) -> None:
-    """Messages on standard error."""
-    sys.stderr.writelines(line + "\n" for line in lines)
-    sys.stderr.flush()

@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from semantic_focus.commands import main as cli
+from semantic_focus.commands import masks
 from semantic_focus.datasets.mask_file import mask_path, read_header, read_masks, save_masks
 from semantic_focus.segmenters import table as backends
 
@@ -151,7 +152,7 @@ def run(
 ) -> Callable[..., tuple[dict, str]]:
     """(summary, standard error) of `semantic-focus masks` in this process, with the fake backend."""
     monkeypatch.setitem(sys.modules, "fake_backend", fake_backend)
-    for module in (backends, cli):
+    for module in (backends, masks):
         monkeypatch.setattr(module, "BACKENDS", fake_backend.TABLE)
     backends._loaded.cache_clear()
 

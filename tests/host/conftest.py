@@ -36,6 +36,27 @@ def eventually() -> Callable[[Callable[[], Any]], Any]:
     return wait
 
 
+@pytest.fixture(autouse=True)
+def ends_its_work(
+    request: pytest.FixtureRequest, eventually: Callable[[Callable[[], Any]], Any]
+) -> Iterator[None]:
+    """What a test leaves running or waiting, because it failed, ends with it: others use the same server."""
+    if "server" not in request.fixturenames:
+        yield
+        return
+    server: ComfyServer = request.getfixturevalue("server")
+    yield
+
+    def idle() -> bool:
+        queue = server._json("/queue")
+        if busy := queue["queue_running"] or queue["queue_pending"]:
+            server._request("/queue", {"clear": True})
+            server.interrupt()
+        return not busy
+
+    eventually(idle)
+
+
 @pytest.fixture
 def logged(server: "ComfyServer") -> Callable[[], str]:
     """What the server has written to its log since the test began; other tests share the log."""

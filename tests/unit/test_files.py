@@ -74,7 +74,7 @@ class TestWriteAtomically:
             "atomic.write_atomically(pathlib.Path(sys.argv[2]), write)\n"
         )
         module = repo / "semantic_focus" / "files.py"
-        killed = subprocess.run([sys.executable, "-c", program, module, path], timeout=60)
+        killed = subprocess.run([sys.executable, "-c", program, module, path], timeout=600)
         assert killed.returncode == -signal.SIGKILL
         assert path.read_bytes() == b"old"
         # what is left of the attempt is hidden, has no suffix that anything reads, and says whose it was

@@ -3,7 +3,6 @@
 import runpy
 import sys
 import time
-from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -16,12 +15,18 @@ from semantic_focus.segmenters.protocol import SegmentRequest
 
 
 class Segmenter:
-    """Red is the first region; blue pictures fail."""
+    """Red is the first region; blue pictures fail. The picture after `LIMIT` others takes for ever."""
 
     name, weights_id, modules = "fake", "v1", ()
 
+    def __init__(self):
+        self.done = 0
+
     def segment(self, images: Tensor, request: SegmentRequest) -> SemanticMasks:
+        while self.done == LIMIT:
+            time.sleep(0.02)
         time.sleep(0.02)
+        self.done += 1
         if images[0, 0, 0].tolist() == [0, 0, 1]:
             raise RuntimeError("cannot do blue")
         masks = torch.zeros(1, len(request.labels), *images.shape[1:3])
@@ -42,11 +47,14 @@ def load(folders: Any, device: str) -> Segmenter:
     return Segmenter()
 
 
+LIMIT: int | None = None
 TABLE = {"fake": table.Backend("fake_backend", "fast", "for tests", False)}
 
 
-def cache_masks(program: str, *arguments: Sequence[str]) -> None:
-    """Run the file `program`, which is cache_masks.py, with these arguments."""
+def cache_masks(program: str, limit: int | None, *arguments: str) -> None:
+    """Run the file `program`, which is cache_masks.py, with these arguments and this `LIMIT`."""
+    global LIMIT
+    LIMIT = limit
     table.BACKENDS = MappingProxyType(TABLE)
-    sys.argv = [program, *map(str, arguments)]
+    sys.argv = [program, *arguments]
     runpy.run_path(program, run_name="__main__")

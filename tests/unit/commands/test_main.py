@@ -37,8 +37,8 @@ def finished(process: Fork, code: int = 0) -> tuple[dict, str]:
 def program(repo: Path, forks: Forks) -> Program:
     """Start cache_masks.py in a process of its own, with the fake backend."""
 
-    def start(*arguments: object) -> Fork:
-        command = [str(repo / "cache_masks.py"), *map(str, arguments)]
+    def start(*arguments: object, limit: int | None = None) -> Fork:
+        command = [str(repo / "cache_masks.py"), limit, *map(str, arguments)]
         return forks.start("commands/fake_backend.py", "cache_masks", *command)
 
     return start
@@ -74,7 +74,7 @@ class TestKilled:
         chance = random.Random(3)
         kills, known = 0, {}
         for _ in range(4):
-            process = program(dataset)
+            process = program(dataset, limit=8)
             goal = len(known) + 1 + chance.randrange(5)
             while process.poll() is None and len(masks_of(dataset)) < goal:
                 time.sleep(0.005)
@@ -99,7 +99,7 @@ class TestKilled:
 
     def test_ctrl_c_ends_with_130_a_summary_and_complete_files(self, program: Program, make):
         dataset = make(*(f"{k:03}.png" for k in range(200)))
-        process = program(dataset)
+        process = program(dataset, limit=150)
         while process.poll() is None and len(masks_of(dataset)) < 3:
             time.sleep(0.005)
         process.send(signal.SIGINT)

@@ -26,13 +26,13 @@ def test_those_who_ask_meanwhile_share_the_next_job():
     def job() -> int:
         jobs.append(len(jobs))
         begun.set()
-        assert go_on.wait(20)
+        assert go_on.wait(300)
         return jobs[-1]
 
     async def ask() -> list[int]:
         turns: Turns[int] = Turns()
         first = asyncio.create_task(turns.take("folder", "all", job))
-        await asyncio.to_thread(begun.wait, 20)
+        await asyncio.to_thread(begun.wait, 300)
         later = [asyncio.create_task(turns.take("folder", "all", job)) for _ in range(9)]
         await asyncio.sleep(0)
         assert len(jobs) == 1
@@ -51,7 +51,7 @@ def test_other_questions_about_a_place_wait_and_other_places_do_not():
         at_work.append(name)
         most.append(sum(one.startswith("here") for one in at_work))
         if name in ("here 0", "there"):
-            meet.wait(20)  # both are at work at once
+            meet.wait(300)  # both are at work at once
         at_work.remove(name)
         return name
 

@@ -85,6 +85,10 @@ class Forks:
         assert pid is not None
         return Fork(self._ask, pid, output, errors)
 
+    def load(self, module: str) -> None:
+        """Import a module that the next forks then need not import."""
+        self._ask("load", module)
+
     def close(self) -> None:
         """End the interpreter, and wait for it."""
         self._process.communicate()
@@ -99,12 +103,20 @@ class Forks:
 def serve() -> None:
     """Answer requests until the input ends."""
     torch.set_num_threads(1)
-    torch.optim.AdamW([torch.zeros(1, requires_grad=True)])  # imports much of torch
-    requests: dict[str, Callable[..., int | None]] = {"start": _start, "poll": _poll, "end": _end}
+    requests: dict[str, Callable[..., int | None]] = {
+        "load": _load,
+        "start": _start,
+        "poll": _poll,
+        "end": _end,
+    }
     while line := sys.stdin.readline():
         kind, *arguments = json.loads(line)
         sys.stdout.write(json.dumps(requests[kind](*arguments)) + "\n")
         sys.stdout.flush()
+
+
+def _load(module: str) -> None:
+    importlib.import_module(module)
 
 
 def _start(module: str, function: str, arguments: Sequence[Any], output: str, errors: str) -> int:

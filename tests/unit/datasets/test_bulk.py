@@ -1,96 +1,28 @@
 """Caching a dataset: what is checked, what is made, what is never touched, what happens to bad pictures."""
 
 import os
-import threading
-from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from torch import Tensor
 
 from semantic_focus import files as atomic
 from semantic_focus.datasets import bulk as dataset_cache
 from semantic_focus.datasets import mask_file
-from semantic_focus.datasets.bulk import CacheSettings, SegmenterLoadError, cache_pictures
+from semantic_focus.datasets.bulk import SegmenterLoadError
 from semantic_focus.datasets.cache import get_or_segment
 from semantic_focus.datasets.claims import claim
 from semantic_focus.datasets.folder import load_picture, picture_files
-from semantic_focus.datasets.freshness import PictureResult
 from semantic_focus.datasets.mask_file import mask_path, read_header, read_masks, save_masks
 from semantic_focus.keywords import Prompt
-from semantic_focus.regions.masks import SemanticMasks
 from semantic_focus.segmenters.protocol import MissingWeightsError, SegmentRequest
+
+from .fake_segmenter import REQUEST, FakeLazy, make, run, snapshot
 
 TO_COME = 2_000_000_000 * 10**9
 """A date in 2033: later than any file of a test."""
-
-REQUEST = SegmentRequest({"face": Prompt(("face",)), "hair": Prompt(("hair",))})
-
-
-class FakeSegmenter:
-    """Face is the red channel, hair the rest; fails on pictures that begin with a blue pixel."""
-
-    def __init__(self):
-        self.calls = 0
-        self.also: Callable[[], None] = lambda: None
-
-    def segment(self, images: Tensor, request: SegmentRequest) -> SemanticMasks:
-        self.calls += 1
-        self.also()
-        if images[0, 0, 0].tolist() == [0, 0, 1]:
-            raise RuntimeError("cannot do blue")
-        face = images[..., 0]
-        masks = torch.stack((face, 1 - face)[: len(request.labels)], 1)
-        return SemanticMasks(masks, request.labels, (), {"backend": "fake"})
-
-
-class FakeLazy:
-    """What the cache needs of a LazySegmenter."""
-
-    name, prompted = "fake", True
-
-    def __init__(self, weights_id: str = "v1", error: Exception | None = None):
-        self.weights_id = weights_id
-        self.loads = 0
-        self.segmenter = FakeSegmenter()
-        self.error = error
-
-    def get(self) -> FakeSegmenter:
-        self.loads += 1
-        if self.error is not None:
-            raise self.error
-        return self.segmenter
-
-
-def make(folder: Path, *names: str, colour: tuple[int, int, int] = (200, 30, 30)) -> list[Path]:
-    """Small pictures, all different."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for position, name in enumerate(names):
-        pixels = np.full((6, 8, 3), colour, dtype=np.uint8)
-        pixels[3, 3] = position
-        Image.fromarray(pixels).save(folder / name)
-    return [folder / name for name in names]
-
-
-def run(pictures: list[Path], lazy: FakeLazy, request: SegmentRequest = REQUEST, **settings):
-    """Picture name -> (status, reason)."""
-    results = cache_pictures(pictures, request, lazy, CacheSettings(**settings))  # type: ignore[arg-type]
-    assert sorted(result.picture for result in results) == sorted(pictures)
-    return {result.picture.name: (result.status, result.reason) for result in results}
-
-
-def snapshot(folder: Path) -> dict[str, tuple[int, int, bytes]]:
-    """Every file with its inode, time and content."""
-    return {
-        str(path.relative_to(folder)): (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes())
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
 
 
 class TestListing:
@@ -360,125 +292,3 @@ class TestBadPictures:
         (tmp_path / "broken.png").write_bytes(b"no picture")
         lazy = FakeLazy()
         assert run([tmp_path / "broken.png"], lazy)["broken.png"][0] == "failed" and lazy.loads == 0
-
-
-class TestStopping:
-    def test_an_interrupt_leaves_complete_files_only(self, tmp_path: Path):
-        pictures, lazy = make(tmp_path, *(f"{k}.png" for k in range(9))), FakeLazy()
-
-        def interrupt() -> None:
-            if lazy.segmenter.calls == 4:
-                raise KeyboardInterrupt
-
-        lazy.segmenter.also = interrupt
-        seen: list[PictureResult] = []
-        with pytest.raises(KeyboardInterrupt):
-            cache_pictures(pictures, REQUEST, lazy, None, seen.append)  # type: ignore[arg-type]
-        assert [(result.picture.name, result.status) for result in seen] == [
-            (f"{k}.png", "segmented") for k in range(3)
-        ]
-        masks = [mask_path(picture) for picture in pictures[:3]]
-        assert sorted(tmp_path.iterdir()) == sorted([*pictures, *masks])
-        for path in masks:
-            read_masks(path)
-
-    def test_should_stop_finishes_what_is_segmented_and_leaves_the_rest(self, tmp_path: Path):
-        pictures, lazy = make(tmp_path, *(f"{k}.png" for k in range(9))), FakeLazy()
-        results = cache_pictures(
-            pictures,
-            REQUEST,
-            lazy,  # type: ignore[arg-type]
-            should_stop=lambda: lazy.segmenter.calls >= 2,
-        )
-        assert Counter(result.status for result in results) == {"segmented": 2, "left": 7}
-        assert len(os.listdir(tmp_path)) == 11
-        assert {status for status, _ in run(pictures, FakeLazy()).values()} == {"fresh", "segmented"}
-
-    def test_at_most_workers_plus_two_pictures_are_in_memory(self, tmp_path: Path, monkeypatch):
-        pictures, lazy = make(tmp_path, *(f"{k}.png" for k in range(20))), FakeLazy()
-        alive, most, guard = 0, 0, threading.Lock()
-
-        def read(path: Path) -> Tensor:
-            nonlocal alive, most
-            with guard:
-                alive += 1
-                most = max(most, alive)
-            return load_picture(path)
-
-        def write(path: Path, *arguments, **options) -> None:
-            nonlocal alive
-            mask_file.save_masks(path, *arguments, **options)
-            with guard:
-                alive -= 1
-
-        monkeypatch.setattr(dataset_cache, "load_picture", read)
-        monkeypatch.setattr(dataset_cache, "save_masks", write)
-        run(pictures, lazy, workers=3)
-        assert lazy.segmenter.calls == 20 and 1 < most <= 5
-
-    @pytest.mark.parametrize(("field", "value"), [("workers", 0), ("encoding", "jpeg")])
-    def test_settings_out_of_range_are_refused(self, field: str, value):
-        with pytest.raises(ValueError, match=f"{field} must be.*{value}"):
-            CacheSettings(**{field: value})
-
-
-class TestTwoAtOnce:
-    def test_a_picture_that_another_has_is_looked_at_again_until_it_is_fresh(self, tmp_path: Path):
-        pictures, lazy = make(tmp_path, "a.png", "b.png"), FakeLazy()
-        held = claim(mask_path(pictures[0]))
-        made = tmp_path / "elsewhere"
-        run(make(made, "a.png"), FakeLazy())
-
-        def finished_elsewhere() -> None:
-            modified = pictures[0].stat().st_mtime_ns
-            os.utime(made / "a.png", ns=(modified, modified))
-            run([made / "a.png"], FakeLazy())
-            os.replace(mask_path(made / "a.png"), mask_path(pictures[0]))
-            assert held
-            held.release()
-
-        lazy.segmenter.also = finished_elsewhere
-        found = run(pictures, lazy)
-        assert found["b.png"][0] == "segmented" and lazy.segmenter.calls == 1
-        assert found["a.png"] == ("fresh", "made meanwhile by another program")
-
-    def test_a_picture_that_another_gave_up_is_made(self, tmp_path: Path):
-        pictures, lazy = make(tmp_path, "a.png", "b.png"), FakeLazy()
-        held = claim(mask_path(pictures[0]))
-        assert held
-        lazy.segmenter.also = held.release
-        results = cache_pictures(pictures, REQUEST, lazy)  # type: ignore[arg-type]
-        assert [(result.picture.name, result.status) for result in results] == [
-            ("b.png", "segmented"),
-            ("a.png", "segmented"),
-        ]
-
-    def test_two_threads_share_the_work(self, tmp_path: Path):
-        pictures = make(tmp_path, *(f"{k}.png" for k in range(30)))
-        both = [FakeLazy(), FakeLazy()]
-        found: list[dict] = []
-        threads = [
-            threading.Thread(target=lambda lazy=lazy: found.append(run(pictures, lazy))) for lazy in both
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        made = Counter(name for one in found for name, (status, _) in one.items() if status == "segmented")
-        assert made == {picture.name: 1 for picture in pictures}
-        assert sum(lazy.segmenter.calls for lazy in both) == 30 and len(os.listdir(tmp_path)) == 60
-
-    def test_forced_runs_do_not_redo_what_the_other_just_did(self, tmp_path: Path):
-        pictures, lazy = make(tmp_path, "a.png", "b.png"), FakeLazy()
-        run(pictures, FakeLazy())
-        held = claim(mask_path(pictures[1]))
-        assert held
-
-        def other_makes_b() -> None:
-            held.release()
-            run(pictures[1:], FakeLazy(), force=True)
-
-        lazy.segmenter.also = other_makes_b
-        found = run(pictures, lazy, force=True)
-        assert found["a.png"][0] == "segmented" and found["b.png"][0] == "fresh"
-        assert lazy.segmenter.calls == 1

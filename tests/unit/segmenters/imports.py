@@ -7,9 +7,9 @@ RUNTIMES = {"transformers", "huggingface_hub", "sam2", "hydra", "cv2", "ai_edge_
 
 
 def look_for_weights(folder: str) -> None:
-    """Ask each segmenter for its weights in a folder, and print the runtimes that this imported."""
+    """Ask each segmenter for its weights in a folder, and write the runtimes that this imported."""
     from semantic_focus.segmenters.table import BACKENDS
 
     for backend in BACKENDS.values():
         backend.functions().missing({"sam3": [Path(folder)]})
-    print(*RUNTIMES & set(sys.modules))  # noqa: T201 (a program)
+    sys.stdout.write("\n".join(RUNTIMES & set(sys.modules)))

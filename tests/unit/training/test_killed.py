@@ -27,6 +27,8 @@ KILLS = int(os.environ.get("SEMANTIC_FOCUS_KILLS", "5"))
 def train(forks: Forks) -> Callable[..., Fork]:
     """Begin or go on with the training of killed_run.py in a folder, in a process of its own."""
 
+    forks.load("torch._dynamo")  # which the first optimizer imports
+
     def start(root: Path, dies_writing: str = "") -> Fork:
         return forks.start("training/killed_run.py", "train_once", str(root), dies_writing)
 

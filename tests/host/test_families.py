@@ -33,7 +33,7 @@ def measured(comfy: ModuleType) -> dict[str, Any]:
         [comfy.environment_python(), program, comfy.comfyui_folder()],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert run.returncode == 0, run.stderr[-4000:]

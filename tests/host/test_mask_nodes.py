@@ -291,3 +291,4 @@ def test_cancel_ends_the_writing_of_the_report_and_leaves_no_half_of_it(
     (sheet,) = (path for path in reports.iterdir() if "made by hand" in path.name)
     with Image.open(sheet) as picture:
         assert sheet.suffix == ".png" and picture.width > 1000
+    assert not [*reports.glob(".*.part")]

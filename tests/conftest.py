@@ -57,8 +57,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, N
 
 
 def _group(item: pytest.Item) -> str:
+    """Not by `nodeid`: pytest keeps what was read of it, and pytest-xdist adds the group to it."""
     parameters = getattr(getattr(item, "callspec", None), "params", {})
-    return f"editor {parameters['anywhere']}" if "anywhere" in parameters else item.nodeid.partition("::")[0]
+    return f"editor {parameters['anywhere']}" if "anywhere" in parameters else item.path.name
 
 
 @pytest.fixture(scope="session")

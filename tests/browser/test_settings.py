@@ -80,9 +80,11 @@ def execute(editor: "Editor", command: str) -> None:
     editor.command(f"SemanticFocus.{command}")
 
 
-def said(editor: "Editor", text: str) -> Locator:
-    """The toast that says so."""
-    toast = editor.page.locator(".p-toast-message, li[data-state=open]").get_by_text(text)
+def said(editor: "Editor", *texts: str) -> Locator:
+    """The toast that says all this: it does not stay until one text after the other is looked for."""
+    toast = editor.page.locator(".p-toast-message, li[data-state=open]")
+    for text in texts:
+        toast = toast.filter(has_text=text)
     return toast.locator("visible=true").first
 
 
@@ -229,16 +231,14 @@ def test_a_training_says_when_it_is_finished_and_one_that_is_stopped_where_it_is
     of_others = set(runs.glob("*/state_*.safetensors"))
     editor.load(part)
     editor.press_run()
-    said(editor, "Training finished").wait_for()
-    said(editor, ": 2 steps, loss ").wait_for()
+    said(editor, "Training finished", ": 2 steps, loss ").wait_for()
 
     part = training(100_000)
     editor.load(part)
     editor.press_run()
     editor.until(IS_TRAINING)
     execute(editor, "StopTraining")
-    said(editor, "Training stopped at step").wait_for()
-    said(editor, "State and LoRA are kept in").wait_for()
+    said(editor, "Training stopped at step", "State and LoRA are kept in").wait_for()
     folders = {state.parent for state in set(runs.glob("*/state_*.safetensors")) - of_others}
     assert len(folders) == 2
     assert editor.errors == []
@@ -254,8 +254,7 @@ def test_of_a_training_stopped_before_its_first_step_it_is_said_that_nothing_is_
         }""",
         {"prompt": "stopped at once", "state": "stopped", "kept": None, "step": 0},
     )
-    said(editor, "Training stopped before its first step").wait_for()
-    said(editor, "There was nothing to keep.").wait_for()
+    said(editor, "Training stopped before its first step", "There was nothing to keep.").wait_for()
 
 
 @CANVAS

@@ -188,6 +188,7 @@ def test_another_language_is_spoken_as_soon_as_it_is_chosen(anywhere: "Editor", 
 @CANVAS
 def test_the_help_of_a_node_opens_with_its_picture(anywhere: "Editor", segmentation: dict[str, Any]):
     editor = anywhere
+    segmentation["extra"]["ds"]["offset"] = [0, 200]  # the buttons of a node are above it
     for language, title in (("zh", "SAM 语义分割"), ("en", "SAM Semantic Segment")):
         editor.show(editor.server, {**editor.settings, "Comfy.Locale": language})
         editor.load(segmentation)

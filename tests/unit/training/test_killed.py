@@ -3,12 +3,14 @@
 import json
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from semantic_focus.lora.file import load_lora
 from semantic_focus.training.run_folder import CURVES_FILE, RunFolder
@@ -19,6 +21,7 @@ from .test_resume import equal
 
 STEPS, NAME = 16, "person"
 """As in killed_run.py."""
+SAVED = Path(__file__).parents[1] / "saved" / "0.2.0"
 KILLS = int(os.environ.get("SEMANTIC_FOCUS_KILLS", "5"))
 """How often the training is killed at random moments."""
 
@@ -56,6 +59,26 @@ def assert_same_result(run: Path, expected: Path) -> None:
     assert [json.loads(line)["step"] for line in lines(run)] == list(range(1, STEPS + 1))
     assert lines(run) == lines(expected)
     assert RunFolder(run).description()["finished"] is True
+
+
+def test_two_equal_trainings_write_equal_files(train, uninterrupted: Path, tmp_path: Path):
+    assert train(tmp_path).end() == 0
+    files = sorted(path.relative_to(uninterrupted) for path in uninterrupted.rglob("*") if path.is_file())
+    assert len([path for path in files if path.suffix == ".safetensors"]) == STEPS // 2 + 3  # LoRAs, states
+    assert all((uninterrupted / path).read_bytes() == (tmp_path / NAME / path).read_bytes() for path in files)
+
+
+def test_a_run_that_version_0_2_0_left_is_gone_on_with(train, uninterrupted: Path, tmp_path: Path):
+    """It was killed while it wrote the state of step 10. To rounding: that was another machine."""
+    shutil.copytree(SAVED / NAME, tmp_path / NAME)
+    assert train(tmp_path).end() == 0
+    assert [path.name for path in tmp_path.iterdir()] == [NAME]
+    assert [json.loads(line)["step"] for line in lines(tmp_path / NAME)] == list(range(1, STEPS + 1))
+    lora = f"lora_{STEPS:06}.safetensors"
+    found, expected = load_lora(tmp_path / NAME / lora), load_lora(uninterrupted / lora)
+    assert list(found) == list(expected)
+    assert all(torch.allclose(found[key], expected[key], rtol=1e-3, atol=1e-4) for key in found)
+    assert not list((tmp_path / NAME).glob(".*.part"))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

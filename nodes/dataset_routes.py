@@ -141,7 +141,7 @@ def _listing(memory: StatusMemory, folder: str, body: Mapping[str, Any]) -> Answ
         raise ValueError(f"refine is {refine!r}: it must be one of {', '.join(REFINEMENTS)}")
     keywords = _text(body, "keywords", format_keywords(SegmentRequest().prompts))
     wanted = SegmentRequest(parse_keywords(keywords), refine, bool(body.get("keep_overlaps", False)))
-    segmenter = LazySegmenter(_text(body, "backend", "auto"), weight_folders(), backends=BACKENDS)
+    segmenter = LazySegmenter(_text(body, "backend", "auto"), weight_folders(), table=BACKENDS)
     recursive = bool(body.get("recursive", False))
     pictures = dataset_status(folder, wanted, segmenter, recursive, memory)
     return {

@@ -79,7 +79,7 @@ class ManagedSegmenter(LazySegmenter):
 
 
 def backend_choice() -> io.Combo.Input:
-    """All backends, and what to know before choosing one."""
+    """All segmenters, and what to know before choosing one."""
     lines = [f"{name} ({backend.tier}): {backend.description}" for name, backend in BACKENDS.items()]
     asked = [name for name, backend in BACKENDS.items() if backend.opt_in]
     if asked:

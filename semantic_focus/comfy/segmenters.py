@@ -6,17 +6,17 @@ Importing this file does not import ComfyUI.
 from types import MappingProxyType
 
 from ..segmenters.table import BACKENDS as OF_THE_LIBRARY
-from ..segmenters.table import Backend, Backends
+from ..segmenters.table import Backend, SegmenterTable
 
 SAM3 = Backend(
     ".sam3", "best", "SAM 3 from ComfyUI's checkpoints, ComfyUI 0.28 or newer", package=__package__ or ""
 )
 
 
-def _with_comfyui(backends: Backends) -> Backends:
+def _with_comfyui(library: SegmenterTable) -> SegmenterTable:
     """ComfyUI's own SAM 3 comes right after the library's: both are of the best tier."""
     table = {}
-    for name, backend in backends.items():
+    for name, backend in library.items():
         table[name] = backend
         if name == "sam3":
             table["sam3_comfy"] = SAM3
@@ -24,4 +24,4 @@ def _with_comfyui(backends: Backends) -> Backends:
 
 
 BACKENDS = _with_comfyui(OF_THE_LIBRARY)
-"""All backends, the best first."""
+"""All segmenters, the best first."""

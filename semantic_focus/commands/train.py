@@ -8,7 +8,7 @@ from pathlib import Path
 from ..comfy.headless import LoraNotWrittenError, check_model_file, find_comfyui, import_comfyui
 from ..datasets.cached_latents import TrainingInputs, load_conditioning, load_dataset
 from ..lora.file import load_lora
-from ..settings.training import load_train_config
+from ..settings.training import load_config
 from ..training.progress import ProgressLines
 from ..training.run import RunOptions, StopTraining
 from ..training.trainer import TrainingDiverged, TrainingOutOfMemory
@@ -63,7 +63,7 @@ def train(path: Path, comfyui: Path | None, signals: StopSignals) -> Path:
         StopTraining: a signal ended it.
         TrainingDiverged, TrainingOutOfMemory: it failed on the way.
     """
-    config = load_train_config(path)
+    config = load_config(path)
     if config.ignored:
         logging.info(f"{path}: keys of another trainer that mean nothing here: {', '.join(config.ignored)}")
     folder = find_comfyui(comfyui, config.model.comfyui)

@@ -31,7 +31,7 @@ SAMPLE = 1 << 14
 """Bytes of one sample of a picture file."""
 
 PROCESSING = "1"
-"""Raised with every change of what all backends share: refinement, lighting, partition."""
+"""Raised with every change of what all segmenters share: refinement, lighting, partition."""
 
 
 def picture_digest(image: Tensor) -> str:

@@ -1,4 +1,4 @@
-"""The weights that backends can use: where they come from, under which licence, how to tell them on disk.
+"""The weights that segmenters can use: where they come from, under which licence, how to tell them on disk.
 
 Nothing here downloads unless `download` or the command ``python -m semantic_focus.segmenters.model_files NAME
 --to FOLDER`` is called.

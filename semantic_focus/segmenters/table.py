@@ -39,10 +39,10 @@ class Backend:
         return module.VARIANTS[self.variant] if self.variant else module
 
 
-Backends = Mapping[str, Backend]
+SegmenterTable = Mapping[str, Backend]
 """A table of segmenters by name, the best first: "auto" takes the first that can run."""
 
-BACKENDS: Backends = MappingProxyType(
+BACKENDS: SegmenterTable = MappingProxyType(
     {
         "sam3": Backend(".sam3", "best", "SAM 3 (transformers): regions and persons by words"),
         "sam2": Backend(
@@ -80,28 +80,30 @@ BACKENDS: Backends = MappingProxyType(
 """The segmenters that need no ComfyUI; `comfy.segmenters` has those that do as well."""
 
 WEIGHT_KINDS = ("mediapipe", "sam3", "sam2", "sams", "grounding-dino", "parsers", "checkpoints")
-"""Folders of ComfyUI's models folder in which the backends look for weights."""
+"""Folders of ComfyUI's models folder in which the segmenters look for weights."""
 
 TIERS = ("fast", "standard", "best")
 
 
-def choose(name: str, folders: WeightFolders = MappingProxyType({}), backends: Backends | None = None) -> str:
+def choose(
+    name: str, folders: WeightFolders = MappingProxyType({}), table: SegmenterTable | None = None
+) -> str:
     """The backend to run: `name` itself, for "auto" the best that can run, for a tier the best of it.
 
     Args:
-        backends: the table to choose from; `BACKENDS` unless given.
+        table: the segmenters to choose from; `BACKENDS` unless given.
 
     Raises:
         ValueError: no such backend or tier.
-        MissingWeightsError: a tier or "auto" was asked for and none of its backends can run here.
+        MissingWeightsError: a tier or "auto" was asked for and none of its segmenters can run here.
     """
-    backends = BACKENDS if backends is None else backends
-    if name in backends:
+    table = BACKENDS if table is None else table
+    if name in table:
         return name
     if name != "auto" and name not in TIERS:
-        raise ValueError(f"no segmentation backend {name!r}; there are auto, {', '.join(backends)}")
+        raise ValueError(f"no segmentation backend {name!r}; there are auto, {', '.join(table)}")
     reasons = []
-    for candidate, backend in backends.items():
+    for candidate, backend in table.items():
         if not backend.opt_in and not backend.variant and name in ("auto", backend.tier):
             reason = backend.functions().missing(folders)
             if reason is None:
@@ -123,24 +125,24 @@ class LazySegmenter:
     """A backend of the table that is loaded when its first picture comes, so that cached masks need no model.
 
     Attributes:
-        name: key in `backends`; "auto" or a tier is replaced by the one it stands for, see `choose`.
+        name: key in `table`; "auto" or a tier is replaced by the one it stands for, see `choose`.
         folders: where to look for weights before the backend's default folder.
         device: where its networks run, as torch names it.
-        backends: the table.
+        table: the segmenters to choose from.
     """
 
     name: str
     folders: WeightFolders = field(default_factory=dict)
     device: str = "cpu"
-    backends: Backends = field(default_factory=lambda: BACKENDS, repr=False)
+    table: SegmenterTable = field(default_factory=lambda: BACKENDS, repr=False)
 
     def __post_init__(self):
-        object.__setattr__(self, "name", choose(self.name, self.folders, self.backends))
+        object.__setattr__(self, "name", choose(self.name, self.folders, self.table))
 
     @property
     def backend(self) -> Backend:
         """Its entry in the table."""
-        return self.backends[self.name]
+        return self.table[self.name]
 
     @property
     def prompted(self) -> bool:

@@ -263,7 +263,7 @@ ORIGIN_KEYS: Mapping[str, str] = {
 """Keys of the origin trainer in sections that we have too, without a meaning here."""
 
 
-def load_train_config(path: str | Path) -> TrainConfig:
+def load_config(path: str | Path) -> TrainConfig:
     """Read the config.toml of a training; what it leaves out has its default.
 
     Paths in it are relative to its folder.

@@ -7,7 +7,7 @@ import torch
 
 from semantic_focus.datasets.mask_file import read_masks
 from semantic_focus.lora.file import load_lora
-from semantic_focus.settings.training import load_train_config
+from semantic_focus.settings.training import load_config
 
 SAVED = Path(__file__).parent / "saved" / "0.2.0"
 
@@ -40,7 +40,7 @@ def test_a_lora():
 
 
 def test_a_config_with_every_key():
-    config = load_train_config(SAVED / "config.toml")
+    config = load_config(SAVED / "config.toml")
     assert config.model.path == SAVED / "z_image_turbo_bf16.safetensors"
     assert (config.adapter.kind, config.adapter.rank, config.adapter.factor) == ("lora", 16, 8)
     assert (config.training.steps, config.training.learning_rate, config.training.optimizer) == (

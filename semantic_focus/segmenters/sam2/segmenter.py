@@ -86,7 +86,7 @@ class Sam2Backend:
 
 
 VARIANTS = MappingProxyType({size: Sam2Backend(size) for size in SIZES})
-"""The backends that take one size only, by size."""
+"""The segmenters that take one size only, by size."""
 
 missing, weights_id, load = Sam2Backend().missing, Sam2Backend().weights_id, Sam2Backend().load
 

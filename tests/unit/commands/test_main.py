@@ -19,7 +19,7 @@ from PIL import Image
 from semantic_focus.commands import main as cli
 from semantic_focus.commands import masks
 from semantic_focus.datasets.mask_file import mask_path, read_header, read_masks, save_masks
-from semantic_focus.segmenters import table as backends
+from semantic_focus.segmenters import table as segmenter_table
 
 from ..forks import Fork, Forks
 from . import fake_backend
@@ -152,9 +152,9 @@ def run(
 ) -> Callable[..., tuple[dict, str]]:
     """(summary, standard error) of `semantic-focus masks` in this process, with the fake backend."""
     monkeypatch.setitem(sys.modules, "fake_backend", fake_backend)
-    for module in (backends, masks):
+    for module in (segmenter_table, masks):
         monkeypatch.setattr(module, "BACKENDS", fake_backend.TABLE)
-    backends._loaded.cache_clear()
+    segmenter_table._loaded.cache_clear()
 
     def run(*arguments: object) -> tuple[dict, str]:
         assert cli.main(["masks", *map(str, arguments)]) == 0
@@ -168,7 +168,7 @@ class TestOptions:
     def test_a_warm_run_and_a_dry_run_load_no_model_and_write_nothing(self, run, make):
         dataset = make("a.png", "b.png")
         assert "LOADED" in run(dataset)[1]
-        backends._loaded.cache_clear()
+        segmenter_table._loaded.cache_clear()
         make("c.png")
         before = {path: path.stat().st_mtime_ns for path in dataset.iterdir()}
         summary, err = run(dataset, "--dry-run")

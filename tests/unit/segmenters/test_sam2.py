@@ -328,7 +328,7 @@ def test_an_outline_of_something_else_does_not_replace_a_person():
     np.testing.assert_array_equal(sam2_embedded.agreed(seen, outline), outline)
 
 
-def test_the_sizes_are_in_the_table_of_backends():
+def test_the_sizes_are_in_the_table():
     from semantic_focus.segmenters.table import BACKENDS
 
     offered = [backend.variant for backend in BACKENDS.values() if backend.module == ".sam2.segmenter"]

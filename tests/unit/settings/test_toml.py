@@ -10,7 +10,7 @@ import pytest
 
 from semantic_focus.settings.objective import load_objective
 from semantic_focus.settings.toml import DEEPEST, MOST_BYTES, ConfigError, TomlFile
-from semantic_focus.settings.training import load_train_config
+from semantic_focus.settings.training import load_config
 
 N = 30_000
 HEAD = "[semantic_cosine]\n"
@@ -53,7 +53,7 @@ LINES = {
 }
 
 
-@pytest.mark.parametrize("load", [load_objective, load_train_config])
+@pytest.mark.parametrize("load", [load_objective, load_config])
 @pytest.mark.parametrize("line", LINES.values(), ids=LINES)
 def test_a_hostile_line_is_answered_in_words(tmp_path: Path, line: str, load: Callable[[Path], object]):
     path = tmp_path / "config.toml"

@@ -7,7 +7,7 @@ import pytest
 
 from semantic_focus.objective.timesteps import ACRF_ANCHORS
 from semantic_focus.settings.toml import ConfigError
-from semantic_focus.settings.training import TrainConfig, acrf_anchors, load_train_config
+from semantic_focus.settings.training import TrainConfig, acrf_anchors, load_config
 from semantic_focus.training.settings import TrainingSettings
 
 NEEDED = """
@@ -73,7 +73,7 @@ def config(tmp_path: Path):
     def read(text: str) -> TrainConfig:
         path = tmp_path / "config.toml"
         path.write_text(text, encoding="utf-8")
-        return load_train_config(path)
+        return load_config(path)
 
     return read
 
@@ -191,7 +191,7 @@ def test_what_is_missing_is_named(config, tmp_path: Path):
     with pytest.raises(ConfigError, match=r"\[dataset\] has no \[\[dataset.sources\]\]"):
         config('[model]\npath = "model.safetensors"')
     with pytest.raises(FileNotFoundError, match="nothing.toml: no such config file"):
-        load_train_config(tmp_path / "nothing.toml")
+        load_config(tmp_path / "nothing.toml")
     with pytest.raises(ConfigError, match="not valid TOML"):
         config("[model")
 

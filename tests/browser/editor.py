@@ -136,9 +136,6 @@ class Editor:
         if without:
             self.page.route(without, lambda route: route.abort())
         self.page.request.post(f"{server.url}/api/settings", data=settings)
-        self.page.goto(f"{server.url}/api/system_stats")
-        self.page.evaluate(FORGET)
-        self.errors.clear()
         self._go()
         self._as_new = without is None
 
@@ -254,6 +251,10 @@ class Editor:
         return self.page.evaluate("() => app.graph.serialize()")
 
     def _go(self) -> None:
+        """Load the editor as somebody who was never here."""
+        self.page.goto(f"{self.server.url}/api/system_stats")
+        self.page.evaluate(FORGET)
+        self.errors.clear()
         self.page.goto(self.server.url)
         self.page.wait_for_function(host.IS_READY)
         self.settle()

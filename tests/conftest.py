@@ -1,8 +1,9 @@
 """Fixtures of every tier: unit (no ComfyUI), host (a real ComfyUI), browser (a real Chromium)."""
 
 import json
+import re
 import subprocess
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -42,24 +43,30 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         config.get_terminal_writer().line(line, red=True, bold=True)
 
 
-@pytest.hookimpl(wrapper=True)  # before pytest-xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, None, None]:
-    """The browser tests go by editor, since its page is loaded anew for another; all others go by file.
-
-    That is their order, and with `--dist loadgroup` what one process runs.
-    """
-    groups = {item: _group(item) for item in items}
-    order = list(dict.fromkeys(groups.values()))
-    items.sort(key=lambda item: order.index(groups[item]))
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(groups[item]))
-    return (yield)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The browser tests go by editor, since its page is loaded anew for another; all others go by file."""
+    groups = [_group(item.nodeid) for item in items]
+    order = list(dict.fromkeys(groups))
+    items[:] = [
+        item for _, item in sorted(zip(groups, items, strict=True), key=lambda it: order.index(it[0]))
+    ]
 
 
-def _group(item: pytest.Item) -> str:
-    """Not by `nodeid`: pytest keeps what was read of it, and pytest-xdist adds the group to it."""
-    parameters = getattr(getattr(item, "callspec", None), "params", {})
-    return f"editor {parameters['anywhere']}" if "anywhere" in parameters else item.path.name
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `--dist loadfile` one process runs what goes together."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByGroup(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _group(nodeid)
+
+    return ByGroup(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+def _group(nodeid: str) -> str:
+    editor = re.search(r"\[((canvas|vue)-(pinned|newer))", nodeid)
+    return editor[1] if editor else nodeid.partition("::")[0]
 
 
 @pytest.fixture(scope="session")

@@ -164,8 +164,8 @@ class Editor:
         as_new, self._as_new = self._as_new, False
         self.page.unroute_all()
         self.page.mouse.move(0, 0)
-        for _ in range(1 + self.page.get_by_role("dialog").locator("visible=true").count()):
-            self.page.keyboard.press("Escape")
+        self.page.keyboard.press("Escape")
+        self._close_dialogs()
         if self.page.evaluate(SET_SETTINGS, dict(self.settings)):
             self.page.wait_for_function("() => !app.configuringGraph")
         self.page.evaluate(CLOSE_WORKFLOWS)
@@ -249,6 +249,14 @@ class Editor:
     def workflow(self) -> dict[str, Any]:
         """What Save would write."""
         return self.page.evaluate("() => app.graph.serialize()")
+
+    def _close_dialogs(self) -> None:
+        dialogs = self.page.locator("[role=dialog], dialog[open], [data-testid=dialog-overlay]")
+        deadline = time.monotonic() + LIMIT
+        while dialogs.locator("visible=true").count():
+            assert time.monotonic() < deadline, "a dialog does not close"
+            self.page.keyboard.press("Escape")
+            self.settle()
 
     def _go(self) -> None:
         """Load the editor as somebody who was never here."""

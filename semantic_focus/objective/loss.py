@@ -6,21 +6,7 @@ from typing import Literal, get_args, overload
 import torch
 from torch import Tensor
 
-from .sums import RESIDUAL, CellProducts, RegionSums, region_sums, stack_masks, uncovered
-
-__all__ = [
-    "RESIDUAL",
-    "RegionSums",
-    "check_choice",
-    "check_weights",
-    "effective_weights",
-    "per_sample_mean",
-    "region_sums",
-    "semantic_cosine_loss",
-    "stack_masks",
-    "uncovered",
-    "weight_table",
-]
+from .sums import RESIDUAL, CellProducts, RegionSums, stack_masks
 
 Weight = float | Tensor
 """A number for all samples, or Float[B] with one for each."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..lora.network import LoraAdapters
-from ..objective.loss import RESIDUAL, region_sums, stack_masks
+from ..objective.sums import RESIDUAL, region_sums, stack_masks
 from .trainer import TrainingPictures, VelocityModel
 
 EVALUATION_POSITIONS = (0.2, 0.4, 0.6, 0.8, 0.95)

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..objective.loss import RESIDUAL
+from ..objective.sums import RESIDUAL
 from ..objective.total import GLOBAL
 from ..regions.overlay import region_colour
 

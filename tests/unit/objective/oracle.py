@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from semantic_focus.objective.loss import RESIDUAL
+from semantic_focus.objective.sums import RESIDUAL
 
 GRID = (3, 4)
 

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from semantic_focus.objective.loss import RESIDUAL, semantic_cosine_loss
+from semantic_focus.objective.loss import semantic_cosine_loss
+from semantic_focus.objective.sums import RESIDUAL
 
 from .oracle import GRID, noise, oracle, row, soft
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from semantic_focus.objective.loss import region_sums, semantic_cosine_loss
+from semantic_focus.objective.loss import semantic_cosine_loss
+from semantic_focus.objective.sums import region_sums
 
 from .oracle import GRID, noise, row, soft
 

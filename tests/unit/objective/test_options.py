@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from semantic_focus.objective.loss import RESIDUAL
 from semantic_focus.objective.noise_weighting import NoiseLevel, SigmaWindow
+from semantic_focus.objective.sums import RESIDUAL
 from semantic_focus.objective.total import GLOBAL, Objective
 
 GRID = (3, 4)

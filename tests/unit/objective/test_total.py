@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from semantic_focus.objective.loss import RESIDUAL
+from semantic_focus.objective.sums import RESIDUAL
 from semantic_focus.objective.total import GLOBAL, Objective
 
 GRID = (3, 4)

@@ -28,6 +28,19 @@ __all__ = ["folder", "make_masks", "many", "training"]
 """Fixtures of several files."""
 
 
+HERE = Path(__file__).parent
+PAGE = pytest.StashKey[Editor]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """Leave the editor when tests of other tiers follow: it draws on and on, for nobody."""
+    yield
+    is_last = nextitem is None or not nextitem.path.is_relative_to(HERE)
+    if is_last and (page := item.config.stash.get(PAGE, None)):
+        page.leave()
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Debian's Chromium, or another that CHROMIUM names."""
@@ -63,10 +76,12 @@ def server(server_of: "Callable[[bool], ComfyServer]") -> "ComfyServer":
 
 
 @pytest.fixture(scope="session")
-def only_page(browser: Browser) -> Iterator[Editor]:
+def only_page(browser: Browser, pytestconfig: pytest.Config) -> Iterator[Editor]:
     """To open a page takes longer than most tests, and to load an editor in it again half as long."""
     context = browser.new_context(viewport={"width": 1600, "height": 1000}, locale="en-US")
-    yield Editor(context.new_page())
+    pytestconfig.stash[PAGE] = page = Editor(context.new_page())
+    yield page
+    del pytestconfig.stash[PAGE]
     context.close()
 
 

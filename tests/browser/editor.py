@@ -153,6 +153,11 @@ class Editor:
         """Let the next test load the page anew: what this one does to it does not end by itself."""
         self._as_new = False
 
+    def leave(self) -> None:
+        """Show nothing; the next test loads the page anew."""
+        self.spoil()
+        self.page.goto("about:blank")
+
     def restore(self) -> None:
         """Undo what a test has left behind in the page and its server."""
         if self._server is None:

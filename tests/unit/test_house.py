@@ -1,6 +1,7 @@
 """The house of docs/architecture.md: which wing may know which, who knows ComfyUI, who writes files."""
 
 import ast
+import functools
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -47,6 +48,11 @@ WRITING_CALLS = {
 MODULES_THAT_WRITE = {"os", "shutil", "tempfile", "Path"}
 
 
+@functools.cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def module_of(path: Path, root: Path) -> tuple[str, ...]:
     parts = path.relative_to(root).with_suffix("").parts
     return parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts
@@ -55,7 +61,7 @@ def module_of(path: Path, root: Path) -> tuple[str, ...]:
 def imports(path: Path, root: Path) -> Iterator[tuple[str, ...]]:
     """What a file of the library imports: modules of the library as paths below it, others by their name."""
     package = path.relative_to(root).parent.parts
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             yield from (("", *alias.name.split(".")) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
@@ -124,7 +130,7 @@ def writers(root: Path) -> list[str]:
     """Calls that write a file."""
     found = []
     for path in sorted(root.rglob("*.py")):
-        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for call in ast.walk(tree(path)):
             if isinstance(call, ast.Call) and _writes(call):
                 found.append(f"{path.relative_to(root).as_posix()}:{call.lineno}")
     return found
@@ -176,7 +182,7 @@ def test_only_files_writes(library: Path, repo: Path):
 
 @pytest.mark.parametrize("wing", [name for floor in FLOORS[1:] for name in floor])
 def test_each_wing_says_what_lives_there(library: Path, wing: str):
-    text = ast.get_docstring(ast.parse((library / wing / "__init__.py").read_text(encoding="utf-8")))
+    text = ast.get_docstring(tree(library / wing / "__init__.py"))
     assert text and 40 < len(text) < 800
 
 

@@ -43,7 +43,6 @@ def _with_printable_error(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _like(error: Exception, message: str) -> Exception:
-    try:
-        return type(error)(message)
-    except TypeError:  # made of something else than a message
-        return RuntimeError(message)
+    # not by its own __init__, which may make a message of something else
+    like = type(error).__new__(type(error), message)
+    return like if str(like) == message else RuntimeError(message)

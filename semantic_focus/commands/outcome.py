@@ -2,6 +2,8 @@
 
 import sys
 
+from ..files import printable
+
 SUCCESS, FAILED, CANNOT_START, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -11,5 +13,5 @@ class CannotStartError(ValueError):
 
 def say(*lines: str) -> None:
     """Messages on standard error."""
-    sys.stderr.writelines(line + "\n" for line in lines)
+    sys.stderr.writelines(printable(line) + "\n" for line in lines)
     sys.stderr.flush()

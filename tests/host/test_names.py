@@ -8,6 +8,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
+
+from semantic_focus.datasets.mask_file import save_masks
 
 if TYPE_CHECKING:
     from host.serve import ComfyServer
@@ -27,7 +30,13 @@ def segmented(folder: Path) -> Graph:
         },
         "2": {
             "class_type": "SemanticFocusSegment",
-            "inputs": {"images": ["1", 0], "backend": "auto", "refine": "fast", "keywords": "face: face"},
+            "inputs": {
+                "images": ["1", 0],
+                "backend": "auto",
+                "refine": "fast",
+                "keywords": "face: face",
+                "mask_file": ["1", 2],
+            },
         },
         "3": {
             "class_type": "SemanticFocusPreview",
@@ -48,6 +57,12 @@ def broken_caption(folder: Path) -> Path:
     return folder
 
 
+def masks_made_by_hand(folder: Path) -> Path:
+    (folder / "one.png").rename(folder / f"{LATIN}.png")
+    save_masks(folder / f"{LATIN}_zi_masks.safetensors", {"face": torch.ones(320, 320)})
+    return folder
+
+
 def absent_folder(folder: Path) -> Path:
     return folder / LATIN
 
@@ -57,6 +72,7 @@ def absent_folder(folder: Path) -> Path:
     [
         (damaged_picture, r"caf\xe9.png: cannot be read as a picture"),
         (broken_caption, r"caf\xe9.txt: not UTF-8 text"),
+        (masks_made_by_hand, r"caf\xe9_zi_masks.safetensors: it was made by hand"),
         (absent_folder, r"caf\xe9: no such folder"),
     ],
 )
@@ -71,5 +87,6 @@ def test_an_error_about_a_name_that_is_not_utf8_is_readable_and_the_server_goes_
     folder = spoil(make_dataset(tmp_path / "dataset"))
     with pytest.raises(comfy.PromptFailed) as failure:
         server.run(segmented(folder))
-    assert said in failure.value.exception
+    message = failure.value.exception
+    assert said in message and message.count(said.split(": ")[1]) == 1
     server.run(segmented(make_dataset(tmp_path / "good")))

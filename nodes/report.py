@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from comfy_api.latest import io, ui
 
-from ..semantic_focus.comfy.key_map import comfy_key_map
+from ..semantic_focus.comfy.lora_files import read_for_model
 from ..semantic_focus.comfy.model import (
     ComfyVelocityModel,
     Conditioning,
@@ -23,7 +23,7 @@ from ..semantic_focus.lora.network import LoraAdapters
 from ..semantic_focus.regions.masks import SemanticMasks
 from ..semantic_focus.training.data import TrainingPictures
 from ..semantic_focus.training.diagnostics import SigmaBin, dry_run, format_dry_run, format_sigma_bins
-from ..semantic_focus.training.evaluation import compare, format_table
+from ..semantic_focus.training.evaluation import compare, format_table, predictions
 from ..semantic_focus.training.plot import loss_plot
 from .inputs import number
 from .report_table import TABLE, change_table, gradient_table, noise_table
@@ -83,9 +83,15 @@ class CompareLoraByRegion(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, lora, latents, conditioning, latent_masks) -> io.NodeOutput:
+        read = read_for_model(model[0], lora[0])
         with _loaded(model[0], latents, conditioning, latent_masks) as (velocity, data):
-            adapters = LoraAdapters.from_state_dict(velocity.network, lora[0], comfy_key_map(model[0]))
-            rows = compare(velocity, adapters, data)
+            before = predictions(velocity, data)
+        with (
+            _loaded(model[0], latents, conditioning, latent_masks, read.fixed) as (velocity, data),
+            LoraAdapters.of_adapters(velocity.network, read.adapters).attached(),
+        ):
+            after = predictions(velocity, data)
+        rows = compare(before, after, data)
         report = json.dumps([dataclasses.asdict(row) for row in rows])
         shown = {"text": (format_table(rows),), "semantic_focus_report": [report]}
         return io.NodeOutput(report, ui={**shown, TABLE: [change_table(rows)]})
@@ -137,11 +143,16 @@ class TrainingDryRun(io.ComfyNode):
 
 @contextmanager
 def _loaded(
-    patcher: Any, latents: list[dict[str, Any]], conditioning: list[Conditioning], masks: list[SemanticMasks]
+    patcher: Any,
+    latents: list[dict[str, Any]],
+    conditioning: list[Conditioning],
+    masks: list[SemanticMasks],
+    fixed: Mapping[str, torch.Tensor] | None = None,
 ) -> Iterator[tuple[ComfyVelocityModel, TrainingPictures]]:
     """The model with its pictures, as training would have them."""
     samples = [latent["samples"] for latent in latents]
-    with velocity_model(patcher, conditioning_per_picture(conditioning, sum(map(len, samples)))) as velocity:
+    prompts = conditioning_per_picture(conditioning, sum(map(len, samples)))
+    with velocity_model(patcher, prompts, fixed=fixed) as velocity:
         yield velocity, training_pictures(velocity, patcher, samples, masks)
 
 

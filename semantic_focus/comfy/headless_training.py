@@ -5,13 +5,14 @@ from typing import Any
 
 from ..datasets.cached_latents import TrainingInputs
 from ..lora.file import free_path, save_lora
-from ..lora.keys import export_lora
+from ..lora.keys import export_lora, generic_tensors
 from ..lora.metadata import lora_metadata
 from ..settings.training import TrainConfig
 from ..training.run import RunOptions, provenance_of
 from ..training.run_folder import RunFolder
 from .headless import DTYPES, LoraNotWrittenError, load_model
 from .key_map import comfy_key_map
+from .lora_files import read_for_model
 from .training import RunPlace, TrainingRequest, TrainingResult, train_comfy_lora
 
 RUNS = "runs"
@@ -60,8 +61,9 @@ def _save(config: TrainConfig, result: TrainingResult, patcher: Any) -> Path:
     path = folder / f"{name}.safetensors"
     if path.exists():
         path = free_path(folder, name)
-    style = config.lora.key_style
-    tensors = export_lora(result.lora, style, comfy_key_map(patcher), DTYPES[config.lora.dtype])
+    style, read = config.lora.key_style, read_for_model(patcher, result.lora)
+    generic = generic_tensors(read.adapters)
+    tensors = export_lora(generic, style, comfy_key_map(patcher), DTYPES[config.lora.dtype], read.fixed)
     provenance = provenance_of(result.state.identity, result.state.step, config.model.path.stem)
-    save_lora(path, tensors, lora_metadata(result.lora, style, provenance))
+    save_lora(path, tensors, lora_metadata(generic, style, provenance))
     return path

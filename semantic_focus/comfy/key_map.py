@@ -12,7 +12,7 @@ import comfy.model_patcher
 import comfy.utils
 
 from ..lora.keys import PREFIX, KeyMap, LayerRows
-from ..lora.layers import all_linear_layers
+from ..lora.layers import adaptable_layers, is_pointwise
 
 WEIGHT = ".weight"
 
@@ -20,17 +20,19 @@ WEIGHT = ".weight"
 def comfy_key_map(patcher: comfy.model_patcher.ModelPatcher) -> KeyMap:
     """The names that ComfyUI's LoRA loader understands for a MODEL, and those to write per key style."""
     model: Any = patcher.model
-    linear = list(all_linear_layers(model.diffusion_model))
-    names = {**KeyMap.of_layers(linear).names}
+    layers: dict[str, Any] = adaptable_layers(model.diffusion_model)
+    names = {**KeyMap.of_layers(layers).names}
     for name, target in comfy.lora.model_lora_keys_unet(model, {}).items():
         rows = _rows(target)
         if rows is not None:
             names[name] = rows
-    styles = {"kohya": _kohya(model, names, linear)}
+    weights = [name.removeprefix(PREFIX) for name in names if name.startswith(PREFIX)]
+    styles = {"kohya": _kohya(model, names, weights)}
     diffusers = _diffusers(model, names)
     if diffusers:
         styles["diffusers"] = diffusers
-    return KeyMap(names, styles)
+    kernels = {name: len(layer.kernel_size) for name, layer in layers.items() if is_pointwise(layer)}
+    return KeyMap(names, styles, kernels)
 
 
 def _rows(target: Any) -> LayerRows | None:
@@ -46,17 +48,17 @@ def _rows(target: Any) -> LayerRows | None:
     return LayerRows(layer, start, length, function is not None)
 
 
-def _kohya(model: Any, names: Mapping[str, LayerRows], linear: list[str]) -> dict[str, LayerRows]:
+def _kohya(model: Any, names: Mapping[str, LayerRows], layers: list[str]) -> dict[str, LayerRows]:
     """sd-scripts keeps the names of the original modules; SD1.5 alone has those of diffusers."""
-    own = KeyMap.of_layers(linear).styles["kohya"]
+    own = KeyMap.of_layers(layers).styles["kohya"]
     to_diffusers = comfy.utils.unet_to_diffusers(model.model_config.unet_config)
     if not to_diffusers or model.diffusion_model.num_classes is not None:
         return dict(own)
     bare = [name.removesuffix(WEIGHT) for name in to_diffusers if name.endswith(WEIGHT)]
     diffusers = [f"lora_unet_{name.replace('.', '_')}" for name in bare]
     renamed = {name: names[name] for name in diffusers if name in names}
-    layers = {rows.layer for rows in renamed.values()}
-    return {**{name: rows for name, rows in own.items() if rows.layer not in layers}, **renamed}
+    covered = {rows.layer for rows in renamed.values()}
+    return {**{name: rows for name, rows in own.items() if rows.layer not in covered}, **renamed}
 
 
 def _diffusers(model: Any, names: Mapping[str, LayerRows]) -> dict[str, LayerRows]:

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from ..objective.noise_weighting import NoiseLevel
 from ..training.data import UNCONDITIONAL
+from .lora_files import with_lora, with_training_adapter
 from .noise import NoiseProcess
-from .training_adapter import with_training_adapter
 from .training_mode import leave_inference_mode, training_mode
 
 Conditioning = list[tuple[Tensor, dict[str, Any]]]
@@ -293,6 +293,7 @@ def velocity_model(
     gradient_checkpointing: bool = False,
     unconditional: Conditioning | None = None,
     training_adapter: Mapping[str, Tensor] | None = None,
+    fixed: Mapping[str, Tensor] | None = None,
 ) -> Iterator[ComfyVelocityModel]:
     """Load a MODEL for training and leave it as it was found, also after an error.
 
@@ -303,6 +304,7 @@ def velocity_model(
         unconditional: the empty prompt, which `UNCONDITIONAL` stands for.
         training_adapter: a LoRA that is active while training only: it undoes the distillation of a few-step
             model, whose result then works without it.
+        fixed: of a LoRA, what is part of the base now (see `lora_files.ModelLora`).
 
     Raises:
         ValueError: the training adapter is not for this model, or a conditioning cannot be used.
@@ -311,6 +313,9 @@ def velocity_model(
         _check_conditioning(conditioning)
     with torch.inference_mode(False), torch.enable_grad(), ExitStack() as stack:
         base = active = _static(patcher)
+        if fixed:
+            base = active = with_lora(base, fixed)
+            stack.callback(_unload, base)
         if training_adapter is not None:
             active = with_training_adapter(base, training_adapter)
             stack.callback(_unload, active)

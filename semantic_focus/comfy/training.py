@@ -24,7 +24,7 @@ from ..training.state import TrainState
 from ..training.step_record import StepRecord
 from ..training.trainer import Trainer
 from .fingerprint import model_fingerprint
-from .key_map import comfy_key_map
+from .lora_files import ModelLora, read_for_model
 from .model import ComfyVelocityModel, Conditioning, latents_for_model, velocity_model
 
 
@@ -105,16 +105,20 @@ def train_comfy_lora(
         TrainingDiverged, TrainingOutOfMemory, and what the options raise: the run can be gone on with.
     """
     _check_empty_prompt(request)
+    start = None
+    if request.start_from is not None:
+        start = read_for_model(request.patcher, request.start_from).trainable()
     with velocity_model(
         request.patcher,
         request.conditionings,
         request.gradient_checkpointing,
         request.unconditional,
         request.training_adapter,
+        start and start.fixed,
     ) as velocity:
         data = training_pictures(velocity, request.patcher, request.latents, request.masks, request.repeats)
-        adapters = _adapters(request, velocity)
-        identity = _identity(request, data)
+        adapters = _adapters(request, velocity, start)
+        identity = _identity(request, data, start)
         trainer = Trainer(velocity, adapters, data, request.objective, request.settings, identity)
         run, found = choose_run(place.root, place.name, identity, place.resume, place.keep_last)
         if found is not None:
@@ -161,18 +165,18 @@ def _check_empty_prompt(request: TrainingRequest) -> None:
         )
 
 
-def _adapters(request: TrainingRequest, velocity: ComfyVelocityModel) -> LoraAdapters:
+def _adapters(
+    request: TrainingRequest, velocity: ComfyVelocityModel, start: ModelLora | None
+) -> LoraAdapters:
     """New adapters, or those of a LoRA to train on: their kind, layers and rank are the file's."""
     settings = request.adapter
-    if request.start_from is not None:
-        return LoraAdapters.from_state_dict(
-            velocity.network, request.start_from, comfy_key_map(request.patcher), settings.dropout
-        )
+    if start is not None:
+        return LoraAdapters.of_adapters(velocity.network, start.adapters, settings.dropout, start.fixed)
     layers = linear_layers(velocity.network, request.layers, settings.include, settings.exclude)
     return LoraAdapters(layers, settings, request.settings.seed)
 
 
-def _identity(request: TrainingRequest, data: TrainingPictures) -> dict[str, Any]:
+def _identity(request: TrainingRequest, data: TrainingPictures, start: ModelLora | None) -> dict[str, Any]:
     state = request.state
     return run_identity(
         model=model_fingerprint(request.patcher),
@@ -186,6 +190,7 @@ def _identity(request: TrainingRequest, data: TrainingPictures) -> dict[str, Any
             if request.training_adapter is None
             else digest(request.training_adapter),
             "after": None if state is None else digest((state.step, dict(state.tensors))),
+            **({"fixed": digest(start.fixed)} if start and start.fixed else {}),
         },
         objective=request.objective,
         settings=request.settings,

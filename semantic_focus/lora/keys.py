@@ -6,6 +6,7 @@ Other programs name the layers otherwise, and split layers that ComfyUI has fuse
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -61,6 +62,13 @@ class LayerRows:
         return slice(self.start, out if self.length is None else self.start + self.length)
 
 
+WRAPPERS = ("base_model.model.", "model.", "unet.", "transformer.", PREFIX)
+"""What programs put before dotted names."""
+
+FLAT_PREFIXES = ("lora_unet__", "lora_unet_", "lora_transformer_", "lycoris_")
+"""What programs put before names whose dots they have made underscores; longer ones first."""
+
+
 @dataclass(frozen=True)
 class KeyMap:
     """What other programs call the layers of one network.
@@ -69,10 +77,12 @@ class KeyMap:
         names: every name without its suffix that is understood.
         styles: key style -> the names to write in it, those to prefer first; a style that the network does
             not have is missing.
+        kernels: layer -> dimensions of its kernel, of the layers that are 1x1 convolutions.
     """
 
     names: Mapping[str, LayerRows]
     styles: Mapping[str, Mapping[str, LayerRows]] = field(default_factory=dict)
+    kernels: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of_layers(cls, layers: Iterable[str]) -> "KeyMap":
@@ -82,18 +92,32 @@ class KeyMap:
         return cls({**kohya, **generic}, {"kohya": kohya})
 
     def find(self, name: str) -> LayerRows | None:
-        """The rows that a name stands for; wrappers of training programs in front of it are seen through."""
-        bare = name
-        for wrapper in ("base_model.model.", "model.", "unet.", "transformer.", PREFIX):
-            bare = bare.removeprefix(wrapper)
-        if bare.startswith("lora_unet__"):
-            bare = bare.replace("lora_unet__", "lora_unet_", 1)
+        """The rows that a name stands for; wrappers of training programs in front of it are seen through, and
+        every dotted name is also known with underscores.
+        """
+        bare = _unwrapped(name)
         for candidate in (name, bare, PREFIX + bare, f"transformer.{bare}", f"unet.{bare}"):
             processor = candidate.replace(".to_", ".processor.to_").removesuffix(".0")
             for spelling in (candidate, f"{candidate}.0", processor):
                 if spelling in self.names:
                     return self.names[spelling]
-        return None
+        prefix = next((prefix for prefix in FLAT_PREFIXES if bare.startswith(prefix)), None)
+        return None if prefix is None else self._flat.get(bare.removeprefix(prefix))
+
+    @cached_property
+    def _flat(self) -> dict[str, LayerRows]:
+        flat: dict[str, LayerRows] = {}
+        for name, rows in self.names.items():
+            bare = _unwrapped(name)
+            prefix = next((prefix for prefix in FLAT_PREFIXES if bare.startswith(prefix)), "")
+            flat.setdefault(bare.removeprefix(prefix).replace(".", "_"), rows)
+        return flat
+
+
+def _unwrapped(name: str) -> str:
+    for wrapper in WRAPPERS:
+        name = name.removeprefix(wrapper)
+    return name
 
 
 def split_key(key: str) -> tuple[str, str | None]:
@@ -119,6 +143,7 @@ def export_lora(
     style: str = "comfyui",
     key_map: KeyMap | None = None,
     dtype: torch.dtype | None = None,
+    beside: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """A LoRA in generic keys as another key style has it; its effect is the same.
 
@@ -129,6 +154,8 @@ def export_lora(
         style: one of `KEY_STYLES`.
         key_map: of the base model; only comfyui needs none.
         dtype: of the tensors besides alpha; as they are without it.
+        beside: tensors for weights that no adapter can hold, in ComfyUI's keys. They pass through, in kohya's
+            style under kohya's names for the layers.
 
     Raises:
         ValueError: no such style, or none for this network, this kind of adapter or one of its layers.
@@ -152,8 +179,12 @@ def export_lora(
         raise ValueError(f"there are no {style} keys for this base model: save the LoRA with comfyui keys")
     else:
         for name, parts in layers.items():
-            targets = _targets(name.removeprefix(PREFIX), key_map.styles[style], style)
-            written.update(_kohya(targets, parts) if style == "kohya" else _diffusers(name, targets, parts))
+            layer = name.removeprefix(PREFIX)
+            targets = _targets(layer, key_map.styles[style], style)
+            tensors = _kohya(targets, parts) if style == "kohya" else _diffusers(name, targets, parts)
+            written.update(_with_kernel(tensors, key_map.kernels.get(layer, 0)))
+    for key, tensor in (beside or {}).items():
+        written[_kohya_key(key, key_map.styles[style]) if key_map and style == "kohya" else key] = tensor
     return {
         key: tensor.to("cpu", tensor.dtype if key.endswith(".alpha") else dtype or tensor.dtype, copy=True)
         for key, tensor in written.items()
@@ -169,9 +200,26 @@ def _targets(layer: str, names: Mapping[str, LayerRows], style: str) -> dict[str
     return targets
 
 
+def _with_kernel(tensors: Mapping[str, Tensor], dimensions: int) -> dict[str, Tensor]:
+    """Pairs of a convolution as other programs read them, Float[out, in, 1, 1]."""
+    pair = ("lora_up.weight", "lora_down.weight")
+    return {
+        key: tensor.reshape(*tensor.shape, *[1] * dimensions) if split_key(key)[1] in pair else tensor
+        for key, tensor in tensors.items()
+    }
+
+
 def _kohya(targets: Mapping[str, LayerRows], parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
     (name,) = targets
     return {f"{name}.{suffix}": tensor for suffix, tensor in parts.items()}
+
+
+def _kohya_key(key: str, names: Mapping[str, LayerRows]) -> str:
+    """A generic key with kohya's name of its layer; any other key as it is."""
+    name, _ = split_key(key)
+    layer = LayerRows(name.removeprefix(PREFIX))
+    kohya = next((own for own, rows in names.items() if rows == layer and name.startswith(PREFIX)), name)
+    return kohya + key.removeprefix(name)
 
 
 def _diffusers(

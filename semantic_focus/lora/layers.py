@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 from torch import nn
 
@@ -59,9 +59,31 @@ def is_linear(module: nn.Module) -> TypeGuard[nn.Linear]:
     )
 
 
+def is_pointwise(module: nn.Module) -> bool:
+    """Whether a module is a linear map of the channels at each place: a convolution with a 1x1 kernel."""
+    convolution: Any = module
+    return (
+        isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d)
+        and {*convolution.kernel_size, *convolution.stride, convolution.groups} == {1}
+        and set(convolution.padding) == {0}
+    )
+
+
+def size_of(layer: nn.Module) -> tuple[int, int]:
+    """Outputs and inputs of a layer that an adapter can go on."""
+    of: Any = layer
+    return (of.out_channels, of.in_channels) if is_pointwise(layer) else (of.out_features, of.in_features)
+
+
 def all_linear_layers(model: nn.Module) -> dict[str, nn.Linear]:
     """Every linear layer of a model, by dotted name."""
     return {name: module for name, module in model.named_modules() if is_linear(module)}
+
+
+def adaptable_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """Every layer that an adapter can go on, by dotted name: linear ones and 1x1 convolutions."""
+    modules = model.named_modules()
+    return {name: module for name, module in modules if is_linear(module) or is_pointwise(module)}
 
 
 def linear_layers(

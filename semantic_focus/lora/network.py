@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .adapters import ADAPTER_KINDS, Adapter, AdapterSettings
 from .keys import PREFIX, KeyMap, generic_tensors
-from .layers import all_linear_layers
+from .layers import adaptable_layers, is_pointwise, size_of
 from .reading import read_lora
 
 
@@ -21,27 +21,28 @@ class LoraAdapters:
     """All adapters of one model. They act only inside ``with adapters.attached():``.
 
     Args:
-        layers: dotted name -> linear layer, as from `layers.linear_layers`; the names become the file's keys.
+        layers: dotted name -> layer, as from `layers.linear_layers` or `layers.adaptable_layers`; the names
+            become the file's keys.
         settings: of every adapter.
         seed: of the random initialisation; torch's own generator is left alone.
     """
 
-    def __init__(self, layers: Mapping[str, nn.Linear], settings: AdapterSettings, seed: int):
+    def __init__(self, layers: Mapping[str, nn.Module], settings: AdapterSettings, seed: int):
         generator = torch.Generator().manual_seed(seed)
         make = ADAPTER_KINDS[settings.kind].new
         self._bind(
             layers,
-            {
-                name: make(layer.out_features, layer.in_features, settings, generator)
-                for name, layer in layers.items()
-            },
+            {name: make(*size_of(layer), settings, generator) for name, layer in layers.items()},
             settings.dropout,
         )
 
-    def _bind(self, layers: Mapping[str, nn.Linear], adapters: Mapping[str, Adapter], dropout: float) -> None:
-        self._layers = dict(layers)
-        self._adapters = {name: adapter.to(layers[name].weight.device) for name, adapter in adapters.items()}
+    def _bind(self, layers: Mapping[str, nn.Module], adapters: Mapping[str, Adapter], dropout: float) -> None:
+        self._layers: dict[str, Any] = dict(layers)
+        self._adapters = {
+            name: adapter.to(self._layers[name].weight.device) for name, adapter in adapters.items()
+        }
         self._dropout = dropout
+        self._beside: dict[str, Tensor] = {}
         self._enabled = True
         self._training = False
         self._attached = 0
@@ -86,7 +87,7 @@ class LoraAdapters:
         handles = []
         if self._attached == 0:
             handles = [
-                layer.register_forward_hook(self._hook(self._adapters[name]))
+                layer.register_forward_hook(self._hook(self._adapters[name], is_pointwise(layer)))
                 for name, layer in self._layers.items()
             ]
         self._attached += 1
@@ -118,11 +119,18 @@ class LoraAdapters:
         finally:
             self._training = before
 
-    def _hook(self, adapter: Adapter) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor | None]:
+    def _hook(
+        self, adapter: Adapter, pointwise: bool
+    ) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor | None]:
         def add_update(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
             if not self._enabled:
                 return None
-            return adapter.add_to(output, inputs[0], self._dropout if self._training else 0.0)
+            dropout = self._dropout if self._training else 0.0
+            if not pointwise:
+                return adapter.add_to(output, inputs[0], dropout)
+            # Float[B, C, *grid]: the channels go last, as an adapter has them
+            updated = adapter.add_to(output.movedim(1, -1), inputs[0].movedim(1, -1), dropout)
+            return updated.movedim(-1, 1).contiguous()
 
         return add_update
 
@@ -133,6 +141,10 @@ class LoraAdapters:
         (``….hada_w1_a`` …) and lokr (``….lokr_w1`` …).
         """
         return generic_tensors(self._adapters)
+
+    def lora(self) -> dict[str, Tensor]:
+        """The whole LoRA for a file: `state_dict`, and what a LoRA that was read has beside adapters."""
+        return {**self.state_dict(), **self._beside}
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
         """Take over the tensors that `state_dict` gave; all of them or, after an error, none.
@@ -178,11 +190,30 @@ class LoraAdapters:
                 ComfyUI (``diffusion_model.…``) or kohya's ``lora_unet_…`` after the same names.
 
         Raises:
-            ValueError: a key names no linear layer of the model, or shapes do not fit it. (Keys of text
-                encoders are left out, which is logged.)
+            ValueError: a key names no layer of the model that an adapter can go on, or shapes do not fit it.
+                (Keys of text encoders are left out, which is logged.)
         """
-        layers = all_linear_layers(model)
-        adapters = read_lora(tensors, layers, key_map or KeyMap.of_layers(layers)).complete().adapters
+        layers = adaptable_layers(model)
+        read = read_lora(tensors, layers, key_map or KeyMap.of_layers(layers))
+        return cls.of_adapters(model, read.complete().adapters, dropout)
+
+    @classmethod
+    def of_adapters(
+        cls,
+        model: nn.Module,
+        adapters: Mapping[str, Adapter],
+        dropout: float = 0.0,
+        beside: Mapping[str, Tensor] | None = None,
+    ) -> "LoraAdapters":
+        """Adapters that were read.
+
+        Args:
+            adapters: by the names of the model's layers.
+            beside: what the LoRA has for weights that no adapter can hold. It is handed on as it is; that it
+                acts, the caller sees to.
+        """
+        layers = adaptable_layers(model)
         loaded = cls.__new__(cls)
         loaded._bind({name: layers[name] for name in adapters}, adapters, dropout)
+        loaded._beside = dict(beside or {})
         return loaded

@@ -11,8 +11,11 @@ from torch import Tensor, nn
 from .adapters import Adapter, LoHa, LoKr, LoRA
 from .file import load_lora
 from .keys import TEXT_ENCODER_KEYS, KeyMap, LayerRows, generic_tensors, some, split_key
+from .layers import size_of
 
 LORA_PAIR = (("lora_up.weight", "lora_down.weight"),)
+BIAS = ".diff_b"
+"""What is added to a layer's bias, whatever its weight gets."""
 LOHA_PAIRS = (("hada_w1_a", "hada_w1_b"), ("hada_w2_a", "hada_w2_b"))
 
 
@@ -23,8 +26,8 @@ class ReadLora:
     Attributes:
         adapters: by the names of the model's layers, in their order.
         text_encoder: keys of text encoders, which are left out.
-        rest: name -> key -> tensor, of all names that belong to no linear layer of the model, or say more of
-            one than an adapter does.
+        rest: name -> key -> tensor, of all names that belong to no layer of the model which an adapter can go
+            on, or say more of one than an adapter does.
     """
 
     adapters: Mapping[str, Adapter]
@@ -46,9 +49,9 @@ class ReadLora:
             unread += [key for key in group if split_key(key)[1] is None] or [name]
         if unread:
             raise ValueError(
-                f"{len(unread)} names in this LoRA belong to no linear layer of the model, or mean something "
-                f"that cannot be trained on: {some(unread)}. Is it of another base model, or does it adapt "
-                "convolutions, norms or DoRA magnitudes?"
+                f"{len(unread)} names in this LoRA belong to no layer of the model, or mean something that "
+                f"cannot be trained on: {some(unread)}. Is it of another base model, or does it adapt "
+                "convolutions larger than 1x1, norms or DoRA magnitudes?"
             )
         if not self.adapters:
             raise ValueError("this LoRA has no key for the diffusion model: is it one of a text encoder?")
@@ -56,7 +59,7 @@ class ReadLora:
 
 
 def read_lora(
-    lora: str | Path | Mapping[str, Tensor], layers: Mapping[str, nn.Linear], key_map: KeyMap
+    lora: str | Path | Mapping[str, Tensor], layers: Mapping[str, nn.Module], key_map: KeyMap
 ) -> ReadLora:
     """Read a LoRA, LoHa or LoKr in any of the key styles for a model with these layers.
 
@@ -65,7 +68,7 @@ def read_lora(
 
     Args:
         lora: a file, or its tensors in any floating point type; a missing alpha is the rank.
-        layers: all linear layers of the model, by dotted names.
+        layers: of the model, by dotted names, as `layers.adaptable_layers` gives them.
         key_map: the names that other programs have for them.
 
     Raises:
@@ -83,14 +86,17 @@ def read_lora(
     pieces: dict[str, list[tuple[str, LayerRows, dict[str, Tensor]]]] = {}
     rest = {}
     for name, group in named.items():
+        biases = {key: tensor for key, tensor in group.items() if key.endswith(BIAS)}
         parts = {suffix: tensor for key, tensor in group.items() if (suffix := split_key(key)[1])}
         rows = key_map.find(name)
-        if rows is None or rows.layer not in layers or len(parts) < len(group):
+        if rows is None or rows.layer not in layers or len(parts) + len(biases) < len(group) or not parts:
             rest[name] = group
-        else:
-            pieces.setdefault(rows.layer, []).append((name, rows, parts))
+            continue
+        pieces.setdefault(rows.layer, []).append((name, rows, parts))
+        if biases:
+            rest[name] = biases
     adapters = {
-        layer: _adapter(pieces[layer], module.out_features, module.in_features)
+        layer: _adapter(pieces[layer], *size_of(module))
         for layer, module in layers.items()
         if layer in pieces
     }

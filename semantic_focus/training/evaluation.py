@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..lora.network import LoraAdapters
 from ..objective.sums import RESIDUAL, region_sums, stack_masks
 from .trainer import TrainingPictures, VelocityModel
 
@@ -29,33 +28,55 @@ class RegionChange:
     drift: float
 
 
-def compare(
+@dataclass(frozen=True)
+class Predictions:
+    """What a model says of every picture at every noise position, Float[1, C, *grid] each, on the CPU.
+
+    Attributes:
+        answers: the predictions, picture by picture.
+        targets: what they should be.
+    """
+
+    answers: tuple[Tensor, ...]
+    targets: tuple[Tensor, ...]
+
+
+def predictions(
     model: VelocityModel,
-    adapters: LoraAdapters,
     data: TrainingPictures,
     seed: int = 1_000_003,
     positions: Sequence[float] = EVALUATION_POSITIONS,
-) -> list[RegionChange]:
-    """Predict every picture at every noise position with and without the adapters.
+) -> Predictions:
+    """Predict every picture at every noise position.
 
     Args:
+        model: with the adapters that are attached to it now.
         seed: of the evaluation noise; picture i at position j gets the same noise for every LoRA compared.
     """
     generator = torch.Generator().manual_seed(seed)
-    rows, areas = [], []
-    with torch.no_grad(), adapters.attached():
+    answers, targets = [], []
+    with torch.no_grad():
         for index in range(len(data.latents)):
-            clean, masks = data.batch([index])
-            regions = stack_masks(masks, clean)
-            areas.append(regions[0].flatten(1).mean(1))
+            clean, _ = data.batch([index])
             for position in positions:
                 noise = torch.randn(clean.shape, generator=generator).to(clean)
                 u = torch.tensor([position], device=clean.device)
                 noisy, sigma, target = model.corrupt(clean, noise, u)
-                with adapters.disabled():
-                    before = model.predict(noisy, sigma, [index])
-                after = model.predict(noisy, sigma, [index])
-                rows.append(_measure(before, after, target, regions))
+                answers.append(model.predict(noisy, sigma, [index]).cpu())
+                targets.append(target.cpu())
+    return Predictions(tuple(answers), tuple(targets))
+
+
+def compare(before: Predictions, after: Predictions, data: TrainingPictures) -> list[RegionChange]:
+    """Region by region, the predictions of two models on the same noise."""
+    positions = len(before.answers) // len(data.latents)
+    rows, areas = [], []
+    for index in range(len(data.latents)):
+        clean, masks = data.batch([index])
+        regions = stack_masks(masks, clean).cpu()
+        areas.append(regions[0].flatten(1).mean(1))
+        for i in range(index * positions, (index + 1) * positions):
+            rows.append(_measure(before.answers[i], after.answers[i], before.targets[i], regions))
     values = torch.stack(rows).nanmean(0)
     coverage = torch.stack(areas).mean(0).tolist()
     return [

@@ -257,10 +257,15 @@ class Trainer:
         Raises:
             ValueError: the adapters do not fit.
         """
+        before, now = state.identity, self._identity
+        if not _same(before, now, "adapters", "fixed"):
+            raise ValueError(
+                "the state and this training differ in what stays as it is of the LoRA that they started "
+                "from (convolutions, norms, DoRA): connect it to start_from, or train without the state"
+            )
         self.adapters.load_state_dict(state.part("adapters."))
         self.steps_done = state.step
         self._generator.set_state(state.tensors["generator"])
-        before, now = state.identity, self._identity
         if _same(before, now, "data") and _same(before, now, "training", "batch_size"):
             self._sampler.load_state_dict(state.values["sampler"])
             self._at_once = state.values["at_once"]
@@ -290,9 +295,9 @@ class Trainer:
         return self._average.applied() if self._average else contextlib.nullcontext()
 
     def lora(self) -> dict[str, Tensor]:
-        """The result so far, as `LoraAdapters.state_dict` gives it."""
+        """The result so far, as `LoraAdapters.lora` gives it."""
         with self.result():
-            return self.adapters.state_dict()
+            return self.adapters.lora()
 
 
 def _same(one: Mapping[str, Any], other: Mapping[str, Any], *keys: str) -> bool:
@@ -341,5 +346,7 @@ def train(
         while trainer.steps_done < settings.steps:
             history.append(trainer.step())
             on_step(history[-1])
-    adapters.load_state_dict(trainer.lora())
+    with trainer.result():
+        result = adapters.state_dict()
+    adapters.load_state_dict(result)
     return history

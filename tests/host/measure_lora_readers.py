@@ -4,6 +4,7 @@ A program of its own, because it imports ComfyUI.
 """
 
 import json
+import logging
 import sys
 import tempfile
 from collections.abc import Callable
@@ -23,15 +24,27 @@ import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from semantic_focus.comfy.key_map import comfy_key_map  # noqa: E402
+from semantic_focus.comfy.lora_files import read_for_model  # noqa: E402
 from semantic_focus.comfy.model import velocity_model  # noqa: E402
 from semantic_focus.lora.adapters import AdapterSettings  # noqa: E402
 from semantic_focus.lora.file import load_lora, save_lora  # noqa: E402
-from semantic_focus.lora.keys import PREFIX, export_lora  # noqa: E402
-from semantic_focus.lora.layers import all_linear_layers, linear_layers  # noqa: E402
+from semantic_focus.lora.keys import PREFIX, export_lora, generic_tensors, split_key  # noqa: E402
+from semantic_focus.lora.layers import linear_layers  # noqa: E402
 from semantic_focus.lora.network import LoraAdapters  # noqa: E402
-from semantic_focus.lora.reading import read_lora  # noqa: E402
 
 NAMES = ("z_image", "sd15")
+said: list[str] = []
+
+
+class Said(logging.Handler):
+    """Keeps what is logged."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        said.append(record.getMessage())
+
+
+logging.getLogger().handlers = [Said()]
+logging.getLogger().setLevel(logging.INFO)
 TEXT = {f"lora_te1_x.lora_{part}.weight": torch.ones(2, 2) for part in ("up", "down")}
 
 
@@ -45,12 +58,12 @@ def made(network: Any) -> dict[str, Tensor]:
 
 
 def spellings(generic: dict[str, Tensor], key_map: Any) -> dict[str, dict[str, Tensor]]:
-    """Files that mean the same, as programs write them; the last ones as no reader here knows them."""
+    """Files that mean the same, as programs write them, and some that are read in part or not at all."""
     diffusers = export_lora(generic, "diffusers", key_map)
     kohya = export_lora(generic, "kohya", key_map)
     bare = {key.split(".", 1)[1]: tensor for key, tensor in diffusers.items()}
-    musubi = {
-        f"lora_unet_{'_'.join(key.split('.')[:-2])}.{'.'.join(key.split('.')[-2:])}": tensor
+    flat = {
+        f"{'_'.join(key.split('.')[:-2])}.{'.'.join(key.split('.')[-2:])}": tensor
         for key, tensor in bare.items()
     }
     return {
@@ -61,7 +74,9 @@ def spellings(generic: dict[str, Tensor], key_map: Any) -> dict[str, dict[str, T
         "diffusers": diffusers,
         "diffusers without prefix": bare,
         "PEFT": {f"base_model.model.{key}": tensor for key, tensor in bare.items()},
-        "musubi": musubi,
+        "musubi": {f"lora_unet_{key}": tensor for key, tensor in flat.items()},
+        "OneTrainer": {f"lora_transformer_{key}": tensor for key, tensor in flat.items()},
+        "SimpleTuner's lycoris": {f"lycoris_{key}": tensor for key, tensor in flat.items()},
         "one key of another model": generic | {f"{PREFIX}nowhere.lora_up.weight": torch.ones(2, 2)},
         "a text encoder": TEXT,
         "a layer cut": dict(list(kohya.items())[1:]),
@@ -87,11 +102,14 @@ def users(
     network = patcher.model.diffusion_model
 
     def trained_on(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        return applied(patcher, LoraAdapters.from_state_dict(network, tensors, key_map).state_dict())
+        read = read_for_model(patcher, tensors).trainable()
+        adapters = LoraAdapters.of_adapters(network, read.adapters, beside=read.fixed)
+        return applied(patcher, adapters.lora())
 
     def saved(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        read = read_lora(tensors, all_linear_layers(network), key_map).complete()
-        return applied(patcher, export_lora(read.tensors(), "kohya", key_map))
+        read = read_for_model(patcher, tensors)
+        generic = generic_tensors(read.adapters)
+        return applied(patcher, export_lora(generic, "kohya", key_map, beside=read.fixed))
 
     def from_disk(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         with tempfile.TemporaryDirectory() as folder:
@@ -113,40 +131,81 @@ def users(
     }
 
 
-def answer(use: Callable[[], dict[str, Tensor]], expected: dict[str, Tensor]) -> float | str:
-    """The largest error of a weight, or the refusal."""
+def answer(use: Callable[[], dict[str, Tensor]], expected: dict[str, Tensor]) -> dict[str, Any]:
+    """The largest error of a weight, or the refusal; and what was said."""
+    said.clear()
     try:
         found = use()
     except ValueError as error:
-        return str(error)
+        return {"refused": str(error), "said": list(said)}
     if found.keys() != expected.keys():
-        return f"other weights: {sorted(found.keys() ^ expected.keys())[:3]}"
-    return max((found[key] - expected[key]).abs().max().item() for key in found)
+        return {"other weights": sorted(found.keys() ^ expected.keys())[:3]}
+    error = max((found[key] - expected[key]).abs().max().item() for key in found)
+    return {"error": error, "said": list(said)}
 
 
-def measure_weights_only() -> dict[str, Any]:
-    """A LoRA with what only weights can have: kohya's standard one for SD1.5 adapts 1x1 convolutions."""
-    patcher = tiny_models.FAMILIES["sd15"].build()
-    key_map = comfy_key_map(patcher)
-    network = patcher.model.diffusion_model
-    block = "input_blocks.1.1.proj_in"
-    out, inputs = network.get_submodule(block).weight.shape[:2]
-    name = f"lora_unet_{block.replace('.', '_')}"
-    rest = {
+def beside_adapters(network: Any, family: str) -> dict[str, dict[str, Tensor]]:
+    """Kind -> keys that ComfyUI's loader understands and no linear layer has."""
+    modules: dict[str, Any] = dict(network.named_modules())
+    linear = next(iter(linear_layers(network)))
+    out, inputs = modules[linear].weight.shape
+    generic = f"{PREFIX}{linear}"
+    kinds = {
+        "DoRA": {
+            f"{generic}.lora_up.weight": torch.ones(out, 2) * 0.1,
+            f"{generic}.lora_down.weight": torch.ones(2, inputs) * 0.1,
+            f"{generic}.dora_scale": torch.ones(out, 1),
+        },
+        "difference": {f"{generic}.diff": torch.ones(out, inputs)},
+        "OFT": {f"{generic}.oft_blocks": torch.randn(2, out // 2, out // 2) * 0.01},
+    }
+    if family != "sd15":
+        return kinds
+    pointwise, large, norm = "input_blocks.1.1.proj_in", "input_blocks.1.0.in_layers.2", "out.0"
+    out, inputs = modules[pointwise].weight.shape[:2]
+    name = f"lora_unet_{pointwise.replace('.', '_')}"
+    kinds["1x1 convolution of kohya"] = {
         f"{name}.lora_up.weight": torch.ones(out, 2, 1, 1),
         f"{name}.lora_down.weight": torch.ones(2, inputs, 1, 1),
-        f"{PREFIX}{block}.diff_b": torch.ones(out),
+        f"{name}.alpha": torch.tensor(1.0),
     }
-    tensors = made(network) | rest
-    expected = applied(patcher, tensors)
-    of = users("sd15", patcher, key_map)
-    broken = tensors | {f"{PREFIX}{block}.strange": torch.ones(1)}
-    return {
-        "convolution": f"{PREFIX}{block}.weight" in expected,
-        "bias": f"{PREFIX}{block}.bias" in expected,
-        **{user: answer(lambda use=use: use(tensors), expected) for user, use in of.items()},
-        "strange": answer(lambda: of["training_adapter"](broken), expected),
+    out, inputs = modules[large].weight.shape[:2]
+    name = f"lora_unet_{large.replace('.', '_')}"
+    kinds["3x3 convolution of LoCon"] = {
+        f"{name}.lora_up.weight": torch.ones(out, 2, 1, 1),
+        f"{name}.lora_down.weight": torch.ones(2, inputs, 3, 3),
+        f"{name}.alpha": torch.tensor(1.0),
     }
+    size = len(modules[norm].weight)
+    biased = next(name for name in linear_layers(network) if modules[name].bias is not None)
+    out, inputs = modules[biased].weight.shape
+    kinds["bias beside a pair"] = {
+        f"{PREFIX}{biased}.lora_up.weight": torch.ones(out, 2) * 0.1,
+        f"{PREFIX}{biased}.lora_down.weight": torch.ones(2, inputs) * 0.1,
+        f"{PREFIX}{biased}.diff_b": torch.ones(out),
+    }
+    kinds["norm"] = {f"{PREFIX}{norm}.{part}": torch.ones(size) for part in ("diff", "diff_b")}
+    return kinds
+
+
+def measure_beside(name: str, patcher: Any, key_map: Any) -> dict[str, Any]:
+    """LoRAs with what a linear layer's adapter cannot hold beside such adapters, and without."""
+    network = patcher.model.diffusion_model
+    of, results = users(name, patcher, key_map), {}
+    for kind, keys in beside_adapters(network, name).items():
+        layer = key_map.find(split_key(next(iter(keys)))[0])
+        others = {key: t for key, t in made(network).items() if not key.startswith(f"{PREFIX}{layer.layer}.")}
+        tensors = others | keys
+        expected = applied(patcher, tensors)
+        results[kind] = {
+            "in core": len(expected) > len(applied(patcher, others)),
+            **{
+                user: answer(lambda use=use, tensors=tensors: use(tensors), expected)
+                for user, use in of.items()
+            },
+            "alone": answer(lambda keys=keys: of["start_from and Compare"](keys), applied(patcher, keys)),
+        }
+    return results
 
 
 def main() -> None:
@@ -163,7 +222,7 @@ def main() -> None:
             }
             for spelling, tensors in spellings(generic, key_map).items()
         }
-    results["weights only"] = measure_weights_only()
+        results[f"{name} beside"] = measure_beside(name, patcher, key_map)
     sys.stdout.write(json.dumps(results, indent=1))
 
 

@@ -19,14 +19,26 @@ READ = (
     "diffusers",
     "diffusers without prefix",
     "PEFT",
+    "musubi",
+    "OneTrainer",
+    "SimpleTuner's lycoris",
 )
 REFUSED = {
-    "musubi": "_to_k",
-    "one key of another model": "diffusion_model.nowhere",
     "a text encoder": "is it one of a text encoder",
     "a layer cut": "is no complete LoRA",
 }
 """Spelling -> what every refusal of it has."""
+NEAR = "one key of another model"
+BESIDE = {
+    "z_image": {"DoRA", "difference", "OFT"},
+    "sd15": {
+        *("DoRA", "difference", "OFT", "norm", "bias beside a pair"),
+        *("1x1 convolution of kohya", "3x3 convolution of LoCon"),
+    },
+}
+"""Family -> kinds of keys that no linear layer's adapter can hold."""
+TRAINS = {"1x1 convolution of kohya": False, "bias beside a pair": True}
+"""Kind that has something to train -> whether something stays as it is."""
 
 
 @pytest.fixture(scope="module")
@@ -43,37 +55,57 @@ def measured(comfy: ModuleType, repo: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_spelling_is_in_the_tables(measured: dict[str, Any], family: str):
-    assert set(measured[family]) == {*READ, *REFUSED}
+    assert set(measured[family]) == {*READ, *REFUSED, NEAR}
+    assert set(measured[f"{family} beside"]) == BESIDE[family]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("spelling", READ)
 @pytest.mark.parametrize("user", USERS)
 def test_the_effect_is_that_of_cores_loader(measured: dict[str, Any], family: str, spelling: str, user: str):
-    assert measured[family][spelling][user] == pytest.approx(0, abs=1e-6)
+    assert measured[family][spelling][user]["error"] == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("spelling", REFUSED)
 @pytest.mark.parametrize("user", USERS)
-def test_what_would_be_used_in_part_is_refused_by_name(
+def test_what_is_no_lora_of_the_network_is_refused_by_name(
     measured: dict[str, Any], family: str, spelling: str, user: str
 ):
-    assert REFUSED[spelling] in measured[family][spelling][user]
+    assert REFUSED[spelling] in measured[family][spelling][user]["refused"]
 
 
-def test_what_only_weights_can_have_is_used_as_a_training_adapter_and_refused_for_training(
-    measured: dict[str, Any],
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_single_key_of_another_model_is_left_out_by_name_and_no_training_adapter_is_used_in_part(
+    measured: dict[str, Any], family: str
 ):
-    """kohya's usual LoRA of SD1.5 adapts 1x1 convolutions; here one has a bias too."""
-    found = measured["weights only"]
-    assert found["convolution"] and found["bias"]
-    assert found["training_adapter"] == 0
+    found = measured[family][NEAR]
     for user in USERS[:-1]:
-        assert "lora_unet_input_blocks_1_1_proj_in" in found[user]
-        assert "diffusion_model.input_blocks.1.1.proj_in.diff_b" in found[user]
+        assert found[user]["error"] == 0
+        assert any("left out: diffusion_model.nowhere.lora_up" in line for line in found[user]["said"])
+    assert "diffusion_model.nowhere" in found["training_adapter"]["refused"]
 
 
-def test_a_key_that_nothing_knows_is_named_beside_those_of_a_layer_that_is_known(measured: dict[str, Any]):
-    message = measured["weights only"]["strange"]
-    assert "1 of its 214 keys do not fit (diffusion_model.input_blocks.1.1.proj_in.strange)" in message
+BESIDES = [(family, kind) for family in FAMILIES for kind in sorted(BESIDE[family])]
+
+
+@pytest.mark.parametrize(("family", "kind"), BESIDES)
+@pytest.mark.parametrize("user", USERS)
+def test_what_only_weights_can_have_keeps_its_effect_and_is_named(
+    measured: dict[str, Any], family: str, kind: str, user: str
+):
+    """A larger convolution, a norm, a bias, DoRA and OFT stay as they are; a 1x1 one is trained on."""
+    found = measured[f"{family} beside"][kind]
+    assert found["in core"]
+    assert found[user]["error"] == pytest.approx(0, abs=1e-6)
+    named = any("cannot be trained on; they stay as they are" in line for line in found[user]["said"])
+    assert named == TRAINS.get(kind, True)
+
+
+@pytest.mark.parametrize(("family", "kind"), BESIDES)
+def test_what_has_nothing_to_train_is_refused_for_training(measured: dict[str, Any], family: str, kind: str):
+    alone = measured[f"{family} beside"][kind]["alone"]
+    if kind in TRAINS:
+        assert alone["error"] == 0
+    else:
+        assert "nothing in this LoRA can be trained on" in alone["refused"]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from .graphs import WEIGHTS, Graph, header_of, lora_of, node, same, train
 
@@ -95,6 +95,34 @@ def test_a_saved_lora_is_trained_on(
     before, after = lora_of(plain), lora_of(folder, 1)
     assert before.keys() == after.keys() and not same(before, after)
     assert max((before[key] - after[key]).abs().max().item() for key in before) < 1.1e-5
+
+
+def test_what_cannot_be_trained_on_stays_in_the_lora_and_acts(
+    server: "ComfyServer", training: Graph, plain: Path, saved: str, run_name: str
+):
+    """A bias, as LyCORIS has them: the training has another loss with it, and its LoRA ends with it."""
+    bias = "lora_unet_joint_blocks_0_x_block_attn_proj.diff_b"
+    loras = server.base_directory / "models" / "loras"
+    save_file(load_file(loras / saved) | {bias: torch.ones(128)}, loras / "with_bias.safetensors")
+    training["file"] = node("SemanticFocusLoadLoRA", lora_name="with_bias.safetensors")
+    training["compare"] = node(
+        "SemanticFocusCompare",
+        lora=["file", 0],
+        **{
+            name: training["9"]["inputs"][name]
+            for name in ("model", "latents", "conditioning", "latent_masks")
+        },
+    )
+    with_bias, shown = train(server, training, run_name, start_from=["file", 0], steps=1)
+    drift = [row["drift"] for row in json.loads(shown["compare"]["semantic_focus_report"][0])]
+    training["file"]["inputs"]["lora_name"] = saved
+    without, shown = train(server, training, f"{run_name}_without", start_from=["file", 0], steps=1)
+    rows = json.loads(shown["compare"]["semantic_focus_report"][0])
+    generic = "diffusion_model.joint_blocks.0.x_block.attn.proj.diff_b"
+    assert lora_of(with_bias, 1).keys() - lora_of(without, 1).keys() == {generic}
+    assert torch.equal(lora_of(with_bias, 1)[generic], torch.ones(128))
+    assert not same(lora_of(without, 1), {k: t for k, t in lora_of(with_bias, 1).items() if k != generic})
+    assert all(a > b for a, b in zip(drift, (row["drift"] for row in rows), strict=True) if a == a)
 
 
 def test_a_lora_that_a_training_kept_can_be_chosen(server: "ComfyServer", plain: Path):

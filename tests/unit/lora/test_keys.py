@@ -285,6 +285,24 @@ class TestWriting:
         for name in before:
             torch.testing.assert_close(after[name], before[name], rtol=1e-5, atol=1e-5)
 
+    def test_pairs_of_a_convolution_have_its_kernel(self):
+        own = KeyMap.of_layers(["conv"])
+        key_map = KeyMap(own.names, own.styles, {"conv": 2})
+        name = "diffusion_model.conv"
+        pair = {f"{name}.lora_up.weight": UP, f"{name}.lora_down.weight": DOWN, f"{name}.alpha": UP[0, 0]}
+        written = export_lora(pair, "kohya", key_map)
+        assert {key: list(tensor.shape) for key, tensor in written.items()} == {
+            "lora_unet_conv.lora_up.weight": [WIDTH, 2, 1, 1],
+            "lora_unet_conv.lora_down.weight": [2, WIDTH, 1, 1],
+            "lora_unet_conv.alpha": [],
+        }
+
+    @pytest.mark.parametrize(("style", "prefix"), [("comfyui", "diffusion_model."), ("kohya", "lora_unet_")])
+    def test_what_is_beside_adapters_passes_through(self, style: str, prefix: str):
+        beside = {"diffusion_model.out.diff_b": UP[:, 0], "another.dora_scale": UP}
+        written = export_lora({}, style, KEY_MAP, beside=beside)
+        assert written.keys() == {f"{prefix}out.diff_b", "another.dora_scale"}
+
     def test_the_precision_of_the_file(self):
         written = export_lora(trained(), "kohya", KEY_MAP, torch.float16)
         kinds = {key.rsplit(".", 1)[1]: tensor.dtype for key, tensor in written.items()}

@@ -57,6 +57,28 @@ class TestWhatTheyAdd:
         with adapters.attached():
             torch.testing.assert_close(net(x), merged(x), rtol=1e-4, atol=1e-5)
 
+    @pytest.mark.parametrize(
+        ("convolution", "grid"), [(nn.Conv1d, (6,)), (nn.Conv2d, (6, 2)), (nn.Conv3d, (2, 3, 2))]
+    )
+    @pytest.mark.parametrize("kind", ["lora", "loha", "lokr"])
+    def test_a_1x1_convolution_is_a_linear_map_at_each_place(
+        self, convolution: Any, grid: tuple[int, ...], kind: Any
+    ):
+        """Against a linear layer with the same weights, on the channels of each place."""
+        linear, pointwise = nn.Linear(4, 6), convolution(4, 6, 1)
+        flat, net = nn.Sequential(linear), nn.Sequential(pointwise)
+        with torch.no_grad():
+            pointwise.weight.copy_(linear.weight.reshape(pointwise.weight.shape))
+            pointwise.bias.copy_(linear.bias)
+        of_linear = shaken(LoraAdapters(linear_layers(flat), AdapterSettings(kind, 2, 3.0), seed=0))
+        of_convolution = LoraAdapters.from_state_dict(net, of_linear.state_dict())
+        x = noise(2, 4, *grid)
+        with of_linear.attached(), of_convolution.attached():
+            expected = flat(x.movedim(1, -1)).movedim(-1, 1)
+            torch.testing.assert_close(net(x), expected, rtol=1e-5, atol=1e-6)
+            net(x).square().sum().backward()
+        assert all(parameter.grad is not None for parameter in of_convolution.parameters())
+
     def test_at_the_start_they_add_nothing(self):
         net, x = Net(), noise(7, 5)
         base = net(x)
@@ -182,6 +204,12 @@ class TestFiles:
             "diffusion_model.second.alpha": (),
         }
         assert tensors["diffusion_model.first.alpha"] == 3.0
+
+    def test_what_is_beside_them_is_in_the_lora_and_not_in_the_state(self):
+        read = shaken(adapters_of(Net()))._adapters
+        beside = {"diffusion_model.first.diff_b": noise(4)}
+        adapters = LoraAdapters.of_adapters(Net(), read, beside=beside)
+        assert adapters.lora().keys() - adapters.state_dict().keys() == beside.keys()
 
     def test_a_state_dict_is_a_copy(self):
         adapters = adapters_of(Net())

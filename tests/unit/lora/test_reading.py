@@ -10,7 +10,7 @@ from semantic_focus.lora.file import save_lora
 from semantic_focus.lora.keys import KeyMap, LayerRows
 from semantic_focus.lora.reading import read_lora
 
-LAYERS = {"qkv": nn.Linear(4, 12), "out": nn.Linear(4, 4)}
+LAYERS = {"qkv": nn.Linear(4, 12), "out": nn.Linear(4, 4), "point": nn.Conv2d(4, 4, 1)}
 OWN = KeyMap.of_layers(LAYERS)
 PARTS = {f"transformer.to_{part}": LayerRows("qkv", index * 4, 4) for index, part in enumerate("qkv")}
 KEY_MAP = KeyMap({**OWN.names, **PARTS, "transformer.to_out.0": LayerRows("out")}, OWN.styles)
@@ -23,7 +23,17 @@ def pair(name: str, up: Tensor = UP) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize(
     "name",
-    ["diffusion_model.out", "lora_unet_out", "transformer.to_out.0", "to_out.0", "base_model.model.to_out.0"],
+    [
+        "diffusion_model.out",
+        "lora_unet_out",
+        "lycoris_out",
+        "transformer.to_out.0",
+        "to_out.0",
+        "base_model.model.to_out.0",
+        "lora_unet_to_out_0",
+        "lora_transformer_to_out_0",
+        "lycoris_to_out_0",
+    ],
 )
 def test_every_spelling_gives_the_same_generic_tensors(name: str):
     read = read_lora(pair(name), LAYERS, KEY_MAP).complete()
@@ -62,6 +72,21 @@ def test_what_no_adapter_can_hold_is_kept_whole_and_named(rest: dict[str, Tensor
     assert {key for group in read.rest.values() for key in group} == set(rest)
     with pytest.raises(ValueError, match=named):
         read.complete()
+
+
+def test_a_bias_is_kept_beside_the_pair_of_its_layer():
+    read = read_lora(pair("lora_unet_out") | {"lora_unet_out.diff_b": UP[:, 0]}, LAYERS, KEY_MAP)
+    assert list(read.adapters) == ["out"]
+    assert {name: list(group) for name, group in read.rest.items()} == {
+        "lora_unet_out": ["lora_unet_out.diff_b"]
+    }
+
+
+@pytest.mark.parametrize("kernel", [(), (1, 1)])
+def test_a_convolution_with_a_1x1_kernel_is_a_linear_map(kernel: tuple[int, ...]):
+    shaped = {key: tensor.reshape(*tensor.shape, *kernel) for key, tensor in pair("lora_unet_point").items()}
+    read = read_lora(shaped, LAYERS, KEY_MAP).complete()
+    assert read.tensors()["diffusion_model.point.lora_up.weight"].tolist() == UP.tolist()
 
 
 def test_text_encoders_are_left_out_by_name():

@@ -10,7 +10,7 @@ from torch import nn
 from semantic_focus.lora.adapters import AdapterSettings
 from semantic_focus.lora.layers import linear_layers
 from semantic_focus.lora.network import LoraAdapters
-from semantic_focus.training.evaluation import RegionChange, compare, format_table
+from semantic_focus.training.evaluation import RegionChange, compare, format_table, predictions
 from semantic_focus.training.trainer import TrainingPictures
 
 POSITIONS = (0.3, 0.8)
@@ -81,11 +81,17 @@ def naive(model, adapters: LoraAdapters, data: TrainingPictures, seed: int) -> d
     }
 
 
+def changes(model, adapters: LoraAdapters, data: TrainingPictures, seed: int = 3) -> list[RegionChange]:
+    before = predictions(model, data, seed, POSITIONS)
+    with adapters.attached():
+        return compare(before, predictions(model, data, seed, POSITIONS), data)
+
+
 def test_every_number_is_that_of_the_slow_loop(model, uneven: TrainingPictures):
     adapters = adapters_of(model, 0.2)
     with torch.no_grad():
         expected = naive(model, adapters, uneven, seed=5)
-    rows = compare(model, adapters, uneven, 5, POSITIONS)
+    rows = changes(model, adapters, uneven, 5)
     assert [row.region for row in rows] == ["face", "hair", "sword", "residual"]
     for row in rows:
         numbers = dataclasses.astuple(row)[1:]
@@ -96,18 +102,18 @@ def test_every_number_is_that_of_the_slow_loop(model, uneven: TrainingPictures):
 
 
 def test_an_untrained_adapter_changes_nothing(model, data: TrainingPictures):
-    for row in compare(model, adapters_of(model, 0.0), data, positions=POSITIONS):
+    for row in changes(model, adapters_of(model, 0.0), data):
         if row.coverage > 0:
             assert row.drift == 0 and row.error_after == row.error_before
             assert row.cosine_after == row.cosine_before
 
 
 def test_the_same_seed_gives_every_lora_the_same_noise(model, data: TrainingPictures):
-    one = compare(model, adapters_of(model, 0.1), data, 7, POSITIONS)
-    other = compare(model, adapters_of(model, 0.3), data, 7, POSITIONS)
+    one = changes(model, adapters_of(model, 0.1), data, 7)
+    other = changes(model, adapters_of(model, 0.3), data, 7)
     for a, b in zip(one[:3], other[:3], strict=True):
         assert a.error_before == b.error_before and a.error_after != b.error_after
-    assert compare(model, adapters_of(model, 0.1), data, 8, POSITIONS)[0].error_before != one[0].error_before
+    assert changes(model, adapters_of(model, 0.1), data, 8)[0].error_before != one[0].error_before
 
 
 def test_nothing_is_left_behind(model, data: TrainingPictures):
@@ -120,7 +126,7 @@ def test_nothing_is_left_behind(model, data: TrainingPictures):
         return prediction
 
     model.predict = watched
-    compare(model, adapters, data, positions=POSITIONS)
+    changes(model, adapters, data)
     assert len(recorded) == 16 and not any(recorded)
     assert sum(len(module._forward_hooks) for module in model.modules()) == 0
     assert all(parameter.grad is None for parameter in adapters.parameters())

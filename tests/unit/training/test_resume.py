@@ -285,6 +285,18 @@ class TestPieces:
         with pytest.raises(ValueError, match="another rank"):
             other.load(new_trainer(model, data).state())
 
+    @pytest.mark.parametrize(("before", "now"), [("a", "b"), ("a", None), (None, "a")])
+    def test_a_state_without_the_same_parts_that_stay_as_they_are_is_refused(
+        self, before: str | None, now: str | None, model, data: TrainingPictures
+    ):
+        def trainer(fixed: str | None) -> Trainer:
+            identity = {"adapters": {} if fixed is None else {"fixed": fixed}}
+            adapters = new_trainer(model, data).adapters
+            return Trainer(model, adapters, data, OBJECTIVE, SETTINGS, identity)
+
+        with pytest.raises(ValueError, match="connect that LoRA to start_from"):
+            trainer(now).load(trainer(before).state())
+
 
 class TestNothingAroundTheStepsMatters:
     def test_states_and_previews_change_nothing(self, model, data: TrainingPictures, tmp_path: Path):

@@ -13,7 +13,7 @@ from semantic_focus.lora.layers import linear_layers
 from semantic_focus.lora.network import LoraAdapters
 from semantic_focus.objective.timesteps import TimestepSampling
 from semantic_focus.objective.total import Objective
-from semantic_focus.training.evaluation import compare
+from semantic_focus.training.evaluation import compare, predictions
 from semantic_focus.training.sampler import PictureSampler
 from semantic_focus.training.trainer import (
     Batch,
@@ -85,9 +85,12 @@ class TestRegions:
     )
 
     def changes(self, model, data: TrainingPictures, objective: Objective):
-        adapters = new_adapters(model)
+        adapters, positions = new_adapters(model), (0.3, 0.6, 0.9)
+        before = predictions(model, data, positions=positions)
         train(model, adapters, data, objective, self.SETTINGS)
-        return {row.region: row for row in compare(model, adapters, data, positions=(0.3, 0.6, 0.9))}
+        with adapters.attached():
+            after = predictions(model, data, positions=positions)
+        return {row.region: row for row in compare(before, after, data)}
 
     def test_a_weight_on_the_face_teaches_the_face_and_the_prior_keeps_the_rest(
         self, model, data: TrainingPictures

@@ -294,7 +294,7 @@ class TestPieces:
             adapters = new_trainer(model, data).adapters
             return Trainer(model, adapters, data, OBJECTIVE, SETTINGS, identity)
 
-        with pytest.raises(ValueError, match="connect that LoRA to start_from"):
+        with pytest.raises(ValueError, match="connect it to start_from"):
             trainer(now).load(trainer(before).state())
 
 

@@ -160,6 +160,15 @@ class ComfyServer:
         """`queue`, then `wait`."""
         return self.wait(self.queue(prompt), timeout)
 
+    @property
+    def process_id(self) -> int:
+        """Of the server."""
+        return self._process.pid
+
+    def is_busy(self) -> bool:
+        """Whether a prompt runs or waits."""
+        return any(self._json("/queue").values())
+
     def interrupt(self) -> None:
         """Cancel the prompt that is running."""
         self._request("/interrupt", {})

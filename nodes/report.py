@@ -18,7 +18,7 @@ from ..semantic_focus.comfy.model import (
     conditioning_per_picture,
     velocity_model,
 )
-from ..semantic_focus.comfy.training import training_pictures
+from ..semantic_focus.comfy.training import refuse_damaged, training_pictures
 from ..semantic_focus.lora.network import LoraAdapters
 from ..semantic_focus.regions.masks import SemanticMasks
 from ..semantic_focus.training.data import TrainingPictures
@@ -141,7 +141,9 @@ def _loaded(
 ) -> Iterator[tuple[ComfyVelocityModel, TrainingPictures]]:
     """The model with its pictures, as training would have them."""
     samples = [latent["samples"] for latent in latents]
-    with velocity_model(patcher, conditioning_per_picture(conditioning, sum(map(len, samples)))) as velocity:
+    prompts = conditioning_per_picture(conditioning, sum(map(len, samples)))
+    refuse_damaged(samples, prompts, masks)
+    with velocity_model(patcher, prompts) as velocity:
         yield velocity, training_pictures(velocity, patcher, samples, masks)
 
 

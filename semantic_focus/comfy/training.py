@@ -17,6 +17,14 @@ from ..objective.total import Objective
 from ..regions.masks import SemanticMasks
 from ..training.data import TrainingPictures
 from ..training.digest import digest
+from ..training.not_finite import (
+    LATENT_ADVICE,
+    MASK_ADVICE,
+    TEXT_ADVICE,
+    Kind,
+    not_finite,
+    refuse_not_finite,
+)
 from ..training.run import RunOptions, provenance_of, run_identity, run_training
 from ..training.run_folder import choose_run
 from ..training.settings import TrainingSettings
@@ -26,6 +34,7 @@ from ..training.trainer import Trainer
 from .fingerprint import model_fingerprint
 from .key_map import comfy_key_map
 from .model import ComfyVelocityModel, Conditioning, latents_for_model, velocity_model
+from .trial import Say, Trial, refuse_untrainable, say_in_log
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,7 @@ class TrainingRequest:
         training_adapter: a LoRA that is active while training and absent from the result.
         state: of an earlier training that this one goes on from; `settings.steps` count from its beginning.
         model_name: the base model's name for people, for the file's header.
+        names: of the pictures' files, for messages; empty: unknown.
     """
 
     patcher: Any
@@ -61,6 +71,7 @@ class TrainingRequest:
     training_adapter: Mapping[str, Tensor] | None = None
     state: TrainState | None = None
     model_name: str = ""
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,17 +105,22 @@ def train_comfy_lora(
     request: TrainingRequest,
     place: RunPlace,
     options: Callable[[ComfyVelocityModel, TrainingPictures], RunOptions],
+    say: Say = say_in_log,
 ) -> TrainingResult:
     """Train a LoRA and keep its run on disk.
 
     Args:
         options: made once model and pictures are loaded, because previews are sampled with them.
+        say: told of what is odd about the model, before the first step.
 
     Raises:
-        ValueError: model, pictures and settings do not fit each other.
+        ValueError: model, pictures and settings do not fit each other, or something is not finite.
         TrainingDiverged, TrainingOutOfMemory, and what the options raise: the run can be gone on with.
     """
     _check_empty_prompt(request)
+    refuse_damaged(
+        request.latents, request.conditionings, request.masks, request.unconditional, request.names
+    )
     with velocity_model(
         request.patcher,
         request.conditionings,
@@ -112,10 +128,15 @@ def train_comfy_lora(
         request.unconditional,
         request.training_adapter,
     ) as velocity:
-        data = training_pictures(velocity, request.patcher, request.latents, request.masks, request.repeats)
+        refuse_untrainable(velocity.network)
+        data = training_pictures(
+            velocity, request.patcher, request.latents, request.masks, request.repeats, request.names
+        )
         adapters = _adapters(request, velocity)
         identity = _identity(request, data)
         trainer = Trainer(velocity, adapters, data, request.objective, request.settings, identity)
+        first = next(trainer.next_batch().split(1))
+        Trial(velocity, adapters, data, first, idle=request.start_from is None).run(say)
         run, found = choose_run(place.root, place.name, identity, place.resume, place.keep_last)
         if found is not None:
             logging.info(f"LoRA training: going on from step {found.step} of {run.path}")
@@ -134,6 +155,7 @@ def training_pictures(
     latents: Sequence[Tensor],
     masks: Sequence[SemanticMasks],
     repeats: tuple[int, ...] = (),
+    names: tuple[str, ...] = (),
 ) -> TrainingPictures:
     """Latents and masks of all pictures; they wait on the CPU, batches go to the training device.
 
@@ -149,7 +171,33 @@ def training_pictures(
             )
     samples = latents_for_model(patcher, latents)
     regions = tuple(region.detach().cpu().clone() for item in masks for region in item.masks)
-    return TrainingPictures(tuple(samples), regions, labels, repeats, model.device)
+    return TrainingPictures(tuple(samples), regions, labels, repeats, model.device, names)
+
+
+def refuse_damaged(
+    latents: Sequence[Tensor],
+    conditionings: Sequence[Conditioning],
+    masks: Sequence[SemanticMasks],
+    unconditional: Conditioning | None = None,
+    names: tuple[str, ...] = (),
+) -> None:
+    """Look through all that a training is given for numbers that are none.
+
+    Args:
+        latents: Float[B, C, *grid] each, `masks` and `conditionings` as in `TrainingRequest`.
+
+    Raises:
+        ValueError: something is not finite; it is named by picture.
+    """
+    regions = [dict(zip(item.labels, one, strict=True)) for item in masks for one in item.masks]
+    kinds = [
+        Kind("latent", [one for batch in latents if not batch.is_nested for one in batch], LATENT_ADVICE),
+        Kind("text embedding", conditionings, TEXT_ADVICE),
+        Kind("mask", regions, MASK_ADVICE),
+    ]
+    refuse_not_finite(kinds, names)
+    if unconditional is not None and not_finite(unconditional):
+        raise ValueError(f"the empty prompt's text embedding is not finite (NaN or infinity): {TEXT_ADVICE}")
 
 
 def _check_empty_prompt(request: TrainingRequest) -> None:

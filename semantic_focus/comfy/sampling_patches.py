@@ -1,5 +1,6 @@
 """What a MODEL carries beside its weights: patches that other nodes hang on it for sampling, by name."""
 
+import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -86,30 +87,33 @@ def _origin(made: Any) -> str:
     return name.split(".")[0]
 
 
+class PatchedModelError(ValueError):
+    """Training cannot go through what the model carries."""
+
+
 @contextmanager
 def blamed(patches: SamplingPatches) -> Iterator[None]:
     """Say of an error in the network that its patches are the likely cause.
 
     Raises:
-        ValueError: in the place of any error but a cancel and a want of memory, if there is a patch.
+        PatchedModelError: in the place of any error but a cancel and a want of memory, if there is a patch.
     """
     try:
         yield
-    except comfy.model_management.InterruptProcessingException:
+    except (comfy.model_management.InterruptProcessingException, PatchedModelError):
         raise
     except Exception as error:  # patches raise what they like
         if not patches.network or (isinstance(error, RuntimeError) and out_of_memory(error)):
             raise
-        raise ValueError(
+        raise PatchedModelError(
             f"the model carries sampling patches ({', '.join(patches.network)}), and training cannot go "
             f"through them ({in_short(error)}): connect the model before them"
         ) from error
 
 
 def in_short(error: BaseException) -> str:
-    """Kind and first line of an error."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    """Kind of an error, and the beginning of what it says."""
+    return textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" …")
 
 
 def plain_options(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -128,7 +128,7 @@ def train_comfy_lora(
         request.unconditional,
         request.training_adapter,
     ) as velocity:
-        refuse_untrainable(velocity.network)
+        refuse_untrainable(velocity)
         data = training_pictures(
             velocity, request.patcher, request.latents, request.masks, request.repeats, request.names
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import comfy.model_management
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..lora.layers import all_linear_layers
 from ..lora.network import LoraAdapters
@@ -33,12 +33,13 @@ def say_in_log(_kind: str, message: str, **_values: str) -> None:
     logging.warning(f"LoRA training: {message}")
 
 
-def refuse_untrainable(network: nn.Module) -> None:
+def refuse_untrainable(velocity: ComfyVelocityModel) -> None:
     """Refuse layers that no gradient can pass, because their weights are placeholders or closed to autograd.
 
     Raises:
         ValueError: some of the linear layers are such, as GGUF files give them.
     """
+    network = velocity.network
     stored = network.state_dict()
     closed = [
         name
@@ -50,7 +51,7 @@ def refuse_untrainable(network: nn.Module) -> None:
     if closed:
         kind = type(network.get_submodule(closed[0]).weight).__name__
         raise ValueError(
-            f"{type(network).__name__} cannot be trained as it is loaded: the weights of {len(closed)} "
+            f"{velocity.name} cannot be trained as it is loaded: the weights of {len(closed)} "
             f"linear layers ({closed[0]} and others: {kind}) are quantised placeholders, as of GGUF files. "
             "Load the model from a safetensors file (fp8, 16 or 32 bit)"
         )

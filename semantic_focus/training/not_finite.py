@@ -1,6 +1,4 @@
-"""Numbers that are no numbers (NaN, infinity): named by picture before the first step, and traced to their cause
-later.
-"""
+"""Numbers that are no numbers (NaN, infinity): named by picture before the first step, and traced later."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,6 +1,5 @@
 """What a MODEL carries beside its weights: patches that other nodes hang on it for sampling, by name."""
 
-import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import comfy.model_patcher
 import comfy.patcher_extension
 import comfy.utils
 
+from ..files import in_short
 from ..training.trainer import out_of_memory
 
 OF_THE_MODEL = ("model_sampling", "latent_format", "manual_cast_dtype")
@@ -109,11 +109,6 @@ def blamed(patches: SamplingPatches) -> Iterator[None]:
             f"the model carries sampling patches ({', '.join(patches.network)}), and training cannot go "
             f"through them ({in_short(error)}): connect the model before them"
         ) from error
-
-
-def in_short(error: BaseException) -> str:
-    """Kind of an error, and the beginning of what it says."""
-    return textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" …")
 
 
 def plain_options(options: Mapping[str, Any]) -> dict[str, Any]:

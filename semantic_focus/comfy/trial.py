@@ -9,6 +9,7 @@ import comfy.model_management
 import torch
 from torch import Tensor
 
+from ..files import in_short
 from ..lora.layers import all_linear_layers
 from ..lora.network import LoraAdapters
 from ..training.data import Batch, TrainingPictures
@@ -16,7 +17,6 @@ from ..training.not_finite import BaseNotFinite, not_finite, weights_not_finite
 from ..training.random_numbers import own_random_numbers
 from ..training.trainer import out_of_memory
 from .model import ComfyVelocityModel
-from .sampling_patches import in_short
 
 LEVELS = (0.1, 0.5, 0.95)
 """Noise positions at which a patched prediction is compared: some patches act in a part of sampling only."""

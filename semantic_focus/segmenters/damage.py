@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from .runtimes import in_short
+from ..files import in_short
 
 log = logging.getLogger("semantic_focus.segmenters.damage")
 

@@ -3,9 +3,10 @@
 Whether they are installed at all is asked of `model_files.missing_package`, which imports nothing.
 """
 
-import textwrap
 from collections.abc import Sequence
 from importlib import import_module
+
+from ..files import in_short
 
 PROVED: set[str] = set()
 """Modules that were imported and had what was asked of them."""
@@ -40,8 +41,3 @@ def broken(module: str, package: str, names: Sequence[str] = ()) -> str | None:
         f"{module} is installed but {fault}: python -m pip install --force-reinstall --no-deps '{package}' "
         "with the Python that runs this, then start it again"
     )
-
-
-def in_short(error: BaseException) -> str:
-    """Kind of an error, and the beginning of what it says."""
-    return textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" …")

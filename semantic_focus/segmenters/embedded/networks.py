@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..damage import damage
 from ..protocol import MissingWeightsError
 from ..runtimes import broken
 from . import weights
@@ -120,10 +121,16 @@ def _find(weight: weights.WeightFile, folders: Sequence[Path]) -> Path:
         looked = ", ".join(str(folder) for folder in (*folders, weights.default_folder()))
         raise MissingWeightsError(
             f"segmentation backend 'mediapipe': {weight.name} ({weight.size} bytes) is in none of "
-            f"{looked}. Run '{weights.FETCH_COMMAND}' once in the folder of this "
+            f"{looked}{_seen(weight, folders)}. Run '{weights.FETCH_COMMAND}' once in the folder of this "
             "node pack, with the Python that runs ComfyUI."
         )
     return path
+
+
+def _seen(weight: weights.WeightFile, folders: Sequence[Path]) -> str:
+    """What has the name of a weight file and another size."""
+    paths = [path for folder in folders if (path := Path(folder) / weight.name).is_file()]
+    return "".join(f"; {path} {damage(path) or f'has {path.stat().st_size} bytes'}" for path in paths)
 
 
 def _read(weight: weights.WeightFile, folders: Sequence[Path]) -> bytes:
@@ -132,6 +139,6 @@ def _read(weight: weights.WeightFile, folders: Sequence[Path]) -> bytes:
     if not weights.is_intact(content, weight):
         raise MissingWeightsError(
             f"{path} is damaged (its SHA-256 is not {weight.sha256}): "
-            f"delete it and run '{weights.FETCH_COMMAND}'"
+            f"move it away and run '{weights.FETCH_COMMAND}'"
         )
     return content

@@ -18,12 +18,13 @@ from ..semantic_focus.comfy.model import (
     conditioning_per_picture,
     velocity_model,
 )
-from ..semantic_focus.comfy.training import refuse_damaged, training_pictures
+from ..semantic_focus.comfy.training import training_pictures
 from ..semantic_focus.lora.network import LoraAdapters
 from ..semantic_focus.regions.masks import SemanticMasks
 from ..semantic_focus.training.data import TrainingPictures
 from ..semantic_focus.training.diagnostics import SigmaBin, dry_run, format_dry_run, format_sigma_bins
 from ..semantic_focus.training.evaluation import compare, format_table
+from ..semantic_focus.training.not_finite import refuse_damaged
 from ..semantic_focus.training.plot import loss_plot
 from .inputs import number
 from .report_table import TABLE, change_table, gradient_table, noise_table

@@ -17,14 +17,7 @@ from ..objective.total import Objective
 from ..regions.masks import SemanticMasks
 from ..training.data import TrainingPictures
 from ..training.digest import digest
-from ..training.not_finite import (
-    LATENT_ADVICE,
-    MASK_ADVICE,
-    TEXT_ADVICE,
-    Kind,
-    not_finite,
-    refuse_not_finite,
-)
+from ..training.not_finite import refuse_damaged
 from ..training.run import RunOptions, provenance_of, run_identity, run_training
 from ..training.run_folder import choose_run
 from ..training.settings import TrainingSettings
@@ -172,32 +165,6 @@ def training_pictures(
     samples = latents_for_model(patcher, latents)
     regions = tuple(region.detach().cpu().clone() for item in masks for region in item.masks)
     return TrainingPictures(tuple(samples), regions, labels, repeats, model.device, names)
-
-
-def refuse_damaged(
-    latents: Sequence[Tensor],
-    conditionings: Sequence[Conditioning],
-    masks: Sequence[SemanticMasks],
-    unconditional: Conditioning | None = None,
-    names: tuple[str, ...] = (),
-) -> None:
-    """Look through all that a training is given for numbers that are none.
-
-    Args:
-        latents: Float[B, C, *grid] each, `masks` and `conditionings` as in `TrainingRequest`.
-
-    Raises:
-        ValueError: something is not finite; it is named by picture.
-    """
-    regions = [dict(zip(item.labels, one, strict=True)) for item in masks for one in item.masks]
-    kinds = [
-        Kind("latent", [one for batch in latents if not batch.is_nested for one in batch], LATENT_ADVICE),
-        Kind("text embedding", conditionings, TEXT_ADVICE),
-        Kind("mask", regions, MASK_ADVICE),
-    ]
-    refuse_not_finite(kinds, names)
-    if unconditional is not None and not_finite(unconditional):
-        raise ValueError(f"the empty prompt's text embedding is not finite (NaN or infinity): {TEXT_ADVICE}")
 
 
 def _check_empty_prompt(request: TrainingRequest) -> None:

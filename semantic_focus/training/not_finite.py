@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..lora.network import LoraAdapters
+from ..regions.masks import SemanticMasks
 from .data import UNCONDITIONAL, Batch, TrainingPictures, VelocityModel, called
 from .random_numbers import own_random_numbers
 
@@ -62,6 +63,36 @@ def refuse_not_finite(kinds: Sequence[Kind], names: Sequence[str] = ()) -> None:
             "what is to be trained on holds numbers that are not finite (NaN or infinity), which would spoil "
             "the LoRA in the first step:\n" + "\n".join(lines)
         )
+
+
+def refuse_damaged(
+    latents: Sequence[Tensor],
+    conditionings: Sequence[Any],
+    masks: Sequence[SemanticMasks],
+    unconditional: Any = None,
+    names: Sequence[str] = (),
+) -> None:
+    """Look through all that a training is given for numbers that are none.
+
+    Args:
+        latents: Float[B, C, *grid] each.
+        conditionings: text embeddings with their extras, nested in any way; one per picture.
+        masks: of one picture or several each.
+        unconditional: as one of the conditionings; of the empty prompt.
+        names: of the pictures' files, where they are known.
+
+    Raises:
+        ValueError: something is not finite; it is named by picture.
+    """
+    regions = [dict(zip(item.labels, one, strict=True)) for item in masks for one in item.masks]
+    kinds = [
+        Kind("latent", [one for batch in latents if not batch.is_nested for one in batch], LATENT_ADVICE),
+        Kind("text embedding", conditionings, TEXT_ADVICE),
+        Kind("mask", regions, MASK_ADVICE),
+    ]
+    refuse_not_finite(kinds, names)
+    if unconditional is not None and not_finite(unconditional):
+        raise ValueError(f"the empty prompt's text embedding is not finite (NaN or infinity): {TEXT_ADVICE}")
 
 
 def not_finite(value: Any, name: str = "") -> list[str]:

@@ -21,7 +21,7 @@ from .model import ComfyVelocityModel
 LEVELS = (0.1, 0.5, 0.95)
 """Noise positions at which a patched prediction is compared: some patches act in a part of sampling only."""
 
-ROUNDING = 0.01
+ROUNDING = 0.02
 """Of the root mean square of a prediction: what kernels of 16 bit may differ by from one call to the next."""
 
 Say = Callable[..., None]
@@ -148,10 +148,23 @@ class Trial:
         with self._in_words():
             noisy, sigma, target = self.velocity.corrupt(self.batch.clean, self.batch.noise, self.batch.u)
             prediction = self.velocity.predict(noisy, sigma, self.batch.prompts)
-            if prediction.requires_grad:
-                loss = (prediction - target).square().mean()
-                torch.autograd.grad(loss, self.adapters.parameters(), allow_unused=True)
+            if not self._reaches_adapters((prediction - target).square().mean()):
+                self._refuse_without_gradient()
             return prediction.detach()
+
+    def _reaches_adapters(self, loss: Tensor) -> bool:
+        if not loss.requires_grad:
+            return False
+        gradients = torch.autograd.grad(loss, self.adapters.parameters(), allow_unused=True)
+        return any(gradient is not None for gradient in gradients)
+
+    def _refuse_without_gradient(self) -> None:
+        reason = "no gradient comes back from its prediction to the LoRA"
+        if self.velocity.patches.network:
+            raise RuntimeError(reason)  # for which the patches are blamed
+        raise ValueError(
+            f"{self.velocity.name} cannot be trained: {reason}, its layers have no backward pass"
+        )
 
     @contextmanager
     def _in_words(self) -> Iterator[None]:

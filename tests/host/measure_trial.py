@@ -81,6 +81,16 @@ def foreign_wrapper(error: Exception | None) -> Callable[[Any], Any]:
     return own(lambda patcher: patcher.add_wrapper_with_key("diffusion_model", "TeaCacheLike", around))
 
 
+def without_gradient(patcher: Any) -> None:
+    """What acceleration packs do that were written for sampling alone."""
+
+    def around(executor: Any, *arguments: Any, **options: Any) -> Any:
+        with torch.no_grad():
+            return executor(*arguments, **options)
+
+    patcher.add_wrapper_with_key("apply_model", "Accelerated", around)
+
+
 def foreign_forward(patcher: Any) -> None:
     """A layer's own function replaced: what some attention and compile nodes do."""
     name = next(n for n, m in patcher.model.named_modules() if n.endswith("attn1.to_q"))
@@ -128,6 +138,7 @@ PATCHES: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "DifferentialDiffusion": ("sd15", core("nodes_differential_diffusion", "DifferentialDiffusion", 1.0)),
     "a wrapper": ("sd15", foreign_wrapper(None)),
     "a wrapper that fails": ("sd15", foreign_wrapper(Exception("no sampler is running"))),
+    "a wrapper without gradient": ("sd3", own(without_gradient)),
     "a replaced forward": ("sd15", own(foreign_forward)),
     "an attention that draws": ("sd15", own(lambda patcher: patcher.set_model_attn1_patch(drawing))),
     "a wrapper of the sampler's calls": (

@@ -18,6 +18,7 @@ REFUSED = {
     "EasyCache on flux": "easycache",
     "EasyCache on z_image": "easycache",
     "a wrapper that fails": "TeaCacheLike",
+    "a wrapper without gradient": "Accelerated",
 }
 """No training goes through these. Each with the name that the message has for it."""
 

@@ -156,7 +156,7 @@ def test_of_a_folder_it_is_said_what_it_lacks(tmp_path: Path):
         (tmp_path / name / "config.json").write_text('{"model_type": "clip"}')
         for other in others:
             (tmp_path / name / other).write_bytes(WHOLE)
-    reason = BACKENDS["sam3"].functions().missing({"sam3": [tmp_path]})
+    reason = BACKENDS["sam3"].functions().missing({"sam3": [tmp_path]}) or ""
     assert f"{tmp_path / 'old'} has a config.json but no safetensors (only pytorch_model.bin)" in reason
     assert f"{tmp_path / 'other'} is no folder with config.json and model.safetensors" not in reason
     assert f"{tmp_path / 'other'} is a model of another kind (clip)" in reason

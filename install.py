@@ -13,7 +13,8 @@ from pathlib import Path
 OPENCV = "opencv-python-headless"
 
 if __name__ == "__main__":
-    if importlib.util.find_spec("cv2") is None:
+    found = importlib.util.find_spec("cv2")
+    if found is None or found.origin is None:  # a half removed one leaves a folder without code
         subprocess.run([sys.executable, "-m", "pip", "install", OPENCV], check=True)
     # by its path, because an embedded Python does not put this folder on its search path
     embedded = Path(__file__).resolve().parent / "semantic_focus" / "segmenters" / "embedded"

@@ -24,6 +24,7 @@ from ..semantic_focus.regions.masks import SemanticMasks
 from ..semantic_focus.training.data import TrainingPictures
 from ..semantic_focus.training.diagnostics import SigmaBin, dry_run, format_dry_run, format_sigma_bins
 from ..semantic_focus.training.evaluation import compare, format_table, predictions
+from ..semantic_focus.training.not_finite import refuse_damaged
 from ..semantic_focus.training.plot import loss_plot
 from .inputs import number
 from .report_table import TABLE, change_table, gradient_table, noise_table
@@ -152,6 +153,7 @@ def _loaded(
     """The model with its pictures, as training would have them."""
     samples = [latent["samples"] for latent in latents]
     prompts = conditioning_per_picture(conditioning, sum(map(len, samples)))
+    refuse_damaged(samples, prompts, masks)
     with velocity_model(patcher, prompts, fixed=fixed) as velocity:
         yield velocity, training_pictures(velocity, patcher, samples, masks)
 

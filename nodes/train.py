@@ -202,7 +202,7 @@ class LoraTrainStep(io.ComfyNode):
             def options_for(velocity: ComfyVelocityModel, data: TrainingPictures) -> RunOptions:
                 return progress.options(velocity, data, values.get("save_every", 100), check_termination)
 
-            result = train_comfy_lora(request, place, options_for)
+            result = train_comfy_lora(request, place, options_for, progress.say)
         rows = summary_rows(result.history)
         status.finished([dataclasses.asdict(row) for row in rows])
         return io.NodeOutput(

@@ -11,6 +11,7 @@ import re
 import secrets
 import stat
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -142,6 +143,11 @@ def printable(text: object) -> str:
     reader takes.
     """
     return re.sub("[\ud800-\udfff]", _written_out, str(text))
+
+
+def in_short(error: BaseException) -> str:
+    """Kind of an error and the beginning of what it says, on one printable line."""
+    return textwrap.shorten(printable(f"{type(error).__name__}: {error}"), 200, placeholder=" …")
 
 
 def _written_out(surrogate: re.Match[str]) -> str:

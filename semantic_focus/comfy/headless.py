@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError
 
+from ..segmenters.damage import damage
 from ..settings.training import ModelSettings
 
 if TYPE_CHECKING:
@@ -83,11 +84,13 @@ def _has_accelerator() -> bool:
 
 
 def check_model_file(path: Path) -> None:
-    """Raise ValueError unless there is a .safetensors file; this needs no ComfyUI."""
+    """Raise ValueError unless there is a .safetensors file that is not damaged; this needs no ComfyUI."""
     if not path.is_file():
         raise ValueError(f"[model] path {path}: no such file")
     if path.suffix != ".safetensors":
         raise ValueError(f"[model] path {path}: only .safetensors files are read")
+    if fault := damage(path):
+        raise ValueError(f"[model] path {path} {fault}: download the file again")
 
 
 def load_model(settings: ModelSettings) -> "ModelPatcher":

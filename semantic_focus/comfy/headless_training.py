@@ -44,6 +44,7 @@ def train_headless(config: TrainConfig, inputs: TrainingInputs, options: RunOpti
         inputs.unconditional,
         inputs.training_adapter,
         model_name=config.model.path.stem,
+        names=tuple(dataset.names),
     )
     place = RunPlace(plan.output / RUNS, plan.name, plan.resume, plan.keep_last)
     result = train_comfy_lora(request, place, lambda _velocity, _data: options)

@@ -4,7 +4,7 @@ Written and run against ComfyUI 0.3.75 and 0.28.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import comfy.conds
@@ -22,6 +22,7 @@ from ..objective.noise_weighting import NoiseLevel
 from ..training.data import UNCONDITIONAL
 from .lora_files import with_lora, with_training_adapter
 from .noise import NoiseProcess
+from .sampling_patches import blamed, plain_options, sampling_patches, without_object_patches
 from .training_mode import leave_inference_mode, training_mode
 
 Conditioning = list[tuple[Tensor, dict[str, Any]]]
@@ -116,11 +117,18 @@ class ComfyVelocityModel:
         self._unconditional = unconditional
         self._encoded: dict[tuple[int, torch.Size], dict[str, comfy.conds.CONDRegular]] = {}
         self._transformer_options = _transformer_options(patcher)
+        self.patches = sampling_patches(patcher)
+        """What other nodes have hung on the MODEL."""
 
     @property
     def device(self) -> torch.device:
         """Where the model computes."""
         return self._patcher.load_device
+
+    @property
+    def name(self) -> str:
+        """What ComfyUI calls its kind of model."""
+        return type(self._model).__name__
 
     @property
     def network(self) -> nn.Module:
@@ -185,6 +193,21 @@ class ComfyVelocityModel:
         finally:
             self.resume()
 
+    @contextmanager
+    def without_patches(self) -> Iterator[None]:
+        """Let the network predict as if no node had patched it; LoRAs applied to it stay."""
+        patched = self._transformer_options
+        self._transformer_options = plain_options(patched)
+        try:
+            with without_object_patches(self._patcher):
+                yield
+        finally:
+            self._transformer_options = patched
+
+    def patches_blamed(self) -> AbstractContextManager[None]:
+        """See `sampling_patches.blamed`."""
+        return blamed(self.patches)
+
     def resume(self) -> None:
         """Bring the model back to its device, as training needs it, after others have used the memory."""
         _load(self._patcher)
@@ -197,13 +220,13 @@ class ComfyVelocityModel:
         options = dict(self._transformer_options)
         options.update(cond_or_uncond=[0], sigmas=sigma)
         try:
-            self._model.apply_model(noisy, sigma, transformer_options=options, **conditions)
+            with self.patches_blamed():
+                self._model.apply_model(noisy, sigma, transformer_options=options, **conditions)
         finally:
             capture.remove()
         if len(raw) != 1 or not torch.is_tensor(raw[0]) or raw[0].shape != noisy.shape:
             raise ValueError(
-                f"{type(self._model).__name__} cannot be trained: its network gives no single prediction of "
-                "the latent's size"
+                f"{self.name} cannot be trained: its network gives no single prediction of the latent's size"
             )
         return raw[0].float()
 

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..segmenters.model_files import find_files, fingerprint, first_found, missing_message
+from ..segmenters.damage import loading
+from ..segmenters.model_files import find_files, fingerprint, first_found, missing_message, offers
 from ..segmenters.prompted import Instances, PromptedSegmenter
 from ..segmenters.protocol import Segmenter, WeightFolders
 
@@ -57,9 +58,10 @@ def load(folders: WeightFolders = MappingProxyType({}), device: str = "cpu") -> 
     file = first_found(_files(folders), missing(folders))
     import comfy.sd
 
-    patcher, clip = comfy.sd.load_checkpoint_guess_config(
-        str(file), output_vae=False, output_clip=True, output_clipvision=False
-    )[:2]
+    with loading(NAME, file, offers(["sam3.1-comfy"], folders)):
+        patcher, clip = comfy.sd.load_checkpoint_guess_config(
+            str(file), output_vae=False, output_clip=True, output_clipvision=False
+        )[:2]
     if patcher is None or not hasattr(patcher.model.diffusion_model, "detector"):
         raise ValueError(f"{file} is no SAM 3 checkpoint: rename it so that 'sam3' is not in its name")
     return PromptedSegmenter(Sam3OfComfy(patcher, clip, weights_id(folders)))

@@ -17,6 +17,7 @@ from ..objective.total import Objective
 from ..regions.masks import SemanticMasks
 from ..training.data import TrainingPictures
 from ..training.digest import digest
+from ..training.not_finite import refuse_damaged
 from ..training.run import RunOptions, provenance_of, run_identity, run_training
 from ..training.run_folder import choose_run
 from ..training.settings import TrainingSettings
@@ -26,6 +27,7 @@ from ..training.trainer import Trainer
 from .fingerprint import model_fingerprint
 from .lora_files import ModelLora, read_for_model
 from .model import ComfyVelocityModel, Conditioning, latents_for_model, velocity_model
+from .trial import Say, Trial, refuse_untrainable, say_in_log
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class TrainingRequest:
         training_adapter: a LoRA that is active while training and absent from the result.
         state: of an earlier training that this one goes on from; `settings.steps` count from its beginning.
         model_name: the base model's name for people, for the file's header.
+        names: of the pictures' files, for messages; empty: unknown.
     """
 
     patcher: Any
@@ -61,6 +64,7 @@ class TrainingRequest:
     training_adapter: Mapping[str, Tensor] | None = None
     state: TrainState | None = None
     model_name: str = ""
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,17 +98,22 @@ def train_comfy_lora(
     request: TrainingRequest,
     place: RunPlace,
     options: Callable[[ComfyVelocityModel, TrainingPictures], RunOptions],
+    say: Say = say_in_log,
 ) -> TrainingResult:
     """Train a LoRA and keep its run on disk.
 
     Args:
         options: made once model and pictures are loaded, because previews are sampled with them.
+        say: told of what is odd about the model, before the first step.
 
     Raises:
-        ValueError: model, pictures and settings do not fit each other.
+        ValueError: model, pictures and settings do not fit each other, or something is not finite.
         TrainingDiverged, TrainingOutOfMemory, and what the options raise: the run can be gone on with.
     """
     _check_empty_prompt(request)
+    refuse_damaged(
+        request.latents, request.conditionings, request.masks, request.unconditional, request.names
+    )
     start = None
     if request.start_from is not None:
         start = read_for_model(request.patcher, request.start_from).trainable()
@@ -116,10 +125,15 @@ def train_comfy_lora(
         request.training_adapter,
         start and start.fixed,
     ) as velocity:
-        data = training_pictures(velocity, request.patcher, request.latents, request.masks, request.repeats)
+        refuse_untrainable(velocity)
+        data = training_pictures(
+            velocity, request.patcher, request.latents, request.masks, request.repeats, request.names
+        )
         adapters = _adapters(request, velocity, start)
         identity = _identity(request, data, start)
         trainer = Trainer(velocity, adapters, data, request.objective, request.settings, identity)
+        first = next(trainer.next_batch().split(1))
+        Trial(velocity, adapters, data, first, idle=request.start_from is None).run(say)
         run, found = choose_run(place.root, place.name, identity, place.resume, place.keep_last)
         if found is not None:
             logging.info(f"LoRA training: going on from step {found.step} of {run.path}")
@@ -138,6 +152,7 @@ def training_pictures(
     latents: Sequence[Tensor],
     masks: Sequence[SemanticMasks],
     repeats: tuple[int, ...] = (),
+    names: tuple[str, ...] = (),
 ) -> TrainingPictures:
     """Latents and masks of all pictures; they wait on the CPU, batches go to the training device.
 
@@ -153,7 +168,7 @@ def training_pictures(
             )
     samples = latents_for_model(patcher, latents)
     regions = tuple(region.detach().cpu().clone() for item in masks for region in item.masks)
-    return TrainingPictures(tuple(samples), regions, labels, repeats, model.device)
+    return TrainingPictures(tuple(samples), regions, labels, repeats, model.device, names)
 
 
 def _check_empty_prompt(request: TrainingRequest) -> None:

@@ -16,6 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import MappingProxyType
 
+from .damage import LARGEST_HEADER, is_whole, seen_instead
 from .protocol import MissingWeightsError, WeightFolders
 
 log = logging.getLogger("semantic_focus.segmenters.model_files")
@@ -23,8 +24,6 @@ log = logging.getLogger("semantic_focus.segmenters.model_files")
 COMMAND = "python -m semantic_focus.segmenters.model_files"
 SAMPLE = 1 << 16
 """Bytes read at the start, middle and end of a weight file to tell it from others."""
-LARGEST_HEADER = 100 << 20
-"""Longest safetensors header that is believed, in bytes."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +99,24 @@ MODELS = MappingProxyType(
 """Weights by name. Sizes are those of the publisher's files, rounded."""
 
 
+NAMED = MappingProxyType({"checkpoints": "sam3", "mediapipe": "selfie_multiclass"})
+"""Folders that hold other models as well, and what the names of ours have in them."""
+
+SAVED_MODEL = "folder with config.json and model.safetensors"
+FORMS = MappingProxyType(
+    {
+        "checkpoints": "safetensors checkpoint",
+        "mediapipe": "selfie_multiclass_256x256.tflite",
+        **dict.fromkeys(
+            ("sam2", "sams"), f"{SAVED_MODEL}, nor a .pt named after its size (sam2.1_hiera_large.pt)"
+        ),
+    }
+)
+"""What is taken in a folder of each kind, if not a saved model."""
+MOST_SEEN = 8
+"""How much of what lies in a folder is named."""
+
+
 def candidates(folders: WeightFolders, kinds: Sequence[str]) -> Iterator[Path]:
     """Everything that may be a model: the folders of these kinds, then what lies in them, by name."""
     for kind in kinds:
@@ -114,10 +131,13 @@ def find_model_folders(
 ) -> list[Path]:
     """Folders that hold a complete saved model (`save_pretrained` layout) of one of these `model_type`s.
 
-    Complete means: a config.json that names the type, and safetensors (all shards, when there is an index).
+    Complete means: a config.json that names the type, and safetensors (all shards, when there is an index)
+    that are not damaged as far as `damage` can tell.
     """
     return [
-        path for path in candidates(folders, kinds) if _model_type(path) in model_types and _has_weights(path)
+        path
+        for path in candidates(folders, kinds)
+        if _model_type(path) in model_types and _has_weights(path) and is_whole(path)
     ]
 
 
@@ -135,11 +155,11 @@ def first_found(found: Sequence[Path], reason: str | None) -> Path:
 def find_files(
     folders: WeightFolders, kinds: Sequence[str], suffixes: Sequence[str], wanted: Callable[[str], bool]
 ) -> list[Path]:
-    """Files directly in the folders of these kinds with such a suffix and a wanted lower-case name."""
+    """Undamaged files directly in the folders of these kinds, with a wanted suffix and lower-case name."""
     return [
         path
         for path in candidates(folders, kinds)
-        if path.suffix in suffixes and wanted(path.name.lower()) and path.is_file()
+        if path.suffix in suffixes and wanted(path.name.lower()) and path.is_file() and is_whole(path)
     ]
 
 
@@ -193,8 +213,25 @@ def _safetensors_header(file: Path, size: int) -> bytes:
 
 
 def missing_message(backend: str, names: Sequence[str], folders: WeightFolders) -> str:
-    """What to say when none of these weights is there: each one's licence, size, place and command."""
-    lines = [f"segmentation backend {backend!r} has no weights"]
+    """What to say when none of these weights is there: what lies in their place, and how to get each."""
+    lines = [f"segmentation backend {backend!r} has no weights", *_seen(names, folders)]
+    return "\n".join([*lines, offers(names, folders)])
+
+
+def _seen(names: Sequence[str], folders: WeightFolders) -> list[str]:
+    """What was found instead of these weights."""
+    kinds = dict.fromkeys(MODELS[name].kind for name in names)
+    lines = []
+    for kind in (*kinds, *(["sams"] if "sam2" in kinds else [])):
+        named = [path for path in candidates(folders, [kind]) if NAMED.get(kind, "") in path.name.lower()]
+        lines += [f"- found instead: {line}" for line in seen_instead(named, FORMS.get(kind, SAVED_MODEL))]
+    more = len(lines) - MOST_SEEN
+    return [*lines[:MOST_SEEN], *([f"- and {more} more"] if more > 0 else [])]
+
+
+def offers(names: Sequence[str], folders: WeightFolders) -> str:
+    """How to get these weights: each one's licence, size, place and command."""
+    lines = []
     for name in names:
         lines.append(f"- {_offer(name, folders)}")
         alternative = MODELS[name].alternative

@@ -8,9 +8,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .model_files import find_model_folders, fingerprint, first_found, missing_message, missing_package
+from .damage import loading
+from .model_files import (
+    find_model_folders,
+    fingerprint,
+    first_found,
+    missing_message,
+    missing_package,
+    offers,
+)
 from .prompted import Instances, PromptedSegmenter
 from .protocol import Segmenter, WeightFolders
+from .runtimes import broken
 
 NAME = "sam3"
 FOLDER = "sam3"
@@ -28,7 +37,9 @@ WORDS_AT_ONCE = 4
 def missing(folders: WeightFolders = MappingProxyType({})) -> str | None:
     """What keeps SAM 3 from being loaded, and what to do about it; None when nothing does."""
     return missing_package(NAME, "transformers", OLDEST_TRANSFORMERS, "transformers>=5.0") or (
-        None if _folders(folders) else missing_message(NAME, ["sam3"], folders)
+        broken("transformers", "transformers")
+        if _folders(folders)
+        else missing_message(NAME, ["sam3"], folders)
     )
 
 
@@ -46,14 +57,16 @@ def load(folders: WeightFolders = MappingProxyType({}), device: str = "cpu") -> 
 
     Raises:
         MissingWeightsError: transformers or the weights are not on this machine.
+        WeightsNotLoadedError: the weights are damaged.
     """
     folder = first_found(_folders(folders), missing(folders))
-    from transformers import Sam3Model, Sam3Processor
+    with loading(NAME, folder, offers(["sam3"], folders)):
+        from transformers import Sam3Model, Sam3Processor
 
-    model: Any = Sam3Model.from_pretrained(
-        folder, local_files_only=True, use_safetensors=True, dtype=precision(device)
-    )
-    processor = Sam3Processor.from_pretrained(folder, local_files_only=True)
+        model: Any = Sam3Model.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, dtype=precision(device)
+        )
+        processor = Sam3Processor.from_pretrained(folder, local_files_only=True)
     return PromptedSegmenter(Sam3(model.to(device).eval(), processor, weights_id(folders)))
 
 

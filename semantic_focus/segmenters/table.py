@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from .protocol import BackendFunctions, MissingWeightsError, Segmenter, WeightFolders
+from .runtimes import broken
 
 
 @dataclass(frozen=True)
@@ -105,11 +106,20 @@ def choose(
     reasons = []
     for candidate, backend in table.items():
         if not backend.opt_in and not backend.variant and name in ("auto", backend.tier):
-            reason = backend.functions().missing(folders)
+            reason = _missing(backend, folders)
             if reason is None:
                 return candidate
             reasons.append(f"{candidate}: {reason}")
     raise MissingWeightsError("no segmenter can run here.\n" + "\n".join(reasons))
+
+
+def _missing(backend: Backend, folders: WeightFolders) -> str | None:
+    """What keeps a segmenter from running: its runtime and weights, or OpenCV, which refines all masks."""
+    return backend.functions().missing(folders) or _broken_opencv()
+
+
+def _broken_opencv() -> str | None:
+    return broken("cv2", "opencv-python-headless", ["resize"])
 
 
 @lru_cache(maxsize=2)
@@ -117,6 +127,8 @@ def _loaded(
     backend: Backend, weights_id: str, folders: tuple[tuple[str, tuple[Path, ...]], ...], device: str
 ) -> Segmenter:
     """`weights_id` only tells one state of the folders from another: new weights are loaded anew."""
+    if reason := _broken_opencv():
+        raise MissingWeightsError(reason)
     return backend.functions().load(dict(folders), device)
 
 
@@ -156,7 +168,7 @@ class LazySegmenter:
 
     def missing(self) -> str | None:
         """Why it cannot run here and what to do about it; None when it can."""
-        return self.backend.functions().missing(self.folders)
+        return _missing(self.backend, self.folders)
 
     @cached_property
     def weights_id(self) -> str:

@@ -1,6 +1,6 @@
 """What the trainer works on: a frozen velocity model, pictures in latent space, and batches of them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,6 +12,11 @@ from .digest import digest
 
 UNCONDITIONAL = -1
 """Picture index that stands for the empty prompt."""
+
+
+def called(picture: int, names: Sequence[str]) -> str:
+    """What to call a picture in a message: its number from 1, and its file's name if there is one."""
+    return f"picture {picture + 1}" + (f" ({names[picture]})" if picture < len(names) else "")
 
 
 class VelocityModel(Protocol):
@@ -51,6 +56,7 @@ class TrainingPictures:
         labels: the K region names.
         repeats: how often each picture comes in one pass; empty: once each.
         device: where batches go; the pictures may wait elsewhere.
+        names: of the pictures' files, for messages; empty: unknown.
     """
 
     latents: tuple[Tensor, ...]
@@ -58,6 +64,7 @@ class TrainingPictures:
     labels: tuple[str, ...]
     repeats: tuple[int, ...] = ()
     device: torch.device = torch.device("cpu")
+    names: tuple[str, ...] = ()
 
     def __post_init__(self):
         if not self.latents:
@@ -82,6 +89,10 @@ class TrainingPictures:
         clean = torch.stack([self.latents[i] for i in pictures]).to(self.device)
         masks = torch.stack([self.masks[i] for i in pictures]).to(self.device)
         return clean, dict(zip(self.labels, masks.unbind(1), strict=True))
+
+    def called(self, picture: int) -> str:
+        """What to call a picture in a message: its number from 1, and its file's name where it is known."""
+        return called(picture, self.names)
 
     def digest(self) -> str:
         """16 hex digits that change with any latent, mask, region name or repeat."""

@@ -15,6 +15,7 @@ from ..lora.network import LoraAdapters
 from ..objective.total import Objective, ObjectiveValue
 from .data import UNCONDITIONAL, Batch, TrainingPictures, VelocityModel
 from .ema import MovingAverage
+from .not_finite import trace
 from .optimizers import make_optimizer
 from .random_numbers import own_random_numbers
 from .sampler import PictureSampler
@@ -31,11 +32,8 @@ SEEDS = 2**31 - 1
 class TrainingDiverged(RuntimeError):
     """The loss or a gradient is no longer a finite number. The adapters still hold the last good step."""
 
-    def __init__(self, step: int, learning_rate: float, what: str):
-        super().__init__(
-            f"step {step}: the {what} is not a finite number (learning rate {learning_rate:g}). Lower the "
-            "learning rate, or train in fp32, and check that the latents come from the VAE of this model"
-        )
+    def __init__(self, step: int, what: str, cause: str):
+        super().__init__(f"step {step}: the {what} is not a finite number, {cause}")
         self.step = step
 
 
@@ -134,10 +132,10 @@ class Trainer:
         judged = self._gradients(batches, seed, check)
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.settings.max_grad_norm or math.inf)
         record = report(number, rate, judged, norm, self.objective)
-        if not math.isfinite(record.total):
-            raise TrainingDiverged(number, rate, "loss")
-        if not math.isfinite(record.gradient_norm):
-            raise TrainingDiverged(number, rate, "gradient")
+        for what, value in (("loss", record.total), ("gradient", record.gradient_norm)):
+            if not math.isfinite(value):
+                cause = trace(self.model, self.adapters, self.data, batches, seed, rate)
+                raise TrainingDiverged(number, what, cause)
         self.is_whole = False
         if record.gradient_norm > 0:  # else nothing was to be learnt, and momentum alone must not move
             self._update(rate)
@@ -148,6 +146,15 @@ class Trainer:
         self.is_whole = True
         return record
 
+    def next_batch(self) -> Batch:
+        """The first batch of the next step; the step will draw it again."""
+        before = self._generator.get_state(), self._sampler.state_dict()
+        try:
+            return self._draw()[0]
+        finally:
+            self._generator.set_state(before[0])
+            self._sampler.load_state_dict(before[1])
+
     def _update(self, rate: float) -> None:
         """Let the optimizer step."""
         for group, factor in zip(self._optimizer.param_groups, self._rate_factors, strict=True):
@@ -155,7 +162,7 @@ class Trainer:
         try:
             self._optimizer.step()
         except RuntimeError as error:
-            if _out_of_memory(error):
+            if out_of_memory(error):
                 raise TrainingOutOfMemory(
                     f"step {self.steps_done + 1}: out of memory in the optimizer ({error}). Choose one that "
                     "needs less (adafactor, adamw8bit), or lower the rank"
@@ -189,7 +196,7 @@ class Trainer:
                 with own_random_numbers(seed, self.data.device), self.adapters.training():
                     return self._pieces(batches, check)
             except RuntimeError as error:
-                if not _out_of_memory(error):
+                if not out_of_memory(error):
                     raise
                 if self._at_once == 1:
                     raise TrainingOutOfMemory(
@@ -315,7 +322,7 @@ def _check_something_to_learn(data: TrainingPictures, objective: Objective) -> N
         )
 
 
-def _out_of_memory(error: RuntimeError) -> bool:
+def out_of_memory(error: RuntimeError) -> bool:
     """CUDA has a type for it; other devices, its libraries and the CPU only say so."""
     said = str(error).lower()
     return isinstance(error, torch.cuda.OutOfMemoryError) or any(words in said for words in OUT_OF_MEMORY)

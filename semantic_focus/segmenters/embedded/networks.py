@@ -12,10 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from ..damage import damage
 from ..protocol import MissingWeightsError
+from ..runtimes import broken
 from . import weights
 
 MAX_THREADS = 4
+OPENCV = ("resize", "convertScaleAbs", "__version__")
+"""What is used of it, of which a half removed one has nothing."""
 
 FITTED = Path(__file__).with_name("parts.safetensors")
 """The networks of our own, see `parts.py`."""
@@ -73,23 +77,34 @@ def load_networks(folders: Sequence[Path]) -> Networks:
     Raises:
         MissingWeightsError: OpenCV, the TFLite runtime or a weight file is missing, or a file is damaged.
     """
-    interpreter = _runtime()
+    check(folders)
+    from ai_edge_litert.interpreter import Interpreter
+
     contents = [_read(weight, folders) for weight in weights.WEIGHTS]
     threads = min(MAX_THREADS, os.cpu_count() or 1)
     return Networks(
-        *(Network(interpreter(model_content=content, num_threads=threads)) for content in contents)
+        *(Network(Interpreter(model_content=content, num_threads=threads)) for content in contents)
     )
 
 
 def check(folders: Sequence[Path]) -> None:
-    """Raise MissingWeightsError unless the runtime and all six files are there, as far as can be told without
-    loading them.
+    """Raise MissingWeightsError unless the runtime works and all six files are there, as far as can be told
+    without loading them.
     """
     for package in ("ai_edge_litert", "cv2"):
         if find_spec(package) is None:
             raise _missing_runtime(f"no module named {package!r}")
     for weight in weights.WEIGHTS:
         _find(weight, folders)
+    if reason := broken_runtime():
+        raise MissingWeightsError(f"segmentation backend 'mediapipe': {reason}")
+
+
+def broken_runtime() -> str | None:
+    """Why OpenCV or the TFLite runtime, which are installed, do not work; None when they do."""
+    return broken("cv2", "opencv-python-headless", OPENCV) or broken(
+        "ai_edge_litert.interpreter", "ai-edge-litert", ["Interpreter"]
+    )
 
 
 def _missing_runtime(reason: object) -> MissingWeightsError:
@@ -100,25 +115,22 @@ def _missing_runtime(reason: object) -> MissingWeightsError:
     )
 
 
-def _runtime() -> Any:
-    try:
-        import cv2  # noqa: F401
-        from ai_edge_litert.interpreter import Interpreter
-    except ImportError as error:
-        raise _missing_runtime(error) from error
-    return Interpreter
-
-
 def _find(weight: weights.WeightFile, folders: Sequence[Path]) -> Path:
     path = weights.find(weight.name, folders)
     if path is None:
         looked = ", ".join(str(folder) for folder in (*folders, weights.default_folder()))
         raise MissingWeightsError(
             f"segmentation backend 'mediapipe': {weight.name} ({weight.size} bytes) is in none of "
-            f"{looked}. Run '{weights.FETCH_COMMAND}' once in the folder of this "
+            f"{looked}{_seen(weight, folders)}. Run '{weights.FETCH_COMMAND}' once in the folder of this "
             "node pack, with the Python that runs ComfyUI."
         )
     return path
+
+
+def _seen(weight: weights.WeightFile, folders: Sequence[Path]) -> str:
+    """What has the name of a weight file and another size."""
+    paths = [path for folder in folders if (path := Path(folder) / weight.name).is_file()]
+    return "".join(f"; {path} {damage(path) or f'has {path.stat().st_size} bytes'}" for path in paths)
 
 
 def _read(weight: weights.WeightFile, folders: Sequence[Path]) -> bytes:
@@ -127,6 +139,6 @@ def _read(weight: weights.WeightFile, folders: Sequence[Path]) -> bytes:
     if not weights.is_intact(content, weight):
         raise MissingWeightsError(
             f"{path} is damaged (its SHA-256 is not {weight.sha256}): "
-            f"delete it and run '{weights.FETCH_COMMAND}'"
+            f"move it away and run '{weights.FETCH_COMMAND}'"
         )
     return content

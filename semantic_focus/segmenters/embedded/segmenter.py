@@ -13,7 +13,7 @@ from ...regions.masks import SemanticMasks, partition
 from ...regions.refine import RefineSettings, refine
 from ..protocol import MissingWeightsError, Segmenter, SegmentRequest, WeightFolders
 from . import networks as networks_file
-from .networks import Networks, load_networks, runtime_versions
+from .networks import Networks, broken_runtime, load_networks, runtime_versions
 from .parts import PARTS, find_parts
 from .persons import find_persons
 
@@ -174,4 +174,4 @@ def _enlarged(layers: Sequence[np.ndarray], window: tuple[slice, slice]) -> Tens
     return torch.from_numpy(large)
 
 
-__all__ = ["LABELS", "MediaPipeSegmenter", "load", "missing", "weights_id"]
+__all__ = ["LABELS", "MediaPipeSegmenter", "broken_runtime", "load", "missing", "weights_id"]

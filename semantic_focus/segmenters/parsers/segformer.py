@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ...regions.masks import SemanticMasks
 from ..compose import Findings, resized, segment_pictures
+from ..damage import loading
 from ..model_files import (
     MODELS,
     find_model_folders,
@@ -17,8 +18,10 @@ from ..model_files import (
     first_found,
     missing_message,
     missing_package,
+    offers,
 )
 from ..protocol import Segmenter, SegmentRequest, WeightFolders
+from ..runtimes import broken
 from .labels import EmbeddedPersons, regions, unsupported
 
 NAME = "segformer"
@@ -33,7 +36,9 @@ REVISION = 1
 def missing(folders: WeightFolders = MappingProxyType({})) -> str | None:
     """What keeps a parser from being loaded, and what to do about it; None when nothing does."""
     return missing_package(NAME, "transformers", (4, 57), "transformers>=4.57") or (
-        None if _folders(folders) else missing_message(NAME, OFFERED, folders)
+        broken("transformers", "transformers")
+        if _folders(folders)
+        else missing_message(NAME, OFFERED, folders)
     )
 
 
@@ -57,12 +62,13 @@ def load(folders: WeightFolders = MappingProxyType({}), device: str = "cpu") -> 
         ValueError: the parser names no part of a person that we know.
     """
     folder = first_found(_folders(folders), missing(folders))
-    from transformers import SegformerForSemanticSegmentation, SegformerImageProcessor
+    with loading(NAME, folder, offers(OFFERED, folders)):
+        from transformers import SegformerForSemanticSegmentation, SegformerImageProcessor
 
-    model: Any = SegformerForSemanticSegmentation.from_pretrained(
-        folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
-    )
-    processor = SegformerImageProcessor.from_pretrained(folder, local_files_only=True)
+        model: Any = SegformerForSemanticSegmentation.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
+        )
+        processor = SegformerImageProcessor.from_pretrained(folder, local_files_only=True)
     parser = SegformerParser(
         model.to(device).eval(), processor, EmbeddedPersons(folders), weights_id(folders), licence(folder)
     )

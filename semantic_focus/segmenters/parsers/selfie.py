@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from ...regions.masks import SemanticMasks
 from ..compose import Findings, resized, segment_pictures
+from ..damage import loading
 from ..embedded import segmenter as embedded
-from ..model_files import MODELS, find_files, fingerprint, missing_message, missing_package
+from ..model_files import MODELS, find_files, fingerprint, missing_message, missing_package, offers
 from ..protocol import MissingWeightsError, Segmenter, SegmentRequest, WeightFolders
 from .labels import EmbeddedPersons, regions, unsupported
 
@@ -34,7 +35,7 @@ def missing(folders: WeightFolders = MappingProxyType({})) -> str | None:
     for module, package in (("ai_edge_litert", "ai-edge-litert"), ("cv2", "opencv-python-headless")):
         if find_spec(module) is None:
             return missing_package(NAME, package)
-    return None if _files(folders) else missing_message(NAME, [MODEL], folders)
+    return embedded.broken_runtime() if _files(folders) else missing_message(NAME, [MODEL], folders)
 
 
 def weights_id(folders: WeightFolders = MappingProxyType({})) -> str:
@@ -53,7 +54,10 @@ def load(folders: WeightFolders = MappingProxyType({}), device: str = "cpu") -> 
     Raises:
         MissingWeightsError: runtime or weights are not on this machine.
     """
-    return SelfieParser(read_network(_file(folders)), EmbeddedPersons(folders), weights_id(folders))
+    file = _file(folders)
+    with loading(NAME, file, offers([MODEL], folders)):
+        network = read_network(file)
+    return SelfieParser(network, EmbeddedPersons(folders), weights_id(folders))
 
 
 def read_network(file: Path) -> Callable[[np.ndarray], Sequence[np.ndarray]]:

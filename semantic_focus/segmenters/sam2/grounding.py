@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..model_files import find_model_folders
+from ..damage import loading
+from ..model_files import find_model_folders, offers
 from ..protocol import WeightFolders
 
 FOLDER = "grounding-dino"
@@ -34,13 +35,18 @@ def find_detector(folders: WeightFolders) -> Path | None:
 
 
 def load_detector(folder: Path, device: str) -> "GroundingDino":
-    """Load a saved detector, in 32 bit: its deformable attention knows no other precision everywhere."""
-    from transformers import GroundingDinoForObjectDetection, GroundingDinoProcessor
+    """Load a saved detector, in 32 bit: its deformable attention knows no other precision everywhere.
 
-    model: Any = GroundingDinoForObjectDetection.from_pretrained(
-        folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
-    )
-    processor = GroundingDinoProcessor.from_pretrained(folder, local_files_only=True)
+    Raises:
+        WeightsNotLoadedError: the weights are damaged.
+    """
+    with loading("sam2", folder, offers(["grounding-dino-tiny"], {FOLDER: [folder.parent]})):
+        from transformers import GroundingDinoForObjectDetection, GroundingDinoProcessor
+
+        model: Any = GroundingDinoForObjectDetection.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
+        )
+        processor = GroundingDinoProcessor.from_pretrained(folder, local_files_only=True)
     return GroundingDino(model.to(device).eval(), processor)
 
 

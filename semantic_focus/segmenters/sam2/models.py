@@ -11,8 +11,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from ..model_files import find_files, find_model_folders, missing_package
+from ..damage import WeightsNotLoadedError, loading
+from ..model_files import find_files, find_model_folders, missing_package, offers
 from ..protocol import WeightFolders
+from ..runtimes import broken
 
 FOLDERS = ("sam2", "sams")
 SUFFIXES = (".pt", ".pth", ".safetensors")
@@ -96,21 +98,29 @@ def find_weights(folders: WeightFolders) -> list[Sam2Weights]:
 def missing_runtime(runtime: str) -> str | None:
     """What keeps a runtime from running; None when nothing does."""
     if runtime == "sam2":
-        return missing_package("sam2", "sam2", (), "sam2")
-    return missing_package("sam2", "transformers", OLDEST_TRANSFORMERS, "transformers>=4.57")
+        return missing_package("sam2", "sam2", (), "sam2") or broken("sam2", "sam2")
+    return missing_package("sam2", "transformers", OLDEST_TRANSFORMERS, "transformers>=4.57") or broken(
+        "transformers", "transformers"
+    )
 
 
 def load_model(weights: Sam2Weights, device: str) -> BoxModel:
-    """Load SAM 2 from disk, in 32 bit."""
-    if weights.runtime == "sam2":
-        return Sam2Package(build(weights).to(device).eval())
-    from transformers import Sam2Model, Sam2Processor
+    """Load SAM 2 from disk, in 32 bit.
 
-    model: Any = Sam2Model.from_pretrained(
-        weights.path, local_files_only=True, use_safetensors=True, dtype=torch.float32
-    )
-    processor = Sam2Processor.from_pretrained(weights.path, local_files_only=True)
-    return Sam2Transformers(model.to(device).eval(), processor)
+    Raises:
+        WeightsNotLoadedError: the weights are damaged, or not SAM 2 of the size that their name says.
+    """
+    name = f"sam2.1-{(weights.size or 'large').replace('_', '-')}"
+    with loading("sam2", weights.path, offers([name], {"sam2": [weights.path.parent]})):
+        if weights.runtime == "sam2":
+            return Sam2Package(build(weights).to(device).eval())
+        from transformers import Sam2Model, Sam2Processor
+
+        model: Any = Sam2Model.from_pretrained(
+            weights.path, local_files_only=True, use_safetensors=True, dtype=torch.float32
+        )
+        processor = Sam2Processor.from_pretrained(weights.path, local_files_only=True)
+        return Sam2Transformers(model.to(device).eval(), processor)
 
 
 def build(weights: Sam2Weights) -> nn.Module:
@@ -120,7 +130,7 @@ def build(weights: Sam2Weights) -> nn.Module:
     hydra's global state, which another program in this process may hold.
 
     Raises:
-        ValueError: the file is not SAM 2 of the size that its name says.
+        WeightsNotLoadedError: the file is not SAM 2 of the size that its name says.
     """
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
@@ -135,7 +145,7 @@ def build(weights: Sam2Weights) -> nn.Module:
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
-        raise ValueError(
+        raise WeightsNotLoadedError(
             f"{weights.path} does not fit {release} {weights.size}, the size that its name says: name it "
             f"after its size ({', '.join(SIZES)}) or download it again. {str(error)[:200]}"
         ) from error
@@ -146,7 +156,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """The tensors of a weight file; no code in it is ever run.
 
     Raises:
-        ValueError: it holds something else.
+        WeightsNotLoadedError: it holds something else.
     """
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
@@ -155,10 +165,14 @@ def read_state(path: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # what a damaged archive raises depends on where it is damaged
-        raise ValueError(f"{path} is no file of tensors alone ({error}): download it again") from error
+        raise WeightsNotLoadedError(
+            f"{path} is no file of tensors alone ({error}): download it again"
+        ) from error
     state = content.get("model", content) if isinstance(content, dict) else content
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"{path} holds no SAM 2 weights (a 'model' of named tensors): download it again")
+        raise WeightsNotLoadedError(
+            f"{path} holds no SAM 2 weights (a 'model' of named tensors): download it again"
+        )
     return state
 
 

@@ -33,7 +33,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     comfy.mkdir(parents=True)
     (comfy / "cli_args.py").touch()
     (tmp_path / "config.toml").write_text(CONFIG)
-    (tmp_path / "model.safetensors").touch()
+    save_file({"weight": torch.zeros(1)}, tmp_path / "model.safetensors")
     save_file({"latents_1x4x8_bf16": torch.zeros(16, 4, 8)}, cache / "a_64x32_zi.safetensors")
     save_file({"varlen_vl_embed_bf16": torch.zeros(2, 8)}, cache / "a_zi_te.safetensors")
     Image.new("RGB", (64, 32)).save(cache / "a.png")
@@ -95,10 +95,12 @@ def test_files_that_are_not_there_are_named_before_comfyui_is_loaded(
     assert message in complaint(added, "--comfyui", str(folder / "ComfyUI"))
 
 
-def test_a_model_that_is_not_there_or_of_another_kind_is_named(complaint: Callable[..., str], folder: Path):
+def test_a_model_that_is_not_there_or_is_none_is_named(complaint: Callable[..., str], folder: Path):
     model, comfyui = folder / "model.safetensors", str(folder / "ComfyUI")
     model.unlink()
     assert f"[model] path {model}: no such file" in complaint("", "--comfyui", comfyui)
+    model.write_text("version https://git-lfs.github.com/spec/v1\n")
+    assert f"[model] path {model} is a Git-LFS pointer" in complaint("", "--comfyui", comfyui)
 
 
 def test_masks_of_another_size_and_stale_ones_are_named(complaint: Callable[..., str], folder: Path):

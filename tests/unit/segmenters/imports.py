@@ -7,9 +7,14 @@ RUNTIMES = {"transformers", "huggingface_hub", "sam2", "hydra", "cv2", "ai_edge_
 
 
 def look_for_weights(folder: str) -> None:
-    """Ask each segmenter for its weights in a folder, and write the runtimes that this imported."""
+    """Ask each segmenter for its weights in a folder, the embedded one last, and write the runtimes that this
+    imported: before it, and with it.
+    """
     from semantic_focus.segmenters.table import BACKENDS
 
-    for backend in BACKENDS.values():
-        backend.functions().missing({"sam3": [Path(folder)]})
-    sys.stdout.write("\n".join(RUNTIMES & set(sys.modules)))
+    imported = []
+    for names in (set(BACKENDS) - {"mediapipe"}, {"mediapipe"}):
+        for name in names:
+            BACKENDS[name].functions().missing({"sam3": [Path(folder)]})
+        imported.append(" ".join(sorted(RUNTIMES & set(sys.modules))))
+    sys.stdout.write("\n".join(imported))

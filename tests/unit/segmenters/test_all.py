@@ -20,6 +20,8 @@ from semantic_focus.segmenters.parsers import selfie as parser_selfie
 from semantic_focus.segmenters.protocol import MissingWeightsError, Segmenter, SegmentRequest, WeightFolders
 from semantic_focus.segmenters.table import BACKENDS, choose
 
+from . import stand_ins
+
 PARTITION = ("face", "hair", "clothing", "body", "background")
 LABELS = ("lighting", *PARTITION, "left shoe")
 KEYWORDS = {"face": ("face", "head"), "clothing": ("dress", "shirt")}
@@ -66,7 +68,7 @@ CASES = {
 @pytest.fixture(scope="module")
 def selfie_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("selfie")
-    (folder / parser_selfie.FILE).write_bytes(b"stands for the real file")
+    (folder / parser_selfie.FILE).write_bytes(stand_ins.TFLITE)
     return folder
 
 

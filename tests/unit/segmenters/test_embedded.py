@@ -243,11 +243,16 @@ def test_absent_and_damaged_weights_are_named_with_the_way_out(tmp_path, monkeyp
         and "semantic_focus.segmenters.embedded.weights" in reason
         and missing({"mediapipe": [weights]}) is None
     )
+    pointer = tmp_path / "face_landmark.tflite"
+    pointer.write_text("version https://git-lfs.github.com/spec/v1\n")
+    for weight in weights_table.WEIGHTS[:2]:
+        (tmp_path / weight.name).write_bytes((weights / weight.name).read_bytes())
+    assert f"; {pointer} is a Git-LFS pointer" in str(missing({"mediapipe": [tmp_path]}))
     for weight in weights_table.WEIGHTS:
         (tmp_path / weight.name).write_bytes((weights / weight.name).read_bytes())
     damaged = weights_table.WEIGHTS[4]
     (tmp_path / damaged.name).write_bytes(bytes(damaged.size))
-    with pytest.raises(MissingWeightsError, match=rf"{damaged.name} is damaged.*delete it"):
+    with pytest.raises(MissingWeightsError, match=rf"{damaged.name} is damaged.*move it away"):
         load({"mediapipe": [tmp_path]})
 
 

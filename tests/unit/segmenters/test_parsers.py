@@ -15,6 +15,8 @@ from semantic_focus.segmenters.parsers.labels import NAMES, category_of, regions
 from semantic_focus.segmenters.protocol import MissingWeightsError, SegmentRequest
 from semantic_focus.segmenters.table import BACKENDS
 
+from . import stand_ins
+
 VOCABULARIES = {
     "clothes": "Background Hat Hair Sunglasses Upper-clothes Skirt Pants Dress Belt Left-shoe Right-shoe "
     "Face Left-leg Right-leg Left-arm Right-arm Bag Scarf",
@@ -152,7 +154,7 @@ def test_a_parser_of_other_things_is_refused(tiny_parser, tmp_path, alone):
 @pytest.mark.parametrize("as_logits", [True, False])
 def test_the_selfie_networks_classes_become_regions(tmp_path, monkeypatch, picture, alone, as_logits):
     """With a stand-in for the network; its real file is not on this machine."""
-    (tmp_path / parser_selfie.FILE).write_bytes(b"stands for the real file")
+    (tmp_path / parser_selfie.FILE).write_bytes(stand_ins.TFLITE)
     shares = np.array([0.3, 0.05, 0.1, 0.25, 0.2, 0.1], np.float32)
     pictures = []
 

@@ -27,6 +27,8 @@ from semantic_focus.segmenters.sam2.grounding import find_detector, load_detecto
 from semantic_focus.segmenters.sam2.in_embedded_boxes import Sam2WithEmbeddedDetector
 from semantic_focus.segmenters.sam2.models import SIZES, Sam2Weights, find_weights, load_model, size_of
 
+from . import stand_ins
+
 WORDS = [f"word {letter}" for letter in "abcdefghijklmnopqrst"]
 BOXES = torch.tensor([[0.1, 0.2, 0.5, 0.9], [0.0, 0.0, 1.0, 1.0], [0.6, 0.5, 0.9, 0.8]])
 
@@ -192,7 +194,7 @@ def test_the_largest_is_taken_and_what_is_no_sam2_is_left(tmp_path, tiny_sam2):
         "sam2.pt",
         "readme.txt",
     ):
-        (tmp_path / name).write_bytes(b"")
+        (tmp_path / name).write_bytes(stand_ins.BY_SUFFIX.get(Path(name).suffix, b"text"))
     found = find_weights({"sams": [tmp_path], "sam2": [tiny_sam2]})
     assert [(weights.size, weights.runtime) for weights in found] == [
         ("large", "sam2"),

@@ -18,6 +18,8 @@ from semantic_focus.segmenters import sam3
 from semantic_focus.segmenters.prompted import PromptedSegmenter
 from semantic_focus.segmenters.protocol import MissingWeightsError, SegmentRequest
 
+from . import stand_ins
+
 WORDS = [f"word {letter}" for letter in "abcdefghijklmnopqrst"]
 
 
@@ -274,7 +276,7 @@ def test_a_comfyui_without_the_checkpoint_is_told_where_it_comes_from(fake_comfy
 
 
 def test_comfyuis_model_keeps_all_detections_and_encodes_the_picture_once(fake_comfy):
-    (fake_comfy / "checkpoints" / "SAM3.1_multiplex_fp16.safetensors").write_bytes(b"stands for a checkpoint")
+    (fake_comfy / "checkpoints" / "SAM3.1_multiplex_fp16.safetensors").write_bytes(stand_ins.SAFETENSORS)
     folders = {"checkpoints": [fake_comfy / "checkpoints"]}
     assert sam3_comfy.missing(folders) is None
     segmenter = sam3_comfy.load(folders)

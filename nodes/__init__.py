@@ -24,27 +24,30 @@ from . import (
     training_status,
 )
 from .messages import with_printable_errors
+from .values import with_checked_inputs
 
 NODES = with_printable_errors(
-    [
-        *dataset.NODES,
-        *training_cache.NODES,
-        *segment.NODES,
-        *persons.NODES,
-        *refine.NODES,
-        *mask.NODES,
-        *cache.NODES,
-        *dataset_cache.NODES,
-        *preview.NODES,
-        *latent.NODES,
-        *loss.NODES,
-        *timesteps.NODES,
-        *training_options.NODES,
-        *lora.NODES,
-        *train.NODES,
-        *train_state.NODES,
-        *report.NODES,
-    ]
+    with_checked_inputs(
+        [
+            *dataset.NODES,
+            *training_cache.NODES,
+            *segment.NODES,
+            *persons.NODES,
+            *refine.NODES,
+            *mask.NODES,
+            *cache.NODES,
+            *dataset_cache.NODES,
+            *preview.NODES,
+            *latent.NODES,
+            *loss.NODES,
+            *timesteps.NODES,
+            *training_options.NODES,
+            *lora.NODES,
+            *train.NODES,
+            *train_state.NODES,
+            *report.NODES,
+        ]
+    )
 )
 
 

@@ -10,7 +10,7 @@ from ..semantic_focus.keywords import parse_weights
 from ..semantic_focus.objective.loss import CosineKind, Normalisation
 from ..semantic_focus.objective.noise_weighting import parse_windows
 from ..semantic_focus.objective.total import BaseLoss, Objective
-from .inputs import number, whole
+from .inputs import Parsed, number, whole
 from .sockets import CATEGORY, ObjectiveSocket
 
 CUSTOM = "custom"
@@ -110,8 +110,9 @@ class SemanticCosineLoss(io.ComfyNode):
                     defaults.prior_weight,
                     "Keeps regions of weight 0 as the base model paints them. 0 is faster, but they drift.",
                 ),
-                io.String.Input(
+                Parsed(
                     "more_weights",
+                    parse_weights,
                     multiline=True,
                     default="",
                     optional=True,
@@ -195,8 +196,9 @@ class ObjectiveOptions(io.ComfyNode):
                     (1, 100),
                     "The prior at every n-th step only, n times as strong: faster.",
                 ),
-                io.String.Input(
+                Parsed(
                     "windows",
+                    parse_windows,
                     multiline=True,
                     default="",
                     optional=True,

@@ -24,6 +24,7 @@ from . import (
     training_status,
 )
 from .messages import with_printable_errors
+from .prompts import watch_prompts
 from .values import with_checked_inputs
 
 NODES = with_printable_errors(
@@ -55,8 +56,9 @@ class SemanticFocusExtension(ComfyExtension):
     """All nodes of this pack."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        """See `NODES`. ComfyUI 0.3.75 calls no `on_load`: weight folders and routes are registered here."""
+        """See `NODES`. ComfyUI 0.3.75 calls no `on_load`: what the nodes need is set up here."""
         segment.register_weight_folders()
         dataset_routes.register()
         training_status.add_routes()
+        watch_prompts(NODES)
         return NODES

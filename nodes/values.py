@@ -43,10 +43,15 @@ def with_checked_inputs(nodes: Iterable[type[io.ComfyNode]]) -> list[type[io.Com
 
 def _checked(execute: Callable[..., io.NodeOutput]) -> Callable[..., io.NodeOutput]:
     @functools.wraps(execute)
-    def checked(cls: type[io.ComfyNode], **named: Any) -> io.NodeOutput:
-        if faults := input_faults(cls.define_schema(), named):
+    def checked(cls: type[io.ComfyNode], **values: Any) -> io.NodeOutput:
+        schema = cls.define_schema()
+        if faults := input_faults(schema, values):
             raise ValueError("\n".join(faults))
-        return execute(cls, **named)
+        optional = {given.id for given in schema.inputs if given.optional}
+        given = {
+            name: value for name, value in values.items() if name not in optional or not _is_nothing(value)
+        }
+        return execute(cls, **given)
 
     return checked
 
@@ -58,7 +63,7 @@ def _validation(texts: list[str]) -> Callable[..., bool | str]:
         given = {name: text for name, text in typed.items() if text is not None}
         schema = cls.define_schema()
         checked = [one for one in schema.inputs if one.id in given]
-        faults = [_said(schema, one, fault) for one in checked if (fault := value_fault(one, given[one.id]))]
+        faults = [named(schema, one, fault) for one in checked if (fault := value_fault(one, given[one.id]))]
         return "\n".join(faults) or True
 
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
@@ -68,23 +73,28 @@ def _validation(texts: list[str]) -> Callable[..., bool | str]:
     return validate
 
 
-def input_faults(schema: io.Schema, named: Mapping[str, Any]) -> list[str]:
+def _is_nothing(value: Any) -> bool:
+    return value is None or isinstance(value, list) and value == [None]
+
+
+def input_faults(schema: io.Schema, values: Mapping[str, Any]) -> list[str]:
     """What is wrong with the values that a node is executed with, a sentence each."""
     faults = []
     for given in schema.inputs:
-        if given.id not in named:
+        if given.id not in values:
             continue
-        value = named[given.id]
-        values = value if schema.is_input_list else [value]
-        if not values and not given.optional:
-            faults.append(_said(schema, given, "nothing came in: what is connected gave an empty list"))
+        value = values[given.id]
+        each = value if schema.is_input_list else [value]
+        if not each and not given.optional:
+            faults.append(named(schema, given, "nothing came in: what is connected gave an empty list"))
         # one sentence for an input, of however many values
-        wrong = (fault for one in values if (fault := value_fault(given, one)))
-        faults += [_said(schema, given, fault) for fault in [next(wrong, None)] if fault]
+        wrong = (fault for one in each if (fault := value_fault(given, one)))
+        faults += [named(schema, given, fault) for fault in [next(wrong, None)] if fault]
     return faults
 
 
-def _said(schema: io.Schema, given: io.Input, fault: str) -> str:
+def named(schema: io.Schema, given: io.Input, fault: str) -> str:
+    """A fault of an input's value, with the names of node and input."""
     for mark in (", ", ": "):  # of parsers that name what they read
         fault = fault.removeprefix(given.id + mark)
     return f"{schema.display_name}, {given.id}: {fault}"
@@ -131,6 +141,8 @@ def _is_switch(value: Any) -> bool:
 def _text_fault(given: io.String.Input, value: Any) -> str | None:
     if not isinstance(value, str):
         return f"{shown(value)} is not a text"
+    if "\0" in value:
+        return f"{shown(value)} has a NUL character in it, which no text for people has: take it out"
     if isinstance(given, Parsed):
         try:
             given.parse(value)

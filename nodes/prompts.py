@@ -93,8 +93,9 @@ def _meant(given: io.Input, value: Any) -> Any:
 
 
 def _literal_fault(given: io.Input, value: Any) -> str | None:
-    """What is wrong with a literal, where ComfyUI has no words for it. It has some for choices, and for numbers
-    beyond the limits; about the form of a text it asks the node.
+    """What is wrong with a literal, where ComfyUI has no words for it.
+
+    It has some for choices, and for numbers beyond the limits; about the form of a text it asks the node.
     """
     has_words = isinstance(given, io.Combo.Input) or (
         isinstance(given, io.String.Input) and isinstance(value, str)

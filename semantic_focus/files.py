@@ -131,11 +131,11 @@ def named_path(text: str | Path) -> Path:
         text = QUOTED.sub(r"\2", text.strip())
     if not str(text).strip():
         raise ValueError("no path given")
-    longest = max(len(os.fsencode(part)) for part in Path(text).parts or ("",))
-    if longest > NAME_BYTES or len(os.fsencode(text)) > PATH_BYTES:
+    sizes = [len(part.encode("utf-8", "surrogatepass")) for part in (str(text), *Path(text).parts)]
+    if sizes[0] > PATH_BYTES or any(size > NAME_BYTES for size in sizes[1:]):
         raise ValueError(
-            f"a path that begins with {str(text)[:40]!r} is longer than a disk takes ({NAME_BYTES} bytes for a "
-            f"name, {PATH_BYTES} in all): shorten it"
+            f"a path that begins with {str(text)[:40]!r} is longer than a disk takes, which is {NAME_BYTES} "
+            f"bytes for a name and {PATH_BYTES} in all: shorten it"
         )
     try:
         return Path(text).expanduser()

@@ -223,7 +223,7 @@ def _wrong_links(kind: Any, options: Mapping[str, Any], small: bool) -> Iterator
     yield "a link of another type", ["model", 1]
     wrong: dict[str, Any] = {}
     if kind == "FLOAT":
-        wrong = {"linked NaN": float("nan"), "linked below": options.get("min", 0) - 1, "linked above": 1e30}
+        wrong = {"linked NaN": float("nan"), "linked below": options.get("min", 0) - 1, "linked above": 1e18}
     elif kind == "INT":
         wrong = {"linked below": options.get("min", 0) - 1, "linked above": 2**63 - 1}
     elif kind == "STRING":

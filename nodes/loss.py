@@ -50,8 +50,8 @@ def preset_choice() -> io.Combo.Input:
         "preset",
         options=[CUSTOM, *PRESETS],
         default=CUSTOM,
-        tooltip="Takes the place of the sliders, not of what is connected. custom: the sliders; style: the whole "
-        "picture.",
+        tooltip="Takes the place of the sliders, not of what is connected. custom: the sliders; style: the "
+        "whole picture.",
     )
     presets.extra_dict = {
         "presets": {name: dict(preset.weights) for name, preset in PRESETS.items()},

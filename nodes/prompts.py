@@ -58,8 +58,9 @@ def _check(schema: io.Schema, inputs: dict[str, Any], prompt: Mapping[str, Any])
         elif fault := _link_fault(value, prompt) if isinstance(value, list) else _literal_fault(given, value):
             sentence = Refused(named(schema, given, fault))
             logging.error(f"{sentence:}")
-            # without a widget nothing is turned; this is a bad link, which ComfyUI shows
-            inputs[given.id] = sentence if isinstance(given, io.WidgetInput) else [sentence]
+            # what is not turned into a type is made a bad link, which ComfyUI shows with the complaint
+            turned = isinstance(given, io.WidgetInput) and not isinstance(given, io.Combo.Input)
+            inputs[given.id] = sentence if turned else [sentence]
 
 
 def _link_fault(link: list[Any], prompt: Mapping[str, Any]) -> str | None:
@@ -95,7 +96,8 @@ def _meant(given: io.Input, value: Any) -> Any:
 def _literal_fault(given: io.Input, value: Any) -> str | None:
     """What is wrong with a literal, where ComfyUI has no words for it.
 
-    It has some for choices, and for numbers beyond the limits; about the form of a text it asks the node.
+    It has some for numbers beyond the limits. About the form of a text it asks the node, and a choice is tested when
+    the node runs: no complaint of ComfyUI's that could be had here would fit.
     """
     has_words = isinstance(given, io.Combo.Input) or (
         isinstance(given, io.String.Input) and isinstance(value, str)

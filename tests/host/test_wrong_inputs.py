@@ -54,7 +54,7 @@ WORDS = [
         ["Semantic Cosine Loss, face_weight: nan is not a number from 0"],
     ),
     (OBJECTIVE, "face_weight", 3, ["Value 3.0 bigger than max of 2.0: face_weight"]),
-    (OBJECTIVE, "preset", "nobody", ["preset: 'nobody' not in", "person"]),
+    (OBJECTIVE, "preset", "nobody", ["'nobody'", "custom", "person"]),
     (OBJECTIVE, "more_weights", "tattoo: -1", ["more_weights", "'tattoo' is -1", "0 or more"]),
     (OBJECTIVE, "more_weights", "tattoo", ["more_weights", "line 1: 'tattoo' is not of the form"]),
     (REFINE, "masks", 5, ["Refine Masks, masks: 5 is no SEMANTIC_MASKS", "connect"]),

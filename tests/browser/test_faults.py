@@ -1,4 +1,4 @@
-"""Faults of pictures, mask files and values are said in the user's language, with the log's words as tooltip."""
+"""Faults of pictures, mask files and values are said in the user's language, the log's words in the tooltip."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from semantic_focus.datasets.mask_file import mask_path
 
-from .dataset_ui import OUR_PANEL, graph, shows, tile
+from .dataset_ui import OUR_PANEL, badge, graph, tile
 from .overlay_ui import NOTICE, panel
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ def test_damaged_files_in_the_dataset_browser(chinese: "Editor", folder: Path):
     (folder / "one.png").write_bytes((folder / "one.png").read_bytes()[:20])
     mask_path(folder / "two.png").write_bytes(b"no mask")
     chinese.load(graph(folder))
-    shows(chinese, {"one.png": "failed", "two.png": "stale", "drei 好.JPG": "missing"})
+    for name, status in (("one.png", "failed"), ("two.png", "stale")):
+        expect(badge(chinese, name)).to_have_attribute("data-status", status)
     tile(chinese, "two.png").click()
     facts = chinese.page.get_by_role("dialog").locator(".sf-dataset-facts")
     expect(facts).to_contain_text("不是完整的 safetensors 文件")
@@ -35,7 +36,7 @@ def test_damaged_files_in_the_dataset_browser(chinese: "Editor", folder: Path):
     expect(facts.get_by_title("not a complete safetensors file")).to_have_count(1)
     chinese.page.keyboard.press("Escape")
     tile(chinese, "one.png").click()
-    expect(facts).to_contain_text("one.png 无法作为图像读取")
+    expect(facts).to_contain_text("one.png 无法作为图片读取")
     chinese.page.keyboard.press("Escape")
     assert not chinese.own_errors()
 

@@ -1,4 +1,4 @@
-"""Faults of pictures, mask files and values are said in the user's language, the log's words in the tooltip."""
+"""Faults of pictures, mask files and values are said in the language of the user, the log's words in the title."""
 
 from collections.abc import Callable
 from pathlib import Path

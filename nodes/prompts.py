@@ -96,8 +96,8 @@ def _meant(given: io.Input, value: Any) -> Any:
 def _literal_fault(given: io.Input, value: Any) -> str | None:
     """What is wrong with a literal, where ComfyUI has no words for it.
 
-    It has some for numbers beyond the limits. It asks the node about the form of a text. A choice is tested when
-    the node runs: no complaint that could be had here would fit.
+    It has some for numbers beyond the limits. It asks the node about the form of a text. A choice is tested
+    when the node runs: no complaint that could be had here would fit.
     """
     has_words = isinstance(given, io.Combo.Input) or (
         isinstance(given, io.String.Input) and isinstance(value, str)

@@ -1,4 +1,4 @@
-"""Faults of pictures, mask files and values are said in the language of the user, the log's words in the title."""
+"""Faults of pictures, mask files and values are said in the language of the user."""
 
 from collections.abc import Callable
 from pathlib import Path

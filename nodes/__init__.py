@@ -24,27 +24,31 @@ from . import (
     training_status,
 )
 from .messages import with_printable_errors
+from .prompts import watch_prompts
+from .values import with_checked_inputs
 
 NODES = with_printable_errors(
-    [
-        *dataset.NODES,
-        *training_cache.NODES,
-        *segment.NODES,
-        *persons.NODES,
-        *refine.NODES,
-        *mask.NODES,
-        *cache.NODES,
-        *dataset_cache.NODES,
-        *preview.NODES,
-        *latent.NODES,
-        *loss.NODES,
-        *timesteps.NODES,
-        *training_options.NODES,
-        *lora.NODES,
-        *train.NODES,
-        *train_state.NODES,
-        *report.NODES,
-    ]
+    with_checked_inputs(
+        [
+            *dataset.NODES,
+            *training_cache.NODES,
+            *segment.NODES,
+            *persons.NODES,
+            *refine.NODES,
+            *mask.NODES,
+            *cache.NODES,
+            *dataset_cache.NODES,
+            *preview.NODES,
+            *latent.NODES,
+            *loss.NODES,
+            *timesteps.NODES,
+            *training_options.NODES,
+            *lora.NODES,
+            *train.NODES,
+            *train_state.NODES,
+            *report.NODES,
+        ]
+    )
 )
 
 
@@ -52,8 +56,9 @@ class SemanticFocusExtension(ComfyExtension):
     """All nodes of this pack."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        """See `NODES`. ComfyUI 0.3.75 calls no `on_load`: weight folders and routes are registered here."""
+        """See `NODES`. ComfyUI 0.3.75 calls no `on_load`: what the nodes need is set up here."""
         segment.register_weight_folders()
         dataset_routes.register()
         training_status.add_routes()
+        watch_prompts(NODES)
         return NODES

@@ -6,6 +6,7 @@ from comfy_api.latest import io
 
 from ..semantic_focus.datasets.fit import fit, parse_resolutions
 from ..semantic_focus.datasets.folder import PICTURE_SUFFIXES, DatasetError, load_picture, scan
+from .inputs import Parsed
 from .paths import folder_to_read
 from .sockets import CATEGORY, SemanticMasksSocket
 
@@ -95,8 +96,9 @@ class FitToTrainingSize(io.ComfyNode):
                     step=8,
                     tooltip="Both sides become whole multiples of this.",
                 ),
-                io.String.Input(
+                Parsed(
                     "more_resolutions",
+                    parse_resolutions,
                     default="",
                     optional=True,
                     tooltip="Every picture at these resolutions as well: 768, 512. "

@@ -19,7 +19,6 @@ from ..semantic_focus.datasets.folder import picture_files
 from ..semantic_focus.datasets.freshness import STATUSES, PictureResult
 from ..semantic_focus.keywords import parse_keywords
 from ..semantic_focus.segmenters.protocol import SegmentRequest
-from .inputs import checked
 from .paths import folder_to_read, output_folder
 from .segment import (
     ManagedSegmenter,
@@ -74,10 +73,6 @@ class CacheDatasetMasks(io.ComfyNode):
                 io.String.Output(display_name="report_file", tooltip="An HTML page with all pictures."),
             ],
         )
-
-    @classmethod
-    def validate_inputs(cls, keywords):
-        return checked(keywords, parse_keywords)
 
     @classmethod
     def fingerprint_inputs(cls, **inputs):

@@ -7,6 +7,16 @@ MODEL_FILES = ("ckpt_name", "unet_name", "model_name", "model_file")
 """Inputs of loaders that hold the file of a model."""
 
 
+def linked_inputs(prompt: Mapping[str, Any] | None, node_id: str | None) -> list[str]:
+    """Names of a node's inputs that other nodes give.
+
+    Args:
+        prompt: the graph in ComfyUI's API form.
+    """
+    inputs = (prompt or {}).get(node_id, {}).get("inputs", {})
+    return [name for name, value in inputs.items() if isinstance(value, list)]
+
+
 def model_file(prompt: Mapping[str, Any] | None, node_id: str | None) -> str:
     """File name of the model that comes into the input `model` of a node; empty if it cannot be told.
 

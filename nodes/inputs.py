@@ -1,6 +1,7 @@
-"""Inputs that many nodes have, and what checks a text that was typed into one."""
+"""Inputs that many nodes have."""
 
 from collections.abc import Callable
+from typing import Any
 
 from comfy_api.latest import io
 
@@ -24,14 +25,9 @@ def mask_file() -> io.String.Input:
     return io.String.Input("mask_file", tooltip="Usually the mask_files output of Load Semantic Dataset.")
 
 
-def checked(text: str | None, parse: Callable[[str], object]) -> bool | str:
-    """What `validate_inputs` answers for a text: what is wrong with it, or True. A text that comes
-    from another node is not known yet, and passes.
-    """
-    if text is None:
-        return True
-    try:
-        parse(text)
-    except ValueError as error:
-        return str(error)
-    return True
+class Parsed(io.String.Input):
+    """A text of a certain form; `parse` raises ValueError for any other, see `values.with_checked_inputs`."""
+
+    def __init__(self, name: str, parse: Callable[[str], object], **options: Any):
+        super().__init__(name, **options)
+        self.parse = parse

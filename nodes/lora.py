@@ -10,6 +10,7 @@ from comfy_api.latest import io, ui
 from ..semantic_focus.comfy.fingerprint import model_fingerprint
 from ..semantic_focus.comfy.key_map import comfy_key_map
 from ..semantic_focus.comfy.lora_files import read_for_model
+from ..semantic_focus.files import named_path
 from ..semantic_focus.lora.adapters import ADAPTER_KINDS, AdapterSettings
 from ..semantic_focus.lora.file import load_lora, save_lora
 from ..semantic_focus.lora.keys import KEY_STYLES, export_lora, generic_tensors
@@ -17,7 +18,7 @@ from ..semantic_focus.lora.metadata import Provenance, lora_metadata
 from ..semantic_focus.training.run import provenance_of
 from ..semantic_focus.training.state import TrainState
 from .graph import model_file
-from .inputs import number, whole
+from .inputs import Parsed, number, whole
 from .paths import output_folder
 from .sockets import CATEGORY, AdapterSocket, TrainStateSocket
 from .train import RUNS
@@ -144,7 +145,7 @@ class SaveLoraAs(io.ComfyNode):
             inputs=[
                 io.LoraModel.Input("lora"),
                 io.Model.Input("model", tooltip="The base model: its layers have other names elsewhere."),
-                io.String.Input("filename_prefix", default="loras/semantic_focus"),
+                Parsed("filename_prefix", named_path, default="loras/semantic_focus"),
                 io.Combo.Input(
                     "key_style",
                     options=list(KEY_STYLES),

@@ -1,5 +1,7 @@
 """The nodes that make an objective: a value, no computation."""
 
+import logging
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import get_args
 
@@ -10,7 +12,8 @@ from ..semantic_focus.keywords import parse_weights
 from ..semantic_focus.objective.loss import CosineKind, Normalisation
 from ..semantic_focus.objective.noise_weighting import parse_windows
 from ..semantic_focus.objective.total import BaseLoss, Objective
-from .inputs import number, whole
+from .graph import linked_inputs
+from .inputs import Parsed, number, whole
 from .sockets import CATEGORY, ObjectiveSocket
 
 CUSTOM = "custom"
@@ -47,7 +50,8 @@ def preset_choice() -> io.Combo.Input:
         "preset",
         options=[CUSTOM, *PRESETS],
         default=CUSTOM,
-        tooltip="Takes the place of the sliders. custom: the sliders; style: the whole picture.",
+        tooltip="Takes the place of the sliders, not of what is connected. custom: the sliders; style: the "
+        "whole picture.",
     )
     presets.extra_dict = {
         "presets": {name: dict(preset.weights) for name, preset in PRESETS.items()},
@@ -110,8 +114,9 @@ class SemanticCosineLoss(io.ComfyNode):
                     defaults.prior_weight,
                     "Keeps regions of weight 0 as the base model paints them. 0 is faster, but they drift.",
                 ),
-                io.String.Input(
+                Parsed(
                     "more_weights",
+                    parse_weights,
                     multiline=True,
                     default="",
                     optional=True,
@@ -119,6 +124,7 @@ class SemanticCosineLoss(io.ComfyNode):
                 ),
             ],
             outputs=[ObjectiveSocket.Output(display_name="objective")],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
         )
 
     @classmethod
@@ -133,20 +139,48 @@ class SemanticCosineLoss(io.ComfyNode):
         more_weights="",
         **sliders,
     ) -> io.NodeOutput:
-        weights = {name: sliders[f"{name}_weight"] for name in SEMANTIC_CATEGORIES}
-        if preset != CUSTOM:
-            weights.update(PRESETS[preset].weights)
-            enabled = enabled and PRESETS[preset].enabled
-        return io.NodeOutput(
-            Objective(
-                weights={**weights, **parse_weights(more_weights)},
-                global_fallback=global_fallback,
-                enabled=enabled,
-                cosine_weight=cosine_weight,
-                magnitude_weight=magnitude_weight,
-                prior_weight=prior_weight,
-            )
+        typed = {name: sliders[f"{name}_weight"] for name in SEMANTIC_CATEGORIES}
+        linked = linked_inputs(cls.hidden.prompt, cls.hidden.unique_id)
+        weights, notes = chosen_weights(typed, preset, linked, parse_weights(more_weights))
+        if enabled and preset != CUSTOM and not PRESETS[preset].enabled:
+            notes = [f"preset {preset}: the whole picture is trained alike, no weight is used"]
+            enabled = False
+        for note in notes:
+            logging.warning(f"Semantic Cosine Loss: {note}")
+        objective = Objective(
+            weights=weights,
+            global_fallback=global_fallback,
+            enabled=enabled,
+            cosine_weight=cosine_weight,
+            magnitude_weight=magnitude_weight,
+            prior_weight=prior_weight,
         )
+        return io.NodeOutput(objective, ui={"text": notes})
+
+
+def chosen_weights(
+    sliders: Mapping[str, float], preset: str, linked: Collection[str], own: Mapping[str, float]
+) -> tuple[dict[str, float], list[str]]:
+    """The weight that each category has in the end, and what was set otherwise, a sentence for each place.
+
+    A line of the user's own goes before what is connected, this before a preset, a preset before a slider.
+    """
+    weights, notes = dict(sliders), []
+    preset_weights = {} if preset == CUSTOM else PRESETS[preset].weights
+    other = {name: weight for name, weight in preset_weights.items() if weight != sliders[name]}
+    connected = {name: weight for name, weight in other.items() if f"{name}_weight" in linked}
+    replaced = {name: weight for name, weight in other.items() if name not in connected}
+    if replaced:
+        weights.update(replaced)
+        what = ", ".join(f"{name} {weight:g} (set: {sliders[name]:g})" for name, weight in replaced.items())
+        notes.append(f"preset {preset} takes the place of weights: {what}. Choose custom to use your own")
+    if connected:
+        what = ", ".join(f"{name} {sliders[name]:g} (preset: {connected[name]:g})" for name in connected)
+        notes.append(f"what is connected takes the place of preset {preset}: {what}")
+    if doubled := [name for name in own if name in sliders and own[name] != weights[name]]:
+        what = ", ".join(f"{name} {own[name]:g} (set: {weights[name]:g})" for name in doubled)
+        notes.append(f"more_weights takes the place of weights: {what}")
+    return {**weights, **own}, notes
 
 
 WHOLE_PICTURE = -0.05
@@ -195,8 +229,9 @@ class ObjectiveOptions(io.ComfyNode):
                     (1, 100),
                     "The prior at every n-th step only, n times as strong: faster.",
                 ),
-                io.String.Input(
+                Parsed(
                     "windows",
+                    parse_windows,
                     multiline=True,
                     default="",
                     optional=True,

@@ -6,7 +6,7 @@ from ..semantic_focus.datasets.folder import scan
 from ..semantic_focus.datasets.interchange import FORMS, import_mask
 from ..semantic_focus.keywords import check_name, parse_weights
 from ..semantic_focus.regions.by_hand import set_category, weighted_mask
-from .inputs import checked
+from .inputs import Parsed
 from .loss import weight_slider
 from .paths import file_to_read, folder_to_read
 from .sockets import CATEGORY, SemanticMasksSocket
@@ -24,8 +24,9 @@ class CategoryToMask(io.ComfyNode):
             description="One MASK from one region or a weighted sum of several, for ComfyUI's own nodes.",
             inputs=[
                 SemanticMasksSocket.Input("masks"),
-                io.String.Input(
+                Parsed(
                     "weights",
+                    parse_weights,
                     multiline=True,
                     default="face: 1",
                     tooltip="One region per line, name: weight. The sum is cut off at 1.",
@@ -34,10 +35,6 @@ class CategoryToMask(io.ComfyNode):
             ],
             outputs=[io.Mask.Output(display_name="mask")],
         )
-
-    @classmethod
-    def validate_inputs(cls, weights):
-        return checked(weights, parse_weights)
 
     @classmethod
     def execute(cls, masks, weights, global_fallback) -> io.NodeOutput:
@@ -55,7 +52,12 @@ class MaskToCategory(io.ComfyNode):
             "face, hair, clothing and body take their pixels from the other regions.",
             inputs=[
                 io.Mask.Input("mask", tooltip="White is the region. Of the same size as the pictures."),
-                io.String.Input("name", default="tattoo", tooltip="Name of the region."),
+                Parsed(
+                    "name",
+                    lambda name: check_name(name.strip()),
+                    default="tattoo",
+                    tooltip="Name of the region.",
+                ),
                 io.Combo.Input(
                     "merge",
                     options=[ONE_EACH, ONE_PICTURE],
@@ -69,16 +71,6 @@ class MaskToCategory(io.ComfyNode):
             ],
             outputs=[SemanticMasksSocket.Output(display_name="masks")],
         )
-
-    @classmethod
-    def validate_inputs(cls, name):
-        if name is None:  # it comes from another node
-            return True
-        try:
-            check_name(name.strip())
-        except ValueError as error:
-            return str(error)
-        return True
 
     @classmethod
     def execute(cls, mask, name, merge, masks=None) -> io.NodeOutput:

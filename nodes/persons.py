@@ -6,7 +6,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..semantic_focus.regions.persons import parse_choice, person_warnings, select_persons
-from .inputs import checked
+from .inputs import Parsed
 from .preview import check_same_pictures, mask_preview
 from .sockets import CATEGORY, SemanticMasksSocket
 
@@ -23,8 +23,9 @@ class SelectPersons(io.ComfyNode):
             is_output_node=True,
             inputs=[
                 SemanticMasksSocket.Input("masks"),
-                io.String.Input(
+                Parsed(
                     "which",
+                    parse_choice,
                     default="largest",
                     tooltip="all, largest, leftmost, rightmost, a number from the left (1 is the leftmost), "
                     "or several: 1, 3. A picture without that person gets empty regions and a note here.",
@@ -39,10 +40,6 @@ class SelectPersons(io.ComfyNode):
                 )
             ],
         )
-
-    @classmethod
-    def validate_inputs(cls, which):
-        return checked(which, parse_choice)
 
     @classmethod
     def execute(cls, masks, which, images=None) -> io.NodeOutput:

@@ -17,7 +17,7 @@ from ..semantic_focus.keywords import format_keywords, parse_keywords
 from ..semantic_focus.regions.refine import REFINEMENTS
 from ..semantic_focus.segmenters.protocol import Segmenter, SegmentRequest
 from ..semantic_focus.segmenters.table import WEIGHT_KINDS, LazySegmenter
-from .inputs import checked
+from .inputs import Parsed
 from .paths import file_to_write
 from .preview import mask_preview
 from .sockets import CATEGORY, SemanticMasksSocket
@@ -118,9 +118,8 @@ def overlaps_choice() -> io.Boolean.Input:
 
 def keywords_input(tooltip: str) -> io.String.Input:
     """The categories to look for."""
-    return io.String.Input(
-        "keywords", multiline=True, default=format_keywords(SegmentRequest().prompts), tooltip=tooltip
-    )
+    default = format_keywords(SegmentRequest().prompts)
+    return Parsed("keywords", parse_keywords, multiline=True, default=default, tooltip=tooltip)
 
 
 class SamSemanticSegment(io.ComfyNode):
@@ -151,10 +150,6 @@ class SamSemanticSegment(io.ComfyNode):
             ],
             outputs=[SemanticMasksSocket.Output(display_name="masks")],
         )
-
-    @classmethod
-    def validate_inputs(cls, keywords):
-        return checked(keywords, parse_keywords)
 
     @classmethod
     def execute(cls, images, backend, refine, keywords, mask_file=None, keep_overlaps=False) -> io.NodeOutput:

@@ -24,7 +24,7 @@ TrainStateSocket = io.Custom("SEMANTIC_TRAIN_STATE")
 """A `TrainState`: a training between two steps."""
 
 TrainingOptionsSocket = io.Custom("SEMANTIC_TRAINING_OPTIONS")
-"""Fields of `TrainingSettings` that LoRA Train Step has no widget for, by name."""
+"""The `ChosenOptions` of Training Options: what LoRA Train Step has no widget for."""
 
 PreviewSocket = io.Custom("SEMANTIC_PREVIEW")
 """A `PreviewPlan`."""

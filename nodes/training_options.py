@@ -31,6 +31,10 @@ class PreviewPlan:
     vae: Any = None
 
 
+class ChosenOptions(dict[str, Any]):
+    """Fields of `TrainingSettings` by name, as Training Options gives them."""
+
+
 def share(name: str, default: float, tooltip: str) -> io.Float.Input:
     """A number below 1."""
     return io.Float.Input(
@@ -101,7 +105,7 @@ class TrainingOptions(io.ComfyNode):
     @classmethod
     def execute(cls, **values) -> io.NodeOutput:
         TrainingSettings(**values)  # refuses what cannot work here, not in the midst of a graph
-        return io.NodeOutput(values)
+        return io.NodeOutput(ChosenOptions(values))
 
 
 class PreviewOptions(io.ComfyNode):

@@ -30,6 +30,9 @@ QUOTED = re.compile(r"""^(["'])(.*)\1$""")
 ALIGNMENT = 8
 """Bytes that the length of a safetensors header is a multiple of."""
 
+NAME_BYTES, PATH_BYTES = 255, 4095
+"""Of a file's name, and of a path, on the systems that we know; some take less."""
+
 BUSY_TRIES, BUSY_SECONDS = 10, 0.2
 """How often Windows is asked to replace a file that another program has open, and the time between."""
 
@@ -122,12 +125,19 @@ def named_path(text: str | Path) -> Path:
     Quotes around a name are left out: file managers copy paths with them.
 
     Raises:
-        ValueError: no name, or the home folder of a user that this computer does not know.
+        ValueError: no name, one that no disk takes, or the home folder of a user that this computer does not
+            know.
     """
     if isinstance(text, str):
         text = QUOTED.sub(r"\2", text.strip())
     if not str(text).strip():
         raise ValueError("no path given")
+    sizes = [len(part.encode("utf-8", "surrogatepass")) for part in (str(text), *Path(text).parts)]
+    if sizes[0] > PATH_BYTES or any(size > NAME_BYTES for size in sizes[1:]):
+        raise ValueError(
+            f"a path that begins with {str(text)[:40]!r} is longer than a disk takes, which is {NAME_BYTES} "
+            f"bytes for a name and {PATH_BYTES} in all: shorten it"
+        )
     try:
         return Path(text).expanduser()
     except RuntimeError as error:

@@ -2,7 +2,7 @@
 // The values are the node's ordinary inputs; without this file their native widgets remain.
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
-import { onPalette } from "./lib/palette.mjs";
+import { CATEGORIES, onPalette } from "./lib/palette.mjs";
 import { addStylesheet, chain, widgetOf } from "./lib/panel.mjs";
 import { onPreference, SLIDER_STEP } from "./lib/preferences.mjs";
 import { follow, presentPanels } from "./lib/present.mjs";
@@ -16,6 +16,8 @@ addStylesheet(new URL("weights/weights.css", import.meta.url).href);
 const NODE = "SemanticFocusCosineLoss";
 const WIDTH = 320;
 const SPARE = 60; // what a new node is higher than it must be, for the miniature
+
+const WEIGHTS = Object.keys(CATEGORIES).map(inputOf);
 
 /** @type {Record<string, any>} input -> [type, options], from nodes/loss.py */
 let inputs = {};
@@ -54,7 +56,10 @@ function furnish(node) {
   const panel = new WeightsPanel(node, values);
   for (const input of INPUTS) chain(widgetOf(node, input), "callback", () => panel.request());
   chain(node, "onConfigure", () => panel.sync());
-  chain(node, "onConnectionsChange", () => {
+  chain(node, "onConnectionsChange", (_type, slot, connected) => {
+    // what is connected to a weight is to count, as a slider that is moved; not while a workflow is read
+    const name = node.inputs?.[slot]?.widget?.name;
+    if (connected && !app.configuringGraph && WEIGHTS.includes(name)) values.leavePreset();
     panel.request();
     panel.findPreviews();
   });

@@ -10,6 +10,7 @@ from .weights_ui import (
     FAINTEST,
     MOST,
     OBJECTIVE,
+    START,
     STRONGEST,
     drag,
     expected,
@@ -203,3 +204,28 @@ def add_number(workflow: dict[str, Any], value: float) -> None:
     )
     workflow["links"].append([170, NUMBER, 0, OBJECTIVE, 2, "FLOAT"])
     node_of(workflow, OBJECTIVE)["inputs"][2]["link"] = 170
+
+
+def test_what_is_connected_counts_and_what_a_preset_replaces_is_said(
+    anywhere: "Editor", weighted: dict[str, Any]
+):
+    said = panel(anywhere).locator(".sf-said")
+    node = node_of(weighted, OBJECTIVE)
+    node["widgets_values"][1:8] = ["person", 0.2, 0.3, 0.0, 0.6, 0.0, 0.0]
+    anywhere.load(weighted)
+    expect(said).to_contain_text("person takes the place of what was set: face 0.20")
+    expect(number(anywhere, "face")).to_have_value("1.00")
+
+    add_number(weighted, 0.2)
+    anywhere.load(weighted)
+    expect(number(anywhere, "face")).to_have_value("0.20")
+    expect(said).not_to_contain_text("takes the place")
+    assert inputs(anywhere)["preset"] == "person"
+
+    anywhere.page.evaluate("() => app.graph.getNodeById(8).disconnectInput(2)")
+    anywhere.settle()
+    connect = "([from, to]) => app.graph.getNodeById(from).connect(0, app.graph.getNodeById(to), 2)"
+    anywhere.page.evaluate(connect, [NUMBER, OBJECTIVE])
+    changed = {"preset": "custom", "face_weight": [str(NUMBER), 0]}
+    assert inputs(anywhere) == expected(**weights_of("person"), **{"more_weights": START[-1]}) | changed
+    assert anywhere.errors == []

@@ -93,7 +93,7 @@ def test_a_style_is_trained_on_whole_pictures_or_on_their_light_alone(
     server.run(graph)
     assert objective(run_folder(server, "my_style"))["enabled"] is False
     whole = saved_loras(server, "my_style")[-1]
-    graph["8"]["inputs"].update(preset="custom", global_fallback=0.0)
+    graph["8"]["inputs"].update(enabled=True, global_fallback=0.0)
     graph["9"]["inputs"]["run_name"] = "light"
     server.run(graph)
     light = run_folder(server, "light")

@@ -183,7 +183,7 @@ export class DatasetPanel {
       this.take(found.folder, found.pictures, "");
       if (!found.complete) this.goOn(REST * (performance.now() - began));
     } catch (error) {
-      if (turn === this.asked) this.take("", [], say(error.message));
+      if (turn === this.asked) this.take("", [], say(error.message), error.message);
     } finally {
       this.looking--;
       this.lastLook = performance.now();
@@ -206,13 +206,15 @@ export class DatasetPanel {
    * @param {string} folder
    * @param {Picture[]} pictures
    * @param {string} error
+   * @param {string} [english] the error as the log has it
    */
-  take(folder, pictures, error) {
+  take(folder, pictures, error, english = "") {
     this.grid.drop(this.lacking);
     this.lacking.clear();
     this.folder = folder;
     this.pictures = pictures.map((picture) => this.withFault(picture));
     this.error = error;
+    this.empty.title = english;
     this.draw();
   }
 

@@ -120,7 +120,7 @@ class View {
     this.place.textContent = `${this.at + 1}/${this.pictures.length}`;
     this.draw();
     const caption = element("p", { className: "sf-dataset-caption", textContent: "…" });
-    const reason = picture.reason ? [element("p", { textContent: say(picture.reason) })] : [];
+    const reason = picture.reason ? [element("p", { textContent: say(picture.reason), title: picture.reason })] : [];
     const persons = picture.persons === null ? "" : ` · ${text("dataset.persons", { count: picture.persons })}`;
     this.facts.replaceChildren(
       element("h3", { textContent: picture.name }),

@@ -1,4 +1,5 @@
 // A dataset's pictures in words: their status, what stands out, how many of what there are.
+import { faultInWords } from "../lib/faults.mjs";
 import { countsInWords } from "../lib/mask_counts.mjs";
 import { regionName, text } from "../lib/text.mjs";
 
@@ -55,9 +56,10 @@ export function say(sentence) {
     if (!found) continue;
     const values = Object.fromEntries(names.map((name, index) => [name, found[index + 1]]));
     if (values.region) values.region = regionName(values.region);
+    if (values.error) values.error = faultInWords(values.error);
     return text(`dataset.says.${key}`, values);
   }
-  return sentence;
+  return faultInWords(sentence);
 }
 
 /**

@@ -162,6 +162,17 @@ export function valueOf(place, name) {
 }
 
 /**
+ * Whether a prompt has a link for an input of a node. The editor sends a value instead where a primitive of its own or a
+ * widget of a subgraph gives it.
+ * @param {Place} place
+ * @param {string} name
+ */
+export function sendsLink(place, name) {
+  const from = feederOf(place, name);
+  return from !== null && from.node.type !== "PrimitiveNode";
+}
+
+/**
  * An input itself, or that of the outermost subgraph through whose border it is fed.
  * @param {Slot} to
  * @returns {Slot}

@@ -36,6 +36,15 @@ function find(spoken, key) {
 }
 
 /**
+ * The English texts of a section of main.json, by key.
+ * @param {string} section
+ * @returns {Record<string, string>}
+ */
+export function english(section) {
+  return languages[SPOKEN_WHERE_NOTHING_ELSE_IS]?.[SECTION]?.[section] ?? {};
+}
+
+/**
  * A text with its {places} filled in; the key itself when nobody wrote one.
  * @param {string} key dots between the levels of main.json's section "semanticFocus"
  * @param {Record<string, string | number>} [values]

@@ -2,6 +2,7 @@
 import { LegendView } from "./legend.mjs";
 import { paint, personPlaces, readLayers } from "./paint.mjs";
 import { button, entitle } from "../lib/controls.mjs";
+import { faultInWords } from "../lib/faults.mjs";
 import { hasPictures } from "../lib/graph_walk.mjs";
 import { colourOf } from "../lib/palette.mjs";
 import { element } from "../lib/panel.mjs";
@@ -224,12 +225,13 @@ export class OverlayView {
     const { preview, problem, state } = this;
     const { failure } = state;
     const notices = [
-      failure && text("overlay.failed", { reason: failure }),
-      problem && text("overlay.unreadable", { reason: problem }),
+      failure && text("overlay.failed", { reason: faultInWords(failure) }),
+      problem && text("overlay.unreadable", { reason: faultInWords(problem) }),
       absence(preview),
     ];
     const notice = notices.find(Boolean) ?? "";
-    if (this.notice.textContent !== notice) this.notice.textContent = this.notice.title = notice;
+    if (this.notice.textContent !== notice) this.notice.textContent = notice;
+    this.notice.title = failure || problem || notice; // as the log has it
     this.notice.classList.toggle("sf-hidden", !notice);
     this.notice.classList.toggle("sf-overlay-error", Boolean(failure || problem));
   }

@@ -1,4 +1,5 @@
 // How a training's numbers and endings read.
+import { faultInWords } from "../lib/faults.mjs";
 import { text } from "../lib/text.mjs";
 
 /** @typedef {import("./runs.mjs").Run} Run */
@@ -48,7 +49,7 @@ export function notesOf(run) {
     const said = text(key, values);
     return said === key ? english : said;
   });
-  if (run.state === "failed" && run.error) notes.unshift(run.error);
+  if (run.state === "failed" && run.error) notes.unshift(faultInWords(run.error));
   if (run.state === "lost") notes.push(text("training.lost"));
   const { kept } = run;
   if (kept && !isRunning(run)) {

@@ -1,7 +1,7 @@
 // The values of Semantic Cosine Loss: its ordinary inputs, what of them counts, and the text of the user's own weights.
 import { app } from "../../../scripts/app.js";
 import { placesOf } from "../lib/graph.mjs";
-import { valueOf } from "../lib/graph_walk.mjs";
+import { sendsLink, valueOf } from "../lib/graph_walk.mjs";
 import { CATEGORIES, PRESETS } from "../lib/palette.mjs";
 import { widgetOf } from "../lib/panel.mjs";
 import { tooltipOf } from "../lib/text.mjs";
@@ -143,15 +143,36 @@ export class WeightValues {
 
   /** @returns {Effective} */
   effective() {
-    const preset = this.get(PRESET);
     const number = (input) => Number(this.get(input) ?? NaN);
-    const weights = Object.fromEntries(Object.keys(CATEGORIES).map((name) => [name, number(inputOf(name))]));
+    const weights = Object.fromEntries(this.categories.map((name) => [name, number(inputOf(name))]));
     return {
-      enabled: (this.get(ENABLED) ?? true) && !this.whole.includes(preset),
-      weights: { ...weights, ...PRESETS[preset], ...this.own },
+      enabled: (this.get(ENABLED) ?? true) && !this.whole.includes(this.get(PRESET)),
+      weights: { ...weights, ...this.ofPreset(), ...this.own },
       fallback: number(FALLBACK),
       prior: number(PRIOR),
     };
+  }
+
+  /**
+   * What the preset says of the categories that no other node gives a weight, as nodes/loss.py goes by it.
+   * @returns {Record<string, number>}
+   */
+  ofPreset() {
+    const places = placesOf(this.node);
+    const given = (name) => places.some((place) => sendsLink(place, inputOf(name)));
+    const weights = Object.entries(PRESETS[this.get(PRESET)] ?? {});
+    return Object.fromEntries(weights.filter(([name]) => !given(name)));
+  }
+
+  /**
+   * The categories whose weight the preset takes the place of, with the weights that they were given.
+   * @returns {[string, number][]}
+   */
+  overruled() {
+    const set = Object.keys(this.ofPreset()).map((name) => [name, Number(this.get(inputOf(name)) ?? NaN)]);
+    return /** @type {[string, number][]} */ (set).filter(
+      ([name, weight]) => !Number.isNaN(weight) && weight !== PRESETS[this.get(PRESET)][name],
+    );
   }
 
   /**

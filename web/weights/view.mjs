@@ -309,12 +309,15 @@ export class WeightsPanel {
     const { wrong } = parseWeights(this.values.get(OWN) ?? "");
     const free = text(prior > 0 ? "weights.held" : "weights.notHeld");
     const standing = enabled ? free : text("weights.alike");
+    const overruled = this.values.overruled().map(([name, weight]) => `${regionName(name)} ${written(weight)}`);
+    const preset = text(`weights.presets.${this.values.get(PRESET)}`);
+    const other = overruled.length ? text("weights.overruled", { preset, weights: overruled.join(", ") }) : "";
     const unread = wrong === null ? "" : text("weights.wrongLine", { line: wrong });
     const running = this.runs ? text("weights.running") : "";
     this.hint.textContent = running || text("weights.notRun");
-    this.said.textContent = this.refused || this.hovered || unread || running || standing;
+    this.said.textContent = this.refused || this.hovered || unread || running || other || standing;
     this.said.title = this.said.textContent;
-    this.said.classList.toggle("sf-wrong", Boolean(this.refused || unread));
+    this.said.classList.toggle("sf-wrong", Boolean(this.refused || unread || other));
   }
 
   /**

@@ -7,7 +7,7 @@ its caption file stay as they are: a later look lists the folder and opens only 
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
@@ -17,7 +17,7 @@ from ..segmenters.protocol import SegmentRequest
 from ..segmenters.table import LazySegmenter
 from .bulk import CacheSettings, cache_pictures
 from .cache import request_fields
-from .folder import PICTURE_SUFFIXES, DatasetError, caption_of, dataset_folder, picture_files
+from .folder import PICTURE_SUFFIXES, DatasetError, PictureList, caption_of, dataset_folder
 from .freshness import MISSING, PictureResult
 from .mask_file import mask_path
 from .report import Entry, judge, read_entry
@@ -103,34 +103,36 @@ class StatusMemory:
 
 
 def dataset_status(
-    folder: str | Path,
+    listed: PictureList,
     request: SegmentRequest,
     segmenter: LazySegmenter,
-    recursive: bool = False,
     memory: StatusMemory | None = None,
     seconds: float = 2.0,
+    check: Callable[[], object] = lambda: None,
 ) -> list[PictureStatus]:
-    """Every picture of a folder by name, with what a run with this request would make of it.
+    """Each picture of a list with what a run with this request would make of it.
 
     Args:
         segmenter: asked for its name and weights only.
         memory: what earlier calls found out.
         seconds: after this long, no more files are opened and the rest is "unchecked"; a later call with the
             same memory goes on.
+        check: called again and again; it ends the work by an exception.
 
     Raises:
-        DatasetError: no such folder, no picture in it, or two pictures of one stem.
         MissingWeightsError: the segmenter's weights are not there.
     """
-    pictures = picture_files(folder, recursive)
-    root = dataset_folder(folder)
     wanted = repr(sorted(request_fields(request, segmenter).items()))
-    files = {picture: _Files.of(picture, wanted) for picture in pictures}
-    found = _find(files, request, segmenter, memory or StatusMemory(), seconds)
-    judged = {entry.picture: entry for entry in judge(root, [one.entry for one in found.values()]).entries}
+    files = {}
+    for picture in listed.pictures:
+        check()
+        files[picture] = _Files.of(picture, wanted)
+    found = _find(files, request, segmenter, memory or StatusMemory(), seconds, check)
+    entries = [one.entry for one in found.values()]
+    judged = {entry.picture: entry for entry in judge(listed.folder, entries).entries}
     return [
-        _status(picture.relative_to(root), files[picture], found[picture], judged[picture])
-        for picture in pictures
+        _status(picture.relative_to(listed.folder), files[picture], found[picture], judged[picture])
+        for picture in listed.pictures
     ]
 
 
@@ -163,11 +165,16 @@ def _find(
     segmenter: LazySegmenter,
     memory: StatusMemory,
     seconds: float,
+    check: Callable[[], object],
 ) -> dict[Path, _Found]:
     """What is known of each picture, from the memory where it has it."""
     known = {picture: memory.get(key) for picture, key in files.items()}
     found = {picture: one for picture, one in known.items() if one is not None}
     deadline = time.monotonic() + seconds
+
+    def late() -> bool:
+        check()
+        return time.monotonic() > deadline
 
     def settled(result: PictureResult) -> None:
         if result.status == "left":
@@ -184,7 +191,7 @@ def _find(
         segmenter,
         CacheSettings(dry_run=True),
         settled,  # between two checks, so that the deadline holds for all that is read
-        should_stop=lambda: time.monotonic() > deadline,
+        should_stop=late,
     )
     return found
 

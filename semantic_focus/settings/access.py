@@ -26,7 +26,7 @@ HOW = (
 """How a folder is allowed."""
 
 NETWORK = re.compile(r"[\\/]{2}|\\\?\?\\")
-"""How a path begins that Windows asks another computer or a device for: ``\\\\host``, ``//host``, ``\\\\?\\``."""
+"""How a path begins for which Windows asks another computer, or a device."""
 
 LONGEST_NAME, LONGEST_PATH = 255, 4096
 """Of one name and of a whole path; no file system takes more."""
@@ -63,8 +63,8 @@ class Access:
         _check_form(text)
         if is_network(text) and not any(_below_as_written(text, folder) for folder in self.folders):
             raise AccessError(
-                f"{shown(path)}: a network or device path that is not allowed: nothing is asked of it, because "
-                f"Windows may log in to whoever it names. If you know it, {HOW}"
+                f"{shown(path)}: a network or device path that is not allowed: nothing is asked of it, "
+                f"because Windows may log in to whoever it names. If you know it, {HOW}"
             )
         if self.anywhere:
             return path
@@ -73,8 +73,8 @@ class Access:
             raise AccessError(self._refusal(path))
         if (link := self._stray_link(place)) is not None:
             raise AccessError(
-                f"{shown(path)}: {shown(link)} in it is a link that leads out of the folders that may be read. "
-                f"Put a copy there; or, to allow the folder that it leads to, {HOW}"
+                f"{shown(path)}: {shown(link)} in it is a link that leads out of the folders that may be "
+                f"read. Put a copy there; or, to allow the folder that it leads to, {HOW}"
             )
         return Path(place)
 
@@ -208,7 +208,7 @@ def _check_form(text: str) -> None:
         ) from None
     if length > LONGEST_PATH or longest > LONGEST_NAME:
         raise AccessError(
-            f"{shown(text)}: too long: a path has at most {LONGEST_PATH} bytes, each name in it {LONGEST_NAME}"
+            f"{shown(text)}: too long: a path has at most {LONGEST_PATH} bytes, a name in it {LONGEST_NAME}"
         )
 
 

@@ -5,14 +5,24 @@ it was given: it asks here, and gets a path or a refusal in words. What may be r
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import folder_paths
 from comfy.cli_args import args
 
 from ..semantic_focus.datasets.folder import dataset_folder
+from ..semantic_focus.datasets.status import picture_in
 from ..semantic_focus.files import named_path
-from ..semantic_focus.settings.access import FILE, VARIABLE, Access, server_access, shown
+from ..semantic_focus.settings.access import (
+    FILE,
+    VARIABLE,
+    Access,
+    AccessError,
+    is_network,
+    server_access,
+    shown,
+)
 
 SAFETENSORS = ".safetensors"
 
@@ -46,7 +56,32 @@ def folder_to_read(folder: str) -> Path:
     return access().named(folder, dataset_folder)
 
 
-def file_to_read(name: str, value: str, base: Path | None = None) -> Path:
+def picture_to_read(folder: str, name: str) -> Path:
+    """The picture of this name in a folder or below it.
+
+    Raises:
+        DatasetError: as `folder_to_read`, the name leads out of the folder or is none of a picture.
+        FileNotFoundError: there is no such file.
+    """
+    admission = access()
+    return picture_in(admission.named(folder, dataset_folder), name, admission.admitted)
+
+
+def refusals() -> Callable[[Path], str]:
+    """Says of a folder that was found below another why it may not be read; nothing when it may."""
+    admission = access()
+
+    def refusal(folder: Path) -> str:
+        try:
+            admission.admitted(folder)
+        except AccessError as error:
+            return str(error)
+        return ""
+
+    return refusal
+
+
+def file_to_read(name: str, value: str, base: Path = Path()) -> Path:
     """The file or folder that the input `name` names.
 
     Args:
@@ -76,8 +111,12 @@ def output_folder(*parts: str) -> Path:
     return Path(folder_paths.get_output_directory(), *parts)
 
 
-def _named(name: str, value: str, base: Path | None = None) -> Path:
+def _named(name: str, value: str, base: Path = Path()) -> Path:
+    def find(text: str) -> Path:
+        path = named_path(text)
+        return path if is_network(str(path)) else base / path
+
     try:
-        return access().named(value, lambda text: (base or Path()) / named_path(text))
+        return access().named(value, find)
     except ValueError as error:
         raise ValueError(f"{name} is {shown(value)!r}: {error}") from error

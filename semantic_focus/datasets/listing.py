@@ -35,6 +35,7 @@ class Walk:
 
     bounds: Bounds = field(default_factory=Bounds)
     left_out: list[str] = field(default_factory=list)
+    _refused: list[str] = field(default_factory=list)
     _closed: list[Path] = field(default_factory=list)
     _count: int = 0
     _end: float | None = None
@@ -52,7 +53,7 @@ class Walk:
         while waiting:
             here = waiting.pop()
             if here is not folder and (reason := self.bounds.refused(here)):
-                self.left_out.append(reason)
+                self._refused.append(reason)
                 continue
             try:
                 status = os.stat(here)
@@ -70,7 +71,11 @@ class Walk:
                 self.left_out.append(bound)
                 break
             waiting += [here / name for name in sorted(below, reverse=True)] if recursive else []
-        self.left_out += self._unopened()
+        self.left_out += self._refused[:MOST_NAMED]
+        if (more := len(self._refused) - MOST_NAMED) > 0:
+            self.left_out.append(f"{more} more folders may not be read either")
+        if self._closed:
+            self.left_out.append(f"folders that cannot be opened: {_named(self._closed)}")
 
     def _look(self, folder: Path) -> tuple[list[str], list[str], str]:
         """Names of files, names of folders, and the bound that was met."""
@@ -95,13 +100,11 @@ class Walk:
             return f"not all was looked at, it took more than {self.bounds.seconds:g} seconds: {way_out}"
         return ""
 
-    def _unopened(self) -> list[str]:
-        if not self._closed:
-            return []
-        named = ", ".join(map(str, self._closed[:MOST_NAMED]))
-        more = len(self._closed) - MOST_NAMED
-        others = f" and {more} more" if more > 0 else ""
-        return [f"folders that cannot be opened: {named}{others}"]
+
+def _named(folders: list[Path]) -> str:
+    named = ", ".join(map(str, folders[:MOST_NAMED]))
+    more = len(folders) - MOST_NAMED
+    return f"{named} and {more} more" if more > 0 else named
 
 
 def _is(question: Callable[[], bool]) -> bool:

@@ -4,6 +4,7 @@ No model is loaded. What was found out about a picture is remembered as long as 
 its caption file stay as they are: a later look lists the folder and opens only the files that changed.
 """
 
+import reprlib
 import threading
 import time
 from collections import OrderedDict
@@ -136,11 +137,13 @@ def dataset_status(
     ]
 
 
-def picture_in(folder: str | Path, name: str) -> Path:
+def picture_in(folder: str | Path, name: str, admit: Callable[[Path], object] = lambda path: None) -> Path:
     """The picture file of this name in a folder or below it.
 
-    A link is followed wherever it leads, as everywhere in datasets: the name must stay in the folder; where
-    a link leads is its owner's decision.
+    The name must stay in the folder. A link is followed wherever it leads, unless `admit` raises.
+
+    Args:
+        admit: asked for the picture and for the folder that it is in before either is looked for.
 
     Raises:
         DatasetError: no folder, the name leads out of it, or is none of a picture.
@@ -150,10 +153,16 @@ def picture_in(folder: str | Path, name: str) -> Path:
     relative = PurePath(name)
     # a drive or root is an anchor; a zero byte would make the system call fail in its own way
     if not name or relative.anchor or ".." in relative.parts or "\0" in name:
-        raise DatasetError(f"{name!r} leads out of the folder: give a name relative to it, without ..")
+        raise DatasetError(
+            f"{reprlib.repr(name)} leads out of the folder: give a name relative to it, without .."
+        )
     if relative.suffix.lower() not in PICTURE_SUFFIXES:
-        raise DatasetError(f"{name!r} is no picture: its ending is none of {', '.join(PICTURE_SUFFIXES)}")
+        raise DatasetError(
+            f"{reprlib.repr(name)} is no picture: its ending is none of {', '.join(PICTURE_SUFFIXES)}"
+        )
     path = root / relative
+    admit(path)
+    admit(path.parent)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file. Refresh the list of pictures")
     return path

@@ -1,13 +1,14 @@
-"""A workflow's folder is not asked for before the user has said so: opening a stranger's file does nothing."""
+"""A workflow's folder is not asked for before the user says so: to open a stranger's file does nothing."""
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Locator, Request, expect
 
-from .dataset_ui import CACHER, LOADER, OUR_PANEL, graph, only, panel, set_widget, shows
+from .dataset_ui import CACHER, LOADER, OUR_PANEL, graph, only, panel, shows
 from .editor import EACH_ONCE, cells
 
 if TYPE_CHECKING:
@@ -37,31 +38,41 @@ def ask(editor: "Editor", index: int = 0) -> Locator:
 
 @EACH_ONCE
 def test_a_strangers_folder_is_shown_when_the_user_says_so(
-    anywhere: "Editor", folder: Path, asked: list[str]
+    anywhere: "Editor", folder: Path, tmp_path: Path, asked: list[str]
 ):
+    """The other node has a folder that is known: whatever makes it look makes both."""
     editor = anywhere
-    editor.load(graph(folder), known=False)
-    for index in range(2):
-        expect(ask(editor, index)).to_be_visible()
-        expect(panel(editor, index)).to_contain_text("not used in this browser before")
-        expect(panel(editor, index)).to_contain_text(str(folder))
-    panel(editor).get_by_role("button", name="look at the folder again").click()
-    editor.page.evaluate("() => { comfyAPI.api.api.dispatchEvent(new CustomEvent('reconnected')); }")
-    set_widget(editor, CACHER, "refine", "fine")
-    # a third node on a folder that is known: when its list has come, the others would have been asked for, too
-    editor.until("async () => (await fetch('/api/system_stats')).ok")
+    Image.new("RGB", (64, 48)).save(tmp_path / "mine.png")
+    both = only(graph(folder), LOADER, CACHER)
+    next(node for node in both["nodes"] if node["id"] == CACHER)["widgets_values"][0] = str(tmp_path)
+    editor.know(str(tmp_path))
+    editor.load(both, known=False)
+    shows(editor, {"mine.png": "missing"}, 1)
     expect(ask(editor)).to_be_visible()
-    assert asked == []
+    expect(panel(editor)).to_contain_text("not used in this browser before")
+    expect(panel(editor)).to_contain_text(str(folder))
+    panel(editor).get_by_role("button", name="look at the folder again").click()
+    with editor.page.expect_response("**/semantic_focus/dataset"):
+        editor.page.evaluate("() => { comfyAPI.api.api.dispatchEvent(new CustomEvent('reconnected')); }")
+    expect(ask(editor)).to_be_visible()
+    assert asked and not [address for address in asked if str(folder) in address]
     assert editor.violations(OUR_PANEL) == []
 
     ask(editor).focus()
     editor.page.keyboard.press("Enter")
     shows(editor, {"one.png": "missing"})
-    shows(editor, {"one.png": "missing"}, 1)
     expect(panel(editor).get_by_role("button", name="look at the folder again")).to_be_focused()
     expect(ask(editor)).to_have_count(0)
-    assert str(folder) in asked[0]
+    assert [address for address in asked if str(folder) in address]
     assert editor.errors == []
+
+
+def test_all_nodes_on_a_folder_show_it_when_one_was_asked_to(editor: "Editor", folder: Path):
+    editor.load(graph(folder), known=False)
+    expect(ask(editor, 0)).to_be_visible()
+    ask(editor, 1).click()
+    shows(editor, {"one.png": "missing"}, 0)
+    shows(editor, {"one.png": "missing"}, 1)
 
 
 def test_what_was_allowed_once_is_known_after_a_reload_and_the_rest_is_not(
@@ -107,12 +118,14 @@ def test_a_folder_that_is_typed_is_asked_for_and_one_that_a_script_sets_is_not(
 def test_a_folder_that_is_typed_into_the_canvas_is_asked_for(editor: "Editor", folder: Path):
     editor.load(only(graph(STRANGERS), LOADER), known=False)
     expect(ask(editor)).to_be_visible()
-    prompt = """id => {
-        const widget = app.graph.getNodeById(id).widgets.find(({name}) => name === "folder");
-        const take = value => { widget.value = value; widget.callback?.(value); };
-        app.canvas.prompt("folder", widget.value, take, null, false);
+    place = """id => {
+        const node = app.graph.getNodeById(id);
+        const {y, last_y: top = y} = node.widgets.find(({name}) => name === "folder");
+        const [x, below] = app.canvas.ds.convertOffsetToCanvas([node.pos[0] + 150, node.pos[1] + top + 10]);
+        const {left, top: above} = app.canvas.canvas.getBoundingClientRect();
+        return [left + x, above + below];
     }"""
-    editor.page.evaluate(prompt, LOADER)
+    editor.page.mouse.dblclick(*editor.page.evaluate(place, LOADER))
     field = editor.page.locator(".graphdialog input")
     field.fill(str(folder))
     field.press("Enter")

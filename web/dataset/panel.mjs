@@ -71,6 +71,7 @@ export class DatasetPanel {
     this.cancel = button(() => this.run?.prompt && cancel(this.run.prompt).catch(tellAbsence));
     this.progress = element("div", { className: "sf-row sf-dataset-progress" }, [this.bar, this.count, this.cancel]);
     this.message = element("div", { className: "sf-dataset-message" });
+    this.missed = element("div", { className: "sf-dataset-missed", role: "status" });
     this.empty = element("div", { className: "sf-dataset-empty", role: "status" });
     this.question = element("p", { id: `${this.grid.id}-question` });
     this.place = element("code");
@@ -81,7 +82,7 @@ export class DatasetPanel {
     const head = element("div", { className: "sf-row" }, [this.summary, this.regions, this.refresh]);
     const tools = element("div", { className: "sf-row" }, [this.filter, this.generate, this.progress]);
     const body = element("div", { className: "sf-dataset-body" }, [this.grid.root, this.empty, this.ask]);
-    this.root = element("div", { className: "sf-dataset" }, [head, tools, body, this.message]);
+    this.root = element("div", { className: "sf-dataset" }, [head, tools, body, this.missed, this.message]);
   }
 
   /** The node is in the workflow. */
@@ -225,7 +226,7 @@ export class DatasetPanel {
   take(found, error, unasked = "") {
     this.grid.drop(this.lacking);
     this.lacking.clear();
-    const { folder, pictures, left_out: leftOut } = found ?? { folder: "", pictures: [], left_out: [] };
+    const { folder, pictures, left_out: leftOut = [] } = found ?? { folder: "", pictures: [] };
     this.folder = folder;
     this.pictures = pictures.map((picture) => this.withFault(picture));
     this.leftOut = leftOut;
@@ -320,7 +321,10 @@ export class DatasetPanel {
     const result = resultFor(this.node);
     const said = result ? resultInWords(result) : [];
     const report = result && "report" in result ? result.report : null;
-    const parts = this.leftOut.map((reason) => element("span", { className: "sf-status", textContent: say(reason) }));
+    const missed = this.leftOut.map(say).join("\n");
+    Object.assign(this.missed, { textContent: missed, title: missed });
+    this.missed.classList.toggle("sf-hidden", !missed);
+    const parts = [];
     if (said.length) {
       const [textContent, title] = [said.join(" · "), said.join("\n")];
       parts.push(element("span", { className: "sf-status", textContent, title }));

@@ -15,7 +15,7 @@ from playwright.sync_api import Page, Route
 
 from demo import graphs, pictures, run
 from docs.pictures import LISTEN, NEWER_EDITOR, NEXT_FRAMES, SHADES
-from host.browser import open_browser, open_editor
+from host.browser import KNOW_FOLDERS, open_browser, open_editor
 from host.serve import ComfyServer
 
 GRAPH = Path(__file__).resolve().parent / "graph.png"
@@ -39,8 +39,9 @@ SET_VALUES = """values => {
         }
     }
 }"""
-SHOW_ALL = """([zoom, [x, y]]) => {
-    app.graph.getNodeById(2).widgets.find(widget => widget.name === "folder").value = "datasets/my_person";
+FOLDER = "datasets/my_person"
+SHOW_ALL = """([folder, zoom, [x, y]]) => {
+    app.graph.getNodeById(2).widgets.find(widget => widget.name === "folder").value = folder;
     app.canvas.ds.scale = zoom;
     app.canvas.ds.offset = [x / zoom, y / zoom];
     app.canvas.deselectAllNodes?.();
@@ -90,7 +91,8 @@ def take(page: Page, subject: Path) -> Image.Image:
         route.continue_(post_data={**(route.request.post_data_json or {}), "folder": str(subject)})
 
     page.route("**/semantic_focus/dataset", list_subject)
-    page.evaluate(SHOW_ALL, [ZOOM, CORNER])
+    page.evaluate(KNOW_FOLDERS, [FOLDER])
+    page.evaluate(SHOW_ALL, [FOLDER, ZOOM, CORNER])
     page.wait_for_timeout(2000)  # the browser of the dataset looks at the folder again
     page.evaluate(NEXT_FRAMES)
     return Image.open(io.BytesIO(page.screenshot())).convert("RGB")

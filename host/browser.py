@@ -24,6 +24,12 @@ SETTINGS: Mapping[str, Any] = {"Comfy.TutorialCompleted": True, "Comfy.Locale": 
 IS_READY = """() => window.app?.extensionManager && app.vueAppReady && !app.configuringGraph
     && app.graph?.nodes.length > 0 && !document.querySelector(".p-blockui-mask, #splash-loader")"""
 
+KNOW_FOLDERS = """folders => {
+    const known = JSON.parse(localStorage.getItem("semantic_focus.folders") ?? "[]");
+    localStorage.setItem("semantic_focus.folders", JSON.stringify([...known, ...folders]));
+}"""
+"""Makes folders such as the user of this browser has chosen: panels ask the server about no others."""
+
 NEXT_FRAME = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 """Until what was changed is drawn."""
 

@@ -95,6 +95,7 @@ class ComfyServer:
         if user_directory is None:
             user_directory = Path(tempfile.mkdtemp(prefix="user-", dir=self.base_directory))
         user_directory.mkdir(parents=True, exist_ok=True)
+        self.user_directory = user_directory.resolve()
         command = _command(
             self.base_directory, self.port, user_directory, tuple(custom_nodes), front_end_root
         )

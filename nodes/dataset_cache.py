@@ -15,11 +15,12 @@ from PIL import Image
 from ..semantic_focus.comfy.segmenters import BACKENDS
 from ..semantic_focus.datasets import report as dataset_report
 from ..semantic_focus.datasets.bulk import CacheSettings, cache_pictures
-from ..semantic_focus.datasets.folder import picture_files
+from ..semantic_focus.datasets.folder import list_pictures
 from ..semantic_focus.datasets.freshness import STATUSES, PictureResult
+from ..semantic_focus.datasets.listing import Bounds
 from ..semantic_focus.keywords import parse_keywords
 from ..semantic_focus.segmenters.protocol import SegmentRequest
-from .paths import folder_to_read, output_folder
+from .paths import folder_to_read, output_folder, refusals
 from .segment import (
     ManagedSegmenter,
     backend_choice,
@@ -90,8 +91,10 @@ class CacheDatasetMasks(io.ComfyNode):
         report=True,
         keep_overlaps=False,
     ) -> io.NodeOutput:
-        pictures = picture_files(folder, recursive)
+        stop_if_asked = comfy.model_management.throw_exception_if_processing_interrupted
         root = folder_to_read(folder).resolve()
+        listed = list_pictures(root, recursive, Bounds(check=stop_if_asked, refused=refusals()))
+        pictures = listed.pictures
         request = SegmentRequest(parse_keywords(keywords), refine, keep_overlaps)
         device = str(comfy.model_management.get_torch_device())
         segmenter = ManagedSegmenter(backend, weight_folders(), device, BACKENDS)
@@ -110,7 +113,6 @@ class CacheDatasetMasks(io.ComfyNode):
             settled,
             comfy.model_management.processing_interrupted,
         )
-        stop_if_asked = comfy.model_management.throw_exception_if_processing_interrupted
         stop_if_asked()
         survey = dataset_report.survey(root, results)
         page = report_file(root)
@@ -121,7 +123,7 @@ class CacheDatasetMasks(io.ComfyNode):
             dataset_report.write(survey, page, stop_if_asked)
         found = counts(results)
         failures = [result.reason for result in results if result.status == "failed"]
-        summary = summarize(segmenter.name, found, failures, survey.with_problems)
+        summary = summarize(segmenter.name, found, failures, survey.with_problems, listed.left_out)
         text = f"{summary}\n{page}" if report else summary
         file = {"filename": page.name, "subfolder": REPORTS, "type": "output", "path": str(page)}
         told = {
@@ -151,14 +153,17 @@ def counts(results: list[PictureResult]) -> dict[str, int]:
     return {status: count for status, count in found.items() if count}
 
 
-def summarize(backend: str, found: dict[str, int], failures: list[str], with_problems: int) -> str:
-    """How many pictures came to what, and the reasons of those that failed."""
+def summarize(
+    backend: str, found: dict[str, int], failures: list[str], with_problems: int, left_out: list[str]
+) -> str:
+    """How many pictures came to what, the reasons of those that failed, and what was not looked at."""
     lines = [", ".join(f"{count} {status}" for status, count in found.items()) + f" ({backend})"]
     if with_problems:
         lines.append(f"{with_problems} to look at: see the report")
     lines += [f"failed: {reason}" for reason in failures[:MOST_FAILURES]]
     if len(failures) > MOST_FAILURES:
         lines.append(f"and {len(failures) - MOST_FAILURES} more")
+    lines += [f"left out: {reason}" for reason in left_out]
     return "\n".join(lines)
 
 

@@ -1,15 +1,17 @@
 """What the dataset browser asks the server: the pictures of a folder, their thumbnails, their captions.
 
-Whoever can reach ComfyUI's server can already load any picture through its nodes, so that a list of a folder
-shows nothing new. Other web sites that the user has open can reach it too, by way of the browser. They cannot
-ask for lists and captions, because those want POST with JSON, which no form can send. A thumbnail is a GET:
-any page can ask for one in an <img>, and would learn whether there is such a picture, and its size. So it is
-refused to other sites where the browser tells them, and comes only from folders that were listed since the
-server started: any other is refused before the file system is asked, which on Windows may log in to a host.
+Which folders may be read is decided in `paths.py`, as for nodes. Other web sites that the user has open can
+reach the server too, by way of the browser. They cannot ask for lists and captions, because those want POST
+with JSON, which no form can send. A thumbnail is a GET: any page can ask for one in an <img>, and would learn
+whether there is such a picture, and its size. So all is refused to other sites where the browser tells them,
+and thumbnails come only from folders that were listed since the server started: any other is refused before
+the file system is asked, which on Windows may log in to a host.
 
 What is wrong with a folder or a file is an answer, {"error": a sentence} with status 200: browsers write
-every other status into their console. A request that nobody should send is refused with 400, a file that is
-gone with 404.
+every other status into their console. A request that nobody should send is refused with 400 or 403, a file
+that is gone with 404.
+
+All that waits for a disk is done in threads of our own, few of them: ComfyUI sends its files in the others.
 """
 
 import asyncio
@@ -18,26 +20,28 @@ import json
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
 from aiohttp import web
+from comfy.cli_args import args
 
 from ..semantic_focus.comfy.segmenters import BACKENDS
-from ..semantic_focus.datasets.folder import DatasetError, caption_of
-from ..semantic_focus.datasets.status import StatusMemory, dataset_status, picture_in
+from ..semantic_focus.datasets.folder import DatasetError, caption_of, list_pictures
+from ..semantic_focus.datasets.listing import Bounds
+from ..semantic_focus.datasets.status import StatusMemory, dataset_status
 from ..semantic_focus.datasets.thumbnails import region_layer, thumbnail
-from ..semantic_focus.datasets.turns import Turns
+from ..semantic_focus.datasets.turns import Turns, Waits
 from ..semantic_focus.files import printable
 from ..semantic_focus.keywords import format_keywords, parse_keywords
 from ..semantic_focus.regions.overlay import Colour
 from ..semantic_focus.regions.refine import REFINEMENTS
 from ..semantic_focus.segmenters.protocol import SegmentRequest
 from ..semantic_focus.segmenters.table import LazySegmenter
-from .paths import folder_to_read
+from .paths import folder_to_read, picture_to_read, refusals, shown
 from .routes import server_routes
 from .segment import weight_folders
 
@@ -47,7 +51,13 @@ SIDES = (192, 1024)
 """Longer side of a thumbnail, and of a picture that is looked at."""
 
 THREADS = 2
-"""How many thumbnails are made at once; the cores belong to ComfyUI."""
+"""How many thumbnails are made at once, and how many folders are listed; the cores belong to ComfyUI."""
+
+MOST_ENTRIES, MOST_SECONDS = 100_000, 5.0
+"""Files and folders that a list is made of, and how long they are looked for."""
+
+OWN_SITE = ("same-origin", "none")
+"""What a browser says of a request by ComfyUI's own page, and of an address that the user has typed."""
 
 FOREVER = "private, max-age=31536000, immutable"
 """For addresses with a stamp in them: a changed file gets another one."""
@@ -55,7 +65,36 @@ FOREVER = "private, max-age=31536000, immutable"
 MOST_FOLDERS = 1000
 """Listed folders that thumbnails are given from."""
 
-Answer = dict[str, Any]
+
+@dataclass(frozen=True)
+class Question:
+    """What a list is asked for."""
+
+    folder: str
+    recursive: bool
+    backend: str
+    refine: str
+    keywords: str
+    keep_overlaps: bool
+
+    @staticmethod
+    def of(body: Mapping[str, Any]) -> "Question":
+        return Question(
+            _text(body, "folder"),
+            bool(body.get("recursive", False)),
+            _text(body, "backend", "auto"),
+            _text(body, "refine", "fast"),
+            _text(body, "keywords", format_keywords(SegmentRequest().prompts)),
+            bool(body.get("keep_overlaps", False)),
+        )
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A list: the folder's name, and the JSON that is sent."""
+
+    folder: str
+    content: bytes
 
 
 class ListedFolders:
@@ -80,18 +119,19 @@ def register() -> None:
     """Make the server answer; to be called while it loads its nodes. Without a server, nothing happens."""
     if (routes := server_routes()) is None:
         return
-    pool, listed = ThreadPoolExecutor(THREADS, "thumbnails"), ListedFolders()
-    routes.post("/semantic_focus/dataset")(
-        _answering(partial(list_dataset, StatusMemory(), Turns[Answer](), listed))
-    )
-    routes.post("/semantic_focus/caption")(_answering(send_caption))
-    routes.get("/semantic_focus/thumbnail")(_answering(partial(send_thumbnail, pool, listed)))
+    listed, thumbnails = ListedFolders(), ThreadPoolExecutor(THREADS, "thumbnails")
+    turns: Turns[Answer] = Turns(ThreadPoolExecutor(THREADS, "listings"))
+    routes.post("/semantic_focus/dataset")(_answering(partial(list_dataset, StatusMemory(), turns, listed)))
+    routes.post("/semantic_focus/caption")(_answering(partial(send_caption, thumbnails)))
+    routes.get("/semantic_focus/thumbnail")(_answering(partial(send_thumbnail, thumbnails, listed)))
 
 
 def _answering(handler: Handler) -> Handler:
-    """A handler whose exceptions become refusals."""
+    """A handler that does not hear other sites, and whose exceptions become refusals."""
 
     async def answer(request: web.Request) -> web.Response:
+        if _is_of_another_site(request):
+            return _wrong("these answers are for ComfyUI's own pages", 403)
         try:
             return await handler(request)
         except FileNotFoundError as error:
@@ -100,6 +140,12 @@ def _answering(handler: Handler) -> Handler:
             return _wrong(error, 400)
 
     return answer
+
+
+def _is_of_another_site(request: web.Request) -> bool:
+    """What the browser says, unless the operator lets other sites ask."""
+    site, origin = request.headers.get("Sec-Fetch-Site", OWN_SITE[0]), request.headers.get("Origin")
+    return not args.enable_cors_header and (site not in OWN_SITE or origin == "null")
 
 
 def _wrong(error: Exception | str, status: int = 200) -> web.Response:
@@ -111,7 +157,10 @@ def _wrong(error: Exception | str, status: int = 200) -> web.Response:
 async def _json(request: web.Request) -> Mapping[str, Any]:
     if request.content_type != "application/json":
         raise ValueError(f"content type {request.content_type!r}: send application/json")
-    body = await request.json()
+    try:
+        body = await request.json()
+    except (ValueError, LookupError, RecursionError) as error:  # no JSON, no such encoding, brackets on end
+        raise ValueError(f"the body cannot be read as JSON ({error}): send an object") from error
     if not isinstance(body, dict):
         raise ValueError(f"the body is a JSON {type(body).__name__}: send an object")
     return body
@@ -120,43 +169,58 @@ async def _json(request: web.Request) -> Mapping[str, Any]:
 async def list_dataset(
     memory: StatusMemory, turns: Turns[Answer], listed: ListedFolders, request: web.Request
 ) -> web.Response:
-    """{folder, recursive, backend, refine, keywords, keep_overlaps} -> {folder, pictures, complete}.
+    """{folder, recursive, backend, refine, keywords, keep_overlaps} ->
+    {folder, pictures, complete, left_out}.
 
     Everything but `folder` may be absent. Not complete: some pictures are "unchecked"; asking again goes on.
+    `left_out` are sentences about what was not looked at; asking again changes nothing.
     """
-    body = await _json(request)
-    folder = _text(body, "folder")
-    question = json.dumps(body, sort_keys=True)
+    question = Question.of(await _json(request))
+    job = partial(_listing, memory, question)
     try:
-        answer = await turns.take(folder, question, partial(_listing, memory, folder, body))
+        answer = await turns.take(question.folder, repr(question), job, partial(_waits, request))
     except (ValueError, OSError) as error:
         return _wrong(error)
-    listed.add(answer["folder"])
-    return web.json_response(answer, headers={"Cache-Control": "no-store"})
+    listed.add(answer.folder)
+    return web.Response(
+        body=answer.content, content_type="application/json", headers={"Cache-Control": "no-store"}
+    )
 
 
-def _listing(memory: StatusMemory, folder: str, body: Mapping[str, Any]) -> Answer:
-    refine = _text(body, "refine", "fast")
-    if refine not in REFINEMENTS:
-        raise ValueError(f"refine is {refine!r}: it must be one of {', '.join(REFINEMENTS)}")
-    keywords = _text(body, "keywords", format_keywords(SegmentRequest().prompts))
-    wanted = SegmentRequest(parse_keywords(keywords), refine, bool(body.get("keep_overlaps", False)))
-    segmenter = LazySegmenter(_text(body, "backend", "auto"), weight_folders(), table=BACKENDS)
-    recursive = bool(body.get("recursive", False))
-    pictures = dataset_status(folder, wanted, segmenter, recursive, memory)
-    return {
-        "folder": str(folder_to_read(folder).resolve()),
-        "pictures": [asdict(picture) for picture in pictures],
-        "complete": all(picture.status != "unchecked" for picture in pictures),
-    }
+def _waits(request: web.Request) -> bool:
+    """Whether the browser is still there."""
+    return request.transport is not None
 
 
-async def send_caption(request: web.Request) -> web.Response:
+def _listing(memory: StatusMemory, question: Question, waits: Waits) -> Answer:
+    def check() -> None:
+        if not waits():
+            raise DatasetError(f"{question.folder}: nobody waits for it any more")
+
+    check()
+    if question.refine not in REFINEMENTS:
+        raise ValueError(f"refine is {question.refine!r}: it must be one of {', '.join(REFINEMENTS)}")
+    wanted = SegmentRequest(parse_keywords(question.keywords), question.refine, question.keep_overlaps)
+    segmenter = LazySegmenter(question.backend, weight_folders(), table=BACKENDS)
+    folder = folder_to_read(question.folder)
+    bounds = Bounds(MOST_ENTRIES, MOST_SECONDS, check, refusals())
+    listed = list_pictures(folder, question.recursive, bounds)
+    pictures = dataset_status(listed, wanted, segmenter, memory, check=check)
+    # each by itself: the encoder lets no other thread work until it is done
+    content = ", ".join([json.dumps(asdict(picture)) for picture in pictures])
+    name, complete = str(folder.resolve()), all(picture.status != "unchecked" for picture in pictures)
+    rest = json.dumps({"folder": name, "complete": complete, "left_out": listed.left_out})
+    return Answer(name, f'{rest[:-1]}, "pictures": [{content}]}}'.encode())
+
+
+async def send_caption(pool: ThreadPoolExecutor, request: web.Request) -> web.Response:
     """{folder, name} -> {caption}; empty without one."""
     body = await _json(request)
-    picture = await asyncio.to_thread(picture_in, _text(body, "folder"), _text(body, "name"))
+    loop = asyncio.get_running_loop()
+    find = partial(picture_to_read, _text(body, "folder"), _text(body, "name"))
+    picture = await loop.run_in_executor(pool, find)
     try:
-        return web.json_response({"caption": await asyncio.to_thread(caption_of, picture)})
+        return web.json_response({"caption": await loop.run_in_executor(pool, caption_of, picture)})
     except DatasetError as error:
         return _wrong(error)
 
@@ -172,23 +236,24 @@ async def send_thumbnail(
     # request.query knows only names that are UTF-8
     query = dict(parse_qsl(request.rel_url.raw_query_string, errors="surrogateescape"))
     folder = query.get("folder", "")
-    if request.headers.get("Sec-Fetch-Site") == "cross-site":
-        return _wrong("thumbnails are for ComfyUI's own pages", 403)
     if folder not in listed:
-        return _wrong(f"{folder!r} was not listed since ComfyUI started: refresh the list of pictures", 403)
+        return _wrong(
+            f"{shown(folder)!r} was not listed since ComfyUI started: refresh the list of pictures", 403
+        )
     side = query.get("side", str(SIDES[0]))
     if side not in map(str, SIDES):
         raise ValueError(f"side is {side!r}: it must be one of {', '.join(map(str, SIDES))}")
     colours = parse_colours(query.get("colours", ""))
-    picture = await asyncio.to_thread(picture_in, folder, query.get("name", ""))
+    loop = asyncio.get_running_loop()
+    picture = await loop.run_in_executor(pool, picture_to_read, folder, query.get("name", ""))
 
     def draw() -> tuple[bytes, str]:
-        if request.transport is None:  # the browser went on while this waited for its turn
+        if not _waits(request):  # the browser went on while this waited for its turn
             raise DatasetError(f"{picture}: nobody waits for it any more")
         return _drawn(picture, int(side), query.get("layer") == "regions", colours)
 
     try:
-        content, kind = await asyncio.get_running_loop().run_in_executor(pool, draw)
+        content, kind = await loop.run_in_executor(pool, draw)
     except (ValueError, OSError) as error:
         return _wrong(error)
     keep = FOREVER if query.get("stamp") else "no-store"
@@ -225,5 +290,5 @@ def parse_colours(text: str) -> dict[str, Colour]:
 def _text(body: Mapping[str, Any], name: str, default: str = "") -> str:
     value = body.get(name, default)
     if not isinstance(value, str):
-        raise ValueError(f"{name} is {value!r}: it must be a text")
+        raise ValueError(f"{name} is a JSON {type(value).__name__}: it must be a text")
     return value

@@ -8,7 +8,7 @@ from ..semantic_focus.keywords import check_name, parse_weights
 from ..semantic_focus.regions.by_hand import set_category, weighted_mask
 from .inputs import Parsed
 from .loss import weight_slider
-from .paths import file_to_read, folder_to_read
+from .paths import folder_to_read
 from .sockets import CATEGORY, SemanticMasksSocket
 
 ONE_EACH, ONE_PICTURE = "one mask per picture", "all masks are of one picture"
@@ -116,7 +116,7 @@ class LoadMaskPictures(io.ComfyNode):
     def fingerprint_inputs(cls, folder, form, mask_folder):
         files: list[tuple[str, int]] = []
         for place in filter(None, (folder, mask_folder)):
-            path = file_to_read("folder", place)
+            path = folder_to_read(place)
             if path.is_dir():
                 files += sorted((str(file), file.stat().st_mtime_ns) for file in path.iterdir())
         return repr(files)

@@ -1,9 +1,10 @@
 // The pictures of a dataset with the status of their masks, in the nodes that load it or make its masks.
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
+import { remember } from "./dataset/known.mjs";
 import { DatasetPanel, panels } from "./dataset/panel.mjs";
 import { keepResult, onRuns } from "./dataset/runs.mjs";
-import { CACHER, LOADER, reportFolder } from "./dataset/source.mjs";
+import { CACHER, LOADER, reportFolder, sourceOf } from "./dataset/source.mjs";
 import { onPalette } from "./lib/palette.mjs";
 import { addPanel, addStylesheet, chain, limitKeywords } from "./lib/panel.mjs";
 import { OPACITY, onPreference } from "./lib/preferences.mjs";
@@ -29,8 +30,9 @@ onResult("semantic_focus_masks", (node, [result], fresh) => {
   keepResult(node, result, fresh);
   panels.get(node)?.draw();
 });
-onResult("semantic_focus_folder", (node, [folder]) => {
+onResult("semantic_focus_folder", (node, [folder], fresh) => {
   reportFolder(node, folder);
+  if (fresh) for (const used of [folder, sourceOf(node)?.folder]) remember(used ?? "");
   panels.get(node)?.schedule(true);
 });
 onLanguage(() => all((panel) => panel.relabel()));

@@ -9,6 +9,7 @@ from PIL import ExifTags, Image
 from torch import Tensor
 
 from ..files import named_path
+from .listing import Bounds, Walk
 from .mask_file import mask_path
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -89,6 +90,24 @@ def picture_files(folder: str | Path, recursive: bool = False) -> list[Path]:
     Raises:
         DatasetError: no such folder, no picture in it, or two pictures of one stem in one folder.
     """
+    return list_pictures(folder, recursive).pictures
+
+
+@dataclass(frozen=True)
+class PictureList:
+    """The pictures of a folder that were found within bounds; `left_out` says what was not looked at."""
+
+    folder: Path
+    pictures: list[Path]
+    left_out: list[str]
+
+
+def list_pictures(folder: str | Path, recursive: bool = False, bounds: Bounds | None = None) -> PictureList:
+    """`picture_files`, within bounds.
+
+    Raises:
+        DatasetError: as `picture_files`, or a folder that cannot be opened.
+    """
     folder = dataset_folder(folder)
     if folder.is_file():
         raise DatasetError(f"{folder}: a file, not a folder. Give the folder that it is in: {folder.parent}")
@@ -96,11 +115,27 @@ def picture_files(folder: str | Path, recursive: bool = False) -> list[Path]:
         raise DatasetError(
             f"{folder}: no such folder. Give the path of the folder that holds your training pictures"
         )
-    files = _picture_files(folder, set() if recursive else None)
+    walk = Walk(bounds or Bounds())
+    try:
+        files = [path for some in walk.files(folder, recursive) for path in some if _is_picture(path)]
+    except OSError as error:
+        raise DatasetError(
+            f"{folder}: cannot be opened ({error.strerror}). Let the user that this program runs as read it"
+        ) from error
     if not files:
         raise DatasetError(
             f"{folder}: no picture in it. Put files of type {', '.join(PICTURE_SUFFIXES)} there"
+            + "".join(f" ({reason})" for reason in walk.left_out)
         )
+    _check_stems(files)
+    return PictureList(folder, files, walk.left_out)
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in PICTURE_SUFFIXES and not path.stem.endswith(FOREIGN_MASK_SUFFIX)
+
+
+def _check_stems(files: list[Path]) -> None:
     by_stem: dict[Path, Path] = {}
     for path in files:
         stem = path.with_suffix("")
@@ -110,25 +145,6 @@ def picture_files(folder: str | Path, recursive: bool = False) -> list[Path]:
                 "file: rename one of them"
             )
         by_stem[stem] = path
-    return files
-
-
-def _picture_files(folder: Path, seen: set[Path] | None) -> list[Path]:
-    """Pictures of a folder, and of its subfolders unless `seen` (the folders so far) is None."""
-    entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    files = [
-        path
-        for path in entries
-        if path.suffix.lower() in PICTURE_SUFFIXES
-        and not path.stem.endswith(FOREIGN_MASK_SUFFIX)
-        and path.is_file()
-    ]
-    if seen is not None:
-        seen.add(folder.resolve())
-        for path in entries:
-            if path.is_dir() and path.resolve() not in seen:
-                files += _picture_files(path, seen)
-    return files
 
 
 def caption_of(picture: Path) -> str:

@@ -4,10 +4,11 @@ No model is loaded. What was found out about a picture is remembered as long as 
 its caption file stay as they are: a later look lists the folder and opens only the files that changed.
 """
 
+import reprlib
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
@@ -17,7 +18,7 @@ from ..segmenters.protocol import SegmentRequest
 from ..segmenters.table import LazySegmenter
 from .bulk import CacheSettings, cache_pictures
 from .cache import request_fields
-from .folder import PICTURE_SUFFIXES, DatasetError, caption_of, dataset_folder, picture_files
+from .folder import PICTURE_SUFFIXES, DatasetError, PictureList, caption_of, dataset_folder
 from .freshness import MISSING, PictureResult
 from .mask_file import mask_path
 from .report import Entry, judge, read_entry
@@ -103,42 +104,46 @@ class StatusMemory:
 
 
 def dataset_status(
-    folder: str | Path,
+    listed: PictureList,
     request: SegmentRequest,
     segmenter: LazySegmenter,
-    recursive: bool = False,
     memory: StatusMemory | None = None,
     seconds: float = 2.0,
+    check: Callable[[], object] = lambda: None,
 ) -> list[PictureStatus]:
-    """Every picture of a folder by name, with what a run with this request would make of it.
+    """Each picture of a list with what a run with this request would make of it.
 
     Args:
         segmenter: asked for its name and weights only.
         memory: what earlier calls found out.
         seconds: after this long, no more files are opened and the rest is "unchecked"; a later call with the
             same memory goes on.
+        check: called again and again; it ends the work by an exception.
 
     Raises:
-        DatasetError: no such folder, no picture in it, or two pictures of one stem.
         MissingWeightsError: the segmenter's weights are not there.
     """
-    pictures = picture_files(folder, recursive)
-    root = dataset_folder(folder)
     wanted = repr(sorted(request_fields(request, segmenter).items()))
-    files = {picture: _Files.of(picture, wanted) for picture in pictures}
-    found = _find(files, request, segmenter, memory or StatusMemory(), seconds)
-    judged = {entry.picture: entry for entry in judge(root, [one.entry for one in found.values()]).entries}
+    files = {}
+    for picture in listed.pictures:
+        check()
+        files[picture] = _Files.of(picture, wanted)
+    found = _find(files, request, segmenter, memory or StatusMemory(), seconds, check)
+    entries = [one.entry for one in found.values()]
+    judged = {entry.picture: entry for entry in judge(listed.folder, entries).entries}
     return [
-        _status(picture.relative_to(root), files[picture], found[picture], judged[picture])
-        for picture in pictures
+        _status(picture.relative_to(listed.folder), files[picture], found[picture], judged[picture])
+        for picture in listed.pictures
     ]
 
 
-def picture_in(folder: str | Path, name: str) -> Path:
+def picture_in(folder: str | Path, name: str, admit: Callable[[Path], object] = lambda path: None) -> Path:
     """The picture file of this name in a folder or below it.
 
-    A link is followed wherever it leads, as everywhere in datasets: the name must stay in the folder; where
-    a link leads is its owner's decision.
+    The name must stay in the folder. A link is followed wherever it leads, unless `admit` raises.
+
+    Args:
+        admit: asked for the picture and for the folder that it is in before either is looked for.
 
     Raises:
         DatasetError: no folder, the name leads out of it, or is none of a picture.
@@ -148,10 +153,16 @@ def picture_in(folder: str | Path, name: str) -> Path:
     relative = PurePath(name)
     # a drive or root is an anchor; a zero byte would make the system call fail in its own way
     if not name or relative.anchor or ".." in relative.parts or "\0" in name:
-        raise DatasetError(f"{name!r} leads out of the folder: give a name relative to it, without ..")
+        raise DatasetError(
+            f"{reprlib.repr(name)} leads out of the folder: give a name relative to it, without .."
+        )
     if relative.suffix.lower() not in PICTURE_SUFFIXES:
-        raise DatasetError(f"{name!r} is no picture: its ending is none of {', '.join(PICTURE_SUFFIXES)}")
+        raise DatasetError(
+            f"{reprlib.repr(name)} is no picture: its ending is none of {', '.join(PICTURE_SUFFIXES)}"
+        )
     path = root / relative
+    admit(path)
+    admit(path.parent)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file. Refresh the list of pictures")
     return path
@@ -163,11 +174,16 @@ def _find(
     segmenter: LazySegmenter,
     memory: StatusMemory,
     seconds: float,
+    check: Callable[[], object],
 ) -> dict[Path, _Found]:
     """What is known of each picture, from the memory where it has it."""
     known = {picture: memory.get(key) for picture, key in files.items()}
     found = {picture: one for picture, one in known.items() if one is not None}
     deadline = time.monotonic() + seconds
+
+    def late() -> bool:
+        check()
+        return time.monotonic() > deadline
 
     def settled(result: PictureResult) -> None:
         if result.status == "left":
@@ -184,7 +200,7 @@ def _find(
         segmenter,
         CacheSettings(dry_run=True),
         settled,  # between two checks, so that the deadline holds for all that is read
-        should_stop=lambda: time.monotonic() > deadline,
+        should_stop=late,
     )
     return found
 

@@ -135,7 +135,7 @@ def badge(editor: "Editor", name: str, index: int = 0) -> Locator:
 
 
 def set_widget(editor: "Editor", node: int, name: str, value: str) -> None:
-    """Change a widget as the user would."""
+    """Change a widget as the user would, to a folder that was chosen before."""
     change = """([id, name, value]) => {
         const node = app.graph.getNodeById(id);
         const widget = node.widgets.find(widget => widget.name === name);
@@ -144,6 +144,7 @@ def set_widget(editor: "Editor", node: int, name: str, value: str) -> None:
         widget.callback?.(value, app.canvas, node);
         app.canvas.emitAfterChange();
     }"""
+    editor.know(value)
     editor.page.evaluate(change, [node, name, value])
 
 

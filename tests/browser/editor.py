@@ -83,6 +83,9 @@ HOSTS_ABSENT = re.compile(r"/(user\.css|favicon\.ico|api/userdata\b|api/jobs\b)"
 HOSTS_COMPLAINTS = re.compile("Content Security Policy|JobsApiError|Failed to fetch|net::ERR_")
 """Of the editor itself: it may not call home, and a test cut off its polling."""
 
+PATHS = re.compile(r'"(/[^"\\]*)"')
+"""The texts in a workflow's JSON that may be folders."""
+
 LISTEN = """() => {
     const {api} = window.comfyAPI.api;
     window.outcome = null;
@@ -178,13 +181,23 @@ class Editor:
         self._as_new = closed
         self.errors.clear()
 
-    def load(self, workflow: Mapping[str, Any] | Path) -> None:
-        """Show a workflow (the editor's JSON form, or a file of it) instead of the present one."""
+    def load(self, workflow: Mapping[str, Any] | Path, known: bool = True) -> None:
+        """Show a workflow (the editor's JSON form, or a file of it) instead of the present one.
+
+        Args:
+            known: its folders are such as the user has chosen in this browser.
+        """
         is_file = isinstance(workflow, Path)
         graph = json.loads(workflow.read_text(encoding="utf-8")) if is_file else dict(workflow)
+        if known:
+            self.know(*PATHS.findall(json.dumps(graph, ensure_ascii=False)))
         self.page.evaluate("graph => app.loadGraphData(graph)", graph)
         self.page.wait_for_function("() => !app.configuringGraph")
         self.settle()
+
+    def know(self, *folders: str) -> None:
+        """Make folders such as the user has chosen in this browser."""
+        self.page.evaluate(host.KNOW_FOLDERS, folders)
 
     def reload(self) -> None:
         """Load the page again, as with F5: the workflow is there again."""

@@ -67,7 +67,12 @@ checkpoints = list(folder_paths.get_folder_paths("checkpoints"))
 before = set(sys.modules)
 loaded = asyncio.run(nodes.load_custom_node(PACK))
 imported = {name.split(".")[0] for name in set(sys.modules) - before}
-print(json.dumps({"loaded": loaded, "imported": sorted(imported)}), flush=True)
+paths = next(module for name, module in sys.modules.items() if name.endswith(".nodes.paths"))
+from comfy.cli_args import args
+anywhere = {}
+for args.listen in ("127.0.0.1", "0.0.0.0,::", "127.0.0.1,10.0.0.2"):
+    anywhere[args.listen] = paths.access().anywhere
+print(json.dumps({"loaded": loaded, "imported": sorted(imported), "anywhere": anywhere}), flush=True)
 """
 PLACE_NETWORKS = """
 segment = next(module for name, module in sys.modules.items() if name.endswith(".nodes.segment"))
@@ -128,11 +133,22 @@ HEAVY = {
 """What takes long to import and that only some of the nodes need, when they run."""
 
 
-def test_importing_the_pack_imports_nothing_that_takes_long(program: "subprocess.CompletedProcess[str]"):
+@pytest.fixture(scope="module")
+def told(program: "subprocess.CompletedProcess[str]") -> dict:
+    """What LOAD_THE_PACK printed."""
     assert program.stdout, program.stderr
-    answer = json.loads(program.stdout.splitlines()[-2 if program.returncode == 0 else -1])
-    assert answer["loaded"], program.stderr
-    assert not HEAVY & set(answer["imported"])
+    return json.loads(program.stdout.splitlines()[-2 if program.returncode == 0 else -1])
+
+
+def test_importing_the_pack_imports_nothing_that_takes_long(
+    told: dict, program: "subprocess.CompletedProcess[str]"
+):
+    assert told["loaded"], program.stderr
+    assert not HEAVY & set(told["imported"])
+
+
+def test_who_listens_for_other_computers_does_not_read_anywhere(told: dict):
+    assert told["anywhere"] == {"127.0.0.1": True, "0.0.0.0,::": False, "127.0.0.1,10.0.0.2": False}
 
 
 def test_comfyui_manages_the_networks_and_keeps_its_own_folders(program: "subprocess.CompletedProcess[str]"):

@@ -1,5 +1,6 @@
 // The dataset browser: the pictures of a node's folder with the status of their masks, and a button that makes them.
 import { Grid } from "./grid.mjs";
+import { isKnown, remember } from "./known.mjs";
 import { openReport, tellAbsence } from "./report.mjs";
 import { resultFor, runFor, start } from "./runs.mjs";
 import { CACHER, list, sourceOf, whyBroken } from "./source.mjs";
@@ -31,8 +32,11 @@ export class DatasetPanel {
     /** @type {Source | null} */
     this.source = null;
     this.folder = "";
+    this.unasked = ""; // a folder that is not looked at before the user says so
     /** @type {Picture[]} */
     this.pictures = [];
+    /** @type {string[]} what was not looked at, in sentences */
+    this.leftOut = [];
     /** @type {Map<string, string>} what is wrong with pictures that could not be shown, by name and stamp */
     this.broken = new Map();
     /** @type {Set<string>} keys of tiles that lack something which may be had another time */
@@ -67,11 +71,18 @@ export class DatasetPanel {
     this.cancel = button(() => this.run?.prompt && cancel(this.run.prompt).catch(tellAbsence));
     this.progress = element("div", { className: "sf-row sf-dataset-progress" }, [this.bar, this.count, this.cancel]);
     this.message = element("div", { className: "sf-dataset-message" });
+    this.missed = element("div", { className: "sf-dataset-missed", role: "status" });
     this.empty = element("div", { className: "sf-dataset-empty", role: "status" });
+    this.question = element("p", { id: `${this.grid.id}-question` });
+    this.place = element("code");
+    this.allow = button(() => this.allowed());
+    this.allow.setAttribute("aria-describedby", this.question.id);
+    const asking = [this.question, this.place, this.allow];
+    this.ask = element("div", { className: "sf-dataset-empty sf-dataset-ask" }, asking);
     const head = element("div", { className: "sf-row" }, [this.summary, this.regions, this.refresh]);
     const tools = element("div", { className: "sf-row" }, [this.filter, this.generate, this.progress]);
-    const body = element("div", { className: "sf-dataset-body" }, [this.grid.root, this.empty]);
-    this.root = element("div", { className: "sf-dataset" }, [head, tools, body, this.message]);
+    const body = element("div", { className: "sf-dataset-body" }, [this.grid.root, this.empty, this.ask]);
+    this.root = element("div", { className: "sf-dataset" }, [head, tools, body, this.missed, this.message]);
   }
 
   /** The node is in the workflow. */
@@ -121,6 +132,8 @@ export class DatasetPanel {
     entitle(this.regions, text("dataset.showRegions"));
     entitle(this.filter, text("dataset.filter"));
     this.cancel.textContent = text("dataset.cancel");
+    this.question.textContent = text("dataset.unknownFolder");
+    this.allow.textContent = text("dataset.showFolder");
     this.bar.setAttribute("aria-label", text("dataset.making"));
     this.grid.label(text("dataset.title"));
     this.repaint();
@@ -173,17 +186,20 @@ export class DatasetPanel {
     this.source = source;
     if (same && !anyway) return this.draw();
     const turn = ++this.asked;
-    if (source.folder === null) return this.take("", [], text("dataset.run"));
     clearTimeout(this.resting);
+    if (source.folder === null) return this.take(null, text("dataset.run"));
+    if (this.run) remember(source.folder); // whoever has its masks made uses it
+    if (!isKnown(source.folder)) return this.take(null, "", { unasked: source.folder });
     this.looking++;
     const began = performance.now();
     try {
       const found = await list(source);
       if (turn !== this.asked) return;
-      this.take(found.folder, found.pictures, "");
+      remember(source.folder);
+      this.take(found, "");
       if (!found.complete) this.goOn(REST * (performance.now() - began));
     } catch (error) {
-      if (turn === this.asked) this.take("", [], say(error.message), error.message);
+      if (turn === this.asked) this.take(null, say(error.message), { english: error.message });
     } finally {
       this.looking--;
       this.lastLook = performance.now();
@@ -203,19 +219,29 @@ export class DatasetPanel {
   }
 
   /**
-   * @param {string} folder
-   * @param {Picture[]} pictures
+   * @param {import("./source.mjs").Listing | null} found
    * @param {string} error
-   * @param {string} [english] the error as the log has it
+   * @param {{unasked?: string, english?: string}} [more] `unasked`: folder that the user has to allow first;
+   *   `english`: the error as the log has it
    */
-  take(folder, pictures, error, english = "") {
+  take(found, error, { unasked = "", english = "" } = {}) {
     this.grid.drop(this.lacking);
     this.lacking.clear();
+    const { folder, pictures, left_out: leftOut = [] } = found ?? { folder: "", pictures: [] };
     this.folder = folder;
     this.pictures = pictures.map((picture) => this.withFault(picture));
+    this.leftOut = leftOut;
     this.error = error;
     this.empty.title = english;
+    this.unasked = unasked;
     this.draw();
+  }
+
+  /** The user wants to see the folder that the workflow names. */
+  allowed() {
+    remember(this.unasked);
+    this.refresh.focus(); // the button goes
+    panels.forEach((panel) => panel.schedule(true));
   }
 
   /** @param {Picture} picture */
@@ -249,9 +275,11 @@ export class DatasetPanel {
     this.drawGenerate();
     this.drawProgress();
     this.drawMessage();
+    this.place.textContent = this.unasked;
+    this.ask.classList.toggle("sf-hidden", !this.unasked);
     const nothing = this.error || (shown.length ? "" : text(this.source ? "dataset.noneSuch" : "dataset.looking"));
     this.empty.textContent = nothing;
-    this.empty.classList.toggle("sf-hidden", !nothing);
+    this.empty.classList.toggle("sf-hidden", !nothing || Boolean(this.unasked));
     this.grid.root.classList.toggle("sf-hidden", Boolean(nothing));
     this.shown = shown;
     this.grid.show(shown);
@@ -295,6 +323,9 @@ export class DatasetPanel {
     const result = resultFor(this.node);
     const said = result ? resultInWords(result) : [];
     const report = result && "report" in result ? result.report : null;
+    const missed = this.leftOut.map(say).join("\n");
+    Object.assign(this.missed, { textContent: missed, title: missed });
+    this.missed.classList.toggle("sf-hidden", !missed);
     const parts = [];
     if (said.length) {
       const [textContent, title] = [said.join(" · "), said.join("\n")];

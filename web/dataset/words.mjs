@@ -41,9 +41,20 @@ const SENTENCES = /** @type {[RegExp, string, string[]][]} */ ([
   [/: no such folder\./, "noSuchFolder", []],
   [/: a file, not a folder\. .*: (.+)$/, "aFile", ["folder"]],
   [/^(.+): no such home folder\./, "noHome", ["folder"]],
+  [/: no picture in it\..* \((.+)\)$/, "noPictureSeen", ["reason"]],
   [/: no picture in it\./, "noPicture", []],
   [/^.+: (.+) and (.+) would share one caption/, "shared", ["one", "other"]],
   [/^no folder given/, "noFolder", []],
+  [/^(.*): this ComfyUI does not read that place/, "notAllowed", ["folder"]],
+  [/^(.*): a network or device path that is not allowed/, "network", ["folder"]],
+  [/^(.*): (.*) in it is a link that leads out/, "strayLink", ["folder", "link"]],
+  [/^(.*): it is not known whether this may be read: (.+)$/, "rulesFault", ["folder", "error"]],
+  [/^(.*): cannot be opened \((.*)\)/, "closed", ["folder", "error"]],
+  [/^(.*): too long: a path/, "tooLong", ["folder"]],
+  [/^only the first (\d+) files and folders/, "mostEntries", ["count"]],
+  [/^not all was looked at, it took more than (.+) seconds/, "mostSeconds", ["count"]],
+  [/^folders that cannot be opened: (.+)$/, "someClosed", ["folders"]],
+  [/^(\d+) more folders may not be read/, "moreRefused", ["count"]],
 ]);
 
 /**
@@ -55,6 +66,7 @@ export function say(sentence) {
     const found = pattern.exec(sentence);
     if (!found) continue;
     const values = Object.fromEntries(names.map((name, index) => [name, found[index + 1]]));
+    if (values.reason) values.reason = say(values.reason);
     if (values.region) values.region = regionName(values.region);
     if (values.error) values.error = faultInWords(values.error);
     return text(`dataset.says.${key}`, values);

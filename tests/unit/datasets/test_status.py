@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from semantic_focus.datasets.cache import picture_digest, picture_stamp, request_fields
-from semantic_focus.datasets.folder import DatasetError, load_picture
+from semantic_focus.datasets.folder import DatasetError, list_pictures, load_picture
 from semantic_focus.datasets.mask_file import mask_path, save_masks
 from semantic_focus.datasets.status import PictureStatus, StatusMemory, dataset_status, picture_in
 from semantic_focus.keywords import Prompt
@@ -43,8 +43,9 @@ def masks(
     return mask_path(path)
 
 
-def status(folder: Path, **options) -> dict[str, PictureStatus]:
-    return {found.name: found for found in dataset_status(folder, REQUEST, SEGMENTER, **options)}
+def status(folder: Path, recursive: bool = False, **options) -> dict[str, PictureStatus]:
+    listed = list_pictures(folder, recursive)
+    return {found.name: found for found in dataset_status(listed, REQUEST, SEGMENTER, **options)}
 
 
 def test_every_status_is_told_with_its_reason(tmp_path: Path):
@@ -148,9 +149,9 @@ def test_pictures_are_judged_against_those_remembered(tmp_path: Path):
 def test_other_settings_are_not_answered_from_memory(tmp_path: Path):
     masks(picture(tmp_path / "a.png"))
     memory = StatusMemory()
-    assert dataset_status(tmp_path, REQUEST, SEGMENTER, memory=memory)[0].status == "ok"
+    assert dataset_status(list_pictures(tmp_path), REQUEST, SEGMENTER, memory=memory)[0].status == "ok"
     fine = replace(REQUEST, refine="fine")
-    assert dataset_status(tmp_path, fine, SEGMENTER, memory=memory)[0].status == "stale"
+    assert dataset_status(list_pictures(tmp_path), fine, SEGMENTER, memory=memory)[0].status == "stale"
 
 
 def test_without_time_no_file_is_opened_and_a_later_call_goes_on(tmp_path: Path):

@@ -1,6 +1,7 @@
 """The dataset browser has words of its own for every sentence that the library says of a folder."""
 
 import json
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -13,7 +14,8 @@ import torch
 from PIL import Image
 
 from semantic_focus.datasets.cache import picture_digest, request_fields
-from semantic_focus.datasets.folder import load_picture
+from semantic_focus.datasets.folder import list_pictures, load_picture
+from semantic_focus.datasets.listing import Bounds, Walk
 from semantic_focus.datasets.mask_file import mask_path, save_masks
 from semantic_focus.datasets.status import dataset_status, picture_in
 from semantic_focus.datasets.thumbnails import thumbnail
@@ -21,6 +23,7 @@ from semantic_focus.keywords import Prompt
 from semantic_focus.regions.masks import SemanticMasks
 from semantic_focus.segmenters.protocol import SegmentRequest
 from semantic_focus.segmenters.table import LazySegmenter
+from semantic_focus.settings.access import Access
 
 REQUEST = SegmentRequest({"face": Prompt(("face",)), "background": Prompt(("wall",))})
 SEGMENTER = LazySegmenter("mediapipe")
@@ -67,7 +70,7 @@ def masks(path: Path, fields: Mapping[str, str] = MappingProxyType({}), share: f
 
 def sentences(folder: Path, **wanted: Any) -> dict[str, list[str]]:
     """What is said of a folder's pictures, by name."""
-    found = dataset_status(folder, replace(REQUEST, **wanted), SEGMENTER)
+    found = dataset_status(list_pictures(folder), replace(REQUEST, **wanted), SEGMENTER)
     return {one.name: [*filter(None, [one.reason]), *one.problems] for one in found}
 
 
@@ -142,3 +145,47 @@ def test_why_a_folder_or_a_picture_cannot_be_shown(tmp_path: Path, key_of: KeyOf
         assert key_of(refusal(lambda folder=folder: sentences(folder))) == key
     assert key_of(refusal(lambda: picture_in(tmp_path, "gone.png"))) == "gone"
     assert key_of(refusal(lambda: thumbnail(tmp_path / "torn.png", 192))) == "unreadable"
+
+
+def test_what_may_not_be_read_and_what_was_left_out_has_words(
+    tmp_path: Path, key_of: KeyOf, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "out").symlink_to("/")
+    picture(tmp_path / "a.png")
+    own = Access((str(tmp_path),), False)
+    refused = {
+        "notAllowed": (own, Path("/etc")),
+        "network": (own, Path("//host/share")),
+        "strayLink": (own, tmp_path / "links"),
+        "rulesFault": (Access((), False, "line 3"), tmp_path),
+        "tooLong": (own, tmp_path / ("x" * 256)),
+    }
+    for key, (access, place) in refused.items():
+        assert key_of(refusal(lambda access=access, place=place: access.admitted(place))) == key
+
+    (tmp_path / "more" / "deep").mkdir(parents=True)
+    closed = Bounds(refused=lambda folder: f"{folder}: cannot be opened (Permission denied)")
+    for key, bounds in {
+        "mostEntries": Bounds(entries=3),
+        "mostSeconds": Bounds(seconds=0),
+        "closed": closed,
+    }.items():
+        walk = Walk(bounds)
+        list(walk.files(tmp_path, True))
+        assert {key_of(reason) for reason in walk.left_out} == {key}
+    for number in range(5):
+        (tmp_path / f"{number}").mkdir()
+    walk = Walk(closed)
+    list(walk.files(tmp_path, True))
+    assert key_of(walk.left_out[-1]) == "moreRefused"
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda place: scandir("/nowhere" if place.name == "more" else place))
+    walk = Walk(Bounds())
+    list(walk.files(tmp_path, True))
+    assert {key_of(reason) for reason in walk.left_out} == {"someClosed"}
+    monkeypatch.undo()
+
+    (tmp_path / "more" / "a.txt").touch()
+    hurried = refusal(lambda: list_pictures(tmp_path / "more", bounds=Bounds(seconds=0)))
+    assert key_of(hurried) == "noPictureSeen"

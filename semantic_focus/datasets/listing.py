@@ -1,0 +1,114 @@
+"""The files of a folder and of the folders below it, found within bounds."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+CHECK_EVERY = 256
+"""Entries between two looks at the clock."""
+MOST_NAMED = 3
+"""Folders that a sentence names; the others are counted."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How far a walk goes.
+
+    Attributes:
+        entries: of all folders together; None: however many there are.
+        seconds: None: however long it takes.
+        check: called again and again; it ends the walk by an exception.
+        refused: why a folder below the first is not opened; empty when it is.
+    """
+
+    entries: int | None = None
+    seconds: float | None = None
+    check: Callable[[], object] = lambda: None
+    refused: Callable[[Path], str] = lambda folder: ""
+
+
+@dataclass
+class Walk:
+    """Looks through a folder; `left_out` says afterwards what was not looked at, in sentences."""
+
+    bounds: Bounds = field(default_factory=Bounds)
+    left_out: list[str] = field(default_factory=list)
+    _refused: list[str] = field(default_factory=list)
+    _closed: list[Path] = field(default_factory=list)
+    _count: int = 0
+    _end: float | None = None
+
+    def files(self, folder: Path, recursive: bool) -> Iterator[list[Path]]:
+        """The files of a folder by name, then those of each folder below; hidden ones are left out.
+
+        A folder that is linked twice counts once.
+
+        Raises:
+            OSError: the first folder cannot be opened.
+        """
+        self._end = None if self.bounds.seconds is None else time.monotonic() + self.bounds.seconds
+        waiting, seen = [folder], set[tuple[int, int]]()
+        while waiting:
+            here = waiting.pop()
+            if here is not folder and (reason := self.bounds.refused(here)):
+                self._refused.append(reason)
+                continue
+            try:
+                status = os.stat(here)
+                if (status.st_dev, status.st_ino) in seen:
+                    continue
+                seen.add((status.st_dev, status.st_ino))
+                files, below, bound = self._look(here)
+            except OSError:
+                if here is folder:
+                    raise
+                self._closed.append(here)
+                continue
+            yield [here / name for name in sorted(files)]
+            if bound:
+                self.left_out.append(bound)
+                break
+            waiting += [here / name for name in sorted(below, reverse=True)] if recursive else []
+        self.left_out += self._refused[:MOST_NAMED]
+        if (more := len(self._refused) - MOST_NAMED) > 0:
+            self.left_out.append(f"{more} more folders may not be read either")
+        if self._closed:
+            self.left_out.append(f"folders that cannot be opened: {_named(self._closed)}")
+
+    def _look(self, folder: Path) -> tuple[list[str], list[str], str]:
+        """Names of files, names of folders, and the bound that was met."""
+        files, below, bound = [], [], self._met()
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if self._count % CHECK_EVERY == 0 or self._count == self.bounds.entries:
+                    bound = self._met()
+                if bound:
+                    break
+                self._count += 1
+                if not entry.name.startswith("."):
+                    (below if _is(entry.is_dir) else files if _is(entry.is_file) else []).append(entry.name)
+        return files, below, bound
+
+    def _met(self) -> str:
+        self.bounds.check()
+        way_out = "choose a folder further down, or switch recursive off"
+        if self.bounds.entries is not None and self._count >= self.bounds.entries:
+            return f"only the first {self.bounds.entries} files and folders were looked at: {way_out}"
+        if self._end is not None and time.monotonic() > self._end:
+            return f"not all was looked at, it took more than {self.bounds.seconds:g} seconds: {way_out}"
+        return ""
+
+
+def _named(folders: list[Path]) -> str:
+    named = ", ".join(map(str, folders[:MOST_NAMED]))
+    more = len(folders) - MOST_NAMED
+    return f"{named} and {more} more" if more > 0 else named
+
+
+def _is(question: Callable[[], bool]) -> bool:
+    try:
+        return question()
+    except OSError:  # a link to what cannot be reached
+        return False

@@ -1,0 +1,232 @@
+"""Which folders a server may read for whoever can reach it, and how its operator allows more of them."""
+
+import ipaddress
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from ..datasets.folder import DatasetError
+from ..files import printable
+from .toml import ConfigError, Setting, TomlFile, check_keys, flag, given, shortened, texts
+
+FILE = "semantic_focus.toml"
+VARIABLE = "SEMANTIC_FOCUS_READ"
+SECTION = "read"
+SETTINGS = {
+    "folders": Setting(texts, (f"{SECTION}.folders",)),
+    "strict": Setting(flag, (f"{SECTION}.strict",)),
+}
+HOW = (
+    f'write folders = ["…"] under [{SECTION}] into {FILE} in ComfyUI\'s user folder, or set the environment '
+    f"variable {VARIABLE}"
+)
+"""How a folder is allowed."""
+
+NETWORK = re.compile(r"[\\/]{2}|\\\?\?\\")
+"""How a path begins for which Windows asks another computer, or a device."""
+
+LONGEST_NAME, LONGEST_PATH = 255, 4096
+"""Of one name and of a whole path; no file system takes more."""
+
+
+class AccessError(DatasetError):
+    """A place that is not read; the message names it and says how it can be allowed."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """What may be read.
+
+    Attributes:
+        folders: with everything below them. A network or device path counts only below one that is listed.
+        anywhere: everything else on this computer, too.
+        problem: why what the operator has allowed is not known; empty when it is.
+    """
+
+    folders: tuple[str, ...]
+    anywhere: bool
+    problem: str = ""
+
+    def admitted(self, path: Path) -> Path:
+        """The path, or where it leads when only some folders may be read. It need not exist.
+
+        Nothing is asked of the file system for a network or device path that is not allowed. Whether there is
+        something at a place that may not be read makes no difference to the answer.
+
+        Raises:
+            AccessError: it may not be read, or is no path that can be.
+        """
+        text = os.fspath(path)
+        _check_form(text)
+        if is_network(text) and not any(_below_as_written(text, folder) for folder in self.folders):
+            raise AccessError(
+                f"{shown(path)}: a network or device path that is not allowed: nothing is asked of it, "
+                f"because Windows may log in to whoever it names. If you know it, {HOW}"
+            )
+        if self.anywhere:
+            return path
+        place = os.path.realpath(text)
+        if not self._holds(place):
+            raise AccessError(self._refusal(path))
+        if (link := self._stray_link(place)) is not None:
+            raise AccessError(
+                f"{shown(path)}: {shown(link)} in it is a link that leads out of the folders that may be "
+                f"read. Put a copy there; or, to allow the folder that it leads to, {HOW}"
+            )
+        return Path(place)
+
+    def named(self, text: str, find: Callable[[str], Path]) -> Path:
+        """`admitted(find(text))`, where finding it may fail.
+
+        Whether a user of this computer has a home folder is not told to those who may not read it.
+
+        Raises:
+            AccessError: as `admitted`.
+            ValueError: what `find` raises, where everything may be read.
+        """
+        try:
+            path = find(text)
+        except ValueError:
+            if self.anywhere or not text.strip().startswith("~"):
+                raise
+            raise AccessError(self._refusal(text)) from None
+        return self.admitted(path)
+
+    @cached_property
+    def _places(self) -> list[str]:
+        return [os.path.realpath(folder) for folder in self.folders]
+
+    def _holds(self, place: str) -> bool:
+        return any(_below(place, folder) for folder in self._places)
+
+    def _refusal(self, said: Path | str) -> str:
+        if self.problem:
+            return f"{shown(said)}: it is not known whether this may be read: {self.problem}"
+        return (
+            f"{shown(said)}: this ComfyUI does not read that place for those who can reach it, only its own "
+            f"folders (input, output, temp, user, models) and what its operator allows: {HOW}"
+        )
+
+    def _stray_link(self, place: str) -> str | None:
+        """The name of a link in a folder that leads to what may not be read."""
+        try:
+            with os.scandir(place) as entries:
+                for entry in entries:
+                    if _is_link(entry) and not self._holds(os.path.realpath(entry.path)):
+                        return entry.name
+        except OSError:  # no folder, or one that cannot be opened: whoever reads it says so
+            return None
+        return None
+
+
+def server_access(own: Sequence[str], listen: str, file: Path, variable: str) -> Access:
+    """What a server may read.
+
+    Args:
+        own: folders that it reads for everybody.
+        listen: the addresses that it listens on, with commas between them.
+        file: where the operator lists more folders; it need not exist.
+        variable: more folders, with the system's separator of paths between them.
+    """
+    folders, strict, problem = list(own), False, ""
+    try:
+        listed, strict = _file_rules(file)
+        folders += listed
+        folders += _whole(filter(None, map(str.strip, variable.split(os.pathsep))), VARIABLE)
+    except (ValueError, OSError) as error:
+        problem = printable(error).replace(str(file), f"{FILE} in ComfyUI's user folder")
+    anywhere = is_local(listen) and not strict and not problem
+    return Access(tuple(folders), anywhere, problem)
+
+
+def is_local(listen: str) -> bool:
+    """Whether a server that listens on these addresses is reached from its own computer only."""
+    return all(map(_is_loopback, listen.split(",")))
+
+
+def is_network(text: str) -> bool:
+    r"""Whether a path may name another computer or a device: ``\\host``, ``//host``, ``\\?\``, ``\??\``.
+
+    The same on every system, because graphs travel.
+    """
+    return NETWORK.match(text) is not None
+
+
+def shown(path: Path | str) -> str:
+    """A path as a message has it: as long as a message may be."""
+    return shortened(str(path))
+
+
+def _file_rules(file: Path) -> tuple[list[str], bool]:
+    """The folders that a file lists, and whether it is strict."""
+    if not file.exists():
+        return [], False
+    rules = TomlFile(file)
+    for section in rules.tables:
+        if section != SECTION:
+            raise rules.error(section, "", f"is not known: the only section is [{SECTION}]")
+    check_keys(rules, SECTION, rules.table(SECTION), SETTINGS)
+    values = given(rules, SETTINGS)
+    return _whole(values.get("folders", ()), f"{rules.path}: [{SECTION}] folders"), values.get(
+        "strict", False
+    )
+
+
+def _whole(folders: Iterable[str], name: str) -> list[str]:
+    """Listed folders; ``~`` is the home folder of whom the server runs as."""
+    whole = [os.path.expanduser(folder) for folder in folders]
+    for path in whole:
+        if not os.path.isabs(path) and not is_network(path):
+            raise ConfigError(f'{name} has "{shown(path)}": give the whole path of the folder')
+    return whole
+
+
+def _is_loopback(address: str) -> bool:
+    address = address.strip().removeprefix("[").removesuffix("]")
+    if address.lower() == "localhost":
+        return True
+    try:
+        number = ipaddress.ip_address(address)
+    except ValueError:  # a name, which may mean any address
+        return False
+    return (getattr(number, "ipv4_mapped", None) or number).is_loopback
+
+
+def _check_form(text: str) -> None:
+    """Refuse what no file system can have, before one is asked and fails in its own words."""
+    if "\0" in text:
+        raise AccessError(f"{shown(text)!r}: a zero byte is in it, which no path can have")
+    try:
+        length = len(os.fsencode(text))
+        longest = max(len(os.fsencode(part)) for part in re.split(r"[\\/]", text))
+    except UnicodeEncodeError as error:
+        raise AccessError(
+            f"{shown(text)}: {error.object[error.start]!r} is no character that a path can have"
+        ) from None
+    if length > LONGEST_PATH or longest > LONGEST_NAME:
+        raise AccessError(
+            f"{shown(text)}: too long: a path has at most {LONGEST_PATH} bytes, a name in it {LONGEST_NAME}"
+        )
+
+
+def _below(place: str, folder: str) -> bool:
+    place, folder = os.path.normcase(place), os.path.normcase(folder)
+    return place == folder or place.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def _below_as_written(text: str, folder: str) -> bool:
+    """Whether a network path is below a listed one, by their texts alone."""
+    names = [part.casefold() for part in re.split(r"[\\/]", text)]
+    above = [part.casefold() for part in re.split(r"[\\/]", folder.rstrip("\\/"))]
+    return is_network(folder) and ".." not in names and names[: len(above)] == above
+
+
+def _is_link(entry: "os.DirEntry[str]") -> bool:
+    """A symbolic link, or one of Windows' junctions."""
+    if entry.is_symlink():
+        return True
+    attributes = getattr(entry.stat(follow_symlinks=False), "st_file_attributes", 0) if os.name == "nt" else 0
+    return bool(attributes & 0x400)  # FILE_ATTRIBUTE_REPARSE_POINT

@@ -145,7 +145,8 @@ class SamSemanticSegment(io.ComfyNode):
                     "mask_file",
                     optional=True,
                     force_input=True,
-                    tooltip="Keep the masks in this file, and read them from it while they fit.",
+                    tooltip="Keep the masks in this file, and read them from it while they fit. Masks made "
+                    "by hand are read as they are. The whole path, ending in _zi_masks.safetensors.",
                 ),
                 overlaps_choice(),
             ],
@@ -162,7 +163,7 @@ class SamSemanticSegment(io.ComfyNode):
         request = SegmentRequest(parse_keywords(keywords), refine, keep_overlaps)
         device = comfy.model_management.get_torch_device()
         segmenter = ManagedSegmenter(backend, weight_folders(), str(device), BACKENDS)
-        files = [file_to_write("mask_file", mask_file, "")] if mask_file else ()
+        files = [file_to_write("mask_file", mask_file)] if mask_file else ()
         started = time.monotonic()
         masks = get_or_segment(pictures, request, segmenter, files, report=logging.warning)
         all_read = masks.provenance["cache"] == f"{len(pictures)}/{len(pictures)}"

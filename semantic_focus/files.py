@@ -100,9 +100,10 @@ def write_atomically(path: Path, write: Callable[[Path], object], make_way: Make
 
 def _move_if_way_is_made(temporary: Path, path: Path, make_way: MakeWay) -> None:
     for _ in range(MOST_TRIES):
+        judged = version_of(path)
         if not make_way(temporary):
             return
-        if os.path.lexists(path):
+        if judged is not None and judged == version_of(path):
             _move(temporary, path)
             return
         try:
@@ -111,6 +112,15 @@ def _move_if_way_is_made(temporary: Path, path: Path, make_way: MakeWay) -> None
         except FileExistsError:  # somebody was faster: whose is it?
             continue
     raise FileExistsError(f"{path}: somebody else writes there all the time. Give another name")
+
+
+def version_of(path: Path) -> tuple[int, ...] | None:
+    """Tells one version of what is at a path from another, links unfollowed; None when nothing is there."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _move_to_nothing(temporary: Path, path: Path) -> None:

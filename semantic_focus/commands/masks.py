@@ -148,6 +148,12 @@ def _check_report(options: argparse.Namespace) -> None:
             f"--report {path}: a report is one of {', '.join(dataset_report.SUFFIXES)}. "
             "Change the file's ending"
         )
+    inside = path.resolve().parent.is_relative_to(options.dataset.expanduser().resolve())
+    if inside and path.suffix.lower() == ".png":
+        raise CannotStartError(
+            f"--report {path}: in the dataset folder it would be taken for a training picture. "
+            "Put it elsewhere"
+        )
     if not path.parent.is_dir():
         raise CannotStartError(
             f"--report {path}: there is no folder {path.parent}. Make it first, or correct the path"
@@ -155,12 +161,6 @@ def _check_report(options: argparse.Namespace) -> None:
     if os.path.lexists(path) and not dataset_report.is_report(path):
         raise CannotStartError(
             f"--report {path}: what is there is no report of this program. Give another name"
-        )
-    inside = path.resolve().parent.is_relative_to(options.dataset.expanduser().resolve())
-    if inside and path.suffix.lower() == ".png":
-        raise CannotStartError(
-            f"--report {path}: in the dataset folder it would be taken for a training picture. "
-            "Put it elsewhere"
         )
 
 

@@ -327,7 +327,7 @@ def _from_png(path: Path, name: str, content: Tensor, shape: tuple[int, int]) ->
         if picture.mode == "L" and picture.size == (shape[1], shape[0]):
             return torch.from_numpy(np.array(picture))
     except (OSError, SyntaxError, ValueError) as error:
-        raise MaskFileError(path, f"{name} is not a complete PNG picture ({error})") from error
+        raise DamagedMaskFileError(path, f"{name} is not a complete PNG picture ({error})") from error
     raise MaskFileError(
         path,
         f"{name} is {picture.mode} {picture.size[0]}x{picture.size[1]}, expected L {shape[1]}x{shape[0]}",

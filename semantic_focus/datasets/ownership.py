@@ -78,12 +78,15 @@ def place_to_write(path: Path) -> Path:
     except (OSError, RuntimeError) as error:  # too long a name, a circle of links
         raise NoMaskFileError(path, f"it cannot be written ({getattr(error, 'strerror', error)})") from error
     if not stat.S_ISREG(kind):
-        what = "a folder" if stat.S_ISDIR(kind) else "a device or a pipe"
-        raise NoMaskFileError(path, f"it is {what}, no file")
+        raise NoMaskFileError(path, _kind(kind))
     if not target.name.endswith(SUFFIX) and (target != path or is_regular(target)):
         link = f"it leads to {target.name}, whose name" if target != path else "its name"
         raise NoMaskFileError(path, f"{link} does not end in {SUFFIX}, and so it is not ours to replace")
     return target
+
+
+def _kind(mode: int) -> str:
+    return f"it is {'a folder' if stat.S_ISDIR(mode) else 'a device or a pipe'}, no file"
 
 
 def header_of_ours(path: Path) -> dict[str, str]:
@@ -94,14 +97,21 @@ def header_of_ours(path: Path) -> dict[str, str]:
         DamagedMaskFileError: it cannot be read.
         NoMaskFileError: it holds no masks, or is no file.
         ForeignMaskFileError: a person or another program made them.
+        MaskFileError: the file may not be read.
     """
-    if not path.is_file() and path.exists():
-        raise NoMaskFileError(path, "it is no file")
     try:
+        if path.exists() and not path.is_file():
+            raise NoMaskFileError(path, _kind(path.stat().st_mode))
         with safe_open(path, framework="np") as file:
             header, names = file.metadata() or {}, list(file.keys())
     except SafetensorError as error:
         raise DamagedMaskFileError(path, f"not a complete safetensors file ({error})") from error
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise MaskFileError(
+            path, f"it cannot be read ({error.strerror or error})", "Correct the path"
+        ) from error
     if not any(name.endswith("_mask") for name in names):
         raise NoMaskFileError(path, f"it holds no masks but {', '.join(sorted(names)[:3]) or 'nothing'}")
     if DIGEST not in header:

@@ -9,7 +9,7 @@ import { putLast } from "./latest.mjs";
  *   certainty: number | null}} Region
  * @typedef {{picture: Record<string, string>, map: Record<string, string>, width: number, height: number,
  *   regions: Region[], persons: number | null, chosen: string, backend: string, cache: string,
- *   seconds: number | null}} Preview
+ *   absent: string, left_out: string, aside: string, seconds: number | null}} Preview
  */
 
 const MOST_KEPT = 8;

@@ -39,7 +39,7 @@ def pictures(dataset: Path) -> list[Path]:
 @pytest.mark.parametrize("form", FORMS)
 def test_what_is_exported_is_imported_again(dataset, tmp_path, form):
     """The face is 0.5, times 0.6 is 0.3, in steps of 1/255; hair is 0.25 or 64 of 255, times 1."""
-    folder = None if form == "masklabel" else tmp_path / "out" / "masks"
+    folder = None if form == "masklabel" else tmp_path / "masks"
     files = export_masks(pictures(dataset), folder, form, {"face": 0.6, "hair": 1.0})
     names = {"masklabel": ["a-masklabel.png", "b-masklabel.png"]}.get(form, ["a.png", "b.png"])
     assert [file.name for file in files] == names
@@ -68,6 +68,7 @@ def test_a_picture_with_alpha_keeps_its_colours_even_where_it_is_transparent(dat
 
 def test_weights_add_up_to_1_at_most_and_the_rest_has_a_weight(dataset, tmp_path):
     masks = SemanticMasks(torch.full((1, 1, *SIZE), 0.6), ("tattoo",))
+    mask_path(dataset / "b.png").unlink()
     save_masks(mask_path(dataset / "b.png"), masks)
     file = export_masks([dataset / "b.png"], None, "masklabel", {"tattoo": 0.5}, fallback=0.25)[0]
     # 0.6 of 255 is 153: 0.5 * 0.6 + 0.25 * 0.4 = 0.4, which is 102 of 255

@@ -229,6 +229,7 @@ class TestContactSheet:
     ):
         results = [add(tmp_path, f"{k}.png") for k in range(3)]
         path = tmp_path / "reports" / name
+        path.parent.mkdir()
         write(survey(tmp_path, results), path)
         before = path.read_bytes()
         calls = 0

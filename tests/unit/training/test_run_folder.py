@@ -117,7 +117,24 @@ class TestChoice:
 
     @pytest.mark.parametrize(
         "name",
-        ["", "  ", ".", "..", "a/b", "a\\b", "/tmp", "a:b", "a*", "a?", 'a"', "a<b", "a|b", "a\0", "a\n"],
+        [
+            "",
+            "  ",
+            ".",
+            "..",
+            "a/b",
+            "a\\b",
+            "/tmp",
+            "a:b",
+            "a*",
+            "a?",
+            'a"',
+            "a<b",
+            "a|b",
+            "a\0",
+            "a\n",
+            "n" * 201,
+        ],
     )
     def test_names_that_are_no_folder_names_are_refused(self, name: str, tmp_path: Path):
         with pytest.raises(ValueError, match="plain folder name, such as my_person"):

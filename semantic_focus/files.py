@@ -5,6 +5,7 @@ This is the only place that writes (but for `segmenters/embedded/weights.py`, wh
 installed).
 """
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -15,7 +16,7 @@ import stat
 import sys
 import time
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -306,6 +307,21 @@ def write_safetensors(
     ordered += b" " * (-len(ordered) % ALIGNMENT)
     parts = [len(ordered).to_bytes(8, "little"), ordered, content[8 + length :]]
     write_bytes(Path(path), parts, make_way)
+
+
+@contextlib.contextmanager
+def utf8_name(path: Path) -> Iterator[Path]:
+    """A name of a file for libraries that take UTF-8 only: its own, or one that leads to it meanwhile."""
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:  # on Linux, where any bytes are a name
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            yield Path(f"/proc/self/fd/{handle}")
+        finally:
+            os.close(handle)
+    else:
+        yield path
 
 
 def named_path(text: str | Path) -> Path:

@@ -12,7 +12,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from ..files import write_safetensors
+from ..files import printable, utf8_name, write_safetensors
 from ..regions.by_hand import BACKGROUND, parts_of
 from ..regions.masks import SemanticMasks
 from ..segmenters.protocol import SegmentRequest
@@ -158,8 +158,8 @@ def renew_stamp(path: Path, picture: Path, stamp: str) -> None:
         OSError: it cannot be written.
     """
     header = {**read_header(path), "picture_stamp": stamp}
-    with safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    with utf8_name(path) as name, safe_open(name, framework="pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
     target = place_to_write(path)
     write_safetensors(target, tensors, header, way_for_masks(target))
     latest = max(path.stat().st_mtime_ns, picture.stat().st_mtime_ns)
@@ -189,6 +189,10 @@ def get_or_segment(
         MaskFileError: masks made by hand that do not fit the picture, or something that is no mask file.
     """
     paths = list(files) or [None] * len(images)
+
+    def said(message: str) -> None:
+        report(printable(message))
+
     if len(paths) != len(images):
         raise ValueError(f"{len(images)} pictures but {len(paths)} mask files: connect one path per picture")
     found: list[SemanticMasks] = []
@@ -198,7 +202,7 @@ def get_or_segment(
         fields = {**wanted, "image_digest": picture_digest(image)}
         masks, aside = None, ""
         if path is not None:
-            masks, aside = _look(path, fields, request.labels, tuple(image.shape[:2]), report)
+            masks, aside = _look(path, fields, request.labels, tuple(image.shape[:2]), said)
         if masks is None:
             masks = _segment_and_keep(image, path, request, segmenter, fields)
             masks = replace(masks, provenance={**masks.provenance, **({"aside": aside} if aside else {})})
@@ -234,7 +238,7 @@ def _look(
         return masks, ""
     except DamagedMaskFileError as error:
         report(f"{error}; segmenting again")
-        return None, str(keep_damaged(path, error))
+        return None, printable(keep_damaged(path, error))
 
 
 def _read_if_fresh(

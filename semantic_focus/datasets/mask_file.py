@@ -28,7 +28,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..categories import SEMANTIC_CATEGORIES, is_soft_layer
-from ..files import write_safetensors
+from ..files import utf8_name, write_safetensors
 from ..regions.masks import SemanticMasks
 from .ownership import SUFFIX, DamagedMaskFileError, MaskFileError, place_to_write, way_for_masks
 
@@ -240,7 +240,7 @@ def read_masks(path: str | Path) -> SemanticMasks:
     """The masks of one picture with its persons, the file's header as provenance. Raises as `load_masks`."""
     path = _existing(path)
     try:
-        with safe_open(path, framework="pt") as file:
+        with utf8_name(path) as name, safe_open(name, framework="pt") as file:
             header = file.metadata() or {}
             names = [str(name) for name in file.keys()]  # noqa: SIM118 (not a mapping)
             if header.get("encoding") == "png":
@@ -265,7 +265,7 @@ def _existing(path: str | Path) -> Path:
 
 
 def _incomplete(path: Path, error: Exception) -> MaskFileError:
-    return DamagedMaskFileError(path, f"not a complete safetensors file ({error})")
+    return MaskFileError(path, f"not a complete safetensors file ({error})")
 
 
 def _read_png(path: Path, header: Mapping[str, str], tensors: Mapping[str, Tensor]) -> SemanticMasks:

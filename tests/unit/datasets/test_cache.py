@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import os
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -227,6 +229,19 @@ class TestGetOrSegment:
         ):
             segment(soft(1, 6, 8, 3), FakeLazy(), [file])
         assert file.read_bytes() == before and list(file.parent.iterdir()) == [file]
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are always Unicode")
+    @pytest.mark.parametrize("name", [b"caf\xe9", b"\xff\xfe"])
+    def test_masks_under_a_name_that_is_not_utf8_are_read(self, tmp_path: Path, name: bytes):
+        path = tmp_path / f"{os.fsdecode(name)}_zi_masks.safetensors"
+        image = soft(1, 6, 8, 3)
+        made, _ = segment(image, FakeLazy(), [path])
+        again, messages = segment(image, FakeLazy(), [path])
+        assert messages == [] and torch.equal(made.masks, again.masks)
+        path.unlink()
+        save_masks(path, {"face": torch.ones(6, 8)})
+        by_hand, _ = segment(image, FakeLazy(), [path])
+        assert by_hand.provenance["backend"] == "by hand" and list(tmp_path.iterdir()) == [path]
 
     def test_damaged_masks_made_by_hand_are_kept_under_another_name(self, file: Path):
         save_masks(file, {"face": torch.ones(6, 8)})

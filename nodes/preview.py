@@ -40,8 +40,7 @@ def mask_preview(
 
     `picture` and `map` refer to PNG files in ComfyUI's temp folder; in `map` red is 1 + region index (0:
     none) and blue the person number from the left (0: none), both `spread`; green is the strongest soft
-    layer, 0..255. Of masks made by hand, `absent` and `left_out` are the regions that only the request or
-    only the file has; `aside` is where a damaged mask file was moved to.
+    layer, 0..255.
     """
     height, width = masks.size
     scale = min(1.0, PREVIEW_SIDE / max(height, width))
@@ -98,7 +97,6 @@ def _preview(
         "chosen": masks.provenance.get("chosen_persons", ""),
         "backend": masks.provenance.get("backend", ""),
         "cache": masks.provenance.get("cache", ""),
-        **{name: masks.provenance.get(name, "") for name in ("absent", "left_out", "aside")},
     }
 
 

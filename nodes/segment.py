@@ -1,5 +1,6 @@
 """The segmentation node."""
 
+import dataclasses
 import logging
 import time
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from comfy_api.latest import io
 
 from ..semantic_focus.comfy.segmenters import BACKENDS
-from ..semantic_focus.datasets.cache import get_or_segment
+from ..semantic_focus.datasets.cache import ABOUT_FILE, get_or_segment
 from ..semantic_focus.keywords import format_keywords, parse_keywords
 from ..semantic_focus.regions.refine import REFINEMENTS
 from ..semantic_focus.segmenters.protocol import Segmenter, SegmentRequest
@@ -168,7 +169,11 @@ class SamSemanticSegment(io.ComfyNode):
         masks = get_or_segment(pictures, request, segmenter, files, report=logging.warning)
         all_read = masks.provenance["cache"] == f"{len(pictures)}/{len(pictures)}"
         seconds = None if all_read else time.monotonic() - started
-        return io.NodeOutput(masks, ui={"semantic_focus": mask_preview(pictures, masks, seconds)})
+        about = {name: masks.provenance.get(name, "") for name in ABOUT_FILE}
+        told = {name: value for name, value in masks.provenance.items() if name not in ABOUT_FILE}
+        masks = dataclasses.replace(masks, provenance=told)
+        shown = [{**preview, **about} for preview in mask_preview(pictures, masks, seconds)]
+        return io.NodeOutput(masks, ui={"semantic_focus": shown})
 
 
 NODES = [SamSemanticSegment]

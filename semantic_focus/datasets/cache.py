@@ -35,6 +35,10 @@ SAMPLE = 1 << 14
 BY_HAND = "by hand"
 """The backend of masks that a person or another program made."""
 
+ABOUT_FILE = ("absent", "left_out", "aside")
+"""Fields of the provenance that tell of a mask file and not of the masks: regions that only the request or
+only masks made by hand have, and where a damaged file was moved to."""
+
 PROCESSING = "1"
 """Raised with every change of what all segmenters share: refinement, lighting, partition."""
 
@@ -183,7 +187,7 @@ def get_or_segment(
 
     Returns:
         Masks with the labels of `request.prompts`; provenance "cache" says how many of the pictures were
-        read, "backend" is BY_HAND where a person made the masks, "aside" names a damaged file that was kept.
+        read, "backend" is BY_HAND where a person made the masks; ABOUT_FILE.
 
     Raises:
         MaskFileError: masks made by hand that do not fit the picture, or something that is no mask file.
@@ -238,7 +242,7 @@ def _look(
         return masks, ""
     except DamagedMaskFileError as error:
         report(f"{error}; segmenting again")
-        return None, printable(keep_damaged(path, error))
+        return None, keep_damaged(path, error)
 
 
 def _read_if_fresh(

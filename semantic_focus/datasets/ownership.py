@@ -86,6 +86,8 @@ def place_to_write(path: Path) -> Path:
 
 
 def _kind(mode: int) -> str:
+    if stat.S_ISLNK(mode):
+        return "it cannot be written (a link that leads to itself)"
     return f"it is {'a folder' if stat.S_ISDIR(mode) else 'a device or a pipe'}, no file"
 
 
@@ -109,9 +111,8 @@ def header_of_ours(path: Path) -> dict[str, str]:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise MaskFileError(
-            path, f"it cannot be read ({error.strerror or error})", "Correct the path"
-        ) from error
+        way_out = "Allow the program to read it, or correct the path"
+        raise MaskFileError(path, f"it cannot be read ({error.strerror or error})", way_out) from error
     if not any(name.endswith("_mask") for name in names):
         raise NoMaskFileError(path, f"it holds no masks but {', '.join(sorted(names)[:3]) or 'nothing'}")
     if DIGEST not in header:
@@ -119,10 +120,17 @@ def header_of_ours(path: Path) -> dict[str, str]:
     return header
 
 
-def keep_damaged(path: Path, error: MaskFileError) -> Path:
-    """Move a damaged mask file (or what a link leads to) aside and say so in the log; where it is now."""
-    aside = move_aside(place_to_write(path), DAMAGED)
-    log.warning("%s", printable(f"{path}: damaged ({error.problem}), kept as {aside}"))
+def keep_damaged(path: Path, error: MaskFileError) -> str:
+    """Move a damaged mask file (or what a link leads to) aside and say so in the log.
+
+    Returns:
+        Where it is now, printable; empty when another program has taken it away meanwhile.
+    """
+    try:
+        aside = printable(move_aside(place_to_write(path), DAMAGED))
+    except FileNotFoundError:
+        return ""
+    log.warning("%s: damaged (%s), kept as %s", printable(path), printable(error.problem), aside)
     return aside
 
 

@@ -17,7 +17,8 @@ class SaveMaskCache(io.ComfyNode):
             node_id="SemanticFocusSaveMasks",
             display_name="Save Mask Cache",
             category=CATEGORY,
-            description="Write the masks of one picture to a file, replacing an older one.",
+            description="Write the masks of one picture to a mask file. Only masks that a segmenter of this "
+            "pack made are replaced.",
             is_output_node=True,
             inputs=[
                 SemanticMasksSocket.Input("masks"),

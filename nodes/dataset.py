@@ -63,7 +63,7 @@ class LoadSemanticDataset(io.ComfyNode):
         return io.NodeOutput(
             [load_picture(picture.path)[None] for picture in pictures],
             [picture.caption for picture in pictures],
-            [str(picture.mask_file) for picture in pictures],
+            [str(picture.mask_file.absolute()) for picture in pictures],
             ui={"semantic_focus_folder": [str(folder_to_read(folder).resolve())]},
         )
 

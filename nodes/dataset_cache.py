@@ -116,6 +116,7 @@ class CacheDatasetMasks(io.ComfyNode):
         stop_if_asked()
         survey = dataset_report.survey(root, results)
         page = report_file(root)
+        page.parent.mkdir(parents=True, exist_ok=True)
         sheet = page.with_suffix(".png")
         dataset_report.write(survey, sheet, stop_if_asked)
         if report:

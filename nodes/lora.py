@@ -12,14 +12,14 @@ from ..semantic_focus.comfy.key_map import comfy_key_map
 from ..semantic_focus.comfy.lora_files import read_for_model
 from ..semantic_focus.files import named_path
 from ..semantic_focus.lora.adapters import ADAPTER_KINDS, AdapterSettings
-from ..semantic_focus.lora.file import load_lora, save_lora
+from ..semantic_focus.lora.file import SAFETENSORS, load_lora, save_new_lora
 from ..semantic_focus.lora.keys import KEY_STYLES, export_lora, generic_tensors
 from ..semantic_focus.lora.metadata import Provenance, lora_metadata
 from ..semantic_focus.training.run import provenance_of
 from ..semantic_focus.training.state import TrainState
 from .graph import model_file
 from .inputs import Parsed, number, whole
-from .paths import output_folder
+from .paths import new_output_files, output_folder
 from .sockets import CATEGORY, AdapterSocket, TrainStateSocket
 from .train import RUNS
 
@@ -171,16 +171,13 @@ class SaveLoraAs(io.ComfyNode):
     def execute(
         cls, lora, model, filename_prefix, key_style, dtype="fp32", train_state=None
     ) -> io.NodeOutput:
+        places = new_output_files("filename_prefix", filename_prefix, SAFETENSORS)
         read = read_for_model(model, lora)
         generic = generic_tensors(read.adapters)
         exported = export_lora(generic, key_style, comfy_key_map(model), DTYPES[dtype], read.fixed)
         name = Path(model_file(cls.hidden.prompt, cls.hidden.unique_id)).stem
         metadata = lora_metadata(generic, key_style, _provenance(train_state, model, name))
-        folder, prefix, counter, *_ = folder_paths.get_save_image_path(
-            filename_prefix, folder_paths.get_output_directory()
-        )
-        path = Path(folder) / f"{prefix}_{counter:05}_.safetensors"
-        save_lora(path, exported, metadata)
+        path = save_new_lora(places, exported, metadata)
         return io.NodeOutput(str(path), ui=ui.PreviewText(str(path)))
 
 

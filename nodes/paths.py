@@ -4,16 +4,18 @@ A graph may come from a stranger and a request from another program. So no node 
 it was given: it asks here, and gets a path or a refusal in words. What may be read is in docs/security.md.
 """
 
+import itertools
 import os
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from pathlib import Path, PureWindowsPath
 
 import folder_paths
 from comfy.cli_args import args
 
 from ..semantic_focus.datasets.folder import dataset_folder
+from ..semantic_focus.datasets.ownership import SUFFIX
 from ..semantic_focus.datasets.status import picture_in
-from ..semantic_focus.files import named_path
+from ..semantic_focus.files import name_problem, named_path
 from ..semantic_focus.settings.access import (
     FILE,
     VARIABLE,
@@ -24,7 +26,8 @@ from ..semantic_focus.settings.access import (
     shown,
 )
 
-SAFETENSORS = ".safetensors"
+SYSTEM_FOLDERS = ("/dev", "/proc", "/sys")
+"""Folders of devices and of the running system."""
 
 NOT_DATA = ("custom_nodes", "configs")
 """Kinds of ComfyUI's folders that hold programs and settings."""
@@ -94,16 +97,68 @@ def file_to_read(name: str, value: str, base: Path = Path()) -> Path:
     return _named(name, value, base)
 
 
-def file_to_write(name: str, value: str, suffix: str = SAFETENSORS) -> Path:
-    """The file that the input `name` names, to be written.
+def file_to_write(name: str, value: str) -> Path:
+    """The mask file that the input `name` names, to be written; `datasets/ownership.py` judges what is there.
 
     Raises:
-        ValueError: as `file_to_read`, or another ending.
+        ValueError: as `file_to_read`, a relative path, another ending, or a folder of the system.
     """
     path = _named(name, value)
-    if not path.name.endswith(suffix):
-        raise ValueError(f"{name} is {value!r}: give a path that ends in {suffix}")
+    if not path.name.endswith(SUFFIX):
+        raise ValueError(f"{name} is {shown(value)!r}: give a path that ends in {SUFFIX}")
+    if not path.is_absolute():
+        raise ValueError(
+            f"{name} is {shown(value)!r}: give the whole path, a relative one starts where the server does"
+        )
+    if any(_is_of_the_system(folder) for folder in (path.parent, Path(os.path.realpath(path.parent)))):
+        raise ValueError(f"{name} is {shown(value)!r}: give a path outside {', '.join(SYSTEM_FOLDERS)}")
     return path
+
+
+def _is_of_the_system(folder: Path) -> bool:
+    return any(map(folder.is_relative_to, SYSTEM_FOLDERS)) and not folder.is_relative_to("/dev/shm")
+
+
+def new_output_files(name: str, prefix: str, ending: str) -> Iterator[Path]:
+    """Places in ComfyUI's output folder: `<prefix>_00001_<ending>` and so on, after the numbers taken.
+
+    Args:
+        name: of the input that says `prefix`: names of folders with slashes between, and the beginning of a
+            file's name; %year% and the like as in ComfyUI's own nodes.
+
+    Raises:
+        ValueError: a prefix that leads out of the output folder, or a part of it that is no plain name.
+    """
+    if not isinstance(prefix, str):
+        raise ValueError(f"{name} is {shown(prefix)!r}: give the beginning of a file name")
+    parts = prefix.replace("\\", "/").strip().split("/")
+    if PureWindowsPath(prefix).anchor or prefix.startswith("/") or ".." in parts:
+        raise ValueError(
+            f"{name} is {shown(prefix)!r}: it leads out of ComfyUI's output folder. Give a path that starts "
+            "in it, such as loras/my_person"
+        )
+    for part in parts:
+        if problem := name_problem(part):
+            raise ValueError(f"{name} is {shown(prefix)!r}: {part!r} is no name to save under: {problem}")
+    try:
+        folder, stem, first, *_ = folder_paths.get_save_image_path("/".join(parts), str(output_folder()))
+    except OSError as error:
+        raise ValueError(
+            f"{name} is {shown(prefix)!r}: its folder cannot be made ({error.strerror})"
+        ) from error
+    return (Path(folder) / f"{stem}_{number:05}_{ending}" for number in itertools.count(first))
+
+
+def new_folder_name(name: str, value: str) -> str:
+    """The name of a folder that the input `name` gives to something new.
+
+    Raises:
+        ValueError: it is no plain name.
+    """
+    problem = name_problem(value) if isinstance(value, str) else "it is no text"
+    if problem:
+        raise ValueError(f"{name} is {shown(value)!r}: {problem}. Give a plain name, such as my_person")
+    return value
 
 
 def output_folder(*parts: str) -> Path:

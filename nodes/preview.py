@@ -121,6 +121,7 @@ def _temporary_png(pixels: np.ndarray) -> dict[str, str]:
     name = f"semantic_focus_{hashlib.sha256(pixels.tobytes()).hexdigest()[:24]}.png"
     path = Path(folder_paths.get_temp_directory()) / name
     if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)  # ComfyUI makes its own temp folder when it is needed
         picture = Image.fromarray(pixels)
         write_png(path, picture, compress_level=1)
     return {"filename": name, "subfolder": "", "type": "temp"}

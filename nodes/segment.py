@@ -1,5 +1,6 @@
 """The segmentation node."""
 
+import dataclasses
 import logging
 import time
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from comfy_api.latest import io
 
 from ..semantic_focus.comfy.segmenters import BACKENDS
-from ..semantic_focus.datasets.cache import get_or_segment
+from ..semantic_focus.datasets.cache import ABOUT_FILE, get_or_segment
 from ..semantic_focus.keywords import format_keywords, parse_keywords
 from ..semantic_focus.regions.refine import REFINEMENTS
 from ..semantic_focus.segmenters.protocol import Segmenter, SegmentRequest
@@ -144,7 +145,8 @@ class SamSemanticSegment(io.ComfyNode):
                     "mask_file",
                     optional=True,
                     force_input=True,
-                    tooltip="Keep the masks in this file, and read them from it while they fit.",
+                    tooltip="Keep the masks in this file, and read them from it while they fit. Masks made "
+                    "by hand are read as they are. The whole path, ending in _zi_masks.safetensors.",
                 ),
                 overlaps_choice(),
             ],
@@ -157,12 +159,16 @@ class SamSemanticSegment(io.ComfyNode):
         request = SegmentRequest(parse_keywords(keywords), refine, keep_overlaps)
         device = comfy.model_management.get_torch_device()
         segmenter = ManagedSegmenter(backend, weight_folders(), str(device), BACKENDS)
-        files = [file_to_write("mask_file", mask_file, "")] if mask_file else ()
+        files = [file_to_write("mask_file", mask_file)] if mask_file else ()
         started = time.monotonic()
         masks = get_or_segment(pictures, request, segmenter, files, report=logging.warning)
         all_read = masks.provenance["cache"] == f"{len(pictures)}/{len(pictures)}"
         seconds = None if all_read else time.monotonic() - started
-        return io.NodeOutput(masks, ui={"semantic_focus": mask_preview(pictures, masks, seconds)})
+        about = {name: masks.provenance.get(name, "") for name in ABOUT_FILE}
+        told = {name: value for name, value in masks.provenance.items() if name not in ABOUT_FILE}
+        masks = dataclasses.replace(masks, provenance=told)
+        shown = [{**preview, **about} for preview in mask_preview(pictures, masks, seconds)]
+        return io.NodeOutput(masks, ui={"semantic_focus": shown})
 
 
 NODES = [SamSemanticSegment]

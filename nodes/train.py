@@ -21,7 +21,7 @@ from ..semantic_focus.training.settings import TrainingSettings
 from ..semantic_focus.training.step_record import StepRecord
 from .graph import model_file
 from .inputs import number, whole
-from .paths import output_folder
+from .paths import new_folder_name, output_folder
 from .sockets import (
     CATEGORY,
     AdapterSocket,
@@ -165,6 +165,7 @@ class LoraTrainStep(io.ComfyNode):
         cls, model, latents, conditioning, latent_masks, objective, gradient_checkpointing, **rest
     ) -> io.NodeOutput:
         values = {name: value[0] for name, value in rest.items() if value and value[0] is not None}
+        run_name = new_folder_name("run_name", values.get("run_name", "lora"))
         name = model_file(cls.hidden.prompt, cls.hidden.unique_id)
         request = TrainingRequest(
             patcher=model[0],
@@ -187,7 +188,7 @@ class LoraTrainStep(io.ComfyNode):
         )
         place = RunPlace(
             output_folder(RUNS),
-            values.get("run_name", "lora"),
+            run_name,
             values.get("resume", True),
         )
         status = watched_training(request.settings.steps, cls.hidden.unique_id, cls.hidden.extra_pnginfo)

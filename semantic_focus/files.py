@@ -1,11 +1,14 @@
-"""Writing of anything: complete or absent, and the same bytes for the same content. Names and text of files.
+"""Writing of anything: complete or absent, never over what is not ours, and the same bytes for the same
+content. Names and text of files.
 
 This is the only place that writes (but for `segmenters/embedded/weights.py`, which runs before anything is
 installed).
 """
 
+import contextlib
 import hashlib
 import json
+import logging
 import os
 import re
 import secrets
@@ -13,11 +16,14 @@ import stat
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterable, Mapping
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from PIL.Image import Image
+from PIL import Image
+from PIL.Image import Image as Picture
+from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import save
 from torch import Tensor
 
@@ -25,7 +31,12 @@ TEMPORARY = re.compile(r"\.(?P<mark>.+)\.[0-9a-f]{8}\.part")
 """Names of temporary files, which a killed program leaves behind; `mark` is `mark_of` the file's name. (Up to
 version 0.2.0 it was the name itself.)"""
 
+log = logging.getLogger("semantic_focus.files")
+
 QUOTED = re.compile(r"""^(["'])(.*)\1$""")
+
+PNG_FIELD = "Software"
+"""PNG text that says which part of this pack wrote a picture."""
 
 ALIGNMENT = 8
 """Bytes that the length of a safetensors header is a multiple of."""
@@ -37,13 +48,44 @@ BUSY_TRIES, BUSY_SECONDS = 10, 0.2
 """How often Windows is asked to replace a file that another program has open, and the time between."""
 
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+MakeWay = Callable[[Path], bool]
+"""Asked with the complete temporary file, right before it is moved into place: raises to refuse, moves aside
+what is there, or answers False to leave it as it is."""
+
+MOST_TRIES = 100
+"""How often a place is looked at again in which something has appeared just then."""
+
+NAME_BYTES = 200
+"""Longest name that a person may give, in bytes of UTF-8: disks hold 255, and what is added needs room."""
+
+FORBIDDEN = '<>:"/\\|?*'
+"""Characters that some systems refuse in a name."""
+
+RESERVED = (
+    "CON",
+    "PRN",
+    "AUX",
+    "NUL",
+    *(f"{device}{n}" for device in ("COM", "LPT") for n in "123456789¹²³"),
+)
+"""Names that Windows keeps for devices, whatever ending they have."""
+
+
+def write_atomically(path: Path, write: Callable[[Path], object], make_way: MakeWay | None = None) -> None:
     """Let `write` fill a temporary file beside `path`, flush it to disk and move it into place.
 
-    The folder is made if it is missing. If `write` fails, nothing is left behind and an older file stays as
-    it was. The temporary name is short, so that any name that fits the disk can be written.
+    The folder must be there: a mistyped path makes none. If `write` fails, nothing is left behind and an
+    older file stays as it was. The temporary name is short, so that any name that fits the disk can be
+    written.
+
+    Args:
+        make_way: says whether what is there may be replaced; what appears after its answer is not. None:
+            anything may be.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"{path}: there is no folder {path.parent}. Make it first, or correct the path"
+        )
     temporary = path.with_name(f".{mark_of(path.name)}.{secrets.token_hex(4)}.part")
     try:
         handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
@@ -53,9 +95,140 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         temporary.chmod(mode)
-        _move(temporary, path)
+        if make_way is None:
+            _move(temporary, path)
+        else:
+            _move_if_way_is_made(temporary, path, make_way)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _move_if_way_is_made(temporary: Path, path: Path, make_way: MakeWay) -> None:
+    for _ in range(MOST_TRIES):
+        judged = version_of(path)
+        if not make_way(temporary):
+            return
+        if judged is not None and judged == version_of(path):
+            _move(temporary, path)
+            return
+        try:
+            _move_to_nothing(temporary, path)
+            return
+        except FileExistsError:  # somebody was faster: whose is it?
+            continue
+    raise FileExistsError(f"{path}: somebody else writes there all the time. Give another name")
+
+
+def version_of(path: Path) -> tuple[int, ...] | None:
+    """Tells one version of what is at a path from another, links unfollowed; None when nothing is there."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _move_to_nothing(temporary: Path, path: Path) -> None:
+    """Move a file to where nothing is; FileExistsError if something is, also if it came just now."""
+    if sys.platform == "win32":
+        os.rename(temporary, path)  # it replaces nothing there
+        return
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a disk without hard links
+        _move(temporary, path)
+
+
+def nothing_is_there(path: Path) -> MakeWay:
+    """For `write_atomically`: FileExistsError unless nothing is there, not even a dangling link."""
+
+    def make_way(temporary: Path) -> bool:
+        if os.path.lexists(path):
+            raise FileExistsError(f"{path}: something is there already. Give another name, or move it away")
+        return True
+
+    return make_way
+
+
+def others_aside(path: Path, is_ours: Callable[[Path], bool]) -> MakeWay:
+    """For `write_atomically`, where nobody chose the name: what is there and not ours gets another name."""
+
+    def make_way(temporary: Path) -> bool:
+        if os.path.lexists(path) and not (is_regular(path) and is_ours(path)):
+            aside = move_aside(path, "before")
+            log.warning("%s", printable(f"{path}: it was not ours to replace, and is now {aside.name}"))
+        return True
+
+    return make_way
+
+
+def is_regular(path: Path) -> bool:
+    """Whether a path is a file: no folder, link, device, pipe or socket, and not nothing."""
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except OSError:
+        return False
+
+
+def move_aside(path: Path, why: str) -> Path:
+    """Rename a file to `<name>.<why>` in its folder, or `<name>.<why>_2` and so on; its new path.
+
+    Nothing is ever replaced by it, and no program takes the file for what it was.
+    """
+    name = os.fsencode(path.name)[:NAME_BYTES].decode("utf-8", "ignore") if _is_long(path.name) else path.name
+    for number in range(1, sys.maxsize):
+        aside = path.with_name(f"{name}.{why}" + (f"_{number}" if number > 1 else ""))
+        try:
+            os.close(os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        except FileExistsError:
+            continue
+        try:
+            os.replace(path, aside)
+        except OSError:
+            aside.unlink()
+            raise
+        return aside
+    raise AssertionError("there is always another number")
+
+
+def _is_long(name: str) -> bool:
+    return len(os.fsencode(name)) > NAME_BYTES
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder inside one that is there; nothing when it is there itself.
+
+    Raises:
+        FileNotFoundError: there is no folder to make it in, as when a path was mistyped.
+        FileExistsError: a file of that name.
+    """
+    try:
+        folder.mkdir(exist_ok=True)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{folder}: there is no folder {folder.parent} to make it in. Correct the path, or make that one"
+        ) from error
+    except FileExistsError as error:
+        raise FileExistsError(f"{folder}: a file, not a folder. Give another path") from error
+
+
+def name_problem(name: str) -> str | None:
+    """Why a name that a person gave to something new is refused; None when every system takes it."""
+    if not name.strip():
+        return "it is empty"
+    if found := next((character for character in name if character in FORBIDDEN), None):
+        return f"{found} may not be in it"
+    if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in name):
+        return "it has characters that cannot be printed"
+    if name[0] in ". " or name[-1] in ". ":
+        return "it begins or ends with a dot or a blank"
+    if name.split(".")[0].rstrip().upper() in RESERVED:
+        return "Windows keeps it for a device"
+    if _is_long(name):
+        return f"it is {len(os.fsencode(name))} bytes long, {NAME_BYTES} is the limit"
+    return None
 
 
 def mark_of(name: str) -> str:
@@ -73,14 +246,14 @@ def _move(temporary: Path, path: Path) -> None:
     os.replace(temporary, path)
 
 
-def write_bytes(path: Path, parts: Iterable[bytes | memoryview]) -> None:
+def write_bytes(path: Path, parts: Iterable[bytes | memoryview], make_way: MakeWay | None = None) -> None:
     """Write the parts one after the other, atomically."""
 
     def fill(temporary: Path) -> None:
         with open(temporary, "wb") as file:
             file.writelines(parts)
 
-    write_atomically(path, fill)
+    write_atomically(path, fill, make_way)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -88,9 +261,25 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, [text.encode("utf-8")])
 
 
-def write_png(path: Path, picture: Image, **options: Any) -> None:
-    """Write a picture, atomically; the options are Pillow's."""
-    write_atomically(path, lambda temporary: picture.save(temporary, "PNG", **options))
+def write_png(
+    path: Path, picture: Picture, mark: str = "", make_way: MakeWay | None = None, **options: Any
+) -> None:
+    """Write a picture, atomically; the options are Pillow's, `mark` is what `has_png_mark` knows it by."""
+    if mark:
+        options["pnginfo"] = info = PngInfo()
+        info.add_text(PNG_FIELD, mark)
+    write_atomically(path, lambda temporary: picture.save(temporary, "PNG", **options), make_way)
+
+
+def has_png_mark(path: Path, mark: str) -> bool:
+    """Whether a file, and no link to one, is a picture that `write_png` wrote with this mark."""
+    if not is_regular(path):
+        return False
+    try:
+        with Image.open(path, formats=("PNG",)) as picture:
+            return picture.info.get(PNG_FIELD) == mark
+    except (OSError, SyntaxError, ValueError):
+        return False
 
 
 def append_line(path: Path, line: str) -> None:
@@ -100,13 +289,17 @@ def append_line(path: Path, line: str) -> None:
 
 
 def write_safetensors(
-    path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+    path: str | Path,
+    tensors: Mapping[str, Tensor],
+    metadata: Mapping[str, str] | None = None,
+    make_way: MakeWay | None = None,
 ) -> None:
     """Write tensors, atomically; equal tensors and metadata give equal bytes, in whatever order they come.
 
     Args:
         tensors: of any device and layout; they are stored contiguous.
         metadata: strings for the header.
+        make_way: as of `write_atomically`.
     """
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     # not `save_file`: it writes through a file of its own, which a killed program leaves behind
@@ -116,7 +309,23 @@ def write_safetensors(
     # the library has the metadata in random order
     ordered = json.dumps(header, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
     ordered += b" " * (-len(ordered) % ALIGNMENT)
-    write_bytes(Path(path), [len(ordered).to_bytes(8, "little"), ordered, content[8 + length :]])
+    parts = [len(ordered).to_bytes(8, "little"), ordered, content[8 + length :]]
+    write_bytes(Path(path), parts, make_way)
+
+
+@contextlib.contextmanager
+def utf8_name(path: Path) -> Iterator[Path]:
+    """A name of a file for libraries that take UTF-8 only: its own, or one that leads to it meanwhile."""
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:  # on Linux, where any bytes are a name
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            yield Path(f"/proc/self/fd/{handle}")
+        finally:
+            os.close(handle)
+    else:
+        yield path
 
 
 def named_path(text: str | Path) -> Path:
@@ -128,6 +337,8 @@ def named_path(text: str | Path) -> Path:
         ValueError: no name, one that no disk takes, or the home folder of a user that this computer does not
             know.
     """
+    if not isinstance(text, str | Path):
+        raise ValueError(f"{text!r} is no path: give the path as text")
     if isinstance(text, str):
         text = QUOTED.sub(r"\2", text.strip())
     if not str(text).strip():
@@ -138,6 +349,12 @@ def named_path(text: str | Path) -> Path:
             f"a path that begins with {str(text)[:40]!r} is longer than a disk takes, which is {NAME_BYTES} "
             f"bytes for a name and {PATH_BYTES} in all: shorten it"
         )
+    try:
+        if "\0" in str(text):
+            raise ValueError("it has a zero byte in it, which no file name has")
+        os.fsencode(text)
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{text}: it has half a character in it, which no file name has") from error
     try:
         return Path(text).expanduser()
     except RuntimeError as error:

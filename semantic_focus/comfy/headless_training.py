@@ -1,10 +1,11 @@
 """A training without a graph, from the model's file to the LoRA's. Imports ComfyUI."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
 from ..datasets.cached_latents import TrainingInputs
-from ..lora.file import free_path, save_lora
+from ..lora.file import SAFETENSORS, numbered, save_new_lora
 from ..lora.keys import export_lora, generic_tensors
 from ..lora.metadata import lora_metadata
 from ..settings.training import TrainConfig
@@ -59,12 +60,9 @@ def train_headless(config: TrainConfig, inputs: TrainingInputs, options: RunOpti
 
 def _save(config: TrainConfig, result: TrainingResult, patcher: Any) -> Path:
     folder, name = config.run.output, result.folder.name
-    path = folder / f"{name}.safetensors"
-    if path.exists():
-        path = free_path(folder, name)
     style, read = config.lora.key_style, read_for_model(patcher, result.lora)
     generic = generic_tensors(read.adapters)
     tensors = export_lora(generic, style, comfy_key_map(patcher), DTYPES[config.lora.dtype], read.fixed)
     provenance = provenance_of(result.state.identity, result.state.step, config.model.path.stem)
-    save_lora(path, tensors, lora_metadata(generic, style, provenance))
-    return path
+    places = itertools.chain([folder / f"{name}{SAFETENSORS}"], numbered(folder, name))
+    return save_new_lora(places, tensors, lora_metadata(generic, style, provenance))

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import os
 import sys
 import time
 from collections import Counter
@@ -152,6 +153,14 @@ def _check_report(options: argparse.Namespace) -> None:
         raise CannotStartError(
             f"--report {path}: in the dataset folder it would be taken for a training picture. "
             "Put it elsewhere"
+        )
+    if not path.parent.is_dir():
+        raise CannotStartError(
+            f"--report {path}: there is no folder {path.parent}. Make it first, or correct the path"
+        )
+    if os.path.lexists(path) and not dataset_report.is_report(path):
+        raise CannotStartError(
+            f"--report {path}: what is there is no report of this program. Give another name"
         )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..comfy.headless import LoraNotWrittenError, check_model_file, find_comfyui, import_comfyui
 from ..datasets.cached_latents import TrainingInputs, load_conditioning, load_dataset
+from ..files import make_folder
 from ..lora.file import load_lora
 from ..settings.training import load_config
 from ..training.progress import ProgressLines
@@ -75,6 +76,7 @@ def train(path: Path, comfyui: Path | None, signals: StopSignals) -> Path:
         load_lora(config.model.training_adapter) if config.model.training_adapter else None,
     )
     config = config.for_pictures(inputs.dataset.repeats)
+    make_folder(config.run.output)
     import_comfyui(folder, config.model.device)
     signals.check()
     from ..comfy.headless_training import train_headless

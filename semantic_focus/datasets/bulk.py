@@ -324,6 +324,8 @@ class _Run:
         masks = replace(masks, provenance={**masks.provenance, **fields})
         try:
             save_masks(due.mask_file, masks, encoding=self.settings.encoding)
+        except MaskFileError as error:  # somebody has put something there meanwhile
+            return PictureResult(due.picture, "failed", str(error))
         except Exception as error:
             reason = f"{due.mask_file}: cannot be written ({type(error).__name__}: {error})"
             return PictureResult(due.picture, "failed", reason)

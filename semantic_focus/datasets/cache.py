@@ -12,23 +12,32 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from ..files import write_safetensors
+from ..files import printable, utf8_name, write_safetensors
+from ..regions.by_hand import BACKGROUND, parts_of
 from ..regions.masks import SemanticMasks
 from ..segmenters.protocol import SegmentRequest
 from ..segmenters.table import LazySegmenter
 from .claims import claimed_if_free
-from .mask_file import (
-    FORMAT_VERSION,
+from .mask_file import FORMAT_VERSION, as_stored, read_header, read_masks, save_masks
+from .ownership import (
+    DamagedMaskFileError,
     ForeignMaskFileError,
     MaskFileError,
-    as_stored,
-    read_header,
-    read_masks,
-    save_masks,
+    header_of_ours,
+    keep_damaged,
+    place_to_write,
+    way_for_masks,
 )
 
 SAMPLE = 1 << 14
 """Bytes of one sample of a picture file."""
+
+BY_HAND = "by hand"
+"""The backend of masks that a person or another program made."""
+
+ABOUT_FILE = ("absent", "left_out", "aside")
+"""Fields of the provenance that tell of a mask file and not of the masks: regions that only the request or
+only masks made by hand have, and where a damaged file was moved to."""
 
 PROCESSING = "1"
 """Raised with every change of what all segmenters share: refinement, lighting, partition."""
@@ -108,12 +117,6 @@ def stale_reason(header: Mapping[str, str], wanted: Mapping[str, str]) -> str | 
     return None
 
 
-def refuse_foreign(path: Path, header: Mapping[str, str]) -> None:
-    """Raise ForeignMaskFileError unless one of our segmenters made the file."""
-    if "image_digest" not in header:
-        raise ForeignMaskFileError(path)
-
-
 def check_belongs(path: str | Path, masks: SemanticMasks, image: Tensor) -> None:
     """Raise ValueError when masks were made from another picture than `image` [1, H, W, C]."""
     height, width = image.shape[1:3]
@@ -159,9 +162,10 @@ def renew_stamp(path: Path, picture: Path, stamp: str) -> None:
         OSError: it cannot be written.
     """
     header = {**read_header(path), "picture_stamp": stamp}
-    with safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    write_safetensors(path, tensors, header)
+    with utf8_name(path) as name, safe_open(name, framework="pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+    target = place_to_write(path)
+    write_safetensors(target, tensors, header, way_for_masks(target))
     latest = max(path.stat().st_mtime_ns, picture.stat().st_mtime_ns)
     os.utime(path, ns=(latest, latest))
 
@@ -173,19 +177,26 @@ def get_or_segment(
     files: Sequence[Path | None] = (),
     report: Callable[[str], None] = lambda message: None,
 ) -> SemanticMasks:
-    """Read fresh mask files, segment the other pictures and write theirs.
+    """Read fresh mask files and those that a person made, segment the other pictures and write theirs.
 
     Args:
         images: Float[B, H, W, 3] in 0..1.
         segmenter: loaded only if some picture has no fresh file.
         files: one path per picture, None or absent for "do not keep".
-        report: told in a sentence for each file that is replaced, and why.
+        report: told in a sentence for each file that is replaced or was made by hand, and why.
 
     Returns:
         Masks with the labels of `request.prompts`; provenance "cache" says how many of the pictures were
-        read.
+        read, "backend" is BY_HAND where a person made the masks; ABOUT_FILE.
+
+    Raises:
+        MaskFileError: masks made by hand that do not fit the picture, or something that is no mask file.
     """
     paths = list(files) or [None] * len(images)
+
+    def said(message: str) -> None:
+        report(printable(message))
+
     if len(paths) != len(images):
         raise ValueError(f"{len(images)} pictures but {len(paths)} mask files: connect one path per picture")
     found: list[SemanticMasks] = []
@@ -193,9 +204,12 @@ def get_or_segment(
     wanted = request_fields(request, segmenter)
     for image, path in zip(images, paths, strict=True):
         fields = {**wanted, "image_digest": picture_digest(image)}
-        masks = _read_if_fresh(path, fields, request.labels, tuple(image.shape[:2]), report)
+        masks, aside = None, ""
+        if path is not None:
+            masks, aside = _look(path, fields, request.labels, tuple(image.shape[:2]), said)
         if masks is None:
             masks = _segment_and_keep(image, path, request, segmenter, fields)
+            masks = replace(masks, provenance={**masks.provenance, **({"aside": aside} if aside else {})})
         else:
             hits += 1
         found.append(masks)
@@ -213,23 +227,41 @@ def _joined_scores(found: Sequence[SemanticMasks]) -> dict[str, str]:
     return {"scores": json.dumps(sum(scores, []), ensure_ascii=False)} if all(scores) else {}
 
 
+def _look(
+    path: Path,
+    fields: Mapping[str, str],
+    labels: tuple[str, ...],
+    size: tuple[int, ...],
+    report: Callable[[str], None],
+) -> tuple[SemanticMasks | None, str]:
+    """The masks of a mask file, None when they have to be made, and where a damaged file was moved to."""
+    try:
+        masks = _read_if_fresh(path, fields, labels, size, report)
+        if masks is None:
+            place_to_write(path)
+        return masks, ""
+    except DamagedMaskFileError as error:
+        report(f"{error}; segmenting again")
+        return None, keep_damaged(path, error)
+
+
 def _read_if_fresh(
-    path: Path | None,
+    path: Path,
     fields: Mapping[str, str],
     labels: tuple[str, ...],
     size: tuple[int, ...],
     report: Callable[[str], None],
 ) -> SemanticMasks | None:
-    if path is None or not path.is_file():
-        return None
     try:
-        header = read_header(path)
-        refuse_foreign(path, header)
-        reason = stale_reason(header, fields)
-        masks = None if reason else read_masks(path)
+        header = header_of_ours(path)
+    except FileNotFoundError:
+        return None
     except ForeignMaskFileError:
-        raise
-    except MaskFileError as error:
+        return _read_by_hand(path, labels, size, report)
+    reason = stale_reason(header, fields)
+    try:
+        masks = None if reason else read_masks(path)
+    except MaskFileError as error:  # it can be made again
         report(f"{error}; segmenting again")
         return None
     if masks is not None and (masks.labels, masks.size) != (labels, size):
@@ -238,3 +270,47 @@ def _read_if_fresh(
         report(f"{path.name} is stale: {reason}; segmenting again")
         return None
     return masks
+
+
+def _read_by_hand(
+    path: Path, labels: tuple[str, ...], size: tuple[int, ...], report: Callable[[str], None]
+) -> SemanticMasks:
+    """Masks that a person or another program made, with the labels of the request.
+
+    A region that they lack is empty, and the background what the others leave.
+    """
+    made = "it was made by hand or by another program"
+    way_out = "Correct it, or move it away to have the picture segmented"
+    try:
+        masks = read_masks(path)
+    except DamagedMaskFileError:
+        raise
+    except MaskFileError as error:
+        raise MaskFileError(path, f"{made}, and {error.problem}", way_out) from error
+    if masks.size != size:
+        there, wanted = (f"{width}x{height}" for height, width in (masks.size, size))
+        raise MaskFileError(path, f"{made} for a picture of {there}, and this one is {wanted}", way_out)
+    absent = [label for label in labels if label not in masks.labels]
+    left_out = [label for label in masks.labels if label not in labels]
+    said = [f"{path.name}: {made}, and is read as it is"]
+    if absent:
+        said.append(f"it has no {', '.join(absent)}")
+    if left_out:
+        said.append(f"{', '.join(left_out)} is not among the keywords and left out")
+    report("; ".join(said))
+    regions = [_region_by_hand(masks, label) for label in labels]
+    about = {"backend": BY_HAND, "absent": ", ".join(absent), "left_out": ", ".join(left_out)}
+    return SemanticMasks(torch.stack(regions, 1), labels, masks.persons, about)
+
+
+def _region_by_hand(masks: SemanticMasks, label: str) -> Tensor:
+    if label in masks.labels:
+        return masks.region(label)
+    if label == BACKGROUND:
+        parts = parts_of(masks)
+        return (
+            1 - torch.stack(list(parts.values())).sum(0).clamp_max(1)
+            if parts
+            else torch.ones_like(masks.masks[:, 0])
+        )
+    return torch.zeros_like(masks.masks[:, 0])

@@ -190,7 +190,7 @@ def claim(mask_file: Path) -> Claim | None:
 @contextlib.contextmanager
 def claimed_if_free(mask_file: Path) -> Iterator[bool]:
     """Hold the claim on a mask file meanwhile, if it can be had; says whether."""
-    held = claim(mask_file) if mask_file.parent.is_dir() else None
+    held = claim(mask_file) if os.path.isdir(mask_file.parent) else None
     try:
         yield held is not None
     finally:

@@ -4,13 +4,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .cache import is_untouched, picture_digest, refuse_foreign, stale_reason
+from .cache import is_untouched, picture_digest, stale_reason
 from .folder import DatasetError, load_picture
-from .mask_file import ForeignMaskFileError, MaskFileError, mask_path, read_header
+from .mask_file import mask_path, read_header
+from .ownership import (
+    DamagedMaskFileError,
+    ForeignMaskFileError,
+    MaskFileError,
+    header_of_ours,
+    place_to_write,
+)
 
 STATUSES = ("fresh", "segmented", "due", "kept", "failed", "left")
 """fresh: its mask file answers the request. segmented: made now. due: would be made (dry run). kept: made by
-hand, never overwritten. failed: see the reason. left: not reached, the run was stopped."""
+hand, never replaced. failed: see the reason. left: not reached, the run was stopped."""
 
 MISSING = "it has no mask file"
 
@@ -52,28 +59,34 @@ class Freshness:
 
     def check(self, picture: Path, force: bool = False) -> PictureResult | Due:
         """What the header of a picture's mask file says."""
-        path = mask_path(picture)
         try:
-            had = identity(path)
-            if had is None:
-                picture.stat()
-                return Due(picture, MISSING)
-            header = read_header(path)
-            refuse_foreign(path, header)
-            reason = stale_reason(header, self.wanted)
-            if not reason and self.encoding == "float" != header.get("encoding"):
-                reason = f"its encoding is {header.get('encoding', 'unknown')}, now float"
-            if reason or force:
-                return Due(picture, f"its mask file is stale: {reason}" if reason else "forced", had=had)
-            if not is_untouched(picture, path, header):
-                return Due(picture, "the picture file was written again", only_stamp=True, had=had)
-            return PictureResult(picture, "fresh")
+            found = self._look(picture, force)
+            if isinstance(found, Due) and not found.only_stamp:
+                place_to_write(found.mask_file)
+            return found
         except ForeignMaskFileError as error:
             return PictureResult(picture, "kept", str(error))
-        except MaskFileError as error:
-            return Due(picture, f"its mask file is damaged: {error}", had=identity(path))
-        except OSError as error:
+        except (MaskFileError, OSError) as error:
             return PictureResult(picture, "failed", str(error))
+
+    def _look(self, picture: Path, force: bool) -> PictureResult | Due:
+        path = mask_path(picture)
+        had = identity(path)
+        if had is None:
+            picture.stat()
+            return Due(picture, MISSING)
+        try:
+            header = header_of_ours(path)
+        except DamagedMaskFileError as error:
+            return Due(picture, f"its mask file is damaged: {error}", had=had)
+        reason = stale_reason(header, self.wanted)
+        if not reason and self.encoding == "float" != header.get("encoding"):
+            reason = f"its encoding is {header.get('encoding', 'unknown')}, now float"
+        if reason or force:
+            return Due(picture, f"its mask file is stale: {reason}" if reason else "forced", had=had)
+        if not is_untouched(picture, path, header):
+            return Due(picture, "the picture file was written again", only_stamp=True, had=had)
+        return PictureResult(picture, "fresh")
 
     def foresee(self, due: Due) -> PictureResult:
         """What would become of a picture."""

@@ -11,24 +11,24 @@ alpha       the picture's own alpha channel, opaque is trained. sd-scripts: `--a
             `alpha_mask = true` for a dataset.
 """
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from ..files import write_png
+from ..files import MakeWay, has_png_mark, make_folder, write_png
 from ..regions.by_hand import weighted_mask
 from .cache import check_belongs
 from .folder import FOREIGN_MASK_SUFFIX, PICTURE_SUFFIXES, load_picture, upright
 from .mask_file import mask_path, read_masks
 
 FORMS = ("masklabel", "folder", "alpha")
-MARK = ("Software", "semantic-focus")
-"""PNG text by which a mask picture that we wrote is known; others are never overwritten."""
+MARK = "semantic-focus"
+"""By which a mask picture that we wrote is known; others are never replaced."""
 COLOURED = 8
 """Mean difference of the colour channels, of 255, from which on a picture is no grey mask."""
 
@@ -152,11 +152,12 @@ def export_masks(
     """Write one mask picture for each picture, from the mask files beside the pictures.
 
     Each file is written atomically. Files that were exported before are replaced; those that another program
-    or a person made are not.
+    or a person made are not, and neither is anything else.
 
     Args:
         pictures: picture files that have been segmented.
-        folder: where to write, made when missing; None is beside the pictures, for "masklabel" only.
+        folder: where to write, made when missing inside one that is there; None is beside the pictures, for
+            "masklabel" only.
         form: "masklabel" or "folder" (8-bit grey), or "alpha" (`<stem>.png`, the picture with an alpha
             channel; captions are not copied).
         weights: weight by category, see `regions.weighted_mask`.
@@ -166,7 +167,7 @@ def export_masks(
         The files, in the order of the pictures.
 
     Raises:
-        FileNotFoundError: a picture has no mask file.
+        FileNotFoundError: a picture has no mask file, or the folder of `folder` is missing.
         MaskPictureError: a file that would be written is there and not ours, or two pictures share one.
         ValueError: another form, no folder, an unknown category, or a mask file of another picture.
     """
@@ -182,6 +183,7 @@ def export_masks(
             mask = weighted_mask(masks, weights, fallback)[0]
         except ValueError as error:
             raise ValueError(f"{mask_path(picture)}: {error}") from error
+        make_folder(target.parent)
         save_mask_picture(target, mask, image if form == "alpha" else None)
     return targets
 
@@ -189,18 +191,20 @@ def export_masks(
 def save_mask_picture(path: str | Path, mask: Tensor, image: Tensor | None = None) -> None:
     """Write a mask as 8-bit grey PNG, or as the alpha channel of a picture, atomically.
 
+    A mask picture that we wrote is replaced, and nothing else is.
+
     Args:
         mask: Float[H, W] in 0..1.
         image: Float[H, W, 3] in 0..1 of the same size; what is transparent keeps its colours.
+
+    Raises:
+        MaskPictureError: something that we did not write is there.
     """
     if image is not None and image.shape != (*mask.shape, 3):
         raise ValueError(f"{path}: mask is {list(mask.shape)} but its picture is {list(image.shape)}")
     layers = mask if image is None else torch.cat((image, mask[..., None]), -1)
     pixels = (layers.detach().float().cpu().clamp(0, 1) * 255).round().to(torch.uint8).numpy()
-    info = PngInfo()
-    info.add_text(*MARK)
-    picture = Image.fromarray(pixels)
-    write_png(Path(path), picture, pnginfo=info)
+    write_png(Path(path), Image.fromarray(pixels), MARK, _only_ours(Path(path)))
 
 
 def _checked_folder(form: str, folder: str | Path | None) -> Path | None:
@@ -234,17 +238,21 @@ def _targets(pictures: list[Path], folder: Path | None, form: str) -> list[Path]
                 f"{target}: {other} and {picture} would share it: export their folders one by one"
             )
         taken[target] = picture
-        if target.exists() and not _is_ours(target):
-            raise MaskPictureError(
-                f"{target}: it was made by hand or by another program, and would be overwritten: "
-                "move it away, or give another folder"
-            )
+        _refuse_others(target)
     return targets
 
 
-def _is_ours(path: Path) -> bool:
-    try:
-        with Image.open(path) as file:
-            return file.info.get(MARK[0]) == MARK[1]
-    except (OSError, SyntaxError, ValueError):
-        return False
+def _only_ours(target: Path) -> MakeWay:
+    def make_way(temporary: Path) -> bool:
+        _refuse_others(target)
+        return True
+
+    return make_way
+
+
+def _refuse_others(target: Path) -> None:
+    if os.path.lexists(target) and not has_png_mark(target, MARK):
+        raise MaskPictureError(
+            f"{target}: it was made by hand or by another program, and is never replaced: "
+            "move it away, or give another folder"
+        )

@@ -28,10 +28,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..categories import SEMANTIC_CATEGORIES, is_soft_layer
-from ..files import write_safetensors
+from ..files import utf8_name, write_safetensors
 from ..regions.masks import SemanticMasks
+from .ownership import SUFFIX, DamagedMaskFileError, MaskFileError, place_to_write, way_for_masks
 
-SUFFIX = "_zi_masks.safetensors"
 FORMAT_VERSION = "2"
 ENCODINGS = ("png", "float")
 MAX_SIDE = 32768
@@ -45,29 +45,6 @@ REGION_STEPS, SOFT_STEPS, PERSON_STEPS = 51, 31, 15
 """Steps between 0 and 1 of a region, a soft layer and a person in a png file."""
 
 
-class MaskFileError(ValueError):
-    """A mask file that cannot be used; the message names the file, what is wrong and what to do."""
-
-    def __init__(
-        self,
-        path: Path,
-        problem: str,
-        way_out: str = "Delete the file, or run the segmentation again to replace it",
-    ):
-        super().__init__(f"{path}: {problem}. {way_out}")
-
-
-class ForeignMaskFileError(MaskFileError):
-    """A mask file that no segmenter of ours made; it is never overwritten."""
-
-    def __init__(self, path: Path):
-        super().__init__(
-            path,
-            "it was made by hand or by another program, and would be overwritten",
-            "Read it with Load Mask Cache, or move it away",
-        )
-
-
 def mask_path(picture: Path) -> Path:
     """Where the masks of a picture file are kept: beside it, `<stem>_zi_masks.safetensors`."""
     return picture.with_name(picture.stem + SUFFIX)
@@ -79,16 +56,20 @@ def save_masks(
     metadata: Mapping[str, str] | None = None,
     encoding: str = "png",
 ) -> None:
-    """Write the masks of one picture, atomically.
+    """Write the masks of one picture, atomically, and only over masks that a segmenter of ours made.
+
+    What is damaged is moved aside; a link is followed.
 
     Args:
-        path: usually `mask_path(picture)`.
+        path: usually `mask_path(picture)`; its folder must be there.
         masks: SemanticMasks of one picture, or category -> Float[H, W] in 0..1, all of one size.
         metadata: more header fields; strings only, as safetensors wants them.
         encoding: "png" or "float", see the head of this file.
 
     Raises:
         ValueError: more than one picture, no mask, unequal sizes, values outside 0..1, or another encoding.
+        ForeignMaskFileError: other masks are there, made by hand or by another program.
+        NoMaskFileError: something else is there, or no folder.
     """
     if encoding not in ENCODINGS:
         raise ValueError(f"{path}: encoding must be one of {', '.join(ENCODINGS)}; got {encoding!r}")
@@ -123,7 +104,8 @@ def save_masks(
         tensors = {name: _to_png(name, mask, masks) for name, mask in tensors.items()}
     else:
         tensors = {name: mask.to(torch.float16) for name, mask in tensors.items()}
-    write_safetensors(path, tensors, header)
+    target = place_to_write(Path(path))
+    write_safetensors(target, tensors, header, way_for_masks(target))
 
 
 def size_problem(height: int, width: int) -> str | None:
@@ -258,7 +240,7 @@ def read_masks(path: str | Path) -> SemanticMasks:
     """The masks of one picture with its persons, the file's header as provenance. Raises as `load_masks`."""
     path = _existing(path)
     try:
-        with safe_open(path, framework="pt") as file:
+        with utf8_name(path) as name, safe_open(name, framework="pt") as file:
             header = file.metadata() or {}
             names = [str(name) for name in file.keys()]  # noqa: SIM118 (not a mapping)
             if header.get("encoding") == "png":
@@ -345,7 +327,7 @@ def _from_png(path: Path, name: str, content: Tensor, shape: tuple[int, int]) ->
         if picture.mode == "L" and picture.size == (shape[1], shape[0]):
             return torch.from_numpy(np.array(picture))
     except (OSError, SyntaxError, ValueError) as error:
-        raise MaskFileError(path, f"{name} is not a complete PNG picture ({error})") from error
+        raise DamagedMaskFileError(path, f"{name} is not a complete PNG picture ({error})") from error
     raise MaskFileError(
         path,
         f"{name} is {picture.mode} {picture.size[0]}x{picture.size[1]}, expected L {shape[1]}x{shape[0]}",

@@ -5,6 +5,7 @@ import html
 import io
 import json
 import os
+import re
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch.nn.functional import interpolate
 
 from ..categories import SEMANTIC_CATEGORIES
-from ..files import write_bytes, write_png
+from ..files import has_png_mark, is_regular, others_aside, write_bytes, write_png
 from ..regions.masks import SemanticMasks
 from ..regions.overlay import overlay, region_colour
 from .folder import DatasetError, load_picture
@@ -24,6 +25,12 @@ from .freshness import PictureResult
 from .mask_file import MaskFileError, mask_path, read_header, read_masks
 
 SUFFIXES = (".html", ".png")
+HEAD = '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="viewport" '
+"""What a page of ours begins with."""
+TITLE = re.compile(r"<title>[^<]*: \d+ pictures, \d+ to look at</title>")
+"""The title of a page of ours."""
+MARK = "semantic-focus report"
+"""By which a contact sheet of ours is known."""
 
 THUMBNAIL_SIDE = 224
 """Longer side of a thumbnail, in pixels."""
@@ -191,6 +198,7 @@ def write(dataset: DatasetSurvey, path: Path, check: Callable[[], None] = lambda
     """Write the survey as an .html page or as a .png contact sheet.
 
     Args:
+        path: in a folder that is there; an older report is replaced, anything else gets another name.
         check: called before each picture; what it raises ends the writing, and an older file stays as it was.
 
     Raises:
@@ -201,6 +209,17 @@ def write(dataset: DatasetSurvey, path: Path, check: Callable[[], None] = lambda
     if path.suffix.lower() not in writers:
         raise ValueError(f"{path}: a report is one of {', '.join(SUFFIXES)}")
     writers[path.suffix.lower()](dataset, path, check)
+
+
+def is_report(path: Path) -> bool:
+    """Whether a file is a report that `write` wrote."""
+    if path.suffix.lower() == ".png":
+        return has_png_mark(path, MARK)
+    if not is_regular(path):
+        return False
+    with path.open("rb") as file:
+        head = file.read(1 << 14).decode("utf-8", "replace")
+    return head.startswith(HEAD) and TITLE.search(head) is not None
 
 
 def thumbnail(picture: Path, side: int = THUMBNAIL_SIDE) -> Image.Image:
@@ -265,7 +284,7 @@ def write_contact_sheet(dataset: DatasetSurvey, path: Path, check: Callable[[], 
         lines += [(line, (176, 32, 24)) for line in _wrapped(draw, "; ".join(entry.problems), small, width)]
         for number, (line, colour) in enumerate(lines):
             draw.text((left + 4, top + THUMBNAIL_SIDE + 6 + LINE * number), line, colour, small)
-    write_png(path, sheet)
+    write_png(path, sheet, MARK, others_aside(path, is_report))
 
 
 def _headline(dataset: DatasetSurvey) -> str:
@@ -331,13 +350,13 @@ def write_page(dataset: DatasetSurvey, path: Path, check: Callable[[], None]) ->
 
     Pictures are written one by one, so that the memory needed does not grow with their number.
     """
-    write_bytes(path, (part.encode("utf-8") for part in _page(dataset, check)))
+    parts = (part.encode("utf-8") for part in _page(dataset, check))
+    write_bytes(path, parts, others_aside(path, is_report))
 
 
 def _page(dataset: DatasetSurvey, check: Callable[[], None]) -> Iterator[str]:
     headline = html.escape(_headline(dataset))
-    yield '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-    yield '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+    yield f'{HEAD}content="width=device-width, initial-scale=1">\n'
     yield f"<title>{headline}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>{headline}</h1>\n"
     yield "<table>\n<tr><th>Category</th><th>Median</th><th>Usual</th></tr>\n"
     for label, usual in dataset.spread.items():

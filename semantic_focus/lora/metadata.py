@@ -7,6 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
+IMPLEMENTATION, NAME = "modelspec.implementation", "ComfyUI-SemanticFocus"
+"""ModelSpec's field for the program that made a file, and what we write into it."""
+
 NETWORK_FIELDS: Mapping[str, Mapping[str, str]] = {
     "lora_down.weight": {"ss_network_module": "networks.lora"},
     "hada_w1_b": {"ss_network_module": "lycoris.kohya", "ss_network_args": '{"algo": "loha"}'},
@@ -46,7 +49,7 @@ def lora_metadata(
     known = provenance or Provenance()
     fields = {
         "modelspec.sai_model_spec": "1.0.0",
-        "modelspec.implementation": "ComfyUI-SemanticFocus",
+        IMPLEMENTATION: NAME,
         "semantic_focus.key_style": key_style,
         "semantic_focus.base_model": known.base_model,
         "semantic_focus.settings": json.dumps(known.settings, sort_keys=True) if known.settings else "",
@@ -58,6 +61,11 @@ def lora_metadata(
         **_network(tensors),
     }
     return {name: value for name, value in fields.items() if value}
+
+
+def made_by_us(header: Mapping[str, str]) -> bool:
+    """Whether a LoRA with this header was written by this pack."""
+    return header.get(IMPLEMENTATION) == NAME
 
 
 def _network(tensors: Mapping[str, Tensor]) -> dict[str, str]:

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from ..files import write_png
+from ..files import make_folder, write_png
 
 GRID = "grid.png"
 MAX_SIDE = 4096
@@ -18,6 +18,7 @@ _STEP = re.compile(r"step_(\d+)\.png")
 
 def save_previews(path: Path, images: Tensor) -> None:
     """Write a round of samples side by side, Float[N, H, W, 3] in 0..1, and renew the grid of all rounds."""
+    make_folder(path.parent)
     row = np.concatenate(list((images.clamp(0, 1).numpy() * 255).round().astype(np.uint8)), axis=1)
     _save(Image.fromarray(row), path)
     rounds = sorted(

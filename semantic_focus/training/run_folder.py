@@ -17,22 +17,20 @@ from pathlib import Path
 from typing import Any
 
 from ..datasets.claims import LOCK_FILE, Claim, claim
-from ..files import TEMPORARY, append_line, write_text
-from .state import TrainState, TrainStateError, differences, load_train_state, save_train_state
+from ..files import TEMPORARY, append_line, name_problem, write_text
+from .state import (
+    TrainState,
+    TrainStateError,
+    differences,
+    is_train_state,
+    load_train_state,
+    save_train_state,
+)
 from .step_record import SampleRecord, StepRecord
 
 RUN_FILE = "run.json"
 CURVES_FILE = "curves.jsonl"
 PREVIEWS = "previews"
-_FOLDER_NAME = re.compile(r'[^<>:"/\\|?*\x00-\x1f .][^<>:"/\\|?*\x00-\x1f]*(?<![ .])')
-_RESERVED = (
-    "CON",
-    "PRN",
-    "AUX",
-    "NUL",
-    *(f"{device}{number}" for device in ("COM", "LPT") for number in range(1, 10)),
-)
-"""Names that Windows keeps for devices."""
 _STATE = re.compile(r"state_(\d+)\.safetensors")
 
 
@@ -131,7 +129,9 @@ class RunFolder:
         save_train_state(path, state)
         steps = [step for step in self._state_steps() if step <= state.step]
         for step in steps[: -self._keep_last]:
-            (self.path / f"state_{step:06}.safetensors").unlink(missing_ok=True)
+            older = self.path / f"state_{step:06}.safetensors"
+            if is_train_state(older):
+                older.unlink(missing_ok=True)
         return path
 
     def lora_path(self, step: int) -> Path:
@@ -183,8 +183,8 @@ def choose_run(
     Raises:
         ValueError: a name that is no folder name.
     """
-    if not _FOLDER_NAME.fullmatch(name) or name.upper() in _RESERVED:
-        raise ValueError(f"run name {name!r}: give a plain folder name, such as my_person")
+    if problem := name_problem(name):
+        raise ValueError(f"run name {name!r}: {problem}. Give a plain folder name, such as my_person")
     for path in run_folders(root, name):
         run = RunFolder(path, keep_last)
         try:

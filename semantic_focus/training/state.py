@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ..files import write_safetensors
+from ..files import others_aside, write_safetensors
 
 FORMAT = 1
 CHOSEN = ("weight_decay",)
@@ -48,14 +48,24 @@ class TrainState:
 
 
 def save_train_state(path: Path, state: TrainState) -> None:
-    """Write a state, complete or not at all."""
+    """Write a state, complete or not at all; what is there and no state gets another name."""
     header = {
         "format": FORMAT,
         "step": state.step,
         "values": state.values,
         "identity": state.identity,
     }
-    write_safetensors(path, state.tensors, {HEADER_KEY: json.dumps(header, sort_keys=True)})
+    content = {HEADER_KEY: json.dumps(header, sort_keys=True)}
+    write_safetensors(path, state.tensors, content, others_aside(path, is_train_state))
+
+
+def is_train_state(path: Path) -> bool:
+    """Whether a file is a training state of this pack, by its header."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return HEADER_KEY in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
 
 
 def load_train_state(path: str | Path) -> TrainState:

@@ -59,7 +59,7 @@ def broken_caption(folder: Path) -> Path:
 
 def masks_made_by_hand(folder: Path) -> Path:
     (folder / "one.png").rename(folder / f"{LATIN}.png")
-    save_masks(folder / f"{LATIN}_zi_masks.safetensors", {"face": torch.ones(320, 320)})
+    save_masks(folder / f"{LATIN}_zi_masks.safetensors", {"face": torch.ones(32, 32)})
     return folder
 
 
@@ -90,3 +90,17 @@ def test_an_error_about_a_name_that_is_not_utf8_is_readable_and_the_server_goes_
     message = failure.value.exception
     assert said in message and message.count(said.split(": ")[1]) == 1
     server.run(segmented(make_dataset(tmp_path / "good")))
+
+
+def test_what_is_said_of_masks_made_by_hand_and_of_damaged_ones_can_be_printed(
+    server: "ComfyServer", make_dataset: Callable[[Path], Path], tmp_path: Path
+):
+    folder = make_dataset(tmp_path / "dataset")
+    for name, other in (("one", LATIN), ("two", f"{LATIN} 2")):
+        (folder / f"{name}.png").rename(folder / f"{other}.png")
+    save_masks(folder / f"{LATIN}_zi_masks.safetensors", {"face": torch.ones(320, 320)})
+    (folder / f"{LATIN} 2_zi_masks.safetensors").write_bytes(b"damaged")
+    shown = server.run(segmented(folder))["outputs"]["2"]["semantic_focus"]
+    assert [one["backend"] for one in shown] == ["mediapipe", "by hand"]
+    assert shown[0]["aside"].endswith(r"caf\xe9 2_zi_masks.safetensors.damaged")
+    assert (folder / f"{LATIN} 2_zi_masks.safetensors.damaged").read_bytes() == b"damaged"

@@ -1,7 +1,9 @@
 """Files are complete or absent, whatever happens; LoRA files among them."""
 
+import itertools
 import os
 import random
+import re
 import signal
 import stat
 import subprocess
@@ -13,21 +15,34 @@ import torch
 from safetensors import safe_open
 
 from semantic_focus.files import (
+    NAME_BYTES,
     TEMPORARY,
+    make_folder,
     mark_of,
+    move_aside,
+    name_problem,
+    nothing_is_there,
     printable,
     write_atomically,
     write_safetensors,
     write_text,
 )
-from semantic_focus.lora.file import free_path, load_lora, save_lora
+from semantic_focus.lora.file import load_lora, numbered, save_lora, save_new_lora
+from semantic_focus.lora.metadata import lora_metadata
 
 
 class TestWriteAtomically:
-    def test_the_file_gets_its_content_and_missing_folders_are_made(self, tmp_path: Path):
-        path = tmp_path / "new" / "folder" / "a.bin"
+    def test_the_file_gets_its_content_and_nothing_else_is_there(self, tmp_path: Path):
+        path = tmp_path / "a.bin"
         write_atomically(path, lambda temporary: temporary.write_bytes(b"content"))
-        assert path.read_bytes() == b"content" and list(path.parent.iterdir()) == [path]
+        assert path.read_bytes() == b"content" and list(tmp_path.iterdir()) == [path]
+
+    @pytest.mark.parametrize("folder", ["new", "new/folder", "a.bin"])
+    def test_a_mistyped_path_makes_no_folder(self, tmp_path: Path, folder: str):
+        (tmp_path / "a.bin").write_bytes(b"mine")
+        with pytest.raises(FileNotFoundError, match=f"there is no folder .*{folder}. Make it first"):
+            write_text(tmp_path / folder / "a.txt", "content")
+        assert [path.name for path in tmp_path.iterdir()] == ["a.bin"]
 
     def test_an_older_file_is_replaced(self, tmp_path: Path):
         path = tmp_path / "a.bin"
@@ -120,6 +135,98 @@ class TestWriteAtomically:
         assert (tmp_path / "a.txt").read_text() == ("new" if is_written else "old")
         assert len(list(tmp_path.iterdir())) == 1 and len(asked) < 20
 
+    def test_what_appears_after_the_way_was_made_is_not_replaced(self, tmp_path: Path):
+        path = tmp_path / "a.bin"
+        asked = []
+
+        def make_way(temporary: Path) -> bool:
+            asked.append(path.exists())
+            if len(asked) == 1:
+                path.write_bytes(b"of somebody else")
+            return len(asked) == 1
+
+        write_atomically(path, lambda temporary: temporary.write_bytes(b"ours"), make_way)
+        assert asked == [False, True]
+        assert path.read_bytes() == b"of somebody else" and list(tmp_path.iterdir()) == [path]
+
+    def test_on_a_disk_without_hard_links_a_new_file_is_written_all_the_same(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        def without_links(source: Path, target: Path) -> None:
+            raise PermissionError(1, "Operation not permitted")
+
+        monkeypatch.setattr("semantic_focus.files.os.link", without_links)
+        path = tmp_path / "a.bin"
+        write_atomically(path, lambda temporary: temporary.write_bytes(b"ours"), nothing_is_there(path))
+        assert path.read_bytes() == b"ours" and list(tmp_path.iterdir()) == [path]
+
+
+class TestMovedAside:
+    def test_it_is_found_beside_its_old_name_and_replaces_nothing(self, tmp_path: Path):
+        contents = [b"first", b"second", b"third"]
+        found = []
+        for content in contents:
+            (tmp_path / "a.bin").write_bytes(content)
+            found.append(move_aside(tmp_path / "a.bin", "damaged"))
+        assert [path.name for path in found] == ["a.bin.damaged", "a.bin.damaged_2", "a.bin.damaged_3"]
+        assert [path.read_bytes() for path in found] == contents and not (tmp_path / "a.bin").exists()
+
+    @pytest.mark.parametrize("name", ["n" * 255, "ü" * 127, os.fsdecode(b"caf\xe9.bin"), "🙂" * 63])
+    def test_any_name_can_be_moved_aside(self, tmp_path: Path, name: str):
+        (tmp_path / name).write_bytes(b"mine")
+        aside = move_aside(tmp_path / name, "damaged")
+        assert aside.read_bytes() == b"mine" and os.fsencode(aside.name).startswith(
+            os.fsencode(name)[:NAME_BYTES]
+        )
+
+
+class TestNames:
+    @pytest.mark.parametrize(
+        "name", ["person", "my person 2", "人物", "🙂", "a.b", "com", "CONSOLE", "-", "é" * (NAME_BYTES // 2)]
+    )
+    def test_plain_names_of_any_script_are_taken(self, tmp_path: Path, name: str):
+        assert name_problem(name) is None
+        make_folder(tmp_path / name)
+
+    @pytest.mark.parametrize(
+        ("name", "problem"),
+        [
+            ("", "empty"),
+            (" \t", "empty"),
+            (".", "dot or a blank"),
+            ("..", "dot or a blank"),
+            (".hidden", "dot or a blank"),
+            ("a.", "dot or a blank"),
+            ("a ", "dot or a blank"),
+            ("a/b", "/ may not"),
+            ("a\\b", r"\\ may not"),
+            ("C:", ": may not"),
+            ("a*", r"\* may not"),
+            ("a\0b", "cannot be printed"),
+            ("a\nb", "cannot be printed"),
+            ("a\x85b", "cannot be printed"),
+            ("a\u2028b", "cannot be printed"),
+            ("half \ud83d", "cannot be printed"),
+            ("nul", "device"),
+            ("CON.safetensors", "device"),
+            ("Lpt1 .x", "device"),
+            ("com¹", "device"),
+            ("é" * (NAME_BYTES // 2) + "é", f"{NAME_BYTES + 2} bytes long, {NAME_BYTES} is the limit"),
+        ],
+    )
+    def test_names_that_some_system_refuses_are_refused_on_all(self, name: str, problem: str):
+        assert re.search(problem, name_problem(name) or "")
+
+    def test_a_folder_is_made_inside_one_that_is_there(self, tmp_path: Path):
+        make_folder(tmp_path / "new")
+        make_folder(tmp_path / "new")
+        with pytest.raises(FileNotFoundError, match="there is no folder .*mistyped to make it in"):
+            make_folder(tmp_path / "mistyped" / "new")
+        (tmp_path / "file").touch()
+        with pytest.raises(FileExistsError, match="a file, not a folder"):
+            make_folder(tmp_path / "file")
+        assert {path.name for path in tmp_path.iterdir()} == {"new", "file"}
+
 
 class TestReproducible:
     TENSORS = {"b": torch.arange(6.0).view(2, 3), "a": torch.zeros(3, dtype=torch.uint8), "c": torch.ones(0)}
@@ -202,12 +309,39 @@ class TestLoraFiles:
         with pytest.raises(FileNotFoundError, match="lora.safetensors: no such LoRA file"):
             load_lora(tmp_path / "lora.safetensors")
 
-    def test_free_path_never_names_a_file_that_exists(self, tmp_path: Path):
-        names = []
-        for _ in range(3):
-            path = free_path(tmp_path, "interrupted")
-            path.touch()
-            names.append(path.name)
-        assert names == [f"interrupted_0000{n}.safetensors" for n in (1, 2, 3)]
-        (tmp_path / names[1]).unlink()
-        assert free_path(tmp_path, "interrupted").name == names[1]
+    def test_a_new_lora_goes_where_nothing_is(self, tmp_path: Path):
+        first, second, third, fourth = itertools.islice(numbered(tmp_path, "mine"), 4)
+        assert first.name == "mine_00001.safetensors"
+        first.write_bytes(b"of somebody else")
+        second.symlink_to(tmp_path / "nowhere")
+        assert save_new_lora(numbered(tmp_path, "mine"), self.TENSORS) == third
+        assert save_new_lora(numbered(tmp_path, "mine"), self.TENSORS) == fourth
+        assert first.read_bytes() == b"of somebody else" and second.is_symlink()
+        assert sorted(path.name for path in tmp_path.iterdir()) == [
+            f"mine_0000{number}.safetensors" for number in (1, 2, 3, 4)
+        ]
+
+    def test_a_lora_that_appears_while_another_is_written_stays(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        first, second = itertools.islice(numbered(tmp_path, "mine"), 2)
+        fsync = os.fsync
+
+        def somebody_is_faster(handle: int) -> None:
+            fsync(handle)
+            first.write_bytes(b"of somebody else")
+
+        monkeypatch.setattr("semantic_focus.files.os.fsync", somebody_is_faster)
+        assert save_new_lora(numbered(tmp_path, "mine"), self.TENSORS) == second
+        assert first.read_bytes() == b"of somebody else" and load_lora(second)
+
+    @pytest.mark.parametrize("content", [b"", b"notes", b"\x02\0\0\0\0\0\0\0{}"])
+    def test_in_a_place_that_nobody_chose_what_is_not_ours_gets_another_name(
+        self, tmp_path: Path, content: bytes
+    ):
+        path = tmp_path / "lora_000002.safetensors"
+        path.write_bytes(content)
+        save_lora(path, self.TENSORS, lora_metadata(self.TENSORS, "comfyui"))
+        save_lora(path, self.TENSORS, lora_metadata(self.TENSORS, "comfyui"))
+        assert load_lora(path) and (tmp_path / f"{path.name}.before").read_bytes() == content
+        assert len(list(tmp_path.iterdir())) == 2

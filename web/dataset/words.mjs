@@ -28,6 +28,7 @@ const SENTENCES = /** @type {[RegExp, string, string[]][]} */ ([
   [/stale: it was made by an older version/, "staleVersion", []],
   [/stale: its format version is (.+), now (.+)$/, "staleFormat", ["found", "wanted"]],
   [/: it was made by hand or by another program/, "byHand", []],
+  [/\. Give the path of a mask file \(/, "notOurs", []],
   [/^its mask file is damaged: (.+)$/, "damaged", ["error"]],
   [/^(.+)\. Delete the file, or run the segmentation again/, "damaged", ["error"]],
   [/^no person found$/, "noPerson", []],

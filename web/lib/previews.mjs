@@ -9,7 +9,8 @@ import { putLast } from "./latest.mjs";
  *   certainty: number | null}} Region
  * @typedef {{picture: Record<string, string>, map: Record<string, string>, width: number, height: number,
  *   regions: Region[], persons: number | null, chosen: string, backend: string, cache: string,
- *   seconds: number | null}} Preview
+ *   seconds: number | null, absent?: string, left_out?: string, aside?: string}} Preview the last three of a node that
+ *   reads mask files
  */
 
 const MOST_KEPT = 8;

@@ -17,6 +17,9 @@ import { regionName, text } from "../lib/text.mjs";
 /** Width of a line on the screen, in CSS pixels. */
 const LINE = 1.25;
 
+/** What the library calls the backend of masks that a person or another program made. */
+const BY_HAND = "by hand";
+
 /** @type {Record<string, (page: number, count: number) => number>} */
 const PAGE_KEYS = {
   ArrowLeft: (page) => page - 1,
@@ -227,7 +230,7 @@ export class OverlayView {
     const notices = [
       failure && text("overlay.failed", { reason: faultInWords(failure) }),
       problem && text("overlay.unreadable", { reason: faultInWords(problem) }),
-      absence(preview),
+      [absence(preview), ...aboutFile(preview)].filter(Boolean).join(" "),
     ];
     const notice = notices.find(Boolean) ?? "";
     if (this.notice.textContent !== notice) this.notice.textContent = notice;
@@ -301,6 +304,25 @@ export class OverlayView {
 }
 
 /**
+ * What there is to say of the file that masks were read from, or that was in their place.
+ * @param {Preview | null} preview
+ */
+function aboutFile(preview) {
+  if (!preview) return [];
+  const { absent, left_out: leftOut, aside } = preview;
+  return [
+    absent && text("overlay.byHandAbsent", { regions: names(absent) }),
+    leftOut && text("overlay.byHandLeftOut", { regions: names(leftOut) }),
+    aside && text("overlay.damagedAside", { file: aside }),
+  ];
+}
+
+/** @param {string} regions as the library lists them */
+function names(regions) {
+  return regions.split(", ").map(regionName).join(", ");
+}
+
+/**
  * What there is to say when nobody is in a picture.
  * @param {Preview | null} preview
  */
@@ -319,7 +341,7 @@ function describe(preview, place) {
     const key = ["overlay.nobody", "overlay.onePerson"][preview.persons] ?? "overlay.manyPersons";
     said.push(text(key, { count: preview.persons }));
   }
-  if (preview.backend) said.push(preview.backend);
+  if (preview.backend) said.push(preview.backend === BY_HAND ? text("overlay.byHand") : preview.backend);
   const [kept, all] = preview.cache.split("/").map(Number);
   if (kept && kept === all) said.push(text("overlay.fromFile"));
   if (preview.seconds !== null) said.push(text("overlay.seconds", { seconds: preview.seconds.toFixed(1) }));

@@ -226,6 +226,12 @@ class TestCannotStart:
             (["{tmp}/dataset", "--workers", "0"], "workers must be 1 or more"),
             (["{tmp}/dataset", "--report", "{tmp}/a.pdf"], ".html, .png"),
             (["{tmp}/dataset", "--report", "{tmp}/dataset/a.png"], "taken for a training picture"),
+            (["{tmp}/dataset", "--report", "{tmp}/mine.png"], "no report of this program. Give another name"),
+            (
+                ["{tmp}/dataset", "--report", "{tmp}/mine.html"],
+                "no report of this program. Give another name",
+            ),
+            (["{tmp}/dataset", "--report", "{tmp}/mistyped/a.html"], "no folder .*mistyped. Make it first"),
             (["{tmp}/dataset", "--tier", "better"], "invalid choice"),
             (["{tmp}/dataset", "--tier", "fast", "--backend", "mediapipe"], "not allowed with"),
         ],
@@ -235,6 +241,10 @@ class TestCannotStart:
     ):
         make("a.png")
         (tmp_path / "empty").mkdir()
+        mine = [tmp_path / "mine.png", tmp_path / "mine.html"]
+        Image.new("L", (8, 8)).save(mine[0])
+        mine[1].write_text("<!doctype html><title>mine</title>")
+        before = [path.read_bytes() for path in mine]
         try:
             code = cli.main(["masks", *(argument.format(tmp=tmp_path) for argument in arguments)])
         except SystemExit as refused:  # argparse's own way
@@ -242,6 +252,7 @@ class TestCannotStart:
         captured = capsys.readouterr()
         assert code == 2 and captured.out == "" and re.search(message, captured.err, re.DOTALL)
         assert os.listdir(tmp_path / "dataset") == ["a.png"]
+        assert [path.read_bytes() for path in mine] == before and not (tmp_path / "mistyped").exists()
 
     def test_a_tier_without_weights_says_so_and_nothing_else_runs(
         self, make, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch

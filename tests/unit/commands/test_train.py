@@ -106,8 +106,10 @@ def test_a_model_that_is_not_there_or_is_none_is_named(complaint: Callable[..., 
 def test_masks_of_another_size_and_stale_ones_are_named(complaint: Callable[..., str], folder: Path):
     file = folder / "cache" / "a_zi_masks.safetensors"
     arguments = ("", "--comfyui", str(folder / "ComfyUI"))
+    file.unlink()
     save_masks(file, {"face": torch.ones(64, 64)})
     assert f"{file}: masks are 64x64, the latents are of 64x32 pixels" in complaint(*arguments)
+    file.unlink()
     save_masks(file, {"face": torch.ones(32, 64)}, {"image_digest": "of another picture"})
     assert f"{file}: stale" in complaint(*arguments)
 

@@ -2,13 +2,16 @@
 
 import dataclasses
 import json
+import os
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from semantic_focus.datasets.cache import get_or_segment, picture_digest, request_fields, stale_reason
@@ -192,12 +195,65 @@ class TestGetOrSegment:
         masks, messages = segment(right, FakeLazy(), [file])
         assert masks.size == (6, 10) and "another picture" in messages[0]
 
-    def test_masks_made_by_hand_are_never_overwritten(self, file: Path):
-        save_masks(file, {"face": torch.ones(6, 8)})
+    def test_masks_made_by_hand_are_read_as_they_are_and_never_replaced(self, file: Path):
+        """Their regions are found by name; the background is what the others leave, the rest is empty."""
+        prompts = {name: Prompt((name,)) for name in ("hair", "face", "background", "lighting")}
+        face = torch.zeros(6, 8)
+        face[:, :3] = 1
+        save_masks(file, {"tattoo": torch.ones(6, 8), "face": face})
+        before, lazy = file.read_bytes(), FakeLazy()
+        masks, messages = segment(soft(1, 6, 8, 3), lazy, [file], SegmentRequest(prompts))
+        empty = torch.zeros(6, 8)
+        assert torch.equal(masks.masks[0], torch.stack((empty, face, 1 - face, empty)))
+        assert masks.labels == tuple(prompts) and masks.provenance["cache"] == "1/1"
+        assert masks.provenance["backend"] == "by hand" and "image_digest" not in masks.provenance
+        (said,) = messages
+        assert file.name in said and "by hand or by another program" in said
+        assert "no hair, background, lighting" in said and "tattoo is not among the keywords" in said
+        assert lazy.loads == 0 and file.read_bytes() == before
+
+    @pytest.mark.parametrize(
+        ("content", "problem"),
+        [
+            ({"face_mask": torch.ones(8, 6)}, "for a picture of 6x8, and this one is 8x6"),
+            ({"face_mask": torch.ones(6, 8, dtype=torch.int64)}, "expected uint8 or a float type"),
+            ({"face_mask": torch.full((6, 8), 2.0)}, "values outside 0..1"),
+        ],
+        ids=["size", "dtype", "values"],
+    )
+    def test_masks_made_by_hand_that_do_not_fit_are_named_and_stay(self, file: Path, content, problem: str):
+        save_file(content, file)
         before = file.read_bytes()
-        with pytest.raises(MaskFileError, match="by hand or by another program.*Load Mask Cache"):
+        with pytest.raises(
+            MaskFileError, match=f"{file.name}: it was made by hand.*{problem}.*Correct it, or"
+        ):
             segment(soft(1, 6, 8, 3), FakeLazy(), [file])
-        assert file.read_bytes() == before
+        assert file.read_bytes() == before and list(file.parent.iterdir()) == [file]
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are always Unicode")
+    @pytest.mark.parametrize("name", [b"caf\xe9", b"\xff\xfe"])
+    def test_masks_under_a_name_that_is_not_utf8_are_read(self, tmp_path: Path, name: bytes):
+        path = tmp_path / f"{os.fsdecode(name)}_zi_masks.safetensors"
+        image = soft(1, 6, 8, 3)
+        made, _ = segment(image, FakeLazy(), [path])
+        again, messages = segment(image, FakeLazy(), [path])
+        assert messages == [] and torch.equal(made.masks, again.masks)
+        path.unlink()
+        save_masks(path, {"face": torch.ones(6, 8)})
+        by_hand, _ = segment(image, FakeLazy(), [path])
+        assert by_hand.provenance["backend"] == "by hand" and list(tmp_path.iterdir()) == [path]
+
+    def test_damaged_masks_made_by_hand_are_kept_under_another_name(self, file: Path):
+        save_masks(file, {"face": torch.ones(6, 8)})
+        content = file.read_bytes()
+        broken = content.replace(b"IDAT", b"TADI")
+        for damaged in (content[:-1], content[:9], broken):
+            file.write_bytes(damaged)
+            masks, messages = segment(soft(1, 6, 8, 3), FakeLazy(), [file])
+            aside = Path(masks.provenance["aside"])
+            assert aside.parent == file.parent and aside.name.startswith(f"{file.name}.damaged")
+            assert aside.read_bytes() == damaged and "segmenting again" in messages[0]
+            file.unlink()
 
     def test_a_damaged_file_is_reported_and_replaced(self, file: Path):
         image = soft(1, 6, 8, 3)
@@ -205,6 +261,7 @@ class TestGetOrSegment:
         masks, messages = segment(image, FakeLazy(), [file])
         assert file.name in messages[0] and "segmenting again" in messages[0]
         assert torch.equal(read_masks(file).masks, masks.masks)
+        assert Path(masks.provenance["aside"]).read_bytes() == b"broken"
 
     def test_only_the_pictures_without_a_fresh_file_are_segmented(self, tmp_path: Path):
         images = soft(3, 6, 8, 3)

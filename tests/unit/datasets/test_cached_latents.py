@@ -38,6 +38,7 @@ def write_masks(folder: Path, stem: str, width: int, height: int, digest: str = 
     face = torch.zeros(height, width)
     face[:, : width // 2] = 1
     masks = SemanticMasks(torch.stack((face, 1 - face))[None], ("face", "background"))
+    path.unlink(missing_ok=True)
     save_masks(path, masks, {"image_digest": digest} if digest else None)
     return path
 

@@ -1,5 +1,6 @@
 """Mask pictures of other trainers, read and written."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,16 @@ import torch
 from PIL import Image
 
 from semantic_focus.datasets.folder import load_picture, scan
-from semantic_focus.datasets.interchange import FORMS, export_masks, import_mask, read_mask_picture
+from semantic_focus.datasets.interchange import (
+    FORMS,
+    export_masks,
+    import_mask,
+    read_mask_picture,
+    save_mask_picture,
+)
 from semantic_focus.datasets.mask_file import mask_path, save_masks
+from semantic_focus.datasets.report import MARK as REPORT_MARK
+from semantic_focus.files import version_of, write_png
 from semantic_focus.regions.masks import SemanticMasks
 
 SIZE = (9, 14)
@@ -39,7 +48,7 @@ def pictures(dataset: Path) -> list[Path]:
 @pytest.mark.parametrize("form", FORMS)
 def test_what_is_exported_is_imported_again(dataset, tmp_path, form):
     """The face is 0.5, times 0.6 is 0.3, in steps of 1/255; hair is 0.25 or 64 of 255, times 1."""
-    folder = None if form == "masklabel" else tmp_path / "out" / "masks"
+    folder = None if form == "masklabel" else tmp_path / "masks"
     files = export_masks(pictures(dataset), folder, form, {"face": 0.6, "hair": 1.0})
     names = {"masklabel": ["a-masklabel.png", "b-masklabel.png"]}.get(form, ["a.png", "b.png"])
     assert [file.name for file in files] == names
@@ -68,6 +77,7 @@ def test_a_picture_with_alpha_keeps_its_colours_even_where_it_is_transparent(dat
 
 def test_weights_add_up_to_1_at_most_and_the_rest_has_a_weight(dataset, tmp_path):
     masks = SemanticMasks(torch.full((1, 1, *SIZE), 0.6), ("tattoo",))
+    mask_path(dataset / "b.png").unlink()
     save_masks(mask_path(dataset / "b.png"), masks)
     file = export_masks([dataset / "b.png"], None, "masklabel", {"tattoo": 0.5}, fallback=0.25)[0]
     # 0.6 of 255 is 153: 0.5 * 0.6 + 0.25 * 0.4 = 0.4, which is 102 of 255
@@ -98,6 +108,57 @@ def test_ours_is_replaced_and_a_mask_made_by_hand_is_not(dataset):
     with pytest.raises(ValueError, match=r"b-masklabel\.png: it was made by hand.*move it away"):
         export_masks(pictures(dataset), None, "masklabel", {"face": 1})
     assert ((dataset / "a-masklabel.png").read_bytes(), by_hand.read_bytes()) == kept
+
+
+def folder(path):
+    path.mkdir()
+
+
+def pipe(path):
+    os.mkfifo(path)
+
+
+def link_to_a_picture(path):
+    Image.new("L", (14, 9)).save(path.parent / "precious.png")
+    path.symlink_to(path.parent / "precious.png")
+
+
+def link_to_nothing(path):
+    path.symlink_to(path.parent / "nothing.png")
+
+
+def link_to_one_of_ours(path):
+    save_mask_picture(path.parent / "ours.png", torch.ones(9, 14))
+    path.symlink_to(path.parent / "ours.png")
+
+
+def report(path):
+    write_png(path, Image.new("RGB", (14, 9)), REPORT_MARK)
+
+
+def cut_short(path):
+    save_mask_picture(path, torch.ones(9, 14))
+    path.write_bytes(path.read_bytes()[:20])
+
+
+@pytest.mark.parametrize(
+    "make", [folder, pipe, link_to_a_picture, link_to_nothing, link_to_one_of_ours, report, cut_short]
+)
+def test_whatever_else_is_in_the_place_of_an_export_stays(dataset, tmp_path, make):
+    out = tmp_path / "masks"
+    out.mkdir()
+    make(out / "b.png")
+    before = {path.name: version_of(path) for path in out.iterdir()}
+    with pytest.raises(ValueError, match=r"b\.png: it was made by hand or by another program, and is never"):
+        export_masks(pictures(dataset), out, "folder", {"face": 1})
+    assert {path.name: version_of(path) for path in out.iterdir()} == before
+
+
+def test_an_export_makes_its_folder_and_no_other(dataset, tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is no folder .*mistyped to make it in"):
+        export_masks(pictures(dataset), tmp_path / "mistyped" / "masks", "folder", {"face": 1})
+    assert not (tmp_path / "mistyped").exists()
+    assert len(export_masks(pictures(dataset), tmp_path / "masks", "folder", {"face": 1})) == 2
 
 
 def test_exports_that_would_land_among_the_pictures(dataset):

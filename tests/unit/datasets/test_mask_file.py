@@ -151,6 +151,7 @@ class TestEncodings:
     def test_png_is_the_smaller_by_far(self, file: Path):
         save_masks(file, self.masks(), encoding="float")
         large = file.stat().st_size
+        file.unlink()
         save_masks(file, self.masks())
         assert file.stat().st_size < large / 10
 

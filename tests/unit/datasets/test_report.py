@@ -13,7 +13,15 @@ from PIL import Image
 from semantic_focus.datasets import report as dataset_report
 from semantic_focus.datasets.freshness import PictureResult
 from semantic_focus.datasets.mask_file import mask_path, save_masks
-from semantic_focus.datasets.report import DatasetSurvey, Entry, spread_of, survey, thumbnail, write
+from semantic_focus.datasets.report import (
+    DatasetSurvey,
+    Entry,
+    is_report,
+    spread_of,
+    survey,
+    thumbnail,
+    write,
+)
 from semantic_focus.regions.masks import SemanticMasks
 
 SIZE = (20, 30)
@@ -229,6 +237,7 @@ class TestContactSheet:
     ):
         results = [add(tmp_path, f"{k}.png") for k in range(3)]
         path = tmp_path / "reports" / name
+        path.parent.mkdir()
         write(survey(tmp_path, results), path)
         before = path.read_bytes()
         calls = 0
@@ -243,6 +252,17 @@ class TestContactSheet:
             write(survey(tmp_path, [*results, add(tmp_path, "new.png")]), path, check)
         assert calls == 3
         assert [file.name for file in path.parent.iterdir()] == [name] and path.read_bytes() == before
+
+    @pytest.mark.parametrize("name", ["report.html", "sheet.png"])
+    def test_a_report_is_replaced_and_anything_else_gets_another_name(self, tmp_path: Path, name: str):
+        results = [add(tmp_path, "one & two.png")]
+        path = tmp_path / "reports" / name
+        path.parent.mkdir()
+        path.write_bytes(b"mine")
+        for _ in range(2):
+            write(survey(tmp_path, results), path)
+        assert sorted(file.name for file in path.parent.iterdir()) == [name, f"{name}.before"]
+        assert (path.parent / f"{name}.before").read_bytes() == b"mine" and is_report(path)
 
     def test_another_ending_is_refused(self, tmp_path: Path):
         with pytest.raises(ValueError, match="report.pdf: a report is one of .html, .png"):

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from semantic_focus.datasets.cache import picture_digest, request_fields
 from semantic_focus.datasets.folder import list_pictures, load_picture
@@ -104,6 +105,8 @@ def test_what_ails_a_picture(tmp_path: Path, key_of: KeyOf):
     (tmp_path / "torn.png").write_bytes(b"torn")
     masks(picture(tmp_path / "latin.png"))
     (tmp_path / "latin.txt").write_bytes(b"\xff")
+    save_file({"lora_up.weight": torch.ones(2)}, mask_path(picture(tmp_path / "lora.png")))
+    mask_path(picture(tmp_path / "folder.png")).mkdir()
     labels = ("face", "background")
     save_masks(
         mask_path(picture(tmp_path / "hand.png")), SemanticMasks(torch.full((1, 2, 6, 8), 0.5), labels)
@@ -118,6 +121,8 @@ def test_what_ails_a_picture(tmp_path: Path, key_of: KeyOf):
         "torn.png": {"unreadable"},
         "latin.png": {"captionEncoding"},
         "hand.png": {"byHand"},
+        "lora.png": {"notOurs"},
+        "folder.png": {"notOurs"},
     }
 
 

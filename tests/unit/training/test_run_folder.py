@@ -117,7 +117,24 @@ class TestChoice:
 
     @pytest.mark.parametrize(
         "name",
-        ["", "  ", ".", "..", "a/b", "a\\b", "/tmp", "a:b", "a*", "a?", 'a"', "a<b", "a|b", "a\0", "a\n"],
+        [
+            "",
+            "  ",
+            ".",
+            "..",
+            "a/b",
+            "a\\b",
+            "/tmp",
+            "a:b",
+            "a*",
+            "a?",
+            'a"',
+            "a<b",
+            "a|b",
+            "a\0",
+            "a\n",
+            "n" * 201,
+        ],
     )
     def test_names_that_are_no_folder_names_are_refused(self, name: str, tmp_path: Path):
         with pytest.raises(ValueError, match="plain folder name, such as my_person"):
@@ -154,6 +171,21 @@ class TestStates:
         run.save_state(state(2)).write_bytes(b"damaged")
         run.release()
         assert choose(tmp_path)[0].path.name == "person_2"
+
+    def test_what_is_not_a_state_or_lora_of_ours_is_neither_removed_nor_replaced(self, tmp_path: Path):
+        others = {
+            "state_000001.safetensors": b"damaged, or of another program",
+            "state_000004.safetensors": b"in the way",
+        }
+        for name, content in others.items():
+            (tmp_path / name).write_bytes(content)
+        self.run(tmp_path, 1, 2, 4, 6)
+        assert (tmp_path / "state_000001.safetensors").read_bytes() == others["state_000001.safetensors"]
+        assert (tmp_path / "state_000004.safetensors.before").read_bytes() == b"in the way"
+        assert sorted(path.name for path in tmp_path.glob("state_*.safetensors")) == [
+            "state_000001.safetensors",
+            "state_000006.safetensors",
+        ]
 
     def test_fewer_than_one_is_refused(self, tmp_path: Path):
         with pytest.raises(ValueError, match="keep_last is 0.*1 or more"):

@@ -1,0 +1,153 @@
+"""Whose the file is that lies where masks go, and whether masks may be written there.
+
+Ours is what has our suffix and the header of one of our segmenters: it can be made again, and is replaced.
+What a person or another program made is never replaced, what is damaged cannot be told from it and is moved
+aside, and what is no mask file at all stays where it is.
+"""
+
+import filecmp
+import logging
+import stat
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from ..files import MakeWay, is_regular, move_aside, printable
+
+log = logging.getLogger("semantic_focus.datasets.ownership")
+
+SUFFIX = "_zi_masks.safetensors"
+DAMAGED = "damaged"
+"""Ending of a mask file that was moved aside because it could not be read."""
+DIGEST = "image_digest"
+"""Header field that our segmenters write, and that goes when masks are changed by hand."""
+
+
+class MaskFileError(ValueError):
+    """A mask file that cannot be used; the message names the file, what is wrong and what to do.
+
+    Attributes:
+        problem: what is wrong, without file and way out.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        problem: str,
+        way_out: str = "Delete the file, or run the segmentation again to replace it",
+    ):
+        super().__init__(f"{path}: {problem}. {way_out}")
+        self.problem = problem
+
+
+class DamagedMaskFileError(MaskFileError):
+    """A mask file that cannot be read, whoever made it."""
+
+
+class ForeignMaskFileError(MaskFileError):
+    """A mask file that no segmenter of ours made; it is never replaced."""
+
+    def __init__(self, path: Path):
+        super().__init__(
+            path,
+            "it was made by hand or by another program, and is never replaced",
+            "Give another file, or move this one away if it is not wanted any more",
+        )
+
+
+class NoMaskFileError(MaskFileError):
+    """Something that is no mask file, where one is to be; it is never replaced."""
+
+    def __init__(self, path: Path, what: str):
+        super().__init__(path, what, f"Give the path of a mask file (…{SUFFIX}), or move this away")
+
+
+def place_to_write(path: Path) -> Path:
+    """Where the masks for `path` go: there, or where a link of that name leads. No content is looked at.
+
+    Raises:
+        NoMaskFileError: no folder for it, something else than a file is there, or a file without our suffix.
+    """
+    try:
+        target = path.resolve() if path.is_symlink() else path
+        if not target.parent.is_dir():
+            raise NoMaskFileError(path, f"there is no folder {target.parent}")
+        kind = target.lstat().st_mode
+    except FileNotFoundError:
+        kind = stat.S_IFREG
+    except (OSError, RuntimeError) as error:  # too long a name, a circle of links
+        raise NoMaskFileError(path, f"it cannot be written ({getattr(error, 'strerror', error)})") from error
+    if not stat.S_ISREG(kind):
+        raise NoMaskFileError(path, _kind(kind))
+    if not target.name.endswith(SUFFIX) and (target != path or is_regular(target)):
+        link = f"it leads to {target.name}, whose name" if target != path else "its name"
+        raise NoMaskFileError(path, f"{link} does not end in {SUFFIX}, and so it is not ours to replace")
+    return target
+
+
+def _kind(mode: int) -> str:
+    if stat.S_ISLNK(mode):
+        return "it cannot be written (a link that leads to itself)"
+    return f"it is {'a folder' if stat.S_ISDIR(mode) else 'a device or a pipe'}, no file"
+
+
+def header_of_ours(path: Path) -> dict[str, str]:
+    """The header of a mask file that one of our segmenters made.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+        DamagedMaskFileError: it cannot be read.
+        NoMaskFileError: it holds no masks, or is no file.
+        ForeignMaskFileError: a person or another program made them.
+        MaskFileError: the file may not be read.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise NoMaskFileError(path, _kind(path.stat().st_mode))
+        with safe_open(path, framework="np") as file:
+            header, names = file.metadata() or {}, list(file.keys())
+    except SafetensorError as error:
+        raise DamagedMaskFileError(path, f"not a complete safetensors file ({error})") from error
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        way_out = "Allow the program to read it, or correct the path"
+        raise MaskFileError(path, f"it cannot be read ({error.strerror or error})", way_out) from error
+    if not any(name.endswith("_mask") for name in names):
+        raise NoMaskFileError(path, f"it holds no masks but {', '.join(sorted(names)[:3]) or 'nothing'}")
+    if DIGEST not in header:
+        raise ForeignMaskFileError(path)
+    return header
+
+
+def keep_damaged(path: Path, error: MaskFileError) -> str:
+    """Move a damaged mask file (or what a link leads to) aside and say so in the log.
+
+    Returns:
+        Where it is now, printable; empty when another program has taken it away meanwhile.
+    """
+    try:
+        aside = printable(move_aside(place_to_write(path), DAMAGED))
+    except FileNotFoundError:
+        return ""
+    log.warning("%s: damaged (%s), kept as %s", printable(path), printable(error.problem), aside)
+    return aside
+
+
+def way_for_masks(target: Path) -> MakeWay:
+    """For `files.write_atomically`: the policy above, for a place of `place_to_write`."""
+
+    def make_way(temporary: Path) -> bool:
+        if not place_to_write(target).exists():
+            return True
+        try:
+            header_of_ours(target)
+        except DamagedMaskFileError as error:
+            keep_damaged(target, error)
+        except ForeignMaskFileError:
+            if filecmp.cmp(temporary, target, shallow=False):
+                return False  # the same graph again: what a person made is there already
+            raise
+        return True
+
+    return make_way

@@ -17,8 +17,10 @@ from ..semantic_focus.datasets import report as dataset_report
 from ..semantic_focus.datasets.bulk import CacheSettings, cache_pictures
 from ..semantic_focus.datasets.folder import picture_files
 from ..semantic_focus.datasets.freshness import STATUSES, PictureResult
+from ..semantic_focus.datasets.mask_file import mask_path
 from ..semantic_focus.keywords import parse_keywords
 from ..semantic_focus.segmenters.protocol import SegmentRequest
+from .changes import ReadsFiles, note, note_existence, note_files, note_to_ask_again
 from .inputs import checked
 from .paths import folder_to_read, output_folder
 from .segment import (
@@ -27,6 +29,7 @@ from .segment import (
     keywords_input,
     overlaps_choice,
     refine_choice,
+    segmenter_in_use,
     weight_folders,
 )
 from .sockets import CATEGORY
@@ -37,7 +40,7 @@ MOST_FAILURES = 10
 """More failed pictures are counted, not named."""
 
 
-class CacheDatasetMasks(io.ComfyNode):
+class CacheDatasetMasks(ReadsFiles):
     @classmethod
     def define_schema(cls):
         return io.Schema(
@@ -80,10 +83,6 @@ class CacheDatasetMasks(io.ComfyNode):
         return checked(keywords, parse_keywords)
 
     @classmethod
-    def fingerprint_inputs(cls, **inputs):
-        return float("nan")  # files may have changed, and finding out takes hardly any time
-
-    @classmethod
     def execute(
         cls,
         folder,
@@ -95,8 +94,10 @@ class CacheDatasetMasks(io.ComfyNode):
         report=True,
         keep_overlaps=False,
     ) -> io.NodeOutput:
-        pictures = picture_files(folder, recursive)
         root = folder_to_read(folder).resolve()
+        note(segmenter_in_use, backend)
+        note_files(picture_files, root, recursive)
+        pictures = picture_files(folder, recursive)
         request = SegmentRequest(parse_keywords(keywords), refine, keep_overlaps)
         device = str(comfy.model_management.get_torch_device())
         segmenter = ManagedSegmenter(backend, weight_folders(), device, BACKENDS)
@@ -127,6 +128,10 @@ class CacheDatasetMasks(io.ComfyNode):
         found = counts(results)
         failures = [result.reason for result in results if result.status == "failed"]
         summary = summarize(segmenter.name, found, failures, survey.with_problems)
+        note_files(_mask_files, root, recursive)
+        note_existence(page if report else sheet)
+        if force or failures:
+            note_to_ask_again()
         text = f"{summary}\n{page}" if report else summary
         file = {"filename": page.name, "subfolder": REPORTS, "type": "output", "path": str(page)}
         told = {
@@ -165,6 +170,10 @@ def summarize(backend: str, found: dict[str, int], failures: list[str], with_pro
     if len(failures) > MOST_FAILURES:
         lines.append(f"and {len(failures) - MOST_FAILURES} more")
     return "\n".join(lines)
+
+
+def _mask_files(root: Path, recursive: bool) -> list[Path]:
+    return [mask_path(picture) for picture in picture_files(root, recursive)]
 
 
 def _image(path: Path) -> torch.Tensor:

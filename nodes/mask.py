@@ -1,14 +1,17 @@
 """Nodes between ComfyUI's own MASK, other trainers' mask pictures, and our masks."""
 
+from pathlib import Path
+
 from comfy_api.latest import io
 
-from ..semantic_focus.datasets.folder import scan
-from ..semantic_focus.datasets.interchange import FORMS, import_mask
+from ..semantic_focus.datasets.folder import picture_files
+from ..semantic_focus.datasets.interchange import FORMS, import_mask, mask_picture_files
 from ..semantic_focus.keywords import check_name, parse_weights
 from ..semantic_focus.regions.by_hand import set_category, weighted_mask
+from .changes import ReadsFiles, note_files
 from .inputs import checked
 from .loss import weight_slider
-from .paths import file_to_read, folder_to_read
+from .paths import folder_to_read
 from .sockets import CATEGORY, SemanticMasksSocket
 
 ONE_EACH, ONE_PICTURE = "one mask per picture", "all masks are of one picture"
@@ -92,7 +95,7 @@ class MaskToCategory(io.ComfyNode):
         return io.NodeOutput(set_category(name.strip(), layers, masks))
 
 
-class LoadMaskPictures(io.ComfyNode):
+class LoadMaskPictures(ReadsFiles):
     @classmethod
     def define_schema(cls):
         return io.Schema(
@@ -121,19 +124,16 @@ class LoadMaskPictures(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, folder, form, mask_folder):
-        files: list[tuple[str, int]] = []
-        for place in filter(None, (folder, mask_folder)):
-            path = file_to_read("folder", place)
-            if path.is_dir():
-                files += sorted((str(file), file.stat().st_mtime_ns) for file in path.iterdir())
-        return repr(files)
-
-    @classmethod
     def execute(cls, folder, form, mask_folder) -> io.NodeOutput:
-        pictures = scan(folder_to_read(folder), default_caption="-")
+        place = folder_to_read(folder)
         masks = folder_to_read(mask_folder) if mask_folder else None
-        return io.NodeOutput([import_mask(picture.path, form, masks)[None] for picture in pictures])
+        note_files(picture_files, place)
+        note_files(_mask_pictures, place, form, masks)
+        return io.NodeOutput([import_mask(path, form, masks)[None] for path in picture_files(place)])
+
+
+def _mask_pictures(folder: Path, form: str, mask_folder: Path | None) -> list[Path]:
+    return mask_picture_files(picture_files(folder), form, mask_folder)
 
 
 NODES = [CategoryToMask, MaskToCategory, LoadMaskPictures]

@@ -135,6 +135,28 @@ def find_pictures(source: DatasetSource) -> list[CachedPicture]:
     Raises:
         DatasetError: as `load_dataset`; it names up to 5 files.
     """
+    pictures, left_out = _find_pictures(source)
+    if left_out:
+        total = len(pictures) + left_out
+        logging.info(
+            f"{source.cache_directory}: {left_out} of {total} pictures are above {source.resolution_limit}"
+        )
+    return pictures
+
+
+def source_files(source: DatasetSource) -> list[Path]:
+    """The files that `load_dataset` reads of a folder.
+
+    Raises:
+        DatasetError: as `load_dataset`.
+    """
+    pictures, _ = _find_pictures(source)
+    files = [(it.latent, it.text, it.masks, it.picture) for it in pictures]
+    return [file for of_one in files for file in of_one if file is not None]
+
+
+def _find_pictures(source: DatasetSource) -> tuple[list[CachedPicture], int]:
+    """The pictures of a folder, and how many were left out for their size."""
     folder = source.cache_directory
     images = source.image_directory or folder
     for path in (folder, images):
@@ -163,13 +185,10 @@ def find_pictures(source: DatasetSource) -> list[CachedPicture]:
     if problems:
         more = f"\n  and {len(problems) - 5} more" if len(problems) > 5 else ""
         raise DatasetError("\n  ".join([f"{folder}: its files do not make a dataset", *problems[:5]]) + more)
-    if len(pictures) < len(latents):
-        left_out = len(latents) - len(pictures)
-        logging.info(f"{folder}: {left_out} of {len(latents)} pictures are above {source.resolution_limit}")
     if not pictures:
         limit = f" of at most {source.resolution_limit} pixels a side" if latents else ""
         raise DatasetError(f"{folder}: no cached latents{limit} (<stem>_<W>x<H>{LATENT_SUFFIX})")
-    return pictures
+    return pictures, len(latents) - len(pictures)
 
 
 def _latents_by_stem(names: Sequence[str]) -> tuple[dict[str, str], list[str]]:

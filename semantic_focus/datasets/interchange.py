@@ -53,7 +53,7 @@ def find_mask_picture(picture: str | Path, form: str, folder: str | Path | None 
     if form == "alpha":
         return picture
     if form == "masklabel":
-        path = (folder or picture.parent) / f"{picture.stem}{FOREIGN_MASK_SUFFIX}.png"
+        path = _masklabel(picture, folder)
         if not path.is_file():
             raise MaskPictureError(
                 f"{path}: no mask of {picture.name} there. Export it, or choose another form"
@@ -76,6 +76,31 @@ def find_mask_picture(picture: str | Path, form: str, folder: str | Path | None 
             f"{folder}: {found[0].name} and {found[1].name} are both masks of {picture.name}: keep one"
         )
     return found[0]
+
+
+def mask_picture_files(pictures: Iterable[Path], form: str, folder: str | Path | None = None) -> list[Path]:
+    """The files that may hold masks of these pictures, for the form "masklabel" also where there is none yet.
+
+    Args:
+        form, folder: as in `find_mask_picture`.
+
+    Raises:
+        OSError: the folder cannot be read.
+        ValueError: another form, or no folder.
+    """
+    folder = _checked_folder(form, folder)
+    if form == "alpha":
+        return list(pictures)
+    if form == "masklabel":
+        return [_masklabel(picture, folder) for picture in pictures]
+    assert folder is not None
+    stems = {picture.stem for picture in pictures}
+    found = (path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
+    return sorted(path for path in found if path.stem in stems)
+
+
+def _masklabel(picture: Path, folder: Path | None) -> Path:
+    return (folder or picture.parent) / f"{picture.stem}{FOREIGN_MASK_SUFFIX}.png"
 
 
 def import_mask(picture: str | Path, form: str, folder: str | Path | None = None) -> Tensor:

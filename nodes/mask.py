@@ -5,7 +5,13 @@ from pathlib import Path
 from comfy_api.latest import io
 
 from ..semantic_focus.datasets.folder import picture_files
-from ..semantic_focus.datasets.interchange import FORMS, import_mask, mask_picture_files
+from ..semantic_focus.datasets.interchange import (
+    FORMS,
+    ORIENTATIONS,
+    check_orientations,
+    import_mask,
+    mask_picture_files,
+)
 from ..semantic_focus.keywords import check_name, parse_weights
 from ..semantic_focus.regions.by_hand import set_category, weighted_mask
 from .changes import ReadsFiles, note_files
@@ -119,17 +125,28 @@ class LoadMaskPictures(ReadsFiles):
                     default="",
                     tooltip="Folder with the masks, for the form 'folder'. Elsewhere it may stay empty.",
                 ),
+                io.Combo.Input(
+                    "orientation",
+                    options=list(ORIENTATIONS),
+                    default=ORIENTATIONS[0],
+                    optional=True,
+                    tooltip="Which way up the masks of photographs are that are stored turned (EXIF). "
+                    "as stored: made for sd-scripts or diffusion-pipe. upright: as a viewer shows the "
+                    "picture. by size: what their size says, and an error where it says nothing.",
+                ),
             ],
             outputs=[io.Mask.Output(display_name="masks", is_output_list=True)],
         )
 
     @classmethod
-    def execute(cls, folder, form, mask_folder) -> io.NodeOutput:
+    def execute(cls, folder, form, mask_folder, orientation=ORIENTATIONS[0]) -> io.NodeOutput:
         place = folder_to_read(folder)
         masks = folder_to_read(mask_folder) if mask_folder else None
         note_files(picture_files, place)
         note_files(_mask_pictures, place, form, masks)
-        return io.NodeOutput([import_mask(path, form, masks)[None] for path in picture_files(place)])
+        pictures = picture_files(place)
+        check_orientations(pictures, form, masks, orientation)
+        return io.NodeOutput([import_mask(path, form, masks, orientation)[None] for path in pictures])
 
 
 def _mask_pictures(folder: Path, form: str, mask_folder: Path | None) -> list[Path]:

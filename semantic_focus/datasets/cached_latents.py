@@ -26,6 +26,7 @@ from .cache import is_untouched, picture_digest, stale_reason
 from .folder import PICTURE_SUFFIXES, DatasetError, load_picture
 from .mask_file import SUFFIX as MASK_SUFFIX
 from .mask_file import read_header, read_masks
+from .orientation import said_of, shape_tells
 
 LATENT_SUFFIX, NAMED_LATENT_SUFFIX, TEXT_SUFFIX = (
     "_zi.safetensors",
@@ -113,7 +114,9 @@ def load_dataset(sources: Iterable[DatasetSource]) -> OriginDataset:
     """
     dataset = OriginDataset()
     for source in sources:
-        for picture in find_pictures(source):
+        pictures = find_pictures(source)
+        _check_orientations(source.cache_directory, pictures)
+        for picture in pictures:
             samples = load_latent(picture)
             dataset.names.append(picture.stem)
             dataset.latents.append({"samples": samples / SCALE + SHIFT})
@@ -127,6 +130,17 @@ def load_dataset(sources: Iterable[DatasetSource]) -> OriginDataset:
         "second-to-last layer, with the chat template: a LoRA trained on others will look weaker there"
     )
     return dataset
+
+
+def _check_orientations(folder: Path, pictures: Iterable[CachedPicture]) -> None:
+    """Refuse pictures of whose latents nothing tells that they are upright as the masks are."""
+    files = [it.picture for it in pictures if it.picture is not None]
+    if doubtful := [path for path in files if not shape_tells(path)]:
+        raise DatasetError(
+            f"{folder}: {said_of(doubtful)}. Nothing tells whether their latents are upright, as their masks "
+            "are. Save these pictures upright, without that field, then cache their latents and make their "
+            "masks again"
+        )
 
 
 def find_pictures(source: DatasetSource) -> list[CachedPicture]:
@@ -162,9 +176,9 @@ def _find_pictures(source: DatasetSource) -> tuple[list[CachedPicture], int]:
     for path in (folder, images):
         if not path.is_dir():
             raise DatasetError(f"{path}: no such folder. Give the folder that holds the cached latents")
-    names = sorted(path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    latents, problems = _latents_by_stem(names)
-    for stem in sorted({*_stems(names, TEXT_SUFFIX), *_stems(names, MASK_SUFFIX)} - set(latents)):
+    files = sorted(path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    latents, problems = _latents_by_stem(files)
+    for stem in sorted({*_stems(files, TEXT_SUFFIX), *_stems(files, MASK_SUFFIX)} - set(latents)):
         problems.append(f"{stem}: no latents ({stem}_<W>x<H>{LATENT_SUFFIX})")
     pictures = []
     for stem, name in latents.items():

@@ -21,6 +21,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ..command_lines import to_run
 from ..regions.masks import SemanticMasks, downsample_mask_to_latent, of_another_picture
 from .cache import is_untouched, picture_digest, stale_reason
 from .folder import PICTURE_SUFFIXES, DatasetError, load_picture
@@ -240,7 +241,7 @@ def _missing(picture: CachedPicture) -> Iterator[str]:
         yield f"{picture.stem}: no text embedding ({picture.text.name}). Cache it with the origin trainer"
     if not picture.masks.is_file():
         folder = picture.masks.parent
-        yield f"{picture.stem}: no masks ({picture.masks.name}). Make them: semantic-focus masks {folder}"
+        yield f"{picture.stem}: no masks ({picture.masks.name}). Make them:{to_run('masks', folder)}"
 
 
 def load_latent(picture: CachedPicture) -> Tensor:
@@ -292,8 +293,8 @@ def load_latent_masks(picture: CachedPicture, grid: tuple[int, int]) -> Semantic
             digest = picture_digest(load_picture(picture.picture))
             if reason := stale_reason(header, {"image_digest": digest}):
                 raise DatasetError(
-                    f"{path}: stale: {reason} ({picture.picture.name}). Make it again: semantic-focus masks "
-                    f"{path.parent}. If the picture was edited, cache its latents again too"
+                    f"{path}: stale: {reason} ({picture.picture.name}). If the picture was edited, cache its "
+                    f"latents again; make the masks again in any case:{to_run('masks', path.parent)}"
                 )
     masks = read_masks(path)
     _check_shape(path, masks.size, grid)

@@ -123,8 +123,8 @@ def check_orientations(
     if doubtful:
         raise MaskPictureError(
             f"{folder or doubtful[0].parent}: {said_of(doubtful)}. The size of their masks does not tell "
-            "which way up these are. Choose 'as stored' for masks that were made for sd-scripts or diffusion-pipe, "
-            "'upright' for masks that fit what a viewer shows"
+            "which way up these are. Choose 'as stored' for masks that were made for sd-scripts or "
+            "diffusion-pipe, 'upright' for masks that fit what a viewer shows"
         )
 
 

@@ -22,7 +22,6 @@ from semantic_focus.commands import main as cli
 from semantic_focus.datasets.cached_latents import DatasetSource, load_dataset
 from semantic_focus.datasets.mask_file import save_masks
 from semantic_focus.regions import matting
-from semantic_focus.segmenters import model_files
 from semantic_focus.segmenters.embedded import networks, weights
 from semantic_focus.segmenters.model_files import MODELS, download, missing_message, missing_package
 from semantic_focus.training.optimizers import OPTIMIZERS, make_optimizer
@@ -282,4 +281,13 @@ def test_a_model_that_is_on_no_hub_is_named_with_its_address(tmp_path: Path, cap
     assert MODELS["selfie-multiclass"].url in capsys.readouterr().err
     assert cli.main(["fetch", "sam3"]) == 2
     assert "--to FOLDER" in capsys.readouterr().err
-    assert model_files.MODELS.keys().isdisjoint({"mediapipe"})
+
+
+def test_the_weights_of_the_embedded_segmenter_need_pip_and_that_is_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    without_modules(monkeypatch, "pip")
+    assert cli.main(["fetch", "mediapipe", "--to", str(tmp_path / "weights")]) == 1
+    said = capsys.readouterr().err
+    assert "could not download mediapipe" in said and "This Python has no pip" in said
+    assert commands_in(said) == [[sys.executable, "-m", "ensurepip"]]

@@ -156,7 +156,7 @@ def fetch_weights(log: Path) -> None:
         log,
         "could not fetch the weights",
         hint,
-        [str(environment_python()), "-m", "semantic_focus.segmenters.embedded.weights"],
+        [str(environment_python()), "-m", "semantic_focus", "fetch", "mediapipe"],
     )
 
 

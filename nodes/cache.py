@@ -5,12 +5,13 @@ from comfy_api.latest import io
 from ..semantic_focus.datasets.cache import check_belongs
 from ..semantic_focus.datasets.claims import claimed_if_free
 from ..semantic_focus.datasets.mask_file import read_masks, save_masks
+from .changes import ReadsFiles, note_existence, note_file
 from .inputs import mask_file
 from .paths import file_to_read, file_to_write
 from .sockets import CATEGORY, SemanticMasksSocket
 
 
-class SaveMaskCache(io.ComfyNode):
+class SaveMaskCache(ReadsFiles):
     @classmethod
     def define_schema(cls):
         return io.Schema(
@@ -32,10 +33,11 @@ class SaveMaskCache(io.ComfyNode):
         path = file_to_write("mask_file", mask_file)
         with claimed_if_free(path):  # a dataset run at work there leaves its temporary file alone
             save_masks(path, masks)
+        note_existence(path)
         return io.NodeOutput(str(path))
 
 
-class LoadMaskCache(io.ComfyNode):
+class LoadMaskCache(ReadsFiles):
     @classmethod
     def define_schema(cls):
         return io.Schema(
@@ -55,13 +57,9 @@ class LoadMaskCache(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, mask_file, image=None):
-        path = file_to_read("mask_file", mask_file) if mask_file else None
-        return path.stat().st_mtime_ns if path and path.is_file() else None
-
-    @classmethod
     def execute(cls, mask_file, image=None) -> io.NodeOutput:
         path = file_to_read("mask_file", mask_file)
+        note_file(path)
         masks = read_masks(path)
         if image is not None:
             check_belongs(path, masks, image)

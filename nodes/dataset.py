@@ -1,17 +1,16 @@
 """Nodes that bring a dataset folder into the graph and to its training size."""
 
-import hashlib
-
 from comfy_api.latest import io
 
 from ..semantic_focus.datasets.fit import fit, parse_resolutions
-from ..semantic_focus.datasets.folder import PICTURE_SUFFIXES, DatasetError, load_picture, scan
+from ..semantic_focus.datasets.folder import dataset_files, load_picture, scan
+from .changes import ReadsFiles, note_files
 from .inputs import Parsed
 from .paths import folder_to_read
 from .sockets import CATEGORY, SemanticMasksSocket
 
 
-class LoadSemanticDataset(io.ComfyNode):
+class LoadSemanticDataset(ReadsFiles):
     @classmethod
     def define_schema(cls):
         return io.Schema(
@@ -43,22 +42,8 @@ class LoadSemanticDataset(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, folder, default_caption):
-        try:
-            path = folder_to_read(folder)
-        except DatasetError:
-            return folder
-        if not path.is_dir():
-            return folder
-        listing = sorted(
-            (file.name, file.stat().st_mtime_ns, file.stat().st_size)
-            for file in path.iterdir()
-            if file.suffix.lower() in (*PICTURE_SUFFIXES, ".txt")
-        )
-        return hashlib.sha256(repr(listing).encode()).hexdigest()
-
-    @classmethod
     def execute(cls, folder, default_caption) -> io.NodeOutput:
+        note_files(dataset_files, folder_to_read(folder))
         pictures = scan(folder_to_read(folder), default_caption)
         return io.NodeOutput(
             [load_picture(picture.path)[None] for picture in pictures],

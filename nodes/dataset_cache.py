@@ -15,11 +15,13 @@ from PIL import Image
 from ..semantic_focus.comfy.segmenters import BACKENDS
 from ..semantic_focus.datasets import report as dataset_report
 from ..semantic_focus.datasets.bulk import CacheSettings, cache_pictures
-from ..semantic_focus.datasets.folder import list_pictures
+from ..semantic_focus.datasets.folder import list_pictures, picture_files
 from ..semantic_focus.datasets.freshness import STATUSES, PictureResult
 from ..semantic_focus.datasets.listing import Bounds
+from ..semantic_focus.datasets.mask_file import mask_path
 from ..semantic_focus.keywords import parse_keywords
 from ..semantic_focus.segmenters.protocol import SegmentRequest
+from .changes import ReadsFiles, note, note_existence, note_files, note_to_ask_again
 from .paths import folder_to_read, output_folder, refusals
 from .segment import (
     ManagedSegmenter,
@@ -27,6 +29,7 @@ from .segment import (
     keywords_input,
     overlaps_choice,
     refine_choice,
+    segmenter_in_use,
     weight_folders,
 )
 from .sockets import CATEGORY
@@ -37,7 +40,7 @@ MOST_FAILURES = 10
 """More failed pictures are counted, not named."""
 
 
-class CacheDatasetMasks(io.ComfyNode):
+class CacheDatasetMasks(ReadsFiles):
     @classmethod
     def define_schema(cls):
         return io.Schema(
@@ -76,9 +79,6 @@ class CacheDatasetMasks(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, **inputs):
-        return float("nan")  # files may have changed, and finding out takes hardly any time
-
     @classmethod
     def execute(
         cls,
@@ -93,6 +93,8 @@ class CacheDatasetMasks(io.ComfyNode):
     ) -> io.NodeOutput:
         stop_if_asked = comfy.model_management.throw_exception_if_processing_interrupted
         root = folder_to_read(folder).resolve()
+        note(segmenter_in_use, backend)
+        note_files(picture_files, root, recursive)
         listed = list_pictures(root, recursive, Bounds(check=stop_if_asked, refused=refusals()))
         pictures = listed.pictures
         request = SegmentRequest(parse_keywords(keywords), refine, keep_overlaps)
@@ -125,6 +127,10 @@ class CacheDatasetMasks(io.ComfyNode):
         found = counts(results)
         failures = [result.reason for result in results if result.status == "failed"]
         summary = summarize(segmenter.name, found, failures, survey.with_problems, listed.left_out)
+        note_files(_mask_files, root, recursive)
+        note_existence(page if report else sheet)
+        if force or failures:
+            note_to_ask_again()
         text = f"{summary}\n{page}" if report else summary
         file = {"filename": page.name, "subfolder": REPORTS, "type": "output", "path": str(page)}
         told = {
@@ -166,6 +172,10 @@ def summarize(
         lines.append(f"and {len(failures) - MOST_FAILURES} more")
     lines += [f"left out: {reason}" for reason in left_out]
     return "\n".join(lines)
+
+
+def _mask_files(root: Path, recursive: bool) -> list[Path]:
+    return [mask_path(picture) for picture in picture_files(root, recursive)]
 
 
 def _image(path: Path) -> torch.Tensor:

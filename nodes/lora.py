@@ -17,6 +17,7 @@ from ..semantic_focus.lora.keys import KEY_STYLES, export_lora, generic_tensors
 from ..semantic_focus.lora.metadata import Provenance, lora_metadata
 from ..semantic_focus.training.run import provenance_of
 from ..semantic_focus.training.state import TrainState
+from .changes import ReadsFiles, note_existence, note_file
 from .graph import model_file
 from .inputs import Parsed, number, whole
 from .paths import new_output_files, output_folder
@@ -79,7 +80,7 @@ class AdapterOptions(io.ComfyNode):
         return io.NodeOutput(AdapterSettings(include=_lines(include), exclude=_lines(exclude), **values))
 
 
-class LoadLoraFile(io.ComfyNode):
+class LoadLoraFile(ReadsFiles):
     @classmethod
     def define_schema(cls):
         return io.Schema(
@@ -99,17 +100,9 @@ class LoadLoraFile(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, lora_name):
-        if lora_name is None:  # comes from another node: not known yet
-            return float("nan")
-        try:
-            return _lora_path(lora_name).stat().st_mtime_ns
-        except FileNotFoundError:
-            return lora_name
-
-    @classmethod
     def execute(cls, lora_name) -> io.NodeOutput:
         path = _lora_path(lora_name)
+        note_file(path)
         of_a_run = lora_name.startswith(f"{RUNS}/")
         return io.NodeOutput(load_lora(path), f"{path.parent.name}_{path.stem}" if of_a_run else path.stem)
 
@@ -133,7 +126,7 @@ def _lora_path(name: str) -> Path:
     return Path(folder_paths.get_full_path_or_raise("loras", name))
 
 
-class SaveLoraAs(io.ComfyNode):
+class SaveLoraAs(ReadsFiles):
     @classmethod
     def define_schema(cls):
         return io.Schema(
@@ -178,6 +171,7 @@ class SaveLoraAs(io.ComfyNode):
         name = Path(model_file(cls.hidden.prompt, cls.hidden.unique_id)).stem
         metadata = lora_metadata(generic, key_style, _provenance(train_state, model, name))
         path = save_new_lora(places, exported, metadata)
+        note_existence(path)
         return io.NodeOutput(str(path), ui=ui.PreviewText(str(path)))
 
 

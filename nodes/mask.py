@@ -1,11 +1,20 @@
 """Nodes between ComfyUI's own MASK, other trainers' mask pictures, and our masks."""
 
+from pathlib import Path
+
 from comfy_api.latest import io
 
-from ..semantic_focus.datasets.folder import scan
-from ..semantic_focus.datasets.interchange import FORMS, import_mask
+from ..semantic_focus.datasets.folder import picture_files
+from ..semantic_focus.datasets.interchange import (
+    FORMS,
+    ORIENTATIONS,
+    check_orientations,
+    import_mask,
+    mask_picture_files,
+)
 from ..semantic_focus.keywords import check_name, parse_weights
 from ..semantic_focus.regions.by_hand import set_category, weighted_mask
+from .changes import ReadsFiles, note_files
 from .inputs import Parsed
 from .loss import weight_slider
 from .paths import folder_to_read
@@ -84,7 +93,7 @@ class MaskToCategory(io.ComfyNode):
         return io.NodeOutput(set_category(name.strip(), layers, masks))
 
 
-class LoadMaskPictures(io.ComfyNode):
+class LoadMaskPictures(ReadsFiles):
     @classmethod
     def define_schema(cls):
         return io.Schema(
@@ -108,24 +117,32 @@ class LoadMaskPictures(io.ComfyNode):
                     default="",
                     tooltip="Folder with the masks, for the form 'folder'. Elsewhere it may stay empty.",
                 ),
+                io.Combo.Input(
+                    "orientation",
+                    options=list(ORIENTATIONS),
+                    default=ORIENTATIONS[0],
+                    optional=True,
+                    tooltip="Which way up the masks of photographs are that are stored turned (EXIF). "
+                    "as stored: made for sd-scripts or diffusion-pipe. upright: as a viewer shows the "
+                    "picture. by size: what their size says, and an error where it says nothing.",
+                ),
             ],
             outputs=[io.Mask.Output(display_name="masks", is_output_list=True)],
         )
 
     @classmethod
-    def fingerprint_inputs(cls, folder, form, mask_folder):
-        files: list[tuple[str, int]] = []
-        for place in filter(None, (folder, mask_folder)):
-            path = folder_to_read(place)
-            if path.is_dir():
-                files += sorted((str(file), file.stat().st_mtime_ns) for file in path.iterdir())
-        return repr(files)
-
-    @classmethod
-    def execute(cls, folder, form, mask_folder) -> io.NodeOutput:
-        pictures = scan(folder_to_read(folder), default_caption="-")
+    def execute(cls, folder, form, mask_folder, orientation=ORIENTATIONS[0]) -> io.NodeOutput:
+        place = folder_to_read(folder)
         masks = folder_to_read(mask_folder) if mask_folder else None
-        return io.NodeOutput([import_mask(picture.path, form, masks)[None] for picture in pictures])
+        note_files(picture_files, place)
+        note_files(_mask_pictures, place, form, masks)
+        pictures = picture_files(place)
+        check_orientations(pictures, form, masks, orientation)
+        return io.NodeOutput([import_mask(path, form, masks, orientation)[None] for path in pictures])
+
+
+def _mask_pictures(folder: Path, form: str, mask_folder: Path | None) -> list[Path]:
+    return mask_picture_files(picture_files(folder), form, mask_folder)
 
 
 NODES = [CategoryToMask, MaskToCategory, LoadMaskPictures]

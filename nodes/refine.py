@@ -29,7 +29,7 @@ class RefineMasks(io.ComfyNode):
                     options=["off", *MODES, MATTING],
                     default="fast",
                     tooltip="How edges are redrawn. off changes no region, whatever is set below. matting "
-                    "solves for single hairs: half a second per region, and needs `pip install pymatting`.",
+                    "solves for single hairs: half a second per region, and needs the package pymatting.",
                 ),
                 whole("max_hole", 0, (0, MAX_PIXELS), "Fill holes of up to this many pixels. 0: none."),
                 whole("min_area", 0, (0, MAX_PIXELS), "Drop specks of fewer pixels than this. 0: none."),

@@ -18,6 +18,7 @@ from ..semantic_focus.keywords import format_keywords, parse_keywords
 from ..semantic_focus.regions.refine import REFINEMENTS
 from ..semantic_focus.segmenters.protocol import Segmenter, SegmentRequest
 from ..semantic_focus.segmenters.table import WEIGHT_KINDS, LazySegmenter
+from .changes import ReadsFiles, note, note_file
 from .inputs import Parsed
 from .paths import file_to_write
 from .preview import mask_preview
@@ -79,6 +80,16 @@ class ManagedSegmenter(LazySegmenter):
         return segmenter
 
 
+def segmenter_in_use(backend: str) -> str:
+    """Names the segmenter that a choice stands for, and its weights; none is loaded.
+
+    Raises:
+        MissingWeightsError: none can run here, or its weights are not installed.
+    """
+    segmenter = LazySegmenter(backend, weight_folders(), table=BACKENDS)
+    return f"{segmenter.name} {segmenter.weights_id}"
+
+
 def backend_choice() -> io.Combo.Input:
     """All segmenters, and what to know before choosing one."""
     lines = [f"{name} ({backend.tier}): {backend.description}" for name, backend in BACKENDS.items()]
@@ -123,7 +134,7 @@ def keywords_input(tooltip: str) -> io.String.Input:
     return Parsed("keywords", parse_keywords, multiline=True, default=default, tooltip=tooltip)
 
 
-class SamSemanticSegment(io.ComfyNode):
+class SamSemanticSegment(ReadsFiles):
     @classmethod
     def define_schema(cls):
         return io.Schema(
@@ -160,9 +171,15 @@ class SamSemanticSegment(io.ComfyNode):
         device = comfy.model_management.get_torch_device()
         segmenter = ManagedSegmenter(backend, weight_folders(), str(device), BACKENDS)
         files = [file_to_write("mask_file", mask_file)] if mask_file else ()
+        note(segmenter_in_use, backend)
+        for file in files:
+            note_file(file)
         started = time.monotonic()
         masks = get_or_segment(pictures, request, segmenter, files, report=logging.warning)
         all_read = masks.provenance["cache"] == f"{len(pictures)}/{len(pictures)}"
+        if not all_read:
+            for file in files:  # it has just been written
+                note_file(file)
         seconds = None if all_read else time.monotonic() - started
         about = {name: masks.provenance.get(name, "") for name in ABOUT_FILE}
         told = {name: value for name, value in masks.provenance.items() if name not in ABOUT_FILE}

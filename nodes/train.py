@@ -19,6 +19,7 @@ from ..semantic_focus.training.learning_rate import RATE_SCHEDULES
 from ..semantic_focus.training.run import RunOptions
 from ..semantic_focus.training.settings import TrainingSettings
 from ..semantic_focus.training.step_record import StepRecord
+from .changes import ReadsFiles, note_existence
 from .graph import model_file
 from .inputs import number, whole
 from .paths import new_folder_name, output_folder
@@ -50,7 +51,7 @@ RUNS = "semantic_focus"
 """Folder of the runs, below ComfyUI's output folder."""
 
 
-class LoraTrainStep(io.ComfyNode):
+class LoraTrainStep(ReadsFiles):
     @classmethod
     def define_schema(cls):
         settings = TrainingSettings()
@@ -204,6 +205,7 @@ class LoraTrainStep(io.ComfyNode):
                 return progress.options(velocity, data, values.get("save_every", 100), check_termination)
 
             result = train_comfy_lora(request, place, options_for, progress.say)
+        note_existence(result.folder)
         rows = summary_rows(result.history)
         status.finished([dataclasses.asdict(row) for row in rows])
         return io.NodeOutput(

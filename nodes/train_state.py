@@ -6,11 +6,12 @@ from comfy_api.latest import io
 
 from ..semantic_focus.training.run_folder import RunFolder
 from ..semantic_focus.training.state import load_train_state
+from .changes import ReadsFiles, note_files
 from .paths import file_to_read, output_folder
 from .sockets import CATEGORY, TrainStateSocket
 
 
-class LoadTrainState(io.ComfyNode):
+class LoadTrainState(ReadsFiles):
     @classmethod
     def define_schema(cls):
         return io.Schema(
@@ -33,16 +34,9 @@ class LoadTrainState(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, path):
-        if path is None:  # comes from another node: not known yet
-            return float("nan")
-        place = _place(path)
-        states = sorted(place.glob("state_*.safetensors")) if place.is_dir() else [place]
-        return str([(state.name, state.stat().st_mtime_ns) for state in states if state.is_file()])
-
-    @classmethod
     def execute(cls, path) -> io.NodeOutput:
         place = _place(path)
+        note_files(_states, place)
         if place.is_dir():
             state = RunFolder(place).newest_state()
             if state is None:
@@ -56,6 +50,10 @@ class LoadTrainState(io.ComfyNode):
 
 def _place(path: str) -> Path:
     return file_to_read("path", path, output_folder())
+
+
+def _states(place: Path) -> list[Path]:
+    return sorted(place.glob("state_*.safetensors")) if place.is_dir() else [place]
 
 
 NODES = [LoadTrainState]

@@ -1,16 +1,14 @@
 """The node that brings a folder of cached latents, text embeddings and masks into the graph."""
 
-import hashlib
-
 from comfy_api.latest import io
 
-from ..semantic_focus.datasets.cached_latents import DatasetSource, load_dataset
-from ..semantic_focus.datasets.folder import PICTURE_SUFFIXES, DatasetError
+from ..semantic_focus.datasets.cached_latents import DatasetSource, load_dataset, source_files
+from .changes import ReadsFiles, note_files
 from .paths import folder_to_read
 from .sockets import CATEGORY, LatentMasksSocket
 
 
-class LoadTrainingCache(io.ComfyNode):
+class LoadTrainingCache(ReadsFiles):
     @classmethod
     def define_schema(cls):
         return io.Schema(
@@ -46,24 +44,10 @@ class LoadTrainingCache(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, folder, resolution_limit, image_folder=""):
-        try:
-            folders = {folder_to_read(name) for name in (folder, image_folder) if name.strip()}
-        except DatasetError:
-            return folder
-        listing = sorted(
-            (str(file), file.stat().st_mtime_ns, file.stat().st_size)
-            for path in folders
-            if path.is_dir()
-            for file in path.iterdir()
-            if file.suffix.lower() in (*PICTURE_SUFFIXES, ".safetensors")
-        )
-        return hashlib.sha256(repr((listing, resolution_limit)).encode()).hexdigest()
-
-    @classmethod
     def execute(cls, folder, resolution_limit, image_folder="") -> io.NodeOutput:
         images = folder_to_read(image_folder) if image_folder.strip() else None
         source = DatasetSource(folder_to_read(folder), 1, resolution_limit, images)
+        note_files(source_files, source)
         dataset = load_dataset([source])
         return io.NodeOutput(dataset.latents, dataset.conditionings, dataset.masks, dataset.names)
 

@@ -19,6 +19,7 @@ import time
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from PIL import Image
@@ -262,12 +263,24 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_png(
-    path: Path, picture: Picture, mark: str = "", make_way: MakeWay | None = None, **options: Any
+    path: Path,
+    picture: Picture,
+    mark: str = "",
+    make_way: MakeWay | None = None,
+    texts: Mapping[str, str] = MappingProxyType({}),
+    **options: Any,
 ) -> None:
-    """Write a picture, atomically; the options are Pillow's, `mark` is what `has_png_mark` knows it by."""
+    """Write a picture, atomically.
+
+    Args:
+        mark: what `has_png_mark` knows it by.
+        texts: what it says besides.
+        options: Pillow's.
+    """
     if mark:
         options["pnginfo"] = info = PngInfo()
-        info.add_text(PNG_FIELD, mark)
+        for name, text in {PNG_FIELD: mark, **texts}.items():
+            info.add_text(name, text)
     write_atomically(path, lambda temporary: picture.save(temporary, "PNG", **options), make_way)
 
 

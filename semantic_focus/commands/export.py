@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from ..datasets.folder import DatasetError, picture_files
-from ..datasets.interchange import FORMS, export_masks
+from ..datasets.interchange import AS_STORED, FORMS, UPRIGHT, export_masks
 from ..keywords import parse_weights
 from .outcome import SUCCESS, CannotStartError, say
 
@@ -32,6 +32,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="weight of what no category covers (default: 0)",
     )
+    turned = parser.add_mutually_exclusive_group()
+    turned.add_argument(
+        "--as-stored",
+        dest="orientation",
+        action="store_const",
+        const=AS_STORED,
+        help="form folder: turn the mask of a photograph that is stored turned (EXIF) as the photograph is "
+        "stored: so sd-scripts and diffusion-pipe read it",
+    )
+    turned.add_argument(
+        "--upright",
+        dest="orientation",
+        action="store_const",
+        const=UPRIGHT,
+        help="form folder: leave it upright, for a program that looks at the EXIF field",
+    )
     parser.add_argument("--recursive", action="store_true", help="the pictures of subfolders too")
 
 
@@ -40,7 +56,9 @@ def run(options: argparse.Namespace) -> int:
     try:
         weights = parse_weights(options.weights.replace(";", "\n"))
         pictures = picture_files(options.dataset, options.recursive)
-        written = export_masks(pictures, options.to, options.form, weights, options.fallback)
+        written = export_masks(
+            pictures, options.to, options.form, weights, options.fallback, options.orientation
+        )
     except DatasetError:
         raise
     except (ValueError, FileNotFoundError) as error:

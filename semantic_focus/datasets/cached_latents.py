@@ -21,11 +21,13 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ..command_lines import to_run
 from ..regions.masks import SemanticMasks, downsample_mask_to_latent, of_another_picture
 from .cache import is_untouched, picture_digest, stale_reason
 from .folder import PICTURE_SUFFIXES, DatasetError, load_picture
 from .mask_file import SUFFIX as MASK_SUFFIX
 from .mask_file import read_header, read_masks
+from .orientation import said_of, shape_tells
 
 LATENT_SUFFIX, NAMED_LATENT_SUFFIX, TEXT_SUFFIX = (
     "_zi.safetensors",
@@ -113,7 +115,9 @@ def load_dataset(sources: Iterable[DatasetSource]) -> OriginDataset:
     """
     dataset = OriginDataset()
     for source in sources:
-        for picture in find_pictures(source):
+        pictures = find_pictures(source)
+        _check_orientations(source.cache_directory, pictures)
+        for picture in pictures:
             samples = load_latent(picture)
             dataset.names.append(picture.stem)
             dataset.latents.append({"samples": samples / SCALE + SHIFT})
@@ -129,20 +133,53 @@ def load_dataset(sources: Iterable[DatasetSource]) -> OriginDataset:
     return dataset
 
 
+def _check_orientations(folder: Path, pictures: Iterable[CachedPicture]) -> None:
+    """Refuse pictures of whose latents nothing tells that they are upright as the masks are."""
+    files = [it.picture for it in pictures if it.picture is not None]
+    if doubtful := [path for path in files if not shape_tells(path)]:
+        raise DatasetError(
+            f"{folder}: {said_of(doubtful)}. Nothing tells whether their latents are upright, as their masks "
+            "are. Save these pictures upright, without that field, then cache their latents and make their "
+            "masks again"
+        )
+
+
 def find_pictures(source: DatasetSource) -> list[CachedPicture]:
     """The pictures of a folder by name; only file names are looked at.
 
     Raises:
         DatasetError: as `load_dataset`; it names up to 5 files.
     """
+    pictures, left_out = _find_pictures(source)
+    if left_out:
+        total = len(pictures) + left_out
+        logging.info(
+            f"{source.cache_directory}: {left_out} of {total} pictures are above {source.resolution_limit}"
+        )
+    return pictures
+
+
+def source_files(source: DatasetSource) -> list[Path]:
+    """The files that `load_dataset` reads of a folder.
+
+    Raises:
+        DatasetError: as `load_dataset`.
+    """
+    pictures, _ = _find_pictures(source)
+    files = [(it.latent, it.text, it.masks, it.picture) for it in pictures]
+    return [file for of_one in files for file in of_one if file is not None]
+
+
+def _find_pictures(source: DatasetSource) -> tuple[list[CachedPicture], int]:
+    """The pictures of a folder, and how many were left out for their size."""
     folder = source.cache_directory
     images = source.image_directory or folder
     for path in (folder, images):
         if not path.is_dir():
             raise DatasetError(f"{path}: no such folder. Give the folder that holds the cached latents")
-    names = sorted(path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    latents, problems = _latents_by_stem(names)
-    for stem in sorted({*_stems(names, TEXT_SUFFIX), *_stems(names, MASK_SUFFIX)} - set(latents)):
+    files = sorted(path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    latents, problems = _latents_by_stem(files)
+    for stem in sorted({*_stems(files, TEXT_SUFFIX), *_stems(files, MASK_SUFFIX)} - set(latents)):
         problems.append(f"{stem}: no latents ({stem}_<W>x<H>{LATENT_SUFFIX})")
     pictures = []
     for stem, name in latents.items():
@@ -163,13 +200,10 @@ def find_pictures(source: DatasetSource) -> list[CachedPicture]:
     if problems:
         more = f"\n  and {len(problems) - 5} more" if len(problems) > 5 else ""
         raise DatasetError("\n  ".join([f"{folder}: its files do not make a dataset", *problems[:5]]) + more)
-    if len(pictures) < len(latents):
-        left_out = len(latents) - len(pictures)
-        logging.info(f"{folder}: {left_out} of {len(latents)} pictures are above {source.resolution_limit}")
     if not pictures:
         limit = f" of at most {source.resolution_limit} pixels a side" if latents else ""
         raise DatasetError(f"{folder}: no cached latents{limit} (<stem>_<W>x<H>{LATENT_SUFFIX})")
-    return pictures
+    return pictures, len(latents) - len(pictures)
 
 
 def _latents_by_stem(names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
@@ -207,7 +241,7 @@ def _missing(picture: CachedPicture) -> Iterator[str]:
         yield f"{picture.stem}: no text embedding ({picture.text.name}). Cache it with the origin trainer"
     if not picture.masks.is_file():
         folder = picture.masks.parent
-        yield f"{picture.stem}: no masks ({picture.masks.name}). Make them: semantic-focus masks {folder}"
+        yield f"{picture.stem}: no masks ({picture.masks.name}). Make them:{to_run('masks', folder)}"
 
 
 def load_latent(picture: CachedPicture) -> Tensor:
@@ -259,8 +293,8 @@ def load_latent_masks(picture: CachedPicture, grid: tuple[int, int]) -> Semantic
             digest = picture_digest(load_picture(picture.picture))
             if reason := stale_reason(header, {"image_digest": digest}):
                 raise DatasetError(
-                    f"{path}: stale: {reason} ({picture.picture.name}). Make it again: semantic-focus masks "
-                    f"{path.parent}. If the picture was edited, cache its latents again too"
+                    f"{path}: stale: {reason} ({picture.picture.name}). If the picture was edited, cache its "
+                    f"latents again; make the masks again in any case:{to_run('masks', path.parent)}"
                 )
     masks = read_masks(path)
     _check_shape(path, masks.size, grid)

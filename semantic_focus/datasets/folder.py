@@ -13,6 +13,8 @@ from .listing import Bounds, Walk
 from .mask_file import mask_path
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+TEXT_SUFFIXES = (".txt", ".caption")
+"""Of caption files. What is read is `.txt`; the others are looked at to say so."""
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -145,6 +147,18 @@ def _check_stems(files: list[Path]) -> None:
                 "file: rename one of them"
             )
         by_stem[stem] = path
+
+
+def dataset_files(folder: str | Path) -> list[Path]:
+    """The picture files of a folder and the texts beside them: all that `scan` and `load_picture` read there.
+
+    Raises:
+        DatasetError: as `picture_files`.
+    """
+    pictures = picture_files(folder)
+    stems = {path.stem for path in pictures}
+    texts = [path for path in pictures[0].parent.iterdir() if path.suffix.lower() in TEXT_SUFFIXES]
+    return pictures + sorted(path for path in texts if path.stem in stems)
 
 
 def caption_of(picture: Path) -> str:

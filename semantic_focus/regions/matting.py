@@ -6,6 +6,8 @@ from types import ModuleType
 
 import numpy as np
 
+from ..command_lines import to_install
+
 BAND_SHARE = 0.012
 """Half width of the band that is solved, as a share of the shorter picture side."""
 LONGEST = 512
@@ -39,7 +41,7 @@ def _pymatting() -> ModuleType:
     except ImportError as error:
         raise ImportError(
             "the refine mode 'matting' needs the library pymatting, which is not installed: "
-            "run `pip install pymatting`, or take the mode 'fine'"
+            f"take the mode 'fine', or install it:{to_install('pymatting')}"
         ) from error
 
 

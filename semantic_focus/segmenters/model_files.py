@@ -1,27 +1,21 @@
 """The weights that segmenters can use: where they come from, under which licence, how to tell them on disk.
 
-Nothing here downloads unless `download` or the command ``python -m semantic_focus.segmenters.model_files NAME
---to FOLDER`` is called.
+Nothing here downloads unless `download` is called, which the command "fetch" does.
 """
 
-import argparse
 import hashlib
 import json
-import logging
 import struct
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import MappingProxyType
 
+from ..command_lines import INDENT, line, python, to_install, to_run
 from .damage import LARGEST_HEADER, is_whole, seen_instead
 from .protocol import MissingWeightsError, WeightFolders
 
-log = logging.getLogger("semantic_focus.segmenters.model_files")
-
-COMMAND = "python -m semantic_focus.segmenters.model_files"
 SAMPLE = 1 << 16
 """Bytes read at the start, middle and end of a weight file to tell it from others."""
 
@@ -237,7 +231,6 @@ def offers(names: Sequence[str], folders: WeightFolders) -> str:
         alternative = MODELS[name].alternative
         if alternative and alternative not in names:
             lines.append(f"  without an account: {_offer(alternative, folders)}")
-    lines.append("Commands are for the folder of this node pack, with the Python that runs ComfyUI.")
     return "\n".join(lines)
 
 
@@ -248,12 +241,14 @@ def _offer(name: str, folders: WeightFolders) -> str:
     target = Path(place) if _is_one_file(model) or not model.hub else Path(place) / model.hub.split("/")[1]
     about = f"{name} ({model.hub or 'not on the hub'}, licence {model.licence}, {model.size}"
     if model.gated:
-        about += (
-            f", gated: ask for access at https://huggingface.co/{model.hub} and run 'hf auth login' first"
-        )
+        about += f", gated: ask for access at https://huggingface.co/{model.hub} and log in first"
     if not model.hub:
         return f"{about}): put {model.url} into {target}"
-    return f'{about}): {COMMAND} {name} --to "{target}"'
+    return f"{about}):{_to_log_in() if model.gated else ''}{to_run('fetch', name, '--to', target)}"
+
+
+def _to_log_in() -> str:
+    return INDENT + line(python(), "-c", "from huggingface_hub import login; login()")
 
 
 def _is_one_file(model: ModelFile) -> bool:
@@ -268,15 +263,15 @@ def missing_package(
     Only the installed metadata is read; nothing is imported.
     """
     install = install or package
-    command = f"python -m pip install '{install}' with the Python that runs this"
+    command = to_install(install)
     try:
         found = version(package)
     except PackageNotFoundError:
-        return f"segmentation backend {backend!r} needs the package {package}: {command}"
+        return f"segmentation backend {backend!r} needs the package {package}:{command}"
     if minimum and _numbers(found) < minimum:
         needed = ".".join(map(str, minimum))
         return (
-            f"segmentation backend {backend!r} needs {package} {needed} or newer, here is {found}: {command}"
+            f"segmentation backend {backend!r} needs {package} {needed} or newer, here is {found}:{command}"
         )
     return None
 
@@ -306,34 +301,14 @@ def download(name: str, folder: Path) -> Path:
         from huggingface_hub import hf_hub_download, snapshot_download
     except ImportError as error:
         raise RuntimeError(
-            f"downloading {name} needs huggingface_hub: python -m pip install huggingface_hub"
+            f"downloading {name} needs the package huggingface_hub:{to_install('huggingface_hub')}"
         ) from error
     try:
         if not _is_one_file(model):
             return Path(snapshot_download(model.hub, allow_patterns=list(model.files), local_dir=folder))
         fetched = Path(hf_hub_download(model.hub, model.files[0], local_dir=folder))
     except Exception as error:  # the client raises errors of its own, of its transport and of the disk
-        hint = f" Access: https://huggingface.co/{model.hub}, then 'hf auth login'." if model.gated else ""
+        access = f" Ask for access at https://huggingface.co/{model.hub}, then log in:{_to_log_in()}"
+        hint = access if model.gated else ""
         raise RuntimeError(f"could not download {name} from {model.hub}: {error}.{hint}") from error
     return fetched.replace(Path(folder) / fetched.name)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line: fetch one model of the table; 0 on success."""
-    parser = argparse.ArgumentParser(prog=COMMAND, description="Fetch weights of a segmentation backend.")
-    parser.add_argument("name", choices=MODELS, metavar="NAME", help=", ".join(MODELS))
-    parser.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="where to put them")
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    model = MODELS[options.name]
-    log.info("%s, %s, licence: %s", options.name, model.size, model.licence)
-    try:
-        log.info("it is in %s", download(options.name, options.to))
-    except (ValueError, RuntimeError, OSError) as error:
-        log.error("%s", error)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

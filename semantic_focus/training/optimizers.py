@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from ..command_lines import to_install
+
 
 @dataclass(frozen=True)
 class OptimizerKind:
@@ -60,8 +62,8 @@ def make_optimizer(
         make = getattr(importlib.import_module(kind.module), kind.name)
     except ImportError as error:
         raise ImportError(
-            f"optimizer {name!r} needs the package {kind.package}, which cannot be imported ({error}): "
-            f"python -m pip install {kind.package}, or choose adamw"
+            f"optimizer {name!r} needs the package {kind.package}, which cannot be imported ({error}). "
+            f"Choose adamw, or install it:{to_install(kind.package)}"
         ) from error
     own_groups = [dict(group) for group in groups]
     return make(own_groups, lr=learning_rate, weight_decay=weight_decay, **kind.arguments)

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..command_lines import to_install
 from ..objective.sums import RESIDUAL
 from ..objective.total import GLOBAL
 from ..regions.overlay import region_colour
@@ -53,7 +54,9 @@ def loss_plot(
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("the loss plot needs matplotlib: pip install matplotlib") from error
+        raise ModuleNotFoundError(
+            f"the loss plot needs the package matplotlib:{to_install('matplotlib')}"
+        ) from error
     figure = Figure(figsize=(width / 100, height / 100), dpi=100, layout="constrained")
     axes = figure.add_subplot()
     steps = range(1, len(total) + 1)

@@ -91,17 +91,19 @@ cache_directory = "{dataset}"
 
 @pytest.fixture(scope="module")
 def start(comfy: ModuleType, repo: Path) -> Iterator[Callable[..., subprocess.Popen]]:
-    """Start `python -m semantic_focus train CONFIG`; whatever still runs in the end is killed."""
+    """Start `train CONFIG` as a message would say it, in a folder that is not ours and in an isolated Python;
+    whatever still runs in the end is killed.
+    """
     running: list[subprocess.Popen] = []
 
     def run(path: Path) -> subprocess.Popen:
-        command = [comfy.environment_python(), "-m", "semantic_focus", "train", path]
+        command = [comfy.environment_python(), "-I", repo / "semantic_focus", "train", path]
         command += ["--comfyui", comfy.comfyui_folder()]
         environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
         running.append(
             subprocess.Popen(
                 command,
-                cwd=repo,
+                cwd=path.parent,
                 env=environment,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

@@ -218,6 +218,27 @@ def test_masks_of_another_trainer_come_in_the_order_of_the_pictures(
         server.run(graph)
 
 
+def test_masks_of_photographs_that_are_stored_turned_are_taken_as_they_are_said_to_be(
+    server: "ComfyServer", comfy: ModuleType, tmp_path: Path
+):
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    (tmp_path / "masks").mkdir()
+    mask = Image.new("L", (20, 10))
+    mask.paste(255, (0, 0, 20, 4))
+    for name in ("a", "b"):
+        Image.new("RGB", (20, 10)).save(tmp_path / f"{name}.jpg", exif=exif)
+        mask.save(tmp_path / "masks" / f"{name}.png")
+    inputs = {"folder": str(tmp_path), "form": "folder", "mask_folder": str(tmp_path / "masks")}
+    graph = {"masks": node("SemanticFocusLoadMaskPictures", **inputs), **saved("masks")}
+    with pytest.raises(comfy.PromptFailed, match=r"a\.jpg, b\.jpg: stored turned.*'as stored'"):
+        server.run(graph)
+    for said, white in (("upright", slice(0, 4)), ("as stored", slice(6, 10))):
+        graph["masks"]["inputs"]["orientation"] = said
+        found = pixels(server, server.run(graph)["outputs"])
+        assert found[:, white].min() == 255 and found.sum() == 2 * 4 * 20 * 255
+
+
 def test_every_backend_can_be_chosen_and_its_weights_have_a_folder(server: "ComfyServer"):
     inputs = server.object_info("SemanticFocusSegment")["SemanticFocusSegment"]["input"]
     backend = inputs["required"]["backend"]

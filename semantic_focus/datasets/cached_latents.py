@@ -199,7 +199,10 @@ def _find_pictures(source: DatasetSource) -> tuple[list[CachedPicture], int]:
         pictures.append(picture)
     if problems:
         more = f"\n  and {len(problems) - 5} more" if len(problems) > 5 else ""
-        raise DatasetError("\n  ".join([f"{folder}: its files do not make a dataset", *problems[:5]]) + more)
+        without_masks = any(not it.masks.is_file() for it in pictures)
+        advice = f"\nMake the masks:{to_run('masks', images)}" if without_masks else ""
+        said = "\n  ".join([f"{folder}: its files do not make a dataset", *problems[:5]])
+        raise DatasetError(said + more + advice)
     if not pictures:
         limit = f" of at most {source.resolution_limit} pixels a side" if latents else ""
         raise DatasetError(f"{folder}: no cached latents{limit} (<stem>_<W>x<H>{LATENT_SUFFIX})")
@@ -240,8 +243,7 @@ def _missing(picture: CachedPicture) -> Iterator[str]:
     if not picture.text.is_file():
         yield f"{picture.stem}: no text embedding ({picture.text.name}). Cache it with the origin trainer"
     if not picture.masks.is_file():
-        folder = picture.masks.parent
-        yield f"{picture.stem}: no masks ({picture.masks.name}). Make them:{to_run('masks', folder)}"
+        yield f"{picture.stem}: no masks ({picture.masks.name})"
 
 
 def load_latent(picture: CachedPicture) -> Tensor:

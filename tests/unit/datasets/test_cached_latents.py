@@ -152,7 +152,7 @@ def test_pictures_and_masks_may_lie_elsewhere(folder: Path, tmp_path: Path):
     ("missing", "message"),
     [
         ("a_b_zi_te.safetensors", "a_b: no text embedding"),
-        ("a_b_zi_masks.safetensors", "a_b: no masks .*semantic-focus masks"),
+        ("a_b_zi_masks.safetensors", r"a_b: no masks .*\nMake the masks:\n.*semantic_focus masks"),
         ("a_b_64x32_zi.safetensors", "a_b: no latents"),
     ],
 )

@@ -79,13 +79,13 @@ def _damaged_safetensors(file: Path, start: bytes, size: int) -> str | None:
         return (
             f"is cut short ({size} bytes, its header alone has {8 + length})"
             if start[8:9] == b"{"
-            else ("is no safetensors file")
+            else "is no safetensors file"
         )
     with file.open("rb") as stream:
         stream.seek(8)
         try:
             end = 8 + length + _end_of_tensors(json.loads(stream.read(length)))
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError):
             return "is no safetensors file (its header is damaged)"
     if end > size:
         return f"is cut short ({size} of {end} bytes)"

@@ -17,6 +17,7 @@ from safetensors import safe_open
 from semantic_focus.files import (
     NAME_BYTES,
     TEMPORARY,
+    in_short,
     make_folder,
     mark_of,
     move_aside,
@@ -277,6 +278,19 @@ def test_printable_text_can_be_encoded_and_keeps_what_could_be(text: object, sai
     assert printable(text) == said
     assert printable(printable(text)) == said
     printable(text).encode("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (KeyError("uuids"), "KeyError: 'uuids'"),
+        (RuntimeError("two\n  lines"), "RuntimeError: two lines"),
+        (OSError("caf\udce9"), r"OSError: caf\xe9"),
+        (ValueError("word " * 99), "ValueError: " + "word " * 36 + "word …"),
+    ],
+)
+def test_an_error_in_short_is_one_printable_line(error: Exception, said: str):
+    assert in_short(error) == said and len(said) <= 200
 
 
 class TestLoraFiles:

@@ -1,6 +1,7 @@
 """Weights that are none are passed over, and named with what they look like; so are broken runtimes."""
 
 import json
+import math
 import shutil
 import struct
 import sys
@@ -60,6 +61,12 @@ DAMAGED: dict[str, tuple[str, bytes, str]] = {
     "noise": ("m.safetensors", bytes(range(256)) * 9, "is no safetensors file"),
     "no tensors": ("m.safetensors", header([1]) + bytes(8), "its header is damaged"),
     "no offsets": ("m.safetensors", header({"weight": {"shape": [1]}}), "its header is damaged"),
+    "endless offsets": (
+        "m.safetensors",
+        header({"w": {"data_offsets": [0, math.inf]}}),
+        "its header is damaged",
+    ),
+    "short offsets": ("m.safetensors", header({"w": {"data_offsets": []}}), "its header is damaged"),
     "another form": ("m.safetensors", stand_ins.PICKLE, "is a PyTorch file (.pt) under another name"),
     "a cut archive": ("m.pt", b"PK\x03\x04" + bytes(500), "is cut short (it ends after 504 bytes)"),
     "zeros, torch": ("m.pt", bytes(500), "is no PyTorch file"),

@@ -14,6 +14,7 @@ from ..datasets.cached_latents import DatasetSource
 from ..lora.adapters import ADAPTER_KINDS, AdapterSettings
 from ..lora.keys import KEY_STYLES
 from ..lora.layers import LAYER_CHOICES
+from ..lora.patterns import layer_patterns
 from ..objective.timesteps import ACRF_ANCHORS, TimestepKind, TimestepSampling
 from ..objective.total import Objective
 from ..training.learning_rate import RATE_SCHEDULES
@@ -138,6 +139,12 @@ def _lower_case_of(names: Iterable[str]) -> Any:
     return lambda value: choose(value.lower() if isinstance(value, str) else value)
 
 
+def _patterns(value: Any) -> tuple[str, ...]:
+    patterns = texts(value)
+    layer_patterns(patterns)
+    return patterns
+
+
 def _origin_schedule(value: Any) -> str:
     """The origin trainer's schedulers by the names of diffusers; of restarts, one period."""
     same = {"constant_with_warmup": "constant", "cosine_with_restarts": "cosine"}
@@ -157,8 +164,8 @@ ADAPTER = {
     "alpha": Setting(number(above=True), ("lora.alpha", "lora.network_alpha", "network.alpha")),
     "dropout": Setting(number(below=1), ("lora.dropout",)),
     "factor": Setting(whole(1), ("lora.factor",)),
-    "include": Setting(texts, ("lora.include",)),
-    "exclude": Setting(texts, ("lora.exclude",)),
+    "include": Setting(_patterns, ("lora.include",)),
+    "exclude": Setting(_patterns, ("lora.exclude",)),
 }
 LORA = {
     "layers": Setting(one_of(LAYER_CHOICES), ("lora.layers",)),

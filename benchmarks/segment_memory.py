@@ -5,8 +5,9 @@
 The photographs of the set-up are enlarged. Each size runs in a process of its own, once as the shell does it
 (file to mask file) and once as the nodes do (picture to masks, mask file, masks read again, preview and
 overlay), and its peak is told above what the process had before, the picture itself included. IoU is that of
-the regions with those of the same photograph at WHOLE megapixels, which are worked on at full size. Linux
-only: the peak is read from /proc. Ends with 1 when a bar is missed.
+the regions with those of the same photograph at WHOLE megapixels, worked on at full size: how much is lost by
+working on large pictures at a smaller one. Linux only: the peak is read from /proc. Ends with 1 when a bar is
+missed.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from semantic_focus.datasets.bulk import cache_pictures
 from semantic_focus.datasets.cache import get_or_segment
 from semantic_focus.datasets.folder import load_picture, picture_files
 from semantic_focus.datasets.mask_file import mask_path, read_masks
+from semantic_focus.regions import large
 from semantic_focus.regions.masks import SemanticMasks
 from semantic_focus.regions.overlay import overlay
 from semantic_focus.segmenters.protocol import SegmentRequest
@@ -34,12 +36,12 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 PHOTOGRAPHS = CHECKOUT / ".cache" / "photographs"
 
 MEGA = 1_000_000
-WHOLE = 4.0
+WHOLE = 12.0
 """Megapixels of the masks that others are compared with."""
 MEMORY_BAR = 1500
 """Most MB of a photograph of up to 40 megapixels."""
 IOU_BAR = 0.97
-"""Least IoU of a region with that at WHOLE megapixels, averaged over regions and photographs."""
+"""Least IoU, averaged over regions and photographs."""
 
 
 def main() -> int:
@@ -57,16 +59,20 @@ def main() -> int:
 
 def table(folder: Path, megapixels: list[float]) -> int:
     """Print one line for each size; 1 when a bar was missed."""
+    photographs = picture_files(PHOTOGRAPHS)
+    references = [folder / f"{photograph.stem}_reference.safetensors" for photograph in photographs]
+    for photograph, reference in zip(photographs, references, strict=True):
+        picture = enlarged(photograph, folder, WHOLE)
+        run("whole", picture)
+        mask_path(picture).rename(reference)
     print(f"{'MP':>5} {'shell, MB':>10} {'segment':>8} {'read':>8} {'drawn':>8} {'IoU':>7}")
     missed = False
     for size in megapixels:
         rows = []
-        for photograph in picture_files(PHOTOGRAPHS):
-            small, large = (enlarged(photograph, folder, each) for each in (WHOLE, size))
-            if not mask_path(small).is_file():
-                run("shell", small)
-            rows.append({**run("shell", large), **run("nodes", large), "iou": iou(large, small)})
-            mask_path(large).unlink(missing_ok=large == small)
+        for photograph, reference in zip(photographs, references, strict=True):
+            picture = enlarged(photograph, folder, size)
+            rows.append({**run("shell", picture), **run("nodes", picture)})
+            rows[-1]["iou"] = iou(mask_path(picture), reference)
         peaks = {name: max(row[name] for row in rows) for name in ("shell", "segment", "read", "drawn")}
         likeness = sum(row["iou"] for row in rows) / len(rows)
         print(f"{size:5g} {peaks['shell']:10.0f} {peaks['segment']:8.0f} {peaks['read']:8.0f} ", end="")
@@ -119,8 +125,10 @@ def measured(way: str, picture: Path) -> dict[str, float]:
     """Peaks of this process in MB, by stage."""
     segmenter, request = LazySegmenter("mediapipe"), SegmentRequest()
     segmenter.get().segment(torch.zeros(1, 64, 64, 3), request)  # what is loaded once is no picture's
+    if way == "whole":
+        large.LARGE = sys.maxsize
     peak = Peak()
-    if way == "shell":
+    if way != "nodes":
         (result,) = cache_pictures([picture], request, segmenter)
         if result.status not in ("segmented", "fresh"):
             raise SystemExit(result.reason)
@@ -137,11 +145,10 @@ def measured(way: str, picture: Path) -> dict[str, float]:
     return {**found, "drawn": peak.since()}
 
 
-def iou(large: Path, small: Path) -> float:
-    """Mean over the regions of the intersection over the union of two pictures' masks, at the smaller size."""
-    reference = read_masks(mask_path(small))
-    masks = read_masks(mask_path(large))
-    pairs = [(hard(masks, label, reference.size), hard(reference, label, reference.size)) for label in named(masks)]
+def iou(masks: Path, reference: Path) -> float:
+    """Mean over the regions of intersection over union, at the size of the reference."""
+    found, known = read_masks(masks), read_masks(reference)
+    pairs = [(hard(found, label, known.size), hard(known, label, known.size)) for label in named(known)]
     shares = [float((a & b).sum() / (a | b).sum()) for a, b in pairs if (a | b).any()]
     return sum(shares) / len(shares)
 

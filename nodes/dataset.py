@@ -4,7 +4,7 @@ import hashlib
 
 from comfy_api.latest import io
 
-from ..semantic_focus.datasets.fit import fit, parse_resolutions
+from ..semantic_focus.datasets.fit import LEAST_RESOLUTION, MOST_RESOLUTION, fit, parse_resolutions
 from ..semantic_focus.datasets.folder import PICTURE_SUFFIXES, DatasetError, load_picture, scan
 from .paths import folder_to_read
 from .sockets import CATEGORY, SemanticMasksSocket
@@ -82,8 +82,8 @@ class FitToTrainingSize(io.ComfyNode):
                 io.Int.Input(
                     "resolution",
                     default=1024,
-                    min=64,
-                    max=8192,
+                    min=LEAST_RESOLUTION,
+                    max=MOST_RESOLUTION,
                     step=8,
                     tooltip="Side of a square of the wanted number of pixels; pictures keep their aspect.",
                 ),

@@ -61,8 +61,8 @@ class AdapterOptions(io.ComfyNode):
                     "include",
                     default="",
                     multiline=True,
-                    tooltip="Layers to train in place of the choice 'layers': parts of their names, one a line; "
-                    "* is anything, ? one character, re: begins a regular expression.",
+                    tooltip="Layers to train in place of the choice 'layers', by parts of their names, one a "
+                    "line; * is anything, ? one character, re: begins a regular expression.",
                 ),
                 io.String.Input(
                     "exclude",

@@ -6,6 +6,7 @@ installed).
 
 import hashlib
 import json
+import math
 import os
 import re
 import secrets
@@ -28,6 +29,9 @@ QUOTED = re.compile(r"""^(["'])(.*)\1$""")
 
 ALIGNMENT = 8
 """Bytes that the length of a safetensors header is a multiple of."""
+
+MOST_DIGITS = 100
+"""Digits of a whole number in a header."""
 
 BUSY_TRIES, BUSY_SECONDS = 10, 0.2
 """How often Windows is asked to replace a file that another program has open, and the time between."""
@@ -147,3 +151,33 @@ def printable(text: object) -> str:
 def _written_out(surrogate: re.Match[str]) -> str:
     code = ord(surrogate[0])
     return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
+
+
+def short(value: object) -> str:
+    """A value of somebody else's file as far as a message can have it."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:150]} ... ({len(text)} characters)"
+
+
+def parsed_json(text: str) -> Any:
+    """The value of a JSON text that somebody else may have written: its numbers are finite, also as floats.
+
+    Raises:
+        ValueError: not JSON, a number that is too long or none, or brackets too deep within each other.
+    """
+    try:
+        return json.loads(text, parse_int=_whole, parse_float=_finite, parse_constant=_finite)
+    except RecursionError:
+        raise ValueError("brackets too deep within each other") from None
+
+
+def _finite(digits: str) -> float:
+    if not math.isfinite(value := float(digits)):
+        raise ValueError(f"{digits[:20]} is no finite number")
+    return value
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > MOST_DIGITS:
+        raise ValueError(f"a whole number of {len(digits)} digits")
+    return int(digits)

@@ -4,8 +4,8 @@ A pattern is searched in a name, without regard to case, as
 
 wildcards            where it begins with * or ?, or has one of them without a dot before it and nothing else
                      that only a regular expression has: * is anything, ? one character, a dot is a dot
-regular expression   otherwise, or after `re:`; what has a bounded time is understood: . [] | () ^ $, * + ? {},
-                     and \\d \\w \\s with their opposites
+regular expression   otherwise, or after `re:`; what has a bounded time is understood: . [] | () ^ $, * + ?
+                     {}, and \\d \\w \\s with their opposites
 
 Python's own search can take longer than anybody lives, and nothing else runs meanwhile. Here a name is read
 once, from left to right, with the set of all states in which the pattern can be (Thompson 1968).

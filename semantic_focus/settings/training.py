@@ -41,6 +41,8 @@ MODEL_DTYPES = ("default", "bf16", "fp16", "fp32")
 LORA_DTYPES = ("fp32", "bf16", "fp16")
 DEVICES = ("auto", "cpu")
 MAX_SEED = 2**64 - 1
+MOST_REPEATS = 100_000
+"""Of one source; `TrainingPictures` has a limit for their sum."""
 
 
 @dataclass(frozen=True)
@@ -246,7 +248,7 @@ ACRF = {
 DATASET = {"empty_prompt": Setting(text, ("dataset.empty_prompt",))}
 SOURCE = {
     "cache_directory": text,
-    "num_repeats": whole(1),
+    "num_repeats": whole(1, MOST_REPEATS),
     "resolution_limit": whole(0),
     "image_directory": text,
 }

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ...regions.large import enlarge_into, enlarged, kept_as, too_large, worked_on
 from ...regions.lighting import lighting
 from ...regions.masks import SemanticMasks, partition
 from ...regions.refine import RefineSettings, refine
@@ -70,19 +71,22 @@ class MediaPipeSegmenter:
         if images.ndim != 4 or images.shape[-1] != 3:
             raise ValueError(f"images must be [B, H, W, 3], got shape {list(images.shape)}")
         labels = request.labels
+        if problem := too_large(images.shape[1], images.shape[2]):
+            raise ValueError(f"the picture cannot be segmented: {problem}")
         settings = RefineSettings(mode=request.refine)
-        masks = images.new_zeros((len(images), len(labels), *images.shape[1:3]), dtype=torch.float32)
+        size = (images.shape[1], images.shape[2])
+        masks = images.new_zeros((len(images), len(labels), *size), dtype=kept_as(size))
         persons, scores = [], []
         for index, image in enumerate(images):
-            picture = image.detach().float().clamp(0, 1).cpu()
+            picture = worked_on(image)
             regions, instances, score = self._segment_one(picture, settings)
-            persons.append(instances.to(images.device))
+            persons.append(enlarged(instances.to(images.device), size))
             scores.append(score)
+            if "lighting" in labels:
+                regions["lighting"] = lighting(picture[None])[0]
             for channel, label in enumerate(labels):
-                if label == "lighting":
-                    masks[index, channel] = lighting(picture[None])[0]
-                elif label in regions:
-                    masks[index, channel] = regions.pop(label)
+                if label in regions:
+                    enlarge_into(masks[index, channel : channel + 1], [regions.pop(label)])
         unsupported = [label for label in labels if label not in LABELS]
         provenance = {
             "backend": self.name,

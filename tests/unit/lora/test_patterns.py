@@ -29,7 +29,19 @@ WILDCARDS = {
 OF_BEFORE = (
     *("attn", ".*attn.*", "ATTN", "to_q$", "^blocks", r"blocks\.1\.", r"\.to_(q|k|v)$", "attn.*(q|k|v)"),
     *(r"blocks\.([0-9]|1[0-2])\.", r"(?:img|txt)_mod", r"[^.]+$", r"\d{1,2}", r"\w+\.\d", r"a{0}", "(a|)b?"),
-    *(r"\D$", r"[\d.]{3,}", "^$", "", "blocks.1", r"layers\.[0-9]+?\.", "x{", "[]a]", r"\S", "q|k|", "a{,2}t"),
+    *(
+        r"\D$",
+        r"[\d.]{3,}",
+        "^$",
+        "",
+        "blocks.1",
+        r"layers\.[0-9]+?\.",
+        "x{",
+        "[]a]",
+        r"\S",
+        "q|k|",
+        "a{,2}t",
+    ),
     *(pattern for choice in LAYER_CHOICES.values() for pattern in (*choice.include, *choice.exclude)),
 )
 """Regular expressions as version 0.2.0 took them."""

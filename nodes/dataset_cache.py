@@ -17,6 +17,7 @@ from ..semantic_focus.datasets import report as dataset_report
 from ..semantic_focus.datasets.bulk import CacheSettings, cache_pictures
 from ..semantic_focus.datasets.folder import picture_files
 from ..semantic_focus.datasets.freshness import STATUSES, PictureResult
+from ..semantic_focus.files import printable
 from ..semantic_focus.keywords import parse_keywords
 from ..semantic_focus.segmenters.protocol import SegmentRequest
 from .inputs import checked
@@ -125,7 +126,7 @@ class CacheDatasetMasks(io.ComfyNode):
             logging.info(f"{page}: writing the report of {len(results)} pictures")
             dataset_report.write(survey, page, stop_if_asked)
         found = counts(results)
-        failures = [result.reason for result in results if result.status == "failed"]
+        failures = [printable(result.reason) for result in results if result.status == "failed"]
         summary = summarize(segmenter.name, found, failures, survey.with_problems)
         text = f"{summary}\n{page}" if report else summary
         file = {"filename": page.name, "subfolder": REPORTS, "type": "output", "path": str(page)}
@@ -164,7 +165,7 @@ def summarize(backend: str, found: dict[str, int], failures: list[str], with_pro
     lines += [f"failed: {reason}" for reason in failures[:MOST_FAILURES]]
     if len(failures) > MOST_FAILURES:
         lines.append(f"and {len(failures) - MOST_FAILURES} more")
-    return "\n".join(lines)
+    return printable("\n".join(lines))
 
 
 def _image(path: Path) -> torch.Tensor:

@@ -106,11 +106,12 @@ def write_safetensors(
 
     Args:
         tensors: of any device and layout; they are stored contiguous.
-        metadata: strings for the header.
+        metadata: strings for the header; see `printable`.
     """
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     # not `save_file`: it writes through a file of its own, which a killed program leaves behind
-    content = memoryview(save(contiguous, dict(metadata or {})))
+    said = {name: printable(value) for name, value in (metadata or {}).items()}
+    content = memoryview(save(contiguous, said))
     length = int.from_bytes(content[:8], "little")
     header = json.loads(bytes(content[8 : 8 + length]))
     # the library has the metadata in random order
@@ -139,18 +140,26 @@ def named_path(text: str | Path) -> Path:
         ) from error
 
 
+UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]"
+)
+"""What is no Unicode character, moves a terminal's cursor, or turns the direction of what follows."""
+
+
 def printable(text: object) -> str:
-    r"""The text with what is no Unicode character written out: a byte of a file name as ``\xff``.
+    r"""The text with what cannot be printed written out: a byte of a file name as ``\xff``.
 
     File names need not be UTF-8; Python has their bytes as lone surrogates, which no terminal, log or JSON
-    reader takes.
+    reader takes. Others hold escape sequences, or marks that turn the rest of a line around. Line ends stay.
     """
-    return re.sub("[\ud800-\udfff]", _written_out, str(text))
+    return UNPRINTABLE.sub(_written_out, str(text))
 
 
-def _written_out(surrogate: re.Match[str]) -> str:
-    code = ord(surrogate[0])
-    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
+def _written_out(character: re.Match[str]) -> str:
+    code = ord(character[0])
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 def short(value: object) -> str:

@@ -238,7 +238,7 @@ def _read_if_fresh(
     size: tuple[int, ...],
     report: Callable[[str], None],
 ) -> SemanticMasks | None:
-    if path is None or not path.is_file():
+    if path is None or not os.path.isfile(path):  # False as well for a name that no disk holds
         return None
     try:
         header = read_header(path)

@@ -1,12 +1,14 @@
 """Whether a picture's mask file is fresh, told by its header, and what becomes of it if not."""
 
+import errno
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .cache import is_untouched, picture_digest, refuse_foreign, stale_reason
 from .folder import DatasetError, load_picture
-from .mask_file import ForeignMaskFileError, MaskFileError, mask_path, read_header
+from .mask_file import SUFFIX, ForeignMaskFileError, MaskFileError, mask_path, read_header
 
 STATUSES = ("fresh", "segmented", "due", "kept", "failed", "left")
 """fresh: its mask file answers the request. segmented: made now. due: would be made (dry run). kept: made by
@@ -73,7 +75,8 @@ class Freshness:
         except MaskFileError as error:
             return Due(picture, f"its mask file is damaged: {error}", had=identity(path))
         except OSError as error:
-            return PictureResult(picture, "failed", str(error))
+            said = _name_too_long(picture) if error.errno == errno.ENAMETOOLONG else str(error)
+            return PictureResult(picture, "failed", said)
 
     def foresee(self, due: Due) -> PictureResult:
         """What would become of a picture."""
@@ -86,6 +89,14 @@ class Freshness:
                 return PictureResult(due.picture, "failed", str(error))
             due = replace(due, reason="its mask file is stale: the picture was edited since")
         return PictureResult(due.picture, "due", due.reason)
+
+
+def _name_too_long(picture: Path) -> str:
+    length, more = len(os.fsencode(picture.name)), len(SUFFIX) - len(picture.suffix)
+    return (
+        f"{picture}: its name is {length} bytes long, that of its mask file would be {length + more}, more "
+        "than a disk holds. Give the picture a shorter name"
+    )
 
 
 def identity(path: Path) -> tuple[int, ...] | None:

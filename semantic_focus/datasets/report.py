@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch.nn.functional import interpolate
 
 from ..categories import SEMANTIC_CATEGORIES
-from ..files import parsed_json, write_bytes, write_png
+from ..files import parsed_json, printable, write_bytes, write_png
 from ..regions.masks import SemanticMasks, downsample_mask_to_latent
 from ..regions.overlay import overlay, region_colour
 from .folder import DatasetError, load_picture
@@ -125,7 +125,7 @@ def spread_of(shares: Sequence[float]) -> Spread:
 
 def read_entry(result: PictureResult) -> Entry:
     """What a picture's own mask file says; one without coverage in its header is decoded."""
-    problems = (result.reason,) if result.status in ("due", "failed") else ()
+    problems = (printable(result.reason),) if result.status in ("due", "failed") else ()
     if result.status == "left":
         problems = ("not looked at: the run was stopped",)
     notes = ("masks made by hand",) if result.status == "kept" else ()
@@ -137,7 +137,7 @@ def read_entry(result: PictureResult) -> Entry:
     except FileNotFoundError:
         return empty if problems else replace(empty, problems=("it has no mask file",))
     except (OSError, MaskFileError) as error:
-        return empty if problems else replace(empty, problems=(str(error),))
+        return empty if problems else replace(empty, problems=(printable(error),))
     return replace(empty, coverage=coverage, detected=frozenset(detected), persons=persons)
 
 

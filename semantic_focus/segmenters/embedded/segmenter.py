@@ -24,6 +24,8 @@ FOLDER = "mediapipe"
 LABELS = (*PARTS, "background", "lighting")
 """The categories this backend can find."""
 
+ROWS = 256
+"""Rows of a picture that are converted at a time."""
 ANALYSIS_SIDE = 768
 """Pictures are analysed at this longer side; only the edges are refined at full size."""
 
@@ -79,7 +81,7 @@ class MediaPipeSegmenter:
         persons, scores = [], []
         for index, image in enumerate(images):
             picture = worked_on(image)
-            regions, instances, score = self._segment_one(picture, settings)
+            regions, instances, score = self._segment_one(analysed(eight_bit(image)), picture, settings)
             persons.append(enlarged(instances.to(images.device), size))
             scores.append(score)
             if "lighting" in labels:
@@ -99,14 +101,17 @@ class MediaPipeSegmenter:
         return SemanticMasks(masks.clamp_(0, 1), labels, tuple(persons), provenance)
 
     def _segment_one(
-        self, image: Tensor, settings: RefineSettings
+        self, picture: np.ndarray, image: Tensor, settings: RefineSettings
     ) -> tuple[dict[str, Tensor], Tensor, dict[str, float]]:
-        """Regions by name, Float[H, W], persons, Float[P, H, W], and the best face's score, of one
-        Float[H, W, 3] on the CPU.
+        """Regions by name, Float[H, W], persons, Float[P, H, W], and the best face's score.
+
+        Args:
+            picture: UInt8[h, w, 3] that is analysed. It is made of the whole picture, however large: what is
+                found does not depend on the size at which edges are refined.
+            image: Float[H, W, 3] on the CPU, whose edges count.
         """
         size = (image.shape[0], image.shape[1])
         regions = {name: torch.zeros(size) for name in PARTS}
-        picture = analysed(eight_bit(image))
         persons = find_persons(self._networks, picture)
         instances = torch.zeros(len(persons), *size)
         if persons:
@@ -139,7 +144,11 @@ def eight_bit(image: Tensor) -> np.ndarray:
     """UInt8[H, W, 3] of Float[H, W, 3] in 0..1; more than 1 is 1."""
     import cv2
 
-    return cv2.convertScaleAbs(image.numpy(), alpha=255)
+    pixels = np.empty(tuple(image.shape), np.uint8)
+    for row in range(0, len(image), ROWS):
+        part = image[row : row + ROWS].detach().float().clamp(0, 1).cpu().contiguous()
+        pixels[row : row + ROWS] = cv2.convertScaleAbs(part.numpy(), alpha=255)
+    return pixels
 
 
 def _window(union: np.ndarray, size: tuple[int, int]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:

@@ -73,21 +73,26 @@ def test_a_mask_file_that_asks_for_too_much_in_all_is_refused_undecoded(
     write(path, labels, persons, side)
     sizes = 2 if side * side > large.LARGE else 4
     assert (labels + persons) * side**2 * sizes > 2 * GIB  # what the case is about
-    with pytest.raises(MaskFileError, match=rf"take [\d.]+ GiB of memory, all of one picture may take 2\. "):
+    with pytest.raises(MaskFileError, match=r"take [\d.]+ GiB of memory, all of one picture may take 2\. "):
         read_masks(path)
 
 
 def test_masks_that_would_be_too_much_to_read_are_not_written(tmp_path: Path):
     flat = torch.zeros(1, 1, 1).expand(600, 1024, 1024)
     with pytest.raises(ValueError, match=r"600 masks and 0 persons of 1024x1024 take 2\.3 GiB"):
-        save_masks(tmp_path / "one_zi_masks.safetensors", SemanticMasks(flat[None], tuple(map(str, range(600)))))
+        save_masks(
+            tmp_path / "one_zi_masks.safetensors", SemanticMasks(flat[None], tuple(map(str, range(600))))
+        )
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
         ((1 << 20).to_bytes(8, "little") + b" " * (1 << 21), "not a complete safetensors file"),
-        ((1 << 21).to_bytes(8, "little") + b" " * (1 << 21), "header is 2097152 bytes long, .* at most 1048576"),
+        (
+            (1 << 21).to_bytes(8, "little") + b" " * (1 << 21),
+            "header is 2097152 bytes long, .* at most 1048576",
+        ),
     ],
 )
 def test_a_header_that_is_a_file_of_its_own_is_refused(tmp_path: Path, content: bytes, said: str):
@@ -209,7 +214,11 @@ def test_a_photograph_of_16_megapixels_takes_no_more_than_its_share_of_memory(
     picture = tmp_path / "one.jpg"
     Image.open(photographs / "zidane.jpg").resize((5120, 3125)).save(picture, quality=80)
     done = subprocess.run(
-        [sys.executable, "-c", MEASURE, way, str(picture)], cwd=REPO, capture_output=True, text=True, check=True
+        [sys.executable, "-c", MEASURE, way, str(picture)],
+        cwd=REPO,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     peaks = json.loads(done.stdout.splitlines()[-1])
     # the picture 183 MiB, six masks in half precision 183, and 900 for what is worked on at 4 megapixels

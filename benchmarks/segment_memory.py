@@ -138,6 +138,7 @@ def measured(way: str, picture: Path) -> dict[str, float]:
     masks = get_or_segment(image, request, segmenter, [file])
     found = {"segment": peak.since()}
     del masks
+    peak.since()
     masks = read_masks(file)
     found["read"] = peak.since()
     overlay(image, masks)

@@ -128,7 +128,7 @@ class CacheDatasetMasks(io.ComfyNode):
         found = counts(results)
         failures = [printable(result.reason) for result in results if result.status == "failed"]
         summary = summarize(segmenter.name, found, failures, survey.with_problems)
-        text = f"{summary}\n{page}" if report else summary
+        text = printable(f"{summary}\n{page}") if report else summary
         file = {"filename": page.name, "subfolder": REPORTS, "type": "output", "path": str(page)}
         told = {
             "counts": found,

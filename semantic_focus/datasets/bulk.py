@@ -17,6 +17,7 @@ from torch import Tensor
 from ..files import TEMPORARY, mark_of
 from ..regions.large import LARGE
 from ..regions.masks import SemanticMasks
+from ..regions.memory import give_back
 from ..segmenters.protocol import MissingWeightsError, SegmentRequest
 from ..segmenters.table import LazySegmenter
 from . import claims
@@ -35,7 +36,6 @@ from .mask_file import (
     save_masks,
     size_problem,
 )
-from .memory import give_back
 
 log = logging.getLogger("semantic_focus.datasets.bulk")
 

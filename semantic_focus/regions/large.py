@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .memory import give_back
+
 LARGE = 1 << 22
 """Pixels from which on a picture is large."""
 MOST_PIXELS = 100_000_000
@@ -51,6 +53,12 @@ def worked_on(picture: Tensor) -> Tensor:
         return picture.detach().float().clamp(0, 1).cpu()
     pixels = np.ascontiguousarray(picture.detach().float().cpu().numpy())
     return torch.from_numpy(_resized(pixels, working_size(size), smaller=True)).clamp_(0, 1)
+
+
+def trim(size: tuple[int, int]) -> None:
+    """Give the memory that a picture of (height, width) was worked on in back, if it is large."""
+    if is_large(size):
+        give_back()
 
 
 def enlarge_into(large: Tensor, layers: Iterable[Tensor]) -> None:

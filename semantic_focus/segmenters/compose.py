@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..categories import PARTITION_PRIORITY
-from ..regions.large import enlarge_into, enlarged, kept_as, too_large, worked_on
+from ..regions.large import enlarge_into, enlarged, kept_as, too_large, trim, worked_on
 from ..regions.lighting import lighting
 from ..regions.masks import SemanticMasks, partition
 from ..regions.refine import RefineSettings, refine
@@ -56,12 +56,14 @@ def segment_pictures(
     if problem := too_large(images.shape[1], images.shape[2]):
         raise ValueError(f"the picture cannot be segmented: {problem}")
     size = (images.shape[1], images.shape[2])
-    masks = images.new_zeros((len(images), len(request.labels), *size), dtype=kept_as(size))
+    # not zeros: memory is taken when it is written to, after a picture was worked on
+    masks = images.new_empty((len(images), len(request.labels), *size), dtype=kept_as(size))
     persons, scores = [], []
     for index, image in enumerate(images):
         picture = worked_on(image)
         findings = find(picture)
         layers, instances = compose(picture, findings, request)
+        trim(size)
         enlarge_into(masks[index], layers)
         if findings.persons is not None:
             persons.append(enlarged(instances.to(images.device), size))

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...regions.large import enlarge_into, enlarged, kept_as, too_large, worked_on
+from ...regions.large import enlarge_into, enlarged, kept_as, too_large, trim, worked_on
 from ...regions.lighting import lighting
 from ...regions.masks import SemanticMasks, partition
 from ...regions.refine import RefineSettings, refine
@@ -77,18 +77,20 @@ class MediaPipeSegmenter:
             raise ValueError(f"the picture cannot be segmented: {problem}")
         settings = RefineSettings(mode=request.refine)
         size = (images.shape[1], images.shape[2])
-        masks = images.new_zeros((len(images), len(labels), *size), dtype=kept_as(size))
+        # not zeros: memory is taken when it is written to, after a picture was worked on
+        masks = images.new_empty((len(images), len(labels), *size), dtype=kept_as(size))
         persons, scores = [], []
         for index, image in enumerate(images):
             picture = worked_on(image)
             regions, instances, score = self._segment_one(analysed(eight_bit(image)), picture, settings)
+            trim(size)
             persons.append(enlarged(instances.to(images.device), size))
             scores.append(score)
             if "lighting" in labels:
                 regions["lighting"] = lighting(picture[None])[0]
             for channel, label in enumerate(labels):
-                if label in regions:
-                    enlarge_into(masks[index, channel : channel + 1], [regions.pop(label)])
+                nothing = torch.zeros(picture.shape[:2])
+                enlarge_into(masks[index, channel : channel + 1], [regions.pop(label, nothing)])
         unsupported = [label for label in labels if label not in LABELS]
         provenance = {
             "backend": self.name,

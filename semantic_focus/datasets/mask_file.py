@@ -30,10 +30,10 @@ from ..files import parsed_json, short, write_safetensors
 from ..regions.large import kept_as
 from ..regions.masks import SemanticMasks
 from .mask_levels import (
-    from_blocks,
     is_the_rest,
     partitioned,
     person_steps,
+    put,
     region_steps,
     to_png,
 )
@@ -140,7 +140,8 @@ def _png_tensors(masks: SemanticMasks) -> tuple[dict[str, Tensor], dict[str, _Re
     persons = {"persons": to_png(person_steps(masks.persons[0]))} if masks.persons else {}
     steps, tensors, regions = region_steps(masks), {}, {}
     for index, label in enumerate(masks.labels):
-        regions[label] = _Region.of(steps[index].float() / 255)
+        of_255 = steps[index].numpy()
+        regions[label] = _Region(float(of_255.mean(dtype=np.float64)) / 255, bool(of_255.max() >= 128))
         if not is_the_rest(steps, masks.labels, index):
             layer = steps[index, ::2, ::2] if is_soft_layer(label) else steps[index]
             tensors[f"{label}_mask"] = to_png(layer)
@@ -297,8 +298,7 @@ def _read_png(path: Path, header: Mapping[str, str], tensors: Mapping[str, Tenso
         half = is_soft_layer(label)
         shape = (math.ceil(height / 2), math.ceil(width / 2)) if half else (height, width)
         steps = _from_png(path, names[index], tensors[names[index]], shape)
-        steps = from_blocks(steps[None], (height, width))[0] if half else steps
-        masks[0, index] = steps.float() / 255
+        put(masks[0, index], steps, half)
         if absent and index in partitioned(labels):
             taken += steps
     for name in absent:
@@ -318,7 +318,7 @@ def _read_persons(
     steps = _from_png(path, "persons", tensors["persons"], (count * rows, columns))
     persons = torch.empty(count, *size, dtype=kept_as(size))
     for into, levels in zip(persons, steps.view(count, rows, columns), strict=True):
-        into.copy_(from_blocks(levels[None], size)[0].float() / 255)
+        put(into, levels, in_blocks=True)
     return (persons,)
 
 

@@ -114,6 +114,15 @@ def from_blocks(levels: Tensor, size: tuple[int, int]) -> Tensor:
     return levels.repeat_interleave(2, -2).repeat_interleave(2, -1)[..., : size[0], : size[1]]
 
 
+def put(into: Tensor, levels: Tensor, in_blocks: bool) -> None:
+    """Put uint8[H, W], or the levels of its 2x2 blocks, into Float[H, W] as 0..1; by rows, to take little."""
+    for top in range(0, len(into), ROWS):
+        band = into[top : top + ROWS]
+        steps = levels[top // 2 : (top + ROWS) // 2] if in_blocks else levels[top : top + ROWS]
+        steps = from_blocks(steps[None], (band.shape[0], band.shape[1]))[0] if in_blocks else steps
+        band.copy_(steps.float() / 255)
+
+
 def to_png(steps: Tensor) -> Tensor:
     """uint8[N]: the bytes of a PNG of uint8[..., W]; what has no pixel has no byte."""
     if not steps.numel():

@@ -14,6 +14,8 @@ from .memory import give_back
 
 LARGE = 1 << 22
 """Pixels from which on a picture is large."""
+VERY_LARGE = 4
+"""Times `LARGE` from which on a picture is worked on at half of it: its masks take the memory."""
 MOST_PIXELS = 100_000_000
 """Pixels of a picture that masks are made of; benchmarks/segment_memory.py measures what they take."""
 
@@ -42,7 +44,8 @@ def working_size(size: tuple[int, int]) -> tuple[int, int]:
     """(height, width) at which a picture of that size is worked on."""
     if not is_large(size):
         return size
-    scale = (LARGE / (size[0] * size[1])) ** 0.5
+    pixels = size[0] * size[1]
+    scale = ((LARGE if pixels <= VERY_LARGE * LARGE else LARGE // 2) / pixels) ** 0.5
     return max(1, int(size[0] * scale)), max(1, int(size[1] * scale))
 
 

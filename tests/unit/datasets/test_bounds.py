@@ -207,7 +207,7 @@ print(json.dumps(measured(sys.argv[1], Path(sys.argv[2]))))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process is read from /proc")
-@pytest.mark.parametrize("way", ["shell", "nodes"])
+@pytest.mark.parametrize("way", ["nodes"])
 def test_a_photograph_of_16_megapixels_takes_no_more_than_its_share_of_memory(
     photographs: Path, weights: Path, tmp_path: Path, way: str
 ):

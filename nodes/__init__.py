@@ -23,7 +23,7 @@ from . import (
     training_options,
     training_status,
 )
-from .messages import with_printable_errors
+from .messages import keep_logs_printable, with_printable_errors
 from .prompts import watch_prompts
 from .values import with_checked_inputs
 
@@ -57,6 +57,7 @@ class SemanticFocusExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """See `NODES`. ComfyUI 0.3.75 calls no `on_load`: what the nodes need is set up here."""
+        keep_logs_printable()
         segment.register_weight_folders()
         dataset_routes.register()
         training_status.add_routes()

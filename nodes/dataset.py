@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..semantic_focus.datasets.fit import fit, parse_resolutions
+from ..semantic_focus.datasets.fit import LEAST_RESOLUTION, MOST_RESOLUTION, fit, parse_resolutions
 from ..semantic_focus.datasets.folder import dataset_files, load_picture, scan
 from .changes import ReadsFiles, note_files
 from .inputs import Parsed
@@ -68,8 +68,8 @@ class FitToTrainingSize(io.ComfyNode):
                 io.Int.Input(
                     "resolution",
                     default=1024,
-                    min=64,
-                    max=8192,
+                    min=LEAST_RESOLUTION,
+                    max=MOST_RESOLUTION,
                     step=8,
                     tooltip="Side of a square of the wanted number of pixels; pictures keep their aspect.",
                 ),

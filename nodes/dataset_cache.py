@@ -19,6 +19,7 @@ from ..semantic_focus.datasets.folder import list_pictures, picture_files
 from ..semantic_focus.datasets.freshness import STATUSES, PictureResult
 from ..semantic_focus.datasets.listing import Bounds
 from ..semantic_focus.datasets.mask_file import mask_path
+from ..semantic_focus.files import printable
 from ..semantic_focus.keywords import parse_keywords
 from ..semantic_focus.segmenters.protocol import SegmentRequest
 from .changes import ReadsFiles, note, note_existence, note_files, note_to_ask_again
@@ -125,13 +126,13 @@ class CacheDatasetMasks(ReadsFiles):
             logging.info(f"{page}: writing the report of {len(results)} pictures")
             dataset_report.write(survey, page, stop_if_asked)
         found = counts(results)
-        failures = [result.reason for result in results if result.status == "failed"]
+        failures = [printable(result.reason) for result in results if result.status == "failed"]
         summary = summarize(segmenter.name, found, failures, survey.with_problems, listed.left_out)
         note_files(_mask_files, root, recursive)
         note_existence(page if report else sheet)
         if force or failures:
             note_to_ask_again()
-        text = f"{summary}\n{page}" if report else summary
+        text = printable(f"{summary}\n{page}") if report else summary
         file = {"filename": page.name, "subfolder": REPORTS, "type": "output", "path": str(page)}
         told = {
             "counts": found,
@@ -171,7 +172,7 @@ def summarize(
     if len(failures) > MOST_FAILURES:
         lines.append(f"and {len(failures) - MOST_FAILURES} more")
     lines += [f"left out: {reason}" for reason in left_out]
-    return "\n".join(lines)
+    return printable("\n".join(lines))
 
 
 def _mask_files(root: Path, recursive: bool) -> list[Path]:

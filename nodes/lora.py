@@ -62,14 +62,14 @@ class AdapterOptions(io.ComfyNode):
                     "include",
                     default="",
                     multiline=True,
-                    tooltip="Patterns of layer names (regular expressions, one a line) to train "
-                    "in place of the choice 'layers'.",
+                    tooltip="Layers to train in place of the choice 'layers', by parts of their names, one a "
+                    "line; * is anything, ? one character, re: begins a regular expression.",
                 ),
                 io.String.Input(
                     "exclude",
                     default="",
                     multiline=True,
-                    tooltip="Patterns of layer names (regular expressions, one a line) to leave alone.",
+                    tooltip="Layers to leave alone, as in include.",
                 ),
             ],
             outputs=[AdapterSocket.Output(display_name="adapter")],

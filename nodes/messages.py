@@ -2,12 +2,16 @@
 
 import functools
 import inspect
+import logging
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from comfy_api.latest import io
 
 from ..semantic_focus.files import printable
+
+PACK = str(Path(__file__).parent.parent)
 
 METHODS = ("execute", "fingerprint_inputs", "validate_inputs")
 
@@ -46,3 +50,24 @@ def _like(error: Exception, message: str) -> Exception:
     # not by its own __init__, which may make a message of something else
     like = type(error).__new__(type(error), message)
     return like if str(like) == message else RuntimeError(message)
+
+
+class _PrintableRecords(logging.Filter):
+    """Makes what this pack logs printable; other records stay as they are."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.pathname.startswith(PACK):
+            record.msg, record.args = printable(record.getMessage()), ()
+            if record.exc_info:
+                record.exc_text = printable(logging.Formatter().formatException(record.exc_info))
+        return True
+
+
+def keep_logs_printable() -> None:
+    """Make all that this pack logs printable, whatever file it names.
+
+    A stream that cannot write a message has a traceback in its place.
+    """
+    for handler in logging.getLogger().handlers:
+        if not any(isinstance(known, _PrintableRecords) for known in handler.filters):
+            handler.addFilter(_PrintableRecords())

@@ -1,7 +1,6 @@
 """The mask preview: data for the overlay widget, and overlay pictures."""
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from comfy_api.latest import io
 from PIL import Image
 
 from ..semantic_focus.categories import is_soft_layer
+from ..semantic_focus.datasets.cache import scores_of
 from ..semantic_focus.files import write_png
 from ..semantic_focus.regions.masks import SemanticMasks, downsample_mask_to_latent
 from ..semantic_focus.regions.overlay import index_map, overlay, region_colour
@@ -74,8 +74,8 @@ def _preview(
         told_apart = persons[:MOST_SHOWN]
         strength, person = downsample_mask_to_latent(told_apart, size).max(0)
         channels[..., 2] = spread(torch.where(strength >= 0.5, person + 1, 0), len(told_apart))
-    small = downsample_mask_to_latent(picture.movedim(-1, 0), size).movedim(0, -1)
-    coverage = masks.masks[index].mean(dim=(1, 2)).tolist()
+    small = torch.stack([downsample_mask_to_latent(colour, size) for colour in picture.unbind(-1)], -1)
+    coverage = masks.coverage()[index].tolist()
     scores = _scores(masks, index)
     return {
         "picture": _temporary_png((small * 255).round().to(torch.uint8).numpy()),
@@ -102,7 +102,7 @@ def _preview(
 
 def _scores(masks: SemanticMasks, index: int) -> dict[str, float]:
     """The best detection score of each category in a picture, of those that the segmenter scored."""
-    scores = json.loads(masks.provenance.get("scores", "[]"))
+    scores = scores_of(masks.provenance)
     # a batch that was put together from mask files may have those of its first picture only
     return scores[index] if len(scores) == len(masks.masks) else {}
 

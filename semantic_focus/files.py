@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import math
 import os
 import re
 import secrets
@@ -44,6 +45,8 @@ ALIGNMENT = 8
 
 NAME_BYTES, PATH_BYTES = 255, 4095
 """Of a file's name, and of a path, on the systems that we know; some take less."""
+MOST_DIGITS = 100
+"""Digits of a whole number in a header."""
 
 BUSY_TRIES, BUSY_SECONDS = 10, 0.2
 """How often Windows is asked to replace a file that another program has open, and the time between."""
@@ -311,12 +314,13 @@ def write_safetensors(
 
     Args:
         tensors: of any device and layout; they are stored contiguous.
-        metadata: strings for the header.
+        metadata: strings for the header; see `printable`.
         make_way: as of `write_atomically`.
     """
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     # not `save_file`: it writes through a file of its own, which a killed program leaves behind
-    content = memoryview(save(contiguous, dict(metadata or {})))
+    said = {name: printable(value) for name, value in (metadata or {}).items()}
+    content = memoryview(save(contiguous, said))
     length = int.from_bytes(content[:8], "little")
     header = json.loads(bytes(content[8 : 8 + length]))
     # the library has the metadata in random order
@@ -376,13 +380,19 @@ def named_path(text: str | Path) -> Path:
         ) from error
 
 
+UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]"
+)
+"""What is no Unicode character, moves a terminal's cursor, or turns the direction of what follows."""
+
+
 def printable(text: object) -> str:
-    r"""The text with what is no Unicode character written out: a byte of a file name as ``\xff``.
+    r"""The text with what cannot be printed written out: a byte of a file name as ``\xff``.
 
     File names need not be UTF-8; Python has their bytes as lone surrogates, which no terminal, log or JSON
-    reader takes.
+    reader takes. Others hold escape sequences, or marks that turn the rest of a line around. Line ends stay.
     """
-    return re.sub("[\ud800-\udfff]", _written_out, str(text))
+    return UNPRINTABLE.sub(_written_out, str(text))
 
 
 def in_short(error: BaseException) -> str:
@@ -390,6 +400,38 @@ def in_short(error: BaseException) -> str:
     return textwrap.shorten(printable(f"{type(error).__name__}: {error}"), 200, placeholder=" …")
 
 
-def _written_out(surrogate: re.Match[str]) -> str:
-    code = ord(surrogate[0])
-    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
+def _written_out(character: re.Match[str]) -> str:
+    code = ord(character[0])
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def short(value: object) -> str:
+    """A value of somebody else's file as far as a message can have it."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:150]} ... ({len(text)} characters)"
+
+
+def parsed_json(text: str) -> Any:
+    """The value of a JSON text that somebody else may have written: its numbers are finite, also as floats.
+
+    Raises:
+        ValueError: not JSON, a number that is too long or none, or brackets too deep within each other.
+    """
+    try:
+        return json.loads(text, parse_int=_whole, parse_float=_finite, parse_constant=_finite)
+    except RecursionError:
+        raise ValueError("brackets too deep within each other") from None
+
+
+def _finite(digits: str) -> float:
+    if not math.isfinite(value := float(digits)):
+        raise ValueError(f"{digits[:20]} is no finite number")
+    return value
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > MOST_DIGITS:
+        raise ValueError(f"a whole number of {len(digits)} digits")
+    return int(digits)

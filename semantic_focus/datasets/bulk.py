@@ -15,7 +15,9 @@ from pathlib import Path
 from torch import Tensor
 
 from ..files import TEMPORARY, mark_of
+from ..regions.large import LARGE
 from ..regions.masks import SemanticMasks
+from ..regions.memory import give_back
 from ..segmenters.protocol import MissingWeightsError, SegmentRequest
 from ..segmenters.table import LazySegmenter
 from . import claims
@@ -25,7 +27,7 @@ from .cache import (
     renew_stamp,
     request_fields,
 )
-from .folder import DatasetError, load_picture
+from .folder import DatasetError, load_picture, pixels_of
 from .freshness import Due, Freshness, PictureResult, has_digest, identity
 from .mask_file import (
     ENCODINGS,
@@ -34,7 +36,6 @@ from .mask_file import (
     save_masks,
     size_problem,
 )
-from .memory import give_back
 
 log = logging.getLogger("semantic_focus.datasets.bulk")
 
@@ -42,7 +43,10 @@ SECONDS_BETWEEN_LOOKS = 0.1
 """How often to look at pictures that another program is busy with."""
 
 WRITTEN_BETWEEN_TRIMS = 16
-"""Mask files after which free memory is given back."""
+"""Mask files after which free memory is given back; of large pictures, after each."""
+
+MOST_PIXELS_AT_ONCE = 24_000_000
+"""Pixels of all pictures in memory, unless it is one alone."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,8 @@ class CacheSettings:
     Attributes:
         force: segment fresh pictures too.
         dry_run: write nothing, say what would be done.
-        workers: threads that read pictures and write mask files; up to `workers` + 2 pictures are in memory.
+        workers: threads that read pictures and write mask files; up to `workers` + 2 pictures are in memory,
+            fewer if they are large.
         encoding: of new mask files, see `mask_file.py`. A "float" file also answers a request for "png".
     """
 
@@ -134,6 +139,7 @@ class _Reading:
     due: Due
     claim: claims.Claim
     future: "Future[_Decoded | PictureResult]"
+    pixels: int
 
 
 @dataclass(frozen=True)
@@ -142,6 +148,7 @@ class _Writing:
 
     claim: claims.Claim
     future: "Future[PictureResult]"
+    pixels: int
 
 
 class _Run:
@@ -208,7 +215,7 @@ class _Run:
             while waiting or reading or writing or busy:
                 if self.should_stop():
                     self._leave(waiting, busy, reading)
-                while waiting and len(reading) + len(writing) < self.settings.workers + 2:
+                while waiting and self._has_room(waiting[0], (*reading, *writing)):
                     self._start(waiting.popleft(), pool, reading, busy)
                 while writing and (writing[0].future.done() or not reading):
                     self._finish(writing.popleft())
@@ -225,6 +232,14 @@ class _Run:
                 job.claim.release()
             for job in writing:
                 self._finish(job)
+
+    def _has_room(self, due: Due, jobs: "Sequence[_Reading | _Writing]") -> bool:
+        """Whether one more picture may be in memory; any may be there alone."""
+        if not jobs:
+            return True
+        under_way = sum(job.pixels for job in jobs)
+        few = len(jobs) < self.settings.workers + 2
+        return few and under_way + pixels_of(due.picture) <= MOST_PIXELS_AT_ONCE
 
     def _leave(self, waiting: deque[Due], busy: deque[Due], reading: deque[_Reading]) -> None:
         """Settle the pictures that are not segmented yet as left."""
@@ -246,7 +261,8 @@ class _Run:
         if claim is None:
             busy.append(due)
         else:
-            reading.append(_Reading(due, claim, pool.submit(self.read, due)))
+            future = pool.submit(self.read, due)
+            reading.append(_Reading(due, claim, future, pixels_of(due.picture)))
 
     def _segment(self, job: _Reading, pool: ThreadPoolExecutor, writing: deque[_Writing]) -> None:
         """Segment a picture that was read and have its masks written, or settle it if there is no need."""
@@ -267,7 +283,7 @@ class _Run:
                 self.settle(PictureResult(job.due.picture, "failed", reason))
                 return
             future = pool.submit(self.write, job.due, masks, decoded.fields)
-            writing.append(_Writing(job.claim, future))
+            writing.append(_Writing(job.claim, future, job.pixels))
         except BaseException:
             job.claim.release()
             raise
@@ -290,7 +306,7 @@ class _Run:
             job.claim.release()
         self.settle(result)
         self.written += 1
-        if self.written % WRITTEN_BETWEEN_TRIMS == 0:
+        if self.written % WRITTEN_BETWEEN_TRIMS == 0 or job.pixels > LARGE:
             give_back()
 
     def read(self, due: Due) -> _Decoded | PictureResult:

@@ -12,13 +12,14 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from ..files import printable, utf8_name, write_safetensors
+from ..files import parsed_json, printable, utf8_name, write_safetensors
 from ..regions.by_hand import BACKGROUND, parts_of
 from ..regions.masks import SemanticMasks
 from ..segmenters.protocol import SegmentRequest
 from ..segmenters.table import LazySegmenter
 from .claims import claimed_if_free
-from .mask_file import FORMAT_VERSION, as_stored, read_header, read_masks, save_masks
+from .mask_file import FORMAT_VERSION, read_header, read_masks, save_masks
+from .mask_levels import as_stored
 from .ownership import (
     DamagedMaskFileError,
     ForeignMaskFileError,
@@ -29,6 +30,8 @@ from .ownership import (
     way_for_masks,
 )
 
+ROWS = 256
+"""Rows of a picture that are looked at a time."""
 SAMPLE = 1 << 14
 """Bytes of one sample of a picture file."""
 
@@ -49,9 +52,12 @@ def picture_digest(image: Tensor) -> str:
     Args:
         image: Float[H, W, 3] in 0..1 or uint8[H, W, 3].
     """
-    pixels = image if image.dtype == torch.uint8 else (image * 255).round().clamp(0, 255).to(torch.uint8)
-    size = f"{image.shape[0]}x{image.shape[1]}:".encode()
-    return hashlib.sha256(size + pixels.cpu().contiguous().numpy().tobytes()).hexdigest()
+    found = hashlib.sha256(f"{image.shape[0]}x{image.shape[1]}:".encode())
+    for row in range(0, len(image), ROWS):
+        part = image[row : row + ROWS]
+        pixels = part if part.dtype == torch.uint8 else (part * 255).round().clamp(0, 255).to(torch.uint8)
+        found.update(pixels.cpu().contiguous().numpy())
+    return found.hexdigest()
 
 
 def picture_stamp(picture: Path) -> str:
@@ -145,7 +151,7 @@ def _segment_and_keep(
     The masks are those that the file gives back.
     """
     masks = segmenter.get().segment(image[None], request)
-    masks = replace(as_stored(masks), provenance={**masks.provenance, **fields})
+    masks = replace(as_stored(masks, own=True), provenance={**masks.provenance, **fields})
     if path is not None:
         with claimed_if_free(path):  # meanwhile, nobody takes its temporary file for a leftover
             save_masks(path, masks)
@@ -214,7 +220,7 @@ def get_or_segment(
             hits += 1
         found.append(masks)
     return SemanticMasks(
-        torch.cat([m.masks for m in found]),
+        found[0].masks if len(found) == 1 else torch.cat([m.masks for m in found]),
         request.labels,
         tuple(m.persons[0] for m in found) if all(m.persons for m in found) else (),
         {**found[0].provenance, **_joined_scores(found), "cache": f"{hits}/{len(images)}"},
@@ -223,7 +229,7 @@ def get_or_segment(
 
 def _joined_scores(found: Sequence[SemanticMasks]) -> dict[str, str]:
     """The detection scores of all pictures, where each has some."""
-    scores = [json.loads(masks.provenance.get("scores", "[]")) for masks in found]
+    scores = [scores_of(masks.provenance) for masks in found]
     return {"scores": json.dumps(sum(scores, []), ensure_ascii=False)} if all(scores) else {}
 
 
@@ -243,6 +249,19 @@ def _look(
     except DamagedMaskFileError as error:
         report(f"{error}; segmenting again")
         return None, keep_damaged(path, error)
+
+
+def scores_of(provenance: Mapping[str, str]) -> list[dict[str, float]]:
+    """The best detection scores by category, for each picture that has some; none where they are not told."""
+    try:
+        scores = parsed_json(provenance.get("scores", "[]"))
+    except ValueError:
+        return []
+    told = isinstance(scores, list) and all(
+        isinstance(one, dict) and all(isinstance(value, int | float) for value in one.values())
+        for one in scores
+    )
+    return scores if told else []
 
 
 def _read_if_fresh(

@@ -7,6 +7,13 @@ from torch import Tensor
 
 from ..regions.masks import SemanticMasks
 
+LEAST_RESOLUTION, MOST_RESOLUTION = 64, 8192
+"""Side of a square with the number of pixels of one training size."""
+MOST_RESOLUTIONS = 8
+"""Training sizes of each picture besides the first."""
+MOST_PIXELS = 1 << 28
+"""Pixels of a batch at one training size."""
+
 
 def training_size(height: int, width: int, resolution: int, multiple: int) -> tuple[int, int]:
     """Height and width to train a picture at: about resolution² pixels, its own aspect, sides in whole
@@ -33,13 +40,22 @@ def parse_resolutions(text: str) -> list[int]:
     """The whole numbers of ``768, 512``; none for an empty text.
 
     Raises:
-        ValueError: something that is no number, or below 64.
+        ValueError: something that is no number, one outside the limits, or too many.
     """
     resolutions = []
     for word in text.replace(",", " ").split():
-        if not word.isdigit() or int(word) < 64:
-            raise ValueError(f"resolution {word!r}: write whole numbers of 64 or more, as in 768, 512")
-        resolutions.append(int(word))
+        number = int(word) if word.isdecimal() and len(word) < 10 else 0
+        if not LEAST_RESOLUTION <= number <= MOST_RESOLUTION:
+            raise ValueError(
+                f"resolution {word[:40]!r}: write whole numbers from {LEAST_RESOLUTION} to "
+                f"{MOST_RESOLUTION}, as in 768, 512"
+            )
+        resolutions.append(number)
+    if len(resolutions) > MOST_RESOLUTIONS:
+        raise ValueError(
+            f"{len(resolutions)} more resolutions: give {MOST_RESOLUTIONS} at most, every picture is kept "
+            "at each"
+        )
     return resolutions
 
 
@@ -58,7 +74,7 @@ def fit(
         Float[B, h, w, 3] in 0..1 and the cut masks.
 
     Raises:
-        ValueError: the masks are of another size than the pictures.
+        ValueError: the masks are of another size than the pictures, or more than MOST_PIXELS would come out.
     """
     height, width = images.shape[1:3]
     if masks is not None and (masks.size != (height, width) or len(masks.masks) != len(images)):
@@ -67,6 +83,12 @@ def fit(
             f"{masks.size[1]}x{masks.size[0]}: segment the pictures that are connected here"
         )
     target = training_size(height, width, resolution, multiple)
+    if len(images) * math.prod(target) > MOST_PIXELS:
+        raise ValueError(
+            f"{len(images)} pictures of {target[1]}x{target[0]} have {len(images) * math.prod(target)} "
+            f"pixels, {MOST_PIXELS} at most are fitted at once: lower the resolution ({resolution}), or give "
+            "a list of pictures (Load Semantic Dataset) in place of a batch"
+        )
     top, left, rows, columns = centre_window(height, width, target)
     window = images[:, top : top + rows, left : left + columns].movedim(-1, 1)
     resized = torch.nn.functional.interpolate(window, target, mode="bicubic", antialias=True).clamp(0, 1)

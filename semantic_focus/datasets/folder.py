@@ -9,6 +9,7 @@ from PIL import ExifTags, Image
 from torch import Tensor
 
 from ..files import named_path
+from ..regions.large import too_large
 from .listing import Bounds, Walk
 from .mask_file import mask_path
 
@@ -186,15 +187,26 @@ def upright(picture: Image.Image) -> Image.Image:
     return picture if turn is None else picture.transpose(turn)
 
 
+def pixels_of(picture: Path) -> int:
+    """How many pixels a picture file says it has; 0 where that cannot be read."""
+    try:
+        with Image.open(picture) as file:
+            return file.width * file.height
+    except Exception:  # damaged files make Pillow raise nearly anything
+        return 0
+
+
 def load_picture(path: str | Path) -> Tensor:
     """Float[H, W, 3] in 0..1, upright (EXIF orientation applied); transparent parts become white.
 
     Raises:
-        DatasetError: the file is damaged or no picture.
+        DatasetError: the file is damaged, no picture, or has too many pixels.
     """
     path = Path(path)
     try:
         with Image.open(path) as file:
+            if problem := too_large(file.height, file.width):
+                raise DatasetError(f"{path}: {problem}")
             picture = upright(file)
             if picture.mode.startswith("I"):  # 16-bit grey; "I" in older versions of Pillow
                 pixels = np.asarray(picture, dtype=np.float32)[..., None].repeat(3, -1) / 65535
@@ -203,8 +215,9 @@ def load_picture(path: str | Path) -> Tensor:
                 picture = picture.convert("RGBA")
                 white = Image.new("RGBA", picture.size, "white")
                 picture = Image.alpha_composite(white, picture)
-            pixels = np.asarray(picture.convert("RGB"), dtype=np.float32) / 255
-    except FileNotFoundError:
+            pixels = np.array(picture if picture.mode == "RGB" else picture.convert("RGB"), dtype=np.float32)
+            pixels /= 255
+    except (FileNotFoundError, DatasetError):
         raise
     except Exception as error:  # damaged files make Pillow raise nearly anything: struct.error, TypeError ...
         raise DatasetError(

@@ -1,12 +1,14 @@
 """Whether a picture's mask file is fresh, told by its header, and what becomes of it if not."""
 
+import errno
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .cache import is_untouched, picture_digest, stale_reason
 from .folder import DatasetError, load_picture
-from .mask_file import mask_path, read_header
+from .mask_file import SUFFIX, mask_path, read_header
 from .ownership import (
     DamagedMaskFileError,
     ForeignMaskFileError,
@@ -66,8 +68,11 @@ class Freshness:
             return found
         except ForeignMaskFileError as error:
             return PictureResult(picture, "kept", str(error))
-        except (MaskFileError, OSError) as error:
+        except MaskFileError as error:
             return PictureResult(picture, "failed", str(error))
+        except OSError as error:
+            said = _name_too_long(picture) if error.errno == errno.ENAMETOOLONG else str(error)
+            return PictureResult(picture, "failed", said)
 
     def _look(self, picture: Path, force: bool) -> PictureResult | Due:
         path = mask_path(picture)
@@ -99,6 +104,14 @@ class Freshness:
                 return PictureResult(due.picture, "failed", str(error))
             due = replace(due, reason="its mask file is stale: the picture was edited since")
         return PictureResult(due.picture, "due", due.reason)
+
+
+def _name_too_long(picture: Path) -> str:
+    length, more = len(os.fsencode(picture.name)), len(SUFFIX) - len(picture.suffix)
+    return (
+        f"{picture}: its name is {length} bytes long, that of its mask file would be {length + more}, more "
+        "than a disk holds. Give the picture a shorter name"
+    )
 
 
 def identity(path: Path) -> tuple[int, ...] | None:

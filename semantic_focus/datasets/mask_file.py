@@ -15,21 +15,28 @@ The header is a mapping of strings to strings; nested values are JSON.
 import io
 import json
 import math
-import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ..categories import SEMANTIC_CATEGORIES, is_soft_layer
-from ..files import utf8_name, write_safetensors
+from ..categories import is_soft_layer
+from ..files import parsed_json, short, utf8_name, write_safetensors
+from ..regions.large import kept_as
 from ..regions.masks import SemanticMasks
+from .mask_levels import (
+    is_the_rest,
+    partitioned,
+    person_steps,
+    put,
+    region_steps,
+    to_png,
+)
 from .ownership import SUFFIX, DamagedMaskFileError, MaskFileError, place_to_write, way_for_masks
 
 FORMAT_VERSION = "2"
@@ -39,10 +46,10 @@ MAX_SIDE = 32768
 MAX_PIXELS = 1 << 28
 """Most pixels that a stored PNG may have: one of a few kilobytes can claim any number."""
 MAX_PERSONS = 256
-MAX_PERSON_PIXELS = 1 << 30
-"""Most pixels that all persons of a stored picture may have together."""
-REGION_STEPS, SOFT_STEPS, PERSON_STEPS = 51, 31, 15
-"""Steps between 0 and 1 of a region, a soft layer and a person in a png file."""
+MAX_HEADER = 1 << 20
+"""Most bytes of a header."""
+MAX_BYTES = 1 << 31
+"""Most memory that all masks and persons of one picture may take together."""
 
 
 def mask_path(picture: Path) -> Path:
@@ -74,12 +81,8 @@ def save_masks(
     if encoding not in ENCODINGS:
         raise ValueError(f"{path}: encoding must be one of {', '.join(ENCODINGS)}; got {encoding!r}")
     masks = _one_picture(path, masks)
-    stored = list(range(len(masks.labels)))
-    if encoding == "png":
-        masks = as_stored(masks)
-        stored = [index for index in stored if not _is_the_rest(masks, index)]
+    tensors, regions = _png_tensors(masks) if encoding == "png" else _float_tensors(masks)
     height, width = masks.size
-    regions = dict(zip(masks.labels, masks.masks[0], strict=True))
     header = {
         "format_version": FORMAT_VERSION,
         **masks.provenance,
@@ -89,23 +92,50 @@ def save_masks(
         "image_size": json.dumps([height, width]),
         "latent_size": json.dumps([height // 8, width // 8]),
         "categories_detected": json.dumps(
-            [label for label, mask in regions.items() if bool((mask >= 0.5).any())], ensure_ascii=False
+            [label for label, region in regions.items() if region.detected], ensure_ascii=False
         ),
         "coverage": json.dumps(
-            {label: round(float(mask.mean()), 5) for label, mask in regions.items()}, ensure_ascii=False
+            {label: round(region.coverage, 5) for label, region in regions.items()}, ensure_ascii=False
         ),
     }
     if masks.persons:
         header["persons"] = str(len(masks.persons[0]))
-    tensors = {f"{masks.labels[index]}_mask": masks.masks[0, index] for index in stored}
-    if masks.persons:
-        tensors["persons"] = masks.persons[0]
-    if encoding == "png":
-        tensors = {name: _to_png(name, mask, masks) for name, mask in tensors.items()}
-    else:
-        tensors = {name: mask.to(torch.float16) for name, mask in tensors.items()}
     target = place_to_write(Path(path))
     write_safetensors(target, tensors, header, way_for_masks(target))
+
+
+@dataclass(frozen=True)
+class _Region:
+    """What a header says of one region: the share that it covers, and whether it reaches one half."""
+
+    coverage: float
+    detected: bool
+
+    @staticmethod
+    def of(mask: Tensor) -> "_Region":
+        mask = mask.float()
+        return _Region(float(mask.mean()), bool(mask.max() >= 0.5) if mask.numel() else False)
+
+
+def _png_tensors(masks: SemanticMasks) -> tuple[dict[str, Tensor], dict[str, _Region]]:
+    """The tensors of a png file by name, and the regions by label; one after the other, to take little."""
+    persons = {"persons": to_png(person_steps(masks.persons[0]))} if masks.persons else {}
+    steps, tensors, regions = region_steps(masks), {}, {}
+    for index, label in enumerate(masks.labels):
+        of_255 = steps[index].numpy()
+        regions[label] = _Region(float(of_255.mean(dtype=np.float64)) / 255, bool(of_255.max() >= 128))
+        if not is_the_rest(steps, masks.labels, index):
+            layer = steps[index, ::2, ::2] if is_soft_layer(label) else steps[index]
+            tensors[f"{label}_mask"] = to_png(layer)
+    return {**tensors, **persons}, regions
+
+
+def _float_tensors(masks: SemanticMasks) -> tuple[dict[str, Tensor], dict[str, _Region]]:
+    layers = dict(zip(masks.labels, masks.masks[0], strict=True))
+    tensors = {f"{label}_mask": mask.to(torch.float16) for label, mask in layers.items()}
+    if masks.persons:
+        tensors["persons"] = masks.persons[0].to(torch.float16)
+    return tensors, {label: _Region.of(mask) for label, mask in layers.items()}
 
 
 def size_problem(height: int, width: int) -> str | None:
@@ -131,88 +161,33 @@ def _one_picture(path: str | Path, masks: SemanticMasks | Mapping[str, Tensor]) 
         raise ValueError(
             f"{path}: a mask file holds one picture, got {len(masks.masks)}: save them one by one"
         )
-    if not bool(((masks.masks >= 0) & (masks.masks <= 1)).all()):
+    if not all(
+        float(layer.min()) >= 0 and float(layer.max()) <= 1 for layer in masks.masks[0] if layer.numel()
+    ):
         raise ValueError(f"{path}: mask values must lie in 0..1")
-    persons, pixels = len(masks.persons[0]) if masks.persons else 0, math.prod(masks.size)
+    persons = len(masks.persons[0]) if masks.persons else 0
     if problem := size_problem(*masks.size):
         raise ValueError(f"{path}: {problem}")
-    if persons > MAX_PERSONS or persons * pixels > MAX_PERSON_PIXELS:
+    if persons > MAX_PERSONS:
         raise ValueError(
-            f"{path}: {persons} persons of {masks.size[1]}x{masks.size[0]}, a mask file holds {MAX_PERSONS} "
-            f"and {MAX_PERSON_PIXELS} pixels of them. Make the picture smaller, or select persons first"
+            f"{path}: {persons} persons of {masks.size[1]}x{masks.size[0]}, a mask file holds {MAX_PERSONS}. "
+            "Select persons first"
         )
+    if problem := _sum_problem(len(masks.labels), persons, masks.size):
+        raise ValueError(f"{path}: {problem}. Make the picture smaller, or select persons first")
     return masks
 
 
-def as_stored(masks: SemanticMasks, encoding: str = "png") -> SemanticMasks:
-    """Round masks to what a file holds, so that a training does not depend on where they came from.
-
-    In png files, partitioned regions are rounded together (as differences of their rounded running sum): what
-    summed to 1 at a pixel still does, and none moves by more than one step of REGION_STEPS. Soft layers and
-    persons get one level for each 2x2 block. Rounding twice changes nothing.
-    """
-    if encoding == "float":
-        persons = tuple(person.half().float() for person in masks.persons)
-        return replace(masks, masks=masks.masks.half().float(), persons=persons)
-    rounded = (masks.masks * REGION_STEPS).round() / REGION_STEPS
-    partitioned = _partitioned(masks.labels)
-    running = (masks.masks[:, partitioned].cumsum(1) * REGION_STEPS).round()
-    shares = running.diff(dim=1, prepend=torch.zeros_like(running[:, :1]))
-    rounded[:, partitioned] = shares.clamp(0, REGION_STEPS) / REGION_STEPS  # overlaps may sum to more than 1
-    for index, label in enumerate(masks.labels):
-        if is_soft_layer(label):
-            blocks = (_blocks(masks.masks[:, index]) * SOFT_STEPS).round() / SOFT_STEPS
-            rounded[:, index] = _enlarged(blocks, masks.size)
-    persons = tuple(_stored_persons(person) for person in masks.persons)
-    return replace(masks, masks=(rounded * 255).round() / 255, persons=persons)
-
-
-def _stored_persons(persons: Tensor) -> Tensor:
-    """Float[P, H, W] rounded together, so that what summed to 1 or less still does."""
-    if not len(persons):
-        return persons
-    running = (_blocks(persons).cumsum(0) * PERSON_STEPS).round()
-    steps = running.diff(dim=0, prepend=torch.zeros_like(running[:1])).clamp(0, PERSON_STEPS)
-    return _enlarged((steps * (255 / PERSON_STEPS)).round() / 255, (persons.shape[1], persons.shape[2]))
-
-
-def _partitioned(labels: Sequence[str]) -> list[int]:
-    return [
-        index
-        for index, label in enumerate(labels)
-        if label in SEMANTIC_CATEGORIES and SEMANTIC_CATEGORIES[label].partitioned
-    ]
-
-
-def _is_the_rest(masks: SemanticMasks, index: int) -> bool:
-    """Whether a label is the background and exactly what the other regions leave of each pixel."""
-    if masks.labels[index] != "background" or len(masks.labels) == 1:
-        return False
-    steps = (masks.masks[0] * 255).round()
-    return bool((steps[_partitioned(masks.labels)].sum(0) == 255).all())
-
-
-def _blocks(layers: Tensor) -> Tensor:
-    """Float[B, ceil(H/2), ceil(W/2)]: the mean of each 2x2 block of Float[B, H, W]."""
-    return torch.nn.functional.avg_pool2d(layers[:, None].float(), 2, ceil_mode=True)[:, 0]
-
-
-def _enlarged(blocks: Tensor, size: tuple[int, int]) -> Tensor:
-    """[B, H, W] of one value for each 2x2 block."""
-    return blocks.repeat_interleave(2, -2).repeat_interleave(2, -1)[..., : size[0], : size[1]]
-
-
-def _to_png(name: str, mask: Tensor, masks: SemanticMasks) -> Tensor:
-    """uint8[N]: the bytes of a PNG; persons are one above the other."""
-    if name == "persons" or is_soft_layer(name.removesuffix("_mask")):
-        mask = _blocks(mask.reshape(-1, *masks.size))
-    steps = (mask * 255).round().to(torch.uint8).reshape(-1, mask.shape[-1])
-    if not steps.numel():
-        return torch.zeros(0, dtype=torch.uint8)
-    buffer = io.BytesIO()
-    # run lengths suit masks: smaller than the usual search for repetitions, and three times as fast
-    Image.fromarray(steps.cpu().numpy()).save(buffer, "PNG", compress_level=6, compress_type=zlib.Z_RLE)
-    return torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8)
+def _sum_problem(labels: int, persons: int, size: Sequence[int]) -> str | None:
+    """Why masks and persons of this many pixels are not held in memory; None when they are."""
+    height, width = size
+    takes = (labels + persons) * height * width * kept_as((height, width)).itemsize
+    if takes <= MAX_BYTES:
+        return None
+    return (
+        f"{labels} masks and {persons} persons of {width}x{height} take {takes / 2**30:.1f} GiB of memory, "
+        f"all of one picture may take {MAX_BYTES / 2**30:g}"
+    )
 
 
 def load_masks(path: str | Path) -> dict[str, Tensor]:
@@ -247,11 +222,15 @@ def read_masks(path: str | Path) -> SemanticMasks:
                 return _read_png(path, header, {name: file.get_tensor(name) for name in names})
             shapes = {name: file.get_slice(name).get_shape() for name in names}
             labels = _labels(path, [name for name in names if name.endswith("_mask")], header)
-            _check_shapes(path, [shapes[f"{label}_mask"] for label in labels], shapes.get("persons"))
-            masks = torch.stack(
-                [_to_float(path, label, file.get_tensor(f"{label}_mask")) for label in labels]
+            height, width = _checked_size(
+                path, [shapes[f"{label}_mask"] for label in labels], shapes.get("persons")
             )
-            persons = (_to_float(path, "persons", file.get_tensor("persons")),) if "persons" in shapes else ()
+            masks = torch.empty(len(labels), height, width, dtype=kept_as((height, width)))
+            for into, label in zip(masks, labels, strict=True):
+                into.copy_(_to_float(path, label, file.get_tensor(f"{label}_mask")))
+            persons = ()
+            if "persons" in shapes:
+                persons = (_to_float(path, "persons", file.get_tensor("persons")).to(masks.dtype),)
     except SafetensorError as error:
         raise _incomplete(path, error) from error
     return SemanticMasks(masks[None], tuple(labels), persons, header)
@@ -261,6 +240,15 @@ def _existing(path: str | Path) -> Path:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no mask file there. Segment the picture first")
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise MaskFileError(path, f"it is {size} bytes long, a mask file is at most {MAX_BYTES}")
+    with open(path, "rb") as file:
+        header = int.from_bytes(file.read(8), "little")
+    if MAX_HEADER < header <= size:
+        raise MaskFileError(
+            path, f"its header is {header} bytes long, that of a mask file at most {MAX_HEADER}"
+        )
     return path
 
 
@@ -271,28 +259,32 @@ def _incomplete(path: Path, error: Exception) -> MaskFileError:
 def _read_png(path: Path, header: Mapping[str, str], tensors: Mapping[str, Tensor]) -> SemanticMasks:
     size = _json(path, header, "image_size")
     if not isinstance(size, list) or len(size) != 2 or not all(isinstance(side, int) for side in size):
-        raise MaskFileError(path, f"its header field 'image_size' is {header.get('image_size')!r}")
+        raise MaskFileError(path, f"its header field 'image_size' is {short(header.get('image_size'))}")
     height, width = size
-    if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE and height * width <= MAX_PIXELS):
-        raise MaskFileError(path, f"masks are {size}, sides must be 1 to {MAX_SIDE}")
+    _check_sides(path, size)
     names = [f"{label}_mask" for label in _list_of_labels(path, header)]
     if not names or len(set(names)) != len(names):
-        raise MaskFileError(path, f"its header field 'labels' is {header.get('labels')!r}")
+        raise MaskFileError(path, f"its header field 'labels' is {short(header.get('labels'))}")
     absent = [name for name in names if name not in tensors]
     if absent not in ([], ["background_mask"]) or len(absent) == len(names):
         raise MaskFileError(path, f"it holds no tensor named {absent[0]}")
     labels = tuple(name.removesuffix("_mask") for name in names)
-    masks = torch.zeros(1, len(labels), height, width)
+    persons = _count_of_persons(path, header) if "persons" in tensors else 0
+    if problem := _sum_problem(len(labels), persons, size):
+        raise MaskFileError(path, problem)
+    masks = torch.zeros(1, len(labels), height, width, dtype=kept_as((height, width)))
+    taken = torch.zeros(height if absent else 0, width, dtype=torch.int32)
     for index, label in enumerate(labels):
         if names[index] in absent:
             continue
         half = is_soft_layer(label)
         shape = (math.ceil(height / 2), math.ceil(width / 2)) if half else (height, width)
         steps = _from_png(path, names[index], tensors[names[index]], shape)
-        masks[0, index] = (_enlarged(steps[None], (height, width))[0] if half else steps).float() / 255
+        put(masks[0, index], steps, half)
+        if absent and index in partitioned(labels):
+            taken += steps
     for name in absent:
-        steps = (masks[0, _partitioned(labels)] * 255).round().sum(0)
-        masks[0, names.index(name)] = (255 - steps).clamp(min=0) / 255
+        masks[0, names.index(name)] = (255 - taken).clamp_(min=0).float() / 255
     return SemanticMasks(masks, labels, _read_persons(path, header, tensors, (height, width)), dict(header))
 
 
@@ -301,18 +293,22 @@ def _read_persons(
 ) -> tuple[Tensor, ...]:
     if "persons" not in tensors:
         return ()
-    count = _json(path, header, "persons")
-    if (
-        not isinstance(count, int)
-        or not 0 <= count <= MAX_PERSONS
-        or count * size[0] * size[1] > MAX_PERSON_PIXELS
-    ):
-        raise MaskFileError(path, f"its header field 'persons' is {header.get('persons')!r}")
+    count = _count_of_persons(path, header)
     if count == 0:
         return (torch.zeros(0, *size),)
     rows, columns = math.ceil(size[0] / 2), math.ceil(size[1] / 2)
     steps = _from_png(path, "persons", tensors["persons"], (count * rows, columns))
-    return (_enlarged(steps.view(count, rows, columns), size).float() / 255,)
+    persons = torch.empty(count, *size, dtype=kept_as(size))
+    for into, levels in zip(persons, steps.view(count, rows, columns), strict=True):
+        put(into, levels, in_blocks=True)
+    return (persons,)
+
+
+def _count_of_persons(path: Path, header: Mapping[str, str]) -> int:
+    count = _json(path, header, "persons")
+    if not isinstance(count, int) or not 0 <= count <= MAX_PERSONS:
+        raise MaskFileError(path, f"its header field 'persons' is {short(header.get('persons'))}")
+    return count
 
 
 def _from_png(path: Path, name: str, content: Tensor, shape: tuple[int, int]) -> Tensor:
@@ -336,8 +332,8 @@ def _from_png(path: Path, name: str, content: Tensor, shape: tuple[int, int]) ->
 
 def _json(path: Path, header: Mapping[str, str], field: str) -> object:
     try:
-        return json.loads(header.get(field, "null"))
-    except (ValueError, RecursionError) as error:
+        return parsed_json(header.get(field, "null"))
+    except ValueError as error:
         raise MaskFileError(path, f"its header field '{field}' is not JSON ({error})") from error
 
 
@@ -355,14 +351,24 @@ def _labels(path: Path, names: list[str], header: Mapping[str, str]) -> list[str
     return labels if sorted(labels) == sorted(found) else found
 
 
-def _check_shapes(path: Path, masks: list[list[int]], persons: list[int] | None) -> None:
+def _checked_size(path: Path, masks: list[list[int]], persons: list[int] | None) -> list[int]:
+    """Height and width of all masks."""
     size = masks[0]
     if any(len(shape) != 2 or shape != size for shape in masks):
-        raise MaskFileError(path, f"masks must all be [H, W] of one size, got {masks}")
-    if not all(1 <= side <= MAX_SIDE for side in size):
-        raise MaskFileError(path, f"masks are {size}, sides must be 1 to {MAX_SIDE}")
+        raise MaskFileError(path, f"masks must all be [H, W] of one size, got {short(masks)}")
+    _check_sides(path, size)
     if persons is not None and (len(persons) != 3 or persons[1:] != size or persons[0] > MAX_PERSONS):
         raise MaskFileError(path, f"persons is {persons} but the masks are {size}")
+    if problem := _sum_problem(len(masks), persons[0] if persons else 0, size):
+        raise MaskFileError(path, problem)
+    return size
+
+
+def _check_sides(path: Path, size: list[int]) -> None:
+    if not all(1 <= side <= MAX_SIDE for side in size):
+        raise MaskFileError(path, f"masks are {short(size)}, sides must be 1 to {MAX_SIDE}")
+    if size_problem(size[0], size[1]):
+        raise MaskFileError(path, f"masks are {size}, a mask file holds {MAX_PIXELS} pixels")
 
 
 def _to_float(path: Path, name: str, mask: Tensor) -> Tensor:
@@ -371,6 +377,6 @@ def _to_float(path: Path, name: str, mask: Tensor) -> Tensor:
     if not mask.is_floating_point():
         raise MaskFileError(path, f"{name} is {mask.dtype}, expected uint8 or a float type")
     mask = mask.float()
-    if not bool(((mask >= 0) & (mask <= 1)).all()):
+    if mask.numel() and not (float(mask.min()) >= 0 and float(mask.max()) <= 1):
         raise MaskFileError(path, f"{name} has values outside 0..1")
     return mask

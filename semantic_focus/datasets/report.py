@@ -3,7 +3,6 @@
 import base64
 import html
 import io
-import json
 import os
 import re
 import statistics
@@ -17,12 +16,12 @@ from PIL import Image, ImageDraw, ImageFont
 from torch.nn.functional import interpolate
 
 from ..categories import SEMANTIC_CATEGORIES
-from ..files import has_png_mark, is_regular, others_aside, write_bytes, write_png
-from ..regions.masks import SemanticMasks
+from ..files import has_png_mark, is_regular, others_aside, parsed_json, printable, write_bytes, write_png
+from ..regions.masks import SemanticMasks, downsample_mask_to_latent
 from ..regions.overlay import overlay, region_colour
 from .folder import DatasetError, load_picture
 from .freshness import PictureResult
-from .mask_file import MaskFileError, mask_path, read_header, read_masks
+from .mask_file import MAX_PERSONS, MaskFileError, mask_path, read_header, read_masks
 
 SUFFIXES = (".html", ".png")
 HEAD = '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="viewport" '
@@ -133,7 +132,7 @@ def spread_of(shares: Sequence[float]) -> Spread:
 
 def read_entry(result: PictureResult) -> Entry:
     """What a picture's own mask file says; one without coverage in its header is decoded."""
-    problems = (result.reason,) if result.status in ("due", "failed") else ()
+    problems = (printable(result.reason),) if result.status in ("due", "failed") else ()
     if result.status == "left":
         problems = ("not looked at: the run was stopped",)
     notes = ("masks made by hand",) if result.status == "kept" else ()
@@ -145,7 +144,7 @@ def read_entry(result: PictureResult) -> Entry:
     except FileNotFoundError:
         return empty if problems else replace(empty, problems=("it has no mask file",))
     except (OSError, MaskFileError) as error:
-        return empty if problems else replace(empty, problems=(str(error),))
+        return empty if problems else replace(empty, problems=(printable(error),))
     return replace(empty, coverage=coverage, detected=frozenset(detected), persons=persons)
 
 
@@ -155,12 +154,13 @@ _Described = tuple[dict[str, float], list[str], int | None]
 def _described(header: Mapping[str, str]) -> _Described | None:
     """Coverage, detected categories and number of persons from a header; None when it lacks them."""
     try:
-        coverage = {str(label): float(share) for label, share in json.loads(header["coverage"]).items()}
-        detected = [str(label) for label in json.loads(header["categories_detected"])]
+        coverage = {str(label): float(share) for label, share in parsed_json(header["coverage"]).items()}
+        detected = [str(label) for label in parsed_json(header["categories_detected"])]
         persons = int(header["persons"]) if "persons" in header else None
-    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
+    except (KeyError, ValueError, TypeError, AttributeError):
         return None
-    return (coverage, detected, persons) if all(0 <= share <= 1 for share in coverage.values()) else None
+    sensible = all(0 <= share <= 1 for share in coverage.values()) and 0 <= (persons or 0) <= MAX_PERSONS
+    return (coverage, detected, persons) if sensible else None
 
 
 def _measured(masks: SemanticMasks) -> _Described:
@@ -237,7 +237,8 @@ def thumbnail(picture: Path, side: int = THUMBNAIL_SIDE) -> Image.Image:
     small = interpolate(image.movedim(-1, 0)[None], size, mode="area").movedim(1, -1)
     try:
         masks = read_masks(mask_path(picture))
-        small = overlay(small, SemanticMasks(interpolate(masks.masks, size, mode="area"), masks.labels))
+        regions = downsample_mask_to_latent(masks.masks[0], size)[None]
+        small = overlay(small, SemanticMasks(regions, masks.labels))
     except (OSError, MaskFileError):
         pass
     return Image.fromarray((small[0] * 255).round().to(torch.uint8).numpy().astype(np.uint8))

@@ -14,6 +14,7 @@ from pathlib import Path, PurePath
 
 from PIL import Image
 
+from ..regions.large import too_large
 from ..segmenters.protocol import SegmentRequest
 from ..segmenters.table import LazySegmenter
 from .bulk import CacheSettings, cache_pictures
@@ -217,8 +218,9 @@ def _read(result: PictureResult) -> _Found:
 def _unless_unreadable(result: PictureResult) -> PictureResult:
     """A picture that is to be segmented, or that it cannot be: its header alone is read."""
     try:
-        with Image.open(result.picture):
-            return result
+        with Image.open(result.picture) as file:
+            problem = too_large(file.height, file.width)
+        return PictureResult(result.picture, "failed", f"{result.picture}: {problem}") if problem else result
     except Exception as error:  # damaged files make Pillow raise nearly anything
         reason = f"{result.picture}: cannot be read as a picture ({error}). Replace the file or remove it"
         return PictureResult(result.picture, "failed", reason)

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch.nn.functional import interpolate
 
+from ..regions.large import too_large
+from ..regions.masks import downsample_mask_to_latent
 from ..regions.overlay import Colour, index_map, region_colour
 from .folder import DatasetError, load_picture, upright
 from .mask_file import mask_path, read_masks
@@ -22,6 +23,8 @@ def thumbnail(path: Path, side: int) -> Image.Image:
     """
     try:
         with Image.open(path) as file:
+            if problem := too_large(file.height, file.width):
+                raise DatasetError(f"{path}: {problem}")
             if file.mode.startswith("I"):  # 16-bit grey
                 pixels = (load_picture(path) * 255).round().to(torch.uint8).numpy()
                 picture = Image.fromarray(pixels)
@@ -58,7 +61,7 @@ def region_layer(picture: Path, side: int, colours: Mapping[str, Colour]) -> Ima
     height, width = masks.size
     scale = min(1.0, side / max(height, width))
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
-    small = interpolate(masks.masks, size, mode="area")[0]
+    small = downsample_mask_to_latent(masks.masks[0], size)
     palette = np.zeros((len(masks.labels) + 1, 4), np.uint8)
     for index, label in enumerate(masks.labels, 1):
         palette[index] = (*colours.get(label, region_colour(label)), 128 if label == "background" else 255)

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from .patterns import layer_patterns
+
 
 @dataclass(frozen=True)
 class AdapterSettings:
@@ -25,7 +27,7 @@ class AdapterSettings:
         alpha: the update is scaled by alpha / rank.
         dropout: share in [0, 1) of the inner activations (of the update itself for loha) dropped in training.
         factor: lokr only: the first Kronecker factor is at most factor × factor.
-        include: patterns of layer names that take the place of the layer choice, see `layers.linear_layers`.
+        include: patterns of layer names that take the place of the layer choice, see `patterns.py`.
         exclude: patterns of layer names that are left alone.
     """
 
@@ -47,6 +49,7 @@ class AdapterSettings:
             raise ValueError(f"alpha is {self.alpha}: it must be a finite number above 0")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}: it must be at least 0 and below 1")
+        layer_patterns((*self.include, *self.exclude))
 
 
 class Adapter(nn.Module):

@@ -1,12 +1,15 @@
 """Which layers of a network get an adapter."""
 
 import difflib
+import logging
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from torch import nn
+
+from .patterns import LayerPattern, layer_patterns
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ LAYER_CHOICES: Mapping[str, LayerChoice] = {
         (r"(input|middle|output)_block.*\.transformer_blocks\.",)
     ),
 }
-"""Regular expressions, searched in dotted layer names without regard to case."""
+"""Regular expressions of `patterns.py`, searched in dotted layer names without regard to case."""
 
 
 def is_linear(module: nn.Module) -> TypeGuard[nn.Linear]:
@@ -96,30 +99,31 @@ def linear_layers(
 
     Args:
         choice: one of `LAYER_CHOICES`.
-        include: regular expressions as in `LAYER_CHOICES`; any of them take the place of the choice.
-        exclude: regular expressions of layers to leave alone in either case.
+        include: patterns, see `patterns.py`; any of them take the place of the choice.
+        exclude: patterns of layers to leave alone in either case.
 
     Raises:
-        ValueError: unknown choice, no regular expression, one that matches no layer, or no layer left.
+        ValueError: unknown choice, no pattern, one that matches no layer, or no layer left.
     """
     if choice not in LAYER_CHOICES:
         raise ValueError(f"layers {choice!r}: choose one of {', '.join(LAYER_CHOICES)}")
     layers = all_linear_layers(model)
-    wanted, unwanted = _compiled(include), _compiled(exclude)
+    wanted, unwanted = layer_patterns(include), layer_patterns(exclude)
     for pattern in (*wanted, *unwanted):
-        if not any(pattern.search(name) for name in layers):
+        if not any(map(pattern.found_in, layers)):
             raise ValueError(
-                f"layer pattern '{pattern.pattern}' matches no linear layer of {type(model).__name__}; "
-                f"near: {_near(pattern.pattern, layers)}"
+                f"layer pattern '{pattern.text}' matches no linear layer of {type(model).__name__}; "
+                f"near: {_near(pattern.text, layers)}"
             )
+        _say_if_ambiguous(pattern, layers)
     preset = LAYER_CHOICES[choice]
     if not wanted:
-        wanted, unwanted = _compiled(preset.include), [*unwanted, *_compiled(preset.exclude)]
+        wanted, unwanted = layer_patterns(preset.include), [*unwanted, *layer_patterns(preset.exclude)]
     chosen = {
         name: module
         for name, module in layers.items()
-        if any(pattern.search(name) for pattern in wanted)
-        and not any(pattern.search(name) for pattern in unwanted)
+        if any(pattern.found_in(name) for pattern in wanted)
+        and not any(pattern.found_in(name) for pattern in unwanted)
     }
     if not chosen:
         what = "these patterns" if include else repr(choice)
@@ -130,14 +134,20 @@ def linear_layers(
     return chosen
 
 
-def _compiled(patterns: Iterable[str]) -> list[re.Pattern[str]]:
-    compiled = []
-    for pattern in patterns:
-        try:
-            compiled.append(re.compile(pattern, re.IGNORECASE))
-        except re.error as error:
-            raise ValueError(f"layer pattern '{pattern}' is no regular expression: {error}") from error
-    return compiled
+def _say_if_ambiguous(pattern: LayerPattern, names: Iterable[str]) -> None:
+    """Log how a pattern was read, where its other reading would take other layers."""
+    if (other := pattern.read_otherwise()) is None:
+        return
+    names = list(names)
+    taken = sum(map(pattern.found_in, names))
+    if any(pattern.found_in(name) != other.found_in(name) for name in names):
+        kinds = ("wildcards", "a regular expression")
+        this, that = kinds if pattern.is_wildcard else reversed(kinds)
+        logging.warning(
+            f"layer pattern '{pattern.text}' is read as {this} and takes {taken} layers; as {that} it would "
+            f"take {sum(map(other.found_in, names))}. To say which is meant: 're:{pattern.text}' is a "
+            f"regular expression, '*{pattern.text}' has wildcards"
+        )
 
 
 def _near(pattern: str, names: Iterable[str]) -> str:

@@ -163,7 +163,7 @@ def weighted_mask(masks: SemanticMasks, weights: Mapping[str, float], fallback: 
             f"no category {unknown[0]!r} in these masks; there are {', '.join(masks.labels)}: correct the "
             "name, or add the category to the keywords and segment again"
         )
-    total = torch.zeros_like(masks.masks[:, 0])
+    total = torch.zeros_like(masks.masks[:, 0], dtype=torch.float32)
     for name, weight in weights.items():
         total = total + weight * masks.region(name)
     if fallback:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from .by_hand import edited
+from .large import enlarged, worked_on
 from .masks import SemanticMasks
 from .refine import luminance
 
@@ -50,10 +51,11 @@ def lighting(images: Tensor, strength: float = 1.0) -> Tensor:
         raise ValueError(f"images must be [B, H, W, 3], got shape {list(images.shape)}")
     if not 0 <= strength <= MAX_STRENGTH:
         raise ValueError(f"lighting strength is 0 to {MAX_STRENGTH:g}, 1 is the usual; got {strength}")
-    layers = [_lighting(luminance(_linear(image)), strength) for image in images]
+    layers = [_lighting(luminance(_linear(worked_on(image))), strength) for image in images]
     if not layers:
         return images.new_zeros(images.shape[:3])
-    return torch.from_numpy(np.stack(layers)).to(images)
+    size = (images.shape[1], images.shape[2])
+    return enlarged(torch.from_numpy(np.stack(layers)), size).to(images)
 
 
 def relight(masks: SemanticMasks, images: Tensor, strength: float) -> SemanticMasks:
@@ -74,7 +76,7 @@ def _linear(image: Tensor) -> Tensor:
     """sRGB to linear light (IEC 61966-2-1), in steps of a table: finer than 16 bits is not needed here."""
     steps = torch.arange(TABLE, dtype=torch.float32) / (TABLE - 1)
     table = torch.where(steps <= 0.04045, steps / 12.92, ((steps + 0.055) / 1.055) ** 2.4).numpy()
-    index = (image.detach().float().clamp(0, 1).cpu() * (TABLE - 1)).round_().numpy().astype(np.uint16)
+    index = (image * (TABLE - 1)).round_().numpy().astype(np.uint16)
     return torch.from_numpy(table.take(index))
 
 

@@ -14,7 +14,7 @@ class SemanticMasks:
     """Named regions of B pictures of one size.
 
     Attributes:
-        masks: Float[B, K, H, W] in 0..1, one channel per label.
+        masks: Float[B, K, H, W] in 0..1, one channel per label; fp16 of large pictures.
         labels: K region names, unique.
         persons: for each of the B pictures Float[P, H, W] in 0..1, one soft mask per person, ordered left to
             right (P may be 0 and may differ between pictures); empty when the source cannot tell persons
@@ -56,7 +56,8 @@ class SemanticMasks:
 
     def coverage(self) -> Tensor:
         """Float[B, K]: share of each picture that a region covers, 0..1."""
-        return self.masks.mean(dim=(2, 3))
+        means = [layer.float().mean() for layer in self.masks.flatten(0, 1)]
+        return torch.tensor(means).reshape(self.masks.shape[:2]).to(self.masks.device)
 
     def crop(self, top: int, left: int, height: int, width: int) -> "SemanticMasks":
         """The same window cut out of every mask; they are of another picture then, see `provenance`."""
@@ -151,6 +152,16 @@ def downsample_mask_to_latent(mask: Tensor, latent_size: Sequence[int]) -> Tenso
         raise ValueError(f"latent_size must be positive, got {rows}x{columns}")
     if not mask.is_floating_point():
         mask = (mask != 0).float()
+    if mask.dtype == torch.float16:  # one by one: as fp32, all of them would be twice as large
+        layers = [
+            downsample_mask_to_latent(layer.float(), latent_size)
+            for layer in mask.reshape(-1, *mask.shape[-2:])
+        ]
+        return (
+            torch.stack(layers).reshape(*mask.shape[:-2], rows, columns)
+            if layers
+            else mask.new_zeros(*mask.shape[:-2], rows, columns).float()
+        )
     vertical = _overlap(mask.shape[-2], rows, mask)
     horizontal = _overlap(mask.shape[-1], columns, mask)
     return (vertical @ mask @ horizontal.T).clamp(0, 1)

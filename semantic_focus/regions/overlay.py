@@ -10,6 +10,9 @@ from .masks import SemanticMasks
 
 Colour = tuple[int, int, int]
 
+ROWS = 256
+"""Rows that are drawn at a time."""
+
 
 def region_colour(label: str) -> Colour:
     """8-bit RGB of a region; categories of the user's own get a bright colour that depends on the name
@@ -31,12 +34,14 @@ def index_map(masks: Tensor, labels: tuple[str, ...]) -> Tensor:
         masks: Float[K, H, W] in 0..1.
         labels: K names; soft layers take no part.
     """
-    hard = masks.clone()
+    strength = masks.new_full(masks.shape[1:], 0.0)
+    strongest = torch.zeros(masks.shape[1:], dtype=torch.uint8, device=masks.device)
     for index, label in enumerate(labels):
-        if is_soft_layer(label):
-            hard[index] = 0
-    strength, strongest = hard.max(0)
-    return torch.where(strength >= 0.5, strongest + 1, 0).to(torch.uint8)
+        if not is_soft_layer(label):
+            here = (masks[index] > strength) & (masks[index] >= 0.5)
+            strength[here] = masks[index][here]
+            strongest[here] = index + 1
+    return strongest
 
 
 def overlay(images: Tensor, masks: SemanticMasks, opacity: float = 0.5) -> Tensor:
@@ -51,16 +56,21 @@ def overlay(images: Tensor, masks: SemanticMasks, opacity: float = 0.5) -> Tenso
         Float[B, H, W, 3] in 0..1.
     """
     palette = torch.tensor([(255, 255, 255), *map(region_colour, masks.labels)], dtype=torch.float32) / 255
-    drawn = []
-    for picture, regions in zip(images, masks.masks, strict=True):
-        indices = index_map(regions, masks.labels).long()
-        strength = torch.where(indices > 0, opacity, 0.0)[..., None]
+    drawn = torch.empty_like(images)
+    for into, picture, regions in zip(drawn, images, masks.masks, strict=True):
+        indices = index_map(regions, masks.labels)
+        borders = _borders(indices)
+        strength = torch.full((len(palette),), opacity)
+        strength[0] = 0
         # background is context: it stays readable under a thinner colour
         if "background" in masks.labels:
-            strength[indices == masks.labels.index("background") + 1] *= 0.5
-        coloured = picture * (1 - strength) + palette[indices] * strength
-        drawn.append(torch.where(_borders(indices)[..., None], palette[indices] * 0.35 + 0.65, coloured))
-    return torch.stack(drawn)
+            strength[masks.labels.index("background") + 1] *= 0.5
+        for row in range(0, len(picture), ROWS):  # not all at once: a colour for each pixel takes much memory
+            band = slice(row, row + ROWS)
+            colours, share = palette[indices[band].long()], strength[indices[band].long()][..., None]
+            coloured = picture[band] * (1 - share) + colours * share
+            into[band] = torch.where(borders[band][..., None], colours * 0.35 + 0.65, coloured)
+    return drawn
 
 
 def _borders(indices: Tensor) -> Tensor:

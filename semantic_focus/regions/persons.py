@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..categories import is_soft_layer
+from ..files import parsed_json
 from .by_hand import BACKGROUND, edited, overlaps, parts_of, with_parts
 from .masks import SemanticMasks
 
@@ -28,7 +29,7 @@ def parse_choice(which: str) -> str | tuple[int, ...]:
     if text in WORDS:
         return text
     numbers = [part.strip() for part in re.split("[,，、]", text)]
-    if not all(number.isdecimal() and int(number) > 0 for number in numbers):
+    if not all(number.isdecimal() and len(number) < 10 and int(number) > 0 for number in numbers):
         raise ValueError(
             f"persons are chosen by {', '.join(WORDS)}, or by numbers from the left such as 2 or 1, 3 "
             f"(1 is the leftmost); got {which!r}"
@@ -84,7 +85,11 @@ def select_persons(masks: SemanticMasks, which: str) -> SemanticMasks:
 
 def person_warnings(masks: SemanticMasks) -> list[str]:
     """Sentences about pictures in which chosen persons are not there; empty when all are."""
-    return json.loads(masks.provenance.get("person_warnings", "[]"))
+    try:
+        warnings = parsed_json(masks.provenance.get("person_warnings", "[]"))
+    except ValueError:
+        return []
+    return [str(warning) for warning in warnings] if isinstance(warnings, list) else []
 
 
 def _indices(persons: Tensor, choice: str | tuple[int, ...]) -> list[int]:

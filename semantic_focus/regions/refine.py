@@ -1,5 +1,6 @@
 """Clean-up of soft masks: holes, specks, growing and shrinking in pixels, edges drawn to the picture's."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -10,7 +11,8 @@ from torch import Tensor
 
 from ..categories import is_soft_layer
 from .by_hand import BACKGROUND, edited, overlaps, parts_of, with_parts
-from .masks import SemanticMasks
+from .large import enlarge_into, enlarged, is_large, worked_on, working_size
+from .masks import SemanticMasks, downsample_mask_to_latent
 from .matting import matte
 
 
@@ -113,6 +115,8 @@ def refine_masks(masks: SemanticMasks, images: Tensor, settings: RefineSettings)
         )
     if settings.mode == "off":
         return masks
+    if is_large(masks.size):
+        return _refine_large(masks, images, settings)
     alone = [index for index, label in enumerate(masks.labels) if _is_refined(label)]
     channels = masks.masks.clone()
     for index, image in enumerate(images):
@@ -132,6 +136,31 @@ def refine_masks(masks: SemanticMasks, images: Tensor, settings: RefineSettings)
         _refine_persons(person, image, settings) for person, image in zip(masks.persons, images, strict=False)
     )
     return replace(edited(masks, shared, " ".join(what)), persons=persons)
+
+
+def _refine_large(masks: SemanticMasks, images: Tensor, settings: RefineSettings) -> SemanticMasks:
+    """`refine_masks` at the size at which large pictures are worked on; soft layers stay as they are."""
+    size = working_size(masks.size)
+    share = math.sqrt(size[0] * size[1] / (masks.size[0] * masks.size[1]))
+    smaller = replace(
+        settings,
+        max_hole=math.ceil(settings.max_hole * share**2),
+        min_area=math.ceil(settings.min_area * share**2),
+        grow=settings.grow * share,
+    )
+    small = replace(
+        masks,
+        masks=downsample_mask_to_latent(masks.masks.flatten(0, 1), size).unflatten(0, masks.masks.shape[:2]),
+        persons=tuple(downsample_mask_to_latent(person, size) for person in masks.persons),
+    )
+    refined = refine_masks(small, torch.stack([worked_on(image) for image in images]), smaller)
+    channels = torch.empty_like(masks.masks)
+    for into, before, layers in zip(channels, masks.masks, refined.masks, strict=True):
+        for index, label in enumerate(masks.labels):
+            layer = before[index] if is_soft_layer(label) else layers[index]
+            enlarge_into(into[index : index + 1], [layer])
+    persons = tuple(enlarged(person, masks.size) for person in refined.persons)
+    return replace(refined, masks=channels, persons=persons)
 
 
 def _without_seams(

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..categories import PARTITION_PRIORITY
+from ..regions.large import enlarge_into, enlarged, kept_as, too_large, trim, worked_on
 from ..regions.lighting import lighting
 from ..regions.masks import SemanticMasks, partition
 from ..regions.refine import RefineSettings, refine
@@ -44,24 +45,28 @@ def segment_pictures(
 
     Args:
         images: Float[B, H, W, 3] in 0..1, sRGB.
-        find: looks at one picture, Float[H, W, 3] on the CPU.
+        find: looks at one picture, Float[H, W, 3] on the CPU; a large one comes smaller, see `large.py`.
         provenance: what is said of all pictures; "scores" (one object per picture, as JSON) is added.
 
     Raises:
-        ValueError: images of another shape.
+        ValueError: images of another shape, or with too many pixels.
     """
     if images.ndim != 4 or images.shape[-1] != 3:
         raise ValueError(f"images must be [B, H, W, 3], got shape {list(images.shape)}")
-    size = images.shape[1:3]
-    masks = images.new_zeros((len(images), len(request.labels), *size), dtype=torch.float32)
+    if problem := too_large(images.shape[1], images.shape[2]):
+        raise ValueError(f"the picture cannot be segmented: {problem}")
+    size = (images.shape[1], images.shape[2])
+    # not zeros: memory is taken when it is written to, after a picture was worked on
+    masks = images.new_empty((len(images), len(request.labels), *size), dtype=kept_as(size))
     persons, scores = [], []
     for index, image in enumerate(images):
-        picture = image.detach().float().clamp(0, 1).cpu()
+        picture = worked_on(image)
         findings = find(picture)
         layers, instances = compose(picture, findings, request)
-        masks[index] = layers.to(masks)
+        trim(size)
+        enlarge_into(masks[index], layers)
         if findings.persons is not None:
-            persons.append(instances.to(masks))
+            persons.append(enlarged(instances.to(images.device), size))
         scores.append({label: round(value, 4) for label, value in findings.scores.items()})
     said = {**provenance, "refine": request.refine, "scores": json.dumps(scores, ensure_ascii=False)}
     return SemanticMasks(masks, request.labels, tuple(persons), said)

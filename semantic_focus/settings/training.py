@@ -14,6 +14,7 @@ from ..datasets.cached_latents import DatasetSource
 from ..lora.adapters import ADAPTER_KINDS, AdapterSettings
 from ..lora.keys import KEY_STYLES
 from ..lora.layers import LAYER_CHOICES
+from ..lora.patterns import layer_patterns
 from ..objective.timesteps import ACRF_ANCHORS, TimestepKind, TimestepSampling
 from ..objective.total import Objective
 from ..training.learning_rate import RATE_SCHEDULES
@@ -40,6 +41,8 @@ MODEL_DTYPES = ("default", "bf16", "fp16", "fp32")
 LORA_DTYPES = ("fp32", "bf16", "fp16")
 DEVICES = ("auto", "cpu")
 MAX_SEED = 2**64 - 1
+MOST_REPEATS = 100_000
+"""Of one source; `TrainingPictures` has a limit for their sum."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,12 @@ def _lower_case_of(names: Iterable[str]) -> Any:
     return lambda value: choose(value.lower() if isinstance(value, str) else value)
 
 
+def _patterns(value: Any) -> tuple[str, ...]:
+    patterns = texts(value)
+    layer_patterns(patterns)
+    return patterns
+
+
 def _origin_schedule(value: Any) -> str:
     """The origin trainer's schedulers by the names of diffusers; of restarts, one period."""
     same = {"constant_with_warmup": "constant", "cosine_with_restarts": "cosine"}
@@ -157,8 +166,8 @@ ADAPTER = {
     "alpha": Setting(number(above=True), ("lora.alpha", "lora.network_alpha", "network.alpha")),
     "dropout": Setting(number(below=1), ("lora.dropout",)),
     "factor": Setting(whole(1), ("lora.factor",)),
-    "include": Setting(texts, ("lora.include",)),
-    "exclude": Setting(texts, ("lora.exclude",)),
+    "include": Setting(_patterns, ("lora.include",)),
+    "exclude": Setting(_patterns, ("lora.exclude",)),
 }
 LORA = {
     "layers": Setting(one_of(LAYER_CHOICES), ("lora.layers",)),
@@ -239,7 +248,7 @@ ACRF = {
 DATASET = {"empty_prompt": Setting(text, ("dataset.empty_prompt",))}
 SOURCE = {
     "cache_directory": text,
-    "num_repeats": whole(1),
+    "num_repeats": whole(1, MOST_REPEATS),
     "resolution_limit": whole(0),
     "image_directory": text,
 }

@@ -12,6 +12,8 @@ from .digest import digest
 
 UNCONDITIONAL = -1
 """Picture index that stands for the empty prompt."""
+MOST_IN_A_PASS = 1_000_000
+"""Pictures in one pass over the dataset, repeats counted."""
 
 
 def called(picture: int, names: Sequence[str]) -> str:
@@ -82,6 +84,11 @@ class TrainingPictures:
             raise ValueError(
                 f"repeats are {list(self.repeats)}: give one number of 1 or more for each of the "
                 f"{len(self.latents)} pictures"
+            )
+        if sum(self.repeats) > MOST_IN_A_PASS:
+            raise ValueError(
+                f"repeats add up to {sum(self.repeats)} pictures in one pass over the dataset, "
+                f"{MOST_IN_A_PASS} at most: only their ratios matter, give smaller numbers"
             )
 
     def batch(self, pictures: list[int]) -> tuple[Tensor, dict[str, Tensor]]:

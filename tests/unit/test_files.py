@@ -1,6 +1,7 @@
 """Files are complete or absent, whatever happens; LoRA files among them."""
 
 import itertools
+import json
 import os
 import random
 import re
@@ -23,6 +24,7 @@ from semantic_focus.files import (
     move_aside,
     name_problem,
     nothing_is_there,
+    parsed_json,
     printable,
     write_atomically,
     write_safetensors,
@@ -272,6 +274,11 @@ class TestReproducible:
         ("lone \ud83d half", r"lone \ud83d half"),
         (Path(os.fsdecode(b"/a/\x80")), r"/a/\x80"),
         (ValueError(os.fsdecode(b"no \x81")), r"no \x81"),
+        ("\x1b[31mred\x1b[0m", r"\x1b[31mred\x1b[0m"),
+        ("abc\u202egpj\u2069", r"abc\u202egpj\u2069"),
+        ("a\rb\x00\x85c", r"a\x0db\x00\x85c"),
+        ("lines\nstay\tas they are", "lines\nstay\tas they are"),
+        ("👩‍🦰 ☕ 面部 é", "👩‍🦰 ☕ 面部 é"),
     ],
 )
 def test_printable_text_can_be_encoded_and_keeps_what_could_be(text: object, said: str):
@@ -293,7 +300,25 @@ def test_an_error_in_short_is_one_printable_line(error: Exception, said: str):
     assert in_short(error) == said and len(said) <= 200
 
 
+class TestParsedJson:
+    @pytest.mark.parametrize("text", ['{"a": [1, -0.5, null, "x"]}', "9" * 100, "[" * 50 + "]" * 50])
+    def test_what_a_program_writes_is_read_as_ever(self, text: str):
+        assert parsed_json(text) == json.loads(text)
+
+    @pytest.mark.parametrize(
+        "text", ["{", "[" * 100_000, "9" * 101, "9" * 5000, "1e999", "NaN", "-Infinity", ""]
+    )
+    def test_what_cannot_be_used_later_is_refused_now(self, text: str):
+        with pytest.raises(ValueError):
+            parsed_json(text)
+
+
 class TestLoraFiles:
+    def test_metadata_that_cannot_be_printed_is_written_out(self, tmp_path: Path):
+        save_lora(tmp_path / "lora.safetensors", self.TENSORS, {"base": os.fsdecode(b"caf\xe9")})
+        with safe_open(tmp_path / "lora.safetensors", framework="pt") as file:
+            assert file.metadata() == {"base": r"caf\xe9"}
+
     TENSORS = {"diffusion_model.a.lora_up.weight": torch.arange(6.0).view(2, 3)}
 
     def test_round_trip_with_metadata(self, tmp_path: Path):

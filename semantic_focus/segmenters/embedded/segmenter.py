@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ...regions.large import enlarge_into, enlarged, kept_as, too_large, trim, worked_on
 from ...regions.lighting import lighting
 from ...regions.masks import SemanticMasks, partition
 from ...regions.refine import RefineSettings, refine
@@ -23,6 +24,8 @@ FOLDER = "mediapipe"
 LABELS = (*PARTS, "background", "lighting")
 """The categories this backend can find."""
 
+ROWS = 256
+"""Rows of a picture that are converted at a time."""
 ANALYSIS_SIDE = 768
 """Pictures are analysed at this longer side; only the edges are refined at full size."""
 
@@ -70,19 +73,24 @@ class MediaPipeSegmenter:
         if images.ndim != 4 or images.shape[-1] != 3:
             raise ValueError(f"images must be [B, H, W, 3], got shape {list(images.shape)}")
         labels = request.labels
+        if problem := too_large(images.shape[1], images.shape[2]):
+            raise ValueError(f"the picture cannot be segmented: {problem}")
         settings = RefineSettings(mode=request.refine)
-        masks = images.new_zeros((len(images), len(labels), *images.shape[1:3]), dtype=torch.float32)
+        size = (images.shape[1], images.shape[2])
+        # not zeros: memory is taken when it is written to, after a picture was worked on
+        masks = images.new_empty((len(images), len(labels), *size), dtype=kept_as(size))
         persons, scores = [], []
         for index, image in enumerate(images):
-            picture = image.detach().float().clamp(0, 1).cpu()
-            regions, instances, score = self._segment_one(picture, settings)
-            persons.append(instances.to(images.device))
+            picture = worked_on(image)
+            regions, instances, score = self._segment_one(analysed(eight_bit(image)), picture, settings)
+            trim(size)
+            persons.append(enlarged(instances.to(images.device), size))
             scores.append(score)
+            if "lighting" in labels:
+                regions["lighting"] = lighting(picture[None])[0]
             for channel, label in enumerate(labels):
-                if label == "lighting":
-                    masks[index, channel] = lighting(picture[None])[0]
-                elif label in regions:
-                    masks[index, channel] = regions.pop(label)
+                nothing = torch.zeros(picture.shape[:2])
+                enlarge_into(masks[index, channel : channel + 1], [regions.pop(label, nothing)])
         unsupported = [label for label in labels if label not in LABELS]
         provenance = {
             "backend": self.name,
@@ -95,14 +103,17 @@ class MediaPipeSegmenter:
         return SemanticMasks(masks.clamp_(0, 1), labels, tuple(persons), provenance)
 
     def _segment_one(
-        self, image: Tensor, settings: RefineSettings
+        self, picture: np.ndarray, image: Tensor, settings: RefineSettings
     ) -> tuple[dict[str, Tensor], Tensor, dict[str, float]]:
-        """Regions by name, Float[H, W], persons, Float[P, H, W], and the best face's score, of one
-        Float[H, W, 3] on the CPU.
+        """Regions by name, Float[H, W], persons, Float[P, H, W], and the best face's score.
+
+        Args:
+            picture: UInt8[h, w, 3] that is analysed. It is made of the whole picture, however large: what is
+                found does not depend on the size at which edges are refined.
+            image: Float[H, W, 3] on the CPU, whose edges count.
         """
         size = (image.shape[0], image.shape[1])
         regions = {name: torch.zeros(size) for name in PARTS}
-        picture = analysed(eight_bit(image))
         persons = find_persons(self._networks, picture)
         instances = torch.zeros(len(persons), *size)
         if persons:
@@ -135,7 +146,11 @@ def eight_bit(image: Tensor) -> np.ndarray:
     """UInt8[H, W, 3] of Float[H, W, 3] in 0..1; more than 1 is 1."""
     import cv2
 
-    return cv2.convertScaleAbs(image.numpy(), alpha=255)
+    pixels = np.empty(tuple(image.shape), np.uint8)
+    for row in range(0, len(image), ROWS):
+        part = image[row : row + ROWS].detach().float().clamp(0, 1).cpu().contiguous()
+        pixels[row : row + ROWS] = cv2.convertScaleAbs(part.numpy(), alpha=255)
+    return pixels
 
 
 def _window(union: np.ndarray, size: tuple[int, int]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:

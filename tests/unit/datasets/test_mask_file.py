@@ -15,13 +15,13 @@ from torch import Tensor
 from semantic_focus.datasets import mask_file
 from semantic_focus.datasets.mask_file import (
     MaskFileError,
-    as_stored,
     load_masks,
     mask_path,
     read_header,
     read_masks,
     save_masks,
 )
+from semantic_focus.datasets.mask_levels import as_stored
 from semantic_focus.regions.masks import SemanticMasks, partition
 
 
@@ -209,7 +209,7 @@ class TestHostilePng:
         [
             ({"image_size": "[4]"}, "image_size"),
             ({"image_size": "[4, 4.5]"}, "image_size"),
-            ({"image_size": "[32768, 32768]"}, "sides must be"),
+            ({"image_size": "[32768, 32768]"}, "a mask file holds 268435456 pixels"),
             ({"image_size": "[0, 4]"}, "sides must be"),
             ({"image_size": "[" * 100_000}, "'image_size' is not JSON"),
             ({"labels": "[]"}, "labels"),

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semantic_focus.datasets.memory import give_back
+from semantic_focus.regions.memory import give_back
 
 
 def test_it_does_no_harm_anywhere(monkeypatch: pytest.MonkeyPatch):

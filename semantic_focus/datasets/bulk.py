@@ -306,18 +306,22 @@ class _Run:
             digest = picture_digest(image)
         except (DatasetError, OSError, MemoryError) as error:
             return PictureResult(due.picture, "failed", str(error) or type(error).__name__)
-        if found.only_stamp and has_digest(due.mask_file, digest):
-            return self._renewed(due, stamp)
+        if found.only_stamp and has_digest(due.mask_file, digest) and self._is_renewed(due, stamp):
+            return PictureResult(due.picture, "fresh", due.reason)
         if problem := size_problem(image.shape[0], image.shape[1]):
             return PictureResult(due.picture, "failed", f"{due.picture}: {problem}")
         return _Decoded(image, {**self.freshness.wanted, "image_digest": digest, "picture_stamp": stamp})
 
-    def _renewed(self, due: Due, stamp: str) -> PictureResult:
+    def _is_renewed(self, due: Due, stamp: str) -> bool:
+        """Give a mask file the stamp of its rewritten picture; False where its masks are damaged."""
         try:
             renew_stamp(due.mask_file, due.picture, stamp)
-        except (OSError, MaskFileError) as error:  # the masks are right all the same
+        except MaskFileError as error:
+            log.warning("%s; segmenting again", error)
+            return False
+        except OSError as error:  # the masks are right all the same
             log.info("%s: its stamp could not be renewed (%s)", due.mask_file, error)
-        return PictureResult(due.picture, "fresh", due.reason)
+        return True
 
     def write(self, due: Due, masks: SemanticMasks, fields: Mapping[str, str]) -> PictureResult:
         """Encode and write the masks of a claimed picture. Runs in the pool."""

@@ -9,10 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
-from ..files import write_safetensors
+from ..files import DamagedFileError, TensorFile, write_safetensors
 from ..regions.masks import SemanticMasks
 from ..segmenters.protocol import SegmentRequest
 from ..segmenters.table import LazySegmenter
@@ -158,10 +157,12 @@ def renew_stamp(path: Path, picture: Path, stamp: str) -> None:
         FileNotFoundError, MaskFileError: as `read_masks`.
         OSError: it cannot be written.
     """
-    header = {**read_header(path), "picture_stamp": stamp}
-    with safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    write_safetensors(path, tensors, header)
+    try:
+        file = TensorFile(path)
+        tensors = file.tensors()
+    except DamagedFileError as error:
+        raise MaskFileError(path, str(error)) from error
+    write_safetensors(path, tensors, {**file.metadata, "picture_stamp": stamp})
     latest = max(path.stat().st_mtime_ns, picture.stat().st_mtime_ns)
     os.utime(path, ns=(latest, latest))
 

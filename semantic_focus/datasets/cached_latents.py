@@ -18,9 +18,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ..files import DamagedFileError, TensorFile
 from ..regions.masks import SemanticMasks, downsample_mask_to_latent, of_another_picture
 from .cache import is_untouched, picture_digest, stale_reason
 from .folder import PICTURE_SUFFIXES, DatasetError, load_picture
@@ -291,10 +291,9 @@ def _tensors(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise DatasetError(f"{path}: no such file")
     try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (SafetensorError, OSError) as error:
-        raise DatasetError(f"{path}: not a complete safetensors file ({error}). Cache it again") from error
+        return TensorFile(path).tensors()
+    except (DamagedFileError, OSError) as error:
+        raise DatasetError(f"{path}: {error}. Cache it again") from error
 
 
 def _only(path: Path, prefix: str, what: str) -> Tensor:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .cache import is_untouched, picture_digest, refuse_foreign, stale_reason
 from .folder import DatasetError, load_picture
-from .mask_file import ForeignMaskFileError, MaskFileError, mask_path, read_header
+from .mask_file import ForeignMaskFileError, MaskFileError, check_file, mask_path, read_header
 
 STATUSES = ("fresh", "segmented", "due", "kept", "failed", "left")
 """fresh: its mask file answers the request. segmented: made now. due: would be made (dry run). kept: made by
@@ -67,6 +67,7 @@ class Freshness:
                 return Due(picture, f"its mask file is stale: {reason}" if reason else "forced", had=had)
             if not is_untouched(picture, path, header):
                 return Due(picture, "the picture file was written again", only_stamp=True, had=had)
+            check_file(path)
             return PictureResult(picture, "fresh")
         except ForeignMaskFileError as error:
             return PictureResult(picture, "kept", str(error))

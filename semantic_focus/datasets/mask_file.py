@@ -16,7 +16,8 @@ import io
 import json
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,11 +25,10 @@ import numpy as np
 import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..categories import SEMANTIC_CATEGORIES, is_soft_layer
-from ..files import write_safetensors
+from ..files import DamagedFileError, TensorFile, write_safetensors
 from ..regions.masks import SemanticMasks
 
 SUFFIX = "_zi_masks.safetensors"
@@ -246,44 +246,48 @@ def load_masks(path: str | Path) -> dict[str, Tensor]:
 
 def read_header(path: str | Path) -> dict[str, str]:
     """The header of a mask file, without its masks. Raises as `load_masks`."""
-    path = _existing(path)
-    try:
-        with safe_open(path, framework="np") as file:
-            return file.metadata() or {}
-    except SafetensorError as error:
-        raise _incomplete(path, error) from error
+    return _opened(path).metadata
+
+
+def check_file(path: str | Path) -> dict[str, str]:
+    """The header of a mask file whose bytes are what was written; no mask is decoded. Raises as `load_masks`."""
+    file = _opened(path)
+    with _damage_named(Path(path)):
+        file.check()
+    return file.metadata
 
 
 def read_masks(path: str | Path) -> SemanticMasks:
     """The masks of one picture with its persons, the file's header as provenance. Raises as `load_masks`."""
-    path = _existing(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            names = [str(name) for name in file.keys()]  # noqa: SIM118 (not a mapping)
-            if header.get("encoding") == "png":
-                return _read_png(path, header, {name: file.get_tensor(name) for name in names})
-            shapes = {name: file.get_slice(name).get_shape() for name in names}
-            labels = _labels(path, [name for name in names if name.endswith("_mask")], header)
-            _check_shapes(path, [shapes[f"{label}_mask"] for label in labels], shapes.get("persons"))
-            masks = torch.stack(
-                [_to_float(path, label, file.get_tensor(f"{label}_mask")) for label in labels]
-            )
-            persons = (_to_float(path, "persons", file.get_tensor("persons")),) if "persons" in shapes else ()
-    except SafetensorError as error:
-        raise _incomplete(path, error) from error
+    path = Path(path)
+    file = _opened(path)
+    header = file.metadata
+    with _damage_named(path):
+        if header.get("encoding") == "png":
+            return _read_png(path, header, file.tensors())
+        labels = _labels(path, [name for name in file.shapes if name.endswith("_mask")], header)
+        shapes = [file.shapes[f"{label}_mask"] for label in labels]
+        _check_shapes(path, shapes, file.shapes.get("persons"))
+        tensors = file.tensors()
+    masks = torch.stack([_to_float(path, label, tensors[f"{label}_mask"]) for label in labels])
+    persons = (_to_float(path, "persons", tensors["persons"]),) if "persons" in tensors else ()
     return SemanticMasks(masks[None], tuple(labels), persons, header)
 
 
-def _existing(path: str | Path) -> Path:
+def _opened(path: str | Path) -> TensorFile:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no mask file there. Segment the picture first")
-    return path
+    with _damage_named(path):
+        return TensorFile(path)
 
 
-def _incomplete(path: Path, error: Exception) -> MaskFileError:
-    return MaskFileError(path, f"not a complete safetensors file ({error})")
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except DamagedFileError as error:
+        raise MaskFileError(path, str(error)) from error
 
 
 def _read_png(path: Path, header: Mapping[str, str], tensors: Mapping[str, Tensor]) -> SemanticMasks:

@@ -1,13 +1,14 @@
 """LoRA files on disk: complete or absent, and safetensors only."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from torch import Tensor
 
-from ..files import write_safetensors
+from ..files import DamagedFileError, TensorFile, not_finite, write_safetensors
+
+T = TypeVar("T")
 
 
 def save_lora(
@@ -22,23 +23,30 @@ def load_lora(path: str | Path) -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a complete safetensors file.
+        ValueError: damaged, or not a complete safetensors file, or with values that are no finite numbers.
     """
-    path = _existing(path)
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path}: not a complete safetensors file ({error})") from error
+    tensors = _opened(path, lambda file: file.tensors())
+    if (name := not_finite(tensors)) is not None:
+        raise ValueError(
+            f"{path}: {name} has values that are no finite numbers: the training that made it diverged, or "
+            "the file is damaged. Take the LoRA of an earlier step, or a copy"
+        )
+    return tensors
 
 
 def load_metadata(path: str | Path) -> dict[str, str]:
     """Read the strings in the header of a LoRA file; errors as of `load_lora`."""
-    path = _existing(path)
+    return _opened(path, lambda file: file.metadata)
+
+
+def _opened(path: str | Path, read: Callable[[TensorFile], T]) -> T:
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such LoRA file")
     try:
-        with safe_open(path, "pt") as file:
-            return file.metadata() or {}
-    except SafetensorError as error:
-        raise ValueError(f"{path}: not a complete safetensors file ({error})") from error
+        return read(TensorFile(path))
+    except DamagedFileError as error:
+        raise ValueError(f"{path}: {error}. Take a copy of it, or the LoRA of an earlier step") from error
 
 
 def free_path(folder: Path, stem: str) -> Path:
@@ -46,11 +54,4 @@ def free_path(folder: Path, stem: str) -> Path:
     number = 1
     while (path := folder / f"{stem}_{number:05}.safetensors").exists():
         number += 1
-    return path
-
-
-def _existing(path: str | Path) -> Path:
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such LoRA file")
     return path

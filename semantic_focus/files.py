@@ -7,6 +7,7 @@ This is the only place that writes (but for `segmenters/embedded/weights.py`, wh
 installed).
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -16,7 +17,7 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,34 @@ _DIGEST = re.compile(r"sha256 ([0-9a-f]{32})/(\d+) ([0-9a-f]{32})/(\d+) ([0-9a-f
 lengths tell a file that another program wrote anew, header and all, from one that was damaged."""
 _DAMAGED = "damaged: it is not what was written, by the digest in its header"
 
+REASONS = {
+    errno.ENOSPC: "the disk is full. Free some space, or give a folder on another disk",
+    errno.EDQUOT: "your share of the disk is used up. Free some space, or give a folder on another disk",
+    errno.EROFS: "the disk is read-only. Give a folder on another one",
+    errno.EACCES: "you have no permission to write there. Change the folder's permissions, or give another",
+    errno.EPERM: "you have no permission to write there. Change the folder's permissions, or give another",
+    errno.ENOENT: "its folder is gone. Give one that is there",
+    errno.ENOTDIR: "a part of its path is a file, not a folder. Give another path",
+    errno.EEXIST: "a part of its path is a file, not a folder. Give another path",
+    errno.EISDIR: "there is a folder of that name. Give another name",
+    errno.ENAMETOOLONG: "its name is too long for the disk. Give a shorter one",
+    errno.EFBIG: "it is larger than files may be there. Give a folder on another disk",
+}
+"""Why a file cannot be written and what to do, by the system's error number."""
+PROBE = 1 << 20
+"""Bytes that are written to learn whether a disk takes them; more than a usual mask file."""
+
 BUSY_TRIES, BUSY_SECONDS = 10, 0.2
 """How often Windows is asked to replace a file that another program has open, and the time between."""
+
+
+class NotWrittenError(OSError):
+    """A file that could not be written; the message names it, why, and the way out. `errno` is kept."""
+
+    def __init__(self, path: Path, error: OSError):
+        why = REASONS.get(error.errno or 0, error.strerror or str(error))
+        super().__init__(f"{path}: cannot be written: {why}")
+        self.errno = error.errno
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -55,7 +82,34 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
     The folder is made if it is missing. If `write` fails, nothing is left behind and an older file stays as
     it was. The temporary name is short, so that any name that fits the disk can be written.
+
+    Raises:
+        NotWrittenError: the disk is full or read-only, say.
     """
+    try:
+        _write_atomically(path, write)
+    except NotWrittenError:
+        raise
+    except OSError as error:
+        raise NotWrittenError(path, error) from error
+
+
+def check_can_write(path: Path) -> None:
+    """Raise NotWrittenError unless a file of `PROBE` bytes could be written there; nothing is left behind."""
+    probe = path.with_name(f".{mark_of(path.name)}.{secrets.token_hex(4)}.part")
+    try:
+        with os.fdopen(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666), "wb") as file:
+            file.write(bytes(PROBE))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise NotWrittenError(path, error) from error
+    finally:
+        with suppress(OSError):
+            probe.unlink(missing_ok=True)
+
+
+def _write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{mark_of(path.name)}.{secrets.token_hex(4)}.part")
     try:
@@ -68,7 +122,8 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         temporary.chmod(mode)
         _move(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a folder that vanished, or is read-only now: the first error counts
+            temporary.unlink(missing_ok=True)
 
 
 def mark_of(name: str) -> str:

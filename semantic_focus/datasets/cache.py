@@ -135,16 +135,20 @@ def _segment_and_keep(
     request: SegmentRequest,
     segmenter: LazySegmenter,
     fields: Mapping[str, str],
+    report: Callable[[str], None],
 ) -> SemanticMasks:
     """Segment one picture Float[H, W, 3] and write its mask file, if there is to be one, with these fields.
 
-    The masks are those that the file gives back.
+    The masks are those that the file gives back, also where it cannot be kept.
     """
     masks = segmenter.get().segment(image[None], request)
     masks = replace(as_stored(masks), provenance={**masks.provenance, **fields})
     if path is not None:
-        with claimed_if_free(path):  # meanwhile, nobody takes its temporary file for a leftover
-            save_masks(path, masks)
+        try:
+            with claimed_if_free(path):  # meanwhile, nobody takes its temporary file for a leftover
+                save_masks(path, masks)
+        except OSError as error:
+            report(f"{error}. The masks are used all the same, and made again next time")
     return masks
 
 
@@ -180,7 +184,7 @@ def get_or_segment(
         images: Float[B, H, W, 3] in 0..1.
         segmenter: loaded only if some picture has no fresh file.
         files: one path per picture, None or absent for "do not keep".
-        report: told in a sentence for each file that is replaced, and why.
+        report: told in a sentence for each file that is replaced or that cannot be kept, and why.
 
     Returns:
         Masks with the labels of `request.prompts`; provenance "cache" says how many of the pictures were
@@ -196,7 +200,7 @@ def get_or_segment(
         fields = {**wanted, "image_digest": picture_digest(image)}
         masks = _read_if_fresh(path, fields, request.labels, tuple(image.shape[:2]), report)
         if masks is None:
-            masks = _segment_and_keep(image, path, request, segmenter, fields)
+            masks = _segment_and_keep(image, path, request, segmenter, fields, report)
         else:
             hits += 1
         found.append(masks)

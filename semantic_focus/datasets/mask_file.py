@@ -250,7 +250,7 @@ def read_header(path: str | Path) -> dict[str, str]:
 
 
 def check_file(path: str | Path) -> dict[str, str]:
-    """The header of a mask file whose bytes are what was written; no mask is decoded. Raises as `load_masks`."""
+    """The header of a mask file that is what was written; no mask is decoded. Raises as `load_masks`."""
     file = _opened(path)
     with _damage_named(Path(path)):
         file.check()

@@ -15,6 +15,8 @@ from safetensors import safe_open
 from semantic_focus.files import (
     DIGEST_KEY,
     TEMPORARY,
+    NotWrittenError,
+    check_can_write,
     mark_of,
     printable,
     write_atomically,
@@ -22,6 +24,8 @@ from semantic_focus.files import (
     write_text,
 )
 from semantic_focus.lora.file import free_path, load_lora, load_metadata, save_lora
+
+from .faults import FAULTS, refuse
 
 
 def without_digest(metadata: dict[str, str]) -> dict[str, str]:
@@ -120,10 +124,63 @@ class TestWriteAtomically:
         if is_written:
             write_text(tmp_path / "a.txt", "new")
         else:
-            with pytest.raises(PermissionError, match="in use"):
+            with pytest.raises(NotWrittenError, match="a.txt: cannot be written: you have no permission"):
                 write_text(tmp_path / "a.txt", "new")
         assert (tmp_path / "a.txt").read_text() == ("new" if is_written else "old")
         assert len(list(tmp_path.iterdir())) == 1 and len(asked) < 20
+
+
+class TestDisksThatTakeNoFile:
+    SAYS = {
+        "full": "the disk is full",
+        "over quota": "your share of the disk is used up",
+        "read-only": "the disk is read-only",
+        "no permission": "you have no permission to write there",
+        "gone": "its folder is gone",
+    }
+
+    @pytest.mark.parametrize("fault", FAULTS)
+    def test_it_is_said_in_words_with_the_file_and_a_way_out(
+        self, fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        path = tmp_path / "a.txt"
+        path.write_text("old")
+        refuse(monkeypatch, tmp_path, FAULTS[fault])
+        for write in (lambda: write_text(path, "new"), lambda: check_can_write(path)):
+            with pytest.raises(
+                NotWrittenError, match=f"^{path}: cannot be written: {self.SAYS[fault]}.*[.] "
+            ) as raised:
+                write()
+            assert raised.value.errno == FAULTS[fault]
+        assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+    @pytest.mark.parametrize("place", ["file/a.txt", "file/more/a.txt"])
+    def test_a_file_in_the_place_of_a_folder(self, place: str, tmp_path: Path):
+        (tmp_path / "file").write_text("mine")
+        for write in (lambda: write_text(tmp_path / place, "new"), lambda: check_can_write(tmp_path / place)):
+            with pytest.raises(NotWrittenError, match="a part of its path is a file, not a folder"):
+                write()
+        assert (tmp_path / "file").read_text() == "mine"
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="no such limits")
+    def test_a_disk_with_room_for_nothing_large_is_found_out_beforehand(self, tmp_path: Path):
+        import resource
+
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+        try:
+            write_text(tmp_path / "small.txt", "fits")
+            for write in (
+                lambda: write_text(tmp_path / "large.txt", "x" * 2000),
+                lambda: check_can_write(tmp_path / "large.txt"),
+            ):
+                with pytest.raises(NotWrittenError, match="large.txt: cannot be written: it is larger"):
+                    write()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert [path.name for path in tmp_path.iterdir()] == ["small.txt"]
+        check_can_write(tmp_path / "large.txt")
+        assert [path.name for path in tmp_path.iterdir()] == ["small.txt"]
 
 
 class TestReproducible:

@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import sys
 from pathlib import Path
 
 from ..comfy.headless import LoraNotWrittenError, check_model_file, find_comfyui, import_comfyui
@@ -12,13 +11,13 @@ from ..settings.training import load_config
 from ..training.progress import ProgressLines
 from ..training.run import RunOptions, StopTraining
 from ..training.trainer import TrainingDiverged, TrainingOutOfMemory
-from .outcome import CANNOT_START, FAILED, SUCCESS, say
+from .outcome import CANNOT_START, FAILED, SUCCESS, answer, say
 from .stop_signals import StopSignals
 
 HELP = (
-    "Train a LoRA as a config.toml says, with ComfyUI's model code and without its server. Stopped by Ctrl+C "
-    "or SIGTERM it keeps its state, and the same command goes on from there. The path of the LoRA goes to "
-    "standard output, progress to the screen."
+    "Train a LoRA as a config.toml says, with ComfyUI's model code and without its server. Stopped by "
+    "Ctrl+C, SIGTERM or a closed terminal it keeps its state, and the same command goes on from there. The "
+    "path of the LoRA goes to standard output, progress to the screen."
 )
 
 
@@ -49,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
         except (ValueError, ImportError, OSError) as error:
             say(str(error))
             return CANNOT_START
-    sys.stdout.write(f"{path}\n")
+    answer(str(path))
     return SUCCESS
 
 

@@ -162,9 +162,18 @@ def write_png(path: Path, picture: Image, **options: Any) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Add one line to a text file. Not atomic: whoever reads it leaves a last line out that is cut short."""
-    with open(path, "a", encoding="utf-8", newline="\n") as file:
-        file.write(line + "\n")
+    """Add one line to a text file. Not atomic: whoever reads it leaves out a line that is cut short.
+
+    Raises:
+        NotWrittenError: the disk is full or read-only, say.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o666)
+        with os.fdopen(handle, "a", encoding="utf-8", newline="\n") as file:
+            file.write(line + "\n")
+    except OSError as error:
+        raise NotWrittenError(path, error) from error
 
 
 def write_safetensors(

@@ -72,12 +72,15 @@ class RunPlace:
         name: of this one.
         resume: go on with an unfinished run of exactly these settings, pictures and model.
         keep_last: how many states stay.
+        must_keep: where the folder takes no files, it is an error before the first step; else the training
+            goes on in memory.
     """
 
     root: Path
     name: str = "lora"
     resume: bool = True
     keep_last: int = 3
+    must_keep: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,7 @@ def train_comfy_lora(
 
     Raises:
         ValueError: model, pictures and settings do not fit each other.
+        NotWrittenError: the folder takes no files, and must.
         TrainingDiverged, TrainingOutOfMemory, and what the options raise: the run can be gone on with.
     """
     _check_empty_prompt(request)
@@ -116,7 +120,16 @@ def train_comfy_lora(
         adapters = _adapters(request, velocity)
         identity = _identity(request, data)
         trainer = Trainer(velocity, adapters, data, request.objective, request.settings, identity)
-        run, found = choose_run(place.root, place.name, identity, place.resume, place.keep_last)
+        run_options = options(velocity, data)
+        run, found = choose_run(
+            place.root,
+            place.name,
+            identity,
+            place.resume,
+            place.keep_last,
+            trainer.load,
+            None if place.must_keep else run_options.tell,
+        )
         if found is not None:
             logging.info(f"LoRA training: going on from step {found.step} of {run.path}")
         state = found or request.state
@@ -124,7 +137,7 @@ def train_comfy_lora(
         metadata = lora_metadata(
             state.part("adapters.") if state else adapters.state_dict(), "comfyui", provenance
         )
-        history = run_training(trainer, run, state, options(velocity, data), metadata)
+        history = run_training(trainer, run, state, run_options, metadata)
         return TrainingResult(trainer.lora(), history, trainer.state(), run.path)
 
 

@@ -19,7 +19,7 @@ from .optimizers import make_optimizer
 from .random_numbers import own_random_numbers
 from .sampler import PictureSampler
 from .settings import TrainingSettings
-from .state import TrainState, differences, pack_optimizer, same_groups, unpack_optimizer
+from .state import TrainState, TrainStateError, differences, pack_optimizer, same_groups, unpack_optimizer
 from .step_record import StepRecord
 from .step_report import JudgedPass, report
 
@@ -248,22 +248,32 @@ class Trainer:
         )
 
     def load(self, state: TrainState) -> None:
-        """Go on from a state.
+        """Go on from a state; after an error everything is as it was.
 
         Adapters keep the state's alpha, random numbers its seed. Where it comes from a training of other
         pictures or another batch size, the walk through the dataset starts anew; where it comes from another
         optimizer or other groups of parameters, the optimizer's memory does. Both are logged.
 
         Raises:
-            ValueError: the adapters do not fit.
+            TrainStateError: the adapters do not fit, or something is missing or damaged in it.
         """
+        before = self.state()
+        try:
+            self._load(state)
+        except Exception as error:  # what is wrong in it makes torch and its optimizers raise nearly anything
+            self._load(before)
+            if isinstance(error, RuntimeError) and _out_of_memory(error):
+                raise
+            raise TrainStateError(_said(error)) from error
+
+    def _load(self, state: TrainState) -> None:
         self.adapters.load_state_dict(state.part("adapters."))
         self.steps_done = state.step
         self._generator.set_state(state.tensors["generator"])
         before, now = state.identity, self._identity
         if _same(before, now, "data") and _same(before, now, "training", "batch_size"):
             self._sampler.load_state_dict(state.values["sampler"])
-            self._at_once = state.values["at_once"]
+            self._at_once = min(max(1, int(state.values["at_once"])), self.settings.batch_size)
         else:
             logging.warning("LoRA training: other pictures or batch size, the walk through them starts anew")
         settings = self.settings
@@ -293,6 +303,13 @@ class Trainer:
         """The result so far, as `LoraAdapters.state_dict` gives it."""
         with self.result():
             return self.adapters.state_dict()
+
+
+def _said(error: Exception) -> str:
+    """In words: those of our own errors, else what is wrong with the state."""
+    if type(error) is ValueError:
+        return str(error)
+    return f"its content is damaged or of another kind of training ({type(error).__name__}: {error})"
 
 
 def _same(one: Mapping[str, Any], other: Mapping[str, Any], *keys: str) -> bool:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from semantic_focus.files import NotWrittenError
 from semantic_focus.training.state import (
     FORMAT,
     HEADER_KEY,
@@ -120,7 +121,7 @@ class TestFile:
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(os, "fsync", full)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(NotWrittenError, match=f"{file}: cannot be written: the disk is full"):
             save_train_state(file, TrainState(8, {}, {}, {}))
         assert load_train_state(file).step == 7 and list(file.parent.iterdir()) == [file]
 

@@ -291,7 +291,7 @@ class Trainer:
             averages = state.part("average.")
             if averages:
                 ordered = [averages[str(index)] for index in range(len(averages))]
-                self._average.load(ordered, state.values["averaged"])
+                self._average.load(ordered, int(state.values["averaged"]))
             else:
                 self._average = MovingAverage(self._parameters, self.settings.ema_decay)
 

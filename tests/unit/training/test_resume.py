@@ -22,7 +22,7 @@ from semantic_focus.training.ema import MovingAverage
 from semantic_focus.training.run import Kept, RunOptions, StopTraining, run_training
 from semantic_focus.training.run_folder import choose_run
 from semantic_focus.training.settings import TrainingSettings
-from semantic_focus.training.state import TrainState, load_train_state
+from semantic_focus.training.state import TrainState, TrainStateError, load_train_state
 from semantic_focus.training.step_record import StepRecord
 from semantic_focus.training.trainer import Trainer
 
@@ -320,6 +320,46 @@ class TestPieces:
         model.calls.clear()
         self.steps(second, 8)
         assert {index < 4 for call in model.calls for index in call} == {True, False}
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda tensors, values: tensors.pop("generator"),
+            lambda tensors, values: tensors.update(generator=torch.zeros(8, dtype=torch.uint8)),
+            lambda tensors, values: tensors.update(generator=torch.zeros(3)),
+            lambda tensors, values: tensors.popitem(),
+            lambda tensors, values: tensors.update({"optimizer.99.exp_avg": torch.zeros(2)}),
+            lambda tensors, values: tensors.update({"optimizer.x.exp_avg": torch.zeros(2)}),
+            lambda tensors, values: tensors.pop("average.0"),
+            lambda tensors, values: values.clear(),
+            lambda tensors, values: values.update(sampler=None),
+            lambda tensors, values: values.update(sampler={"to_come": [99], "waiting": []}),
+            lambda tensors, values: values.update(sampler={"to_come": ["0"], "waiting": []}),
+            lambda tensors, values: values.update(sampler={"to_come": [], "waiting": [[]]}),
+            lambda tensors, values: values.update(sampler={"to_come": [], "waiting": [[0] * 50]}),
+            lambda tensors, values: values.update(optimizer={"groups": [], "scalars": {}}),
+            lambda tensors, values: values.update(optimizer=[1]),
+            lambda tensors, values: values.update(at_once="all"),
+            lambda tensors, values: values.update(averaged=None),
+        ],
+    )
+    def test_a_state_whose_content_is_wrong_leaves_the_training_as_it_was(
+        self, change, model, data: TrainingPictures
+    ):
+        settings = dataclasses.replace(SETTINGS, ema_decay=0.9)
+        earlier = new_trainer(model, data, settings)
+        self.steps(earlier, 3)
+        state = earlier.state()
+        change(state.tensors, state.values)
+        expected, trainer = (new_trainer(model, data, settings) for _ in range(2))
+        try:
+            trainer.load(state)
+        except TrainStateError as error:
+            assert str(error)
+            assert self.steps(trainer, 2) == self.steps(expected, 2)
+            assert equal(trainer.lora(), expected.lora())
+        else:  # what was taken away was none of the training's
+            assert trainer.steps_done == 3 and self.steps(trainer, 1)
 
     def test_adapters_of_another_rank_are_refused(self, model, data: TrainingPictures):
         layers = linear_layers(model, "all linear layers")

@@ -229,7 +229,9 @@ def load_latent(picture: CachedPicture) -> Tensor:
             f"{path}: its name says {width}x{height}, its latents are of {columns * CELL}x{rows * CELL} "
             f"pixels ({columns}x{rows} cells). Cache the picture again"
         )
-    return latent.float()[None]
+    latent = latent.float()
+    _check_finite(path, "latents", latent / SCALE)
+    return latent[None]
 
 
 def load_conditioning(path: Path) -> list[Any]:
@@ -242,6 +244,8 @@ def load_conditioning(path: Path) -> list[Any]:
     if text.ndim != 2 or not len(text):
         raise DatasetError(f"{path}: its embedding is {list(text.shape)}, expected [tokens, width]")
     pooled = _tensors(path).get(POOLED_KEY)
+    if pooled is not None:
+        _check_finite(path, POOLED_KEY, pooled.float())
     return [[text.float()[None], {} if pooled is None else {"pooled_output": pooled.float().reshape(1, -1)}]]
 
 
@@ -306,8 +310,12 @@ def _only(path: Path, prefix: str, what: str) -> Tensor:
             "It is no cache of this kind of model"
         )
     tensor = tensors[keys[0]]
-    if not tensor.is_floating_point() or not bool(tensor.float().isfinite().all()):
-        raise DatasetError(
-            f"{path}: {keys[0]} is {tensor.dtype} or has values that are no numbers. Cache it again"
-        )
+    if not tensor.is_floating_point():
+        raise DatasetError(f"{path}: {keys[0]} is {tensor.dtype}, expected a float type. Cache it again")
+    _check_finite(path, keys[0], tensor.float())
     return tensor
+
+
+def _check_finite(path: Path, name: str, values: Tensor) -> None:
+    if not bool(values.isfinite().all()):
+        raise DatasetError(f"{path}: {name} has values that are no numbers. Cache it again")

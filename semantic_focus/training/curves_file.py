@@ -60,6 +60,8 @@ def _record(line: Mapping[str, Any]) -> StepRecord:
     values["samples"] = tuple(SampleRecord(**sample) for sample in values["samples"])
     record = StepRecord(**values)
     _check(record, ("step",), ("regions", "gradient_share"))
+    if any(math.isnan(number) for number in (record.total, record.learning_rate, record.gradient_norm)):
+        raise ValueError("a step was done, and these were numbers")
     for sample in record.samples:
         _check(sample, ("picture",), ("cosine", "error", "coverage"))
     return record

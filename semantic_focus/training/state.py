@@ -1,6 +1,7 @@
 """Everything a training needs to go on as if it had never stopped, in memory and as one safetensors file."""
 
 import json
+import math
 import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -169,6 +170,9 @@ def unpack_optimizer(
     """Put back what `pack_optimizer` gave for an optimizer of the same kind over the same parameters.
 
     The weight decay stays as it is now; the learning rate is set anew at every step.
+
+    Raises:
+        ValueError: numbers that are not finite, where those of the optimizer are.
     """
     chosen = [{name: group[name] for name in CHOSEN if name in group} for group in optimizer.param_groups]
     state: dict[int, dict[str, Any]] = {
@@ -182,10 +186,26 @@ def unpack_optimizer(
         else:
             index, name = key.split(".", 1)
             state.setdefault(int(index), {})[name] = tensor.clone()
+    for entries in state.values():
+        _check_finite(entries, {})
     for group, own in zip(groups, optimizer.param_groups, strict=True):
+        _check_finite(group, own)
         for name, value in group.items():
             if isinstance(value, list) and isinstance(own.get(name), tuple):
                 group[name] = tuple(value)
     optimizer.load_state_dict({"state": state, "param_groups": groups})
     for group, own in zip(optimizer.param_groups, chosen, strict=True):
         group.update(own)
+
+
+def _check_finite(values: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        # some optimizers have an infinite limit that means none
+        if not _is_finite(value) and _is_finite(own.get(name)):
+            raise ValueError(f"the optimizer's {name} is {value}, no finite number")
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)

@@ -288,6 +288,7 @@ class TestCurves:
             "[" * 100_000,
             '{"step": ' + "9" * 400 + "}",
             ("total", "1e999"),
+            ("total", "null"),
             ("total", '"0.5"'),
             ("total", "true"),
             ("step", "2.5"),

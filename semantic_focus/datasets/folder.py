@@ -9,7 +9,7 @@ from PIL import ExifTags, Image
 from torch import Tensor
 
 from ..files import named_path
-from .mask_file import mask_path
+from .mask_file import mask_path, size_problem
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 TURNS = {
@@ -160,11 +160,13 @@ def load_picture(path: str | Path) -> Tensor:
     """Float[H, W, 3] in 0..1, upright (EXIF orientation applied); transparent parts become white.
 
     Raises:
-        DatasetError: the file is damaged or no picture.
+        DatasetError: the file is damaged, no picture, or larger than masks can be.
     """
     path = Path(path)
     try:
         with Image.open(path) as file:
+            if problem := size_problem(file.height, file.width):
+                raise DatasetError(f"{path}: {problem}")
             picture = upright(file)
             if picture.mode.startswith("I"):  # 16-bit grey; "I" in older versions of Pillow
                 pixels = np.asarray(picture, dtype=np.float32)[..., None].repeat(3, -1) / 65535
@@ -174,7 +176,7 @@ def load_picture(path: str | Path) -> Tensor:
                 white = Image.new("RGBA", picture.size, "white")
                 picture = Image.alpha_composite(white, picture)
             pixels = np.asarray(picture.convert("RGB"), dtype=np.float32) / 255
-    except FileNotFoundError:
+    except (FileNotFoundError, DatasetError):
         raise
     except Exception as error:  # damaged files make Pillow raise nearly anything: struct.error, TypeError ...
         raise DatasetError(

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageChops, ImageStat
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
@@ -24,7 +24,7 @@ from ..files import write_png
 from ..regions.by_hand import weighted_mask
 from .cache import check_belongs
 from .folder import FOREIGN_MASK_SUFFIX, PICTURE_SUFFIXES, load_picture, upright
-from .mask_file import mask_path, read_masks
+from .mask_file import mask_path, read_masks, size_problem
 
 FORMS = ("masklabel", "folder", "alpha")
 MARK = ("Software", "semantic-focus")
@@ -114,10 +114,17 @@ def read_mask_picture(path: str | Path) -> Tensor:
     if file.has_transparency_data:
         black = Image.new("RGBA", file.size, "black")
         file = Image.alpha_composite(black, file.convert("RGBA"))
-    pixels = np.asarray(file.convert("RGB"), dtype=np.int16)
-    if (pixels.max(2) - pixels.min(2)).mean() > COLOURED:
+    if file.mode != "L" and _colour(file) > COLOURED:
         raise MaskPictureError(f"{path}: a picture in colours, no mask. A mask is grey: white is trained")
     return torch.from_numpy(np.asarray(file.convert("L"), dtype=np.float32) / 255)
+
+
+def _colour(picture: Image.Image) -> float:
+    """Mean over the pixels of the difference between the strongest and the weakest channel, of 255."""
+    red, green, blue = picture.convert("RGB").split()
+    strongest = ImageChops.lighter(ImageChops.lighter(red, green), blue)
+    weakest = ImageChops.darker(ImageChops.darker(red, green), blue)
+    return ImageStat.Stat(ImageChops.subtract(strongest, weakest)).mean[0]
 
 
 def _read_alpha(path: Path) -> Tensor:
@@ -133,8 +140,10 @@ def _open(path: Path) -> Image.Image:
     """The whole picture, upright."""
     try:
         with Image.open(path) as file:
+            if problem := size_problem(file.height, file.width):
+                raise MaskPictureError(f"{path}: {problem}")
             return upright(file).copy()
-    except FileNotFoundError:
+    except (FileNotFoundError, MaskPictureError):
         raise
     except Exception as error:  # damaged files make Pillow raise nearly anything: struct.error, TypeError ...
         raise MaskPictureError(

@@ -10,7 +10,7 @@ from torch.nn.functional import interpolate
 
 from ..regions.overlay import Colour, index_map, region_colour
 from .folder import DatasetError, load_picture, upright
-from .mask_file import mask_path, read_masks
+from .mask_file import mask_path, read_masks, size_problem
 
 
 def thumbnail(path: Path, side: int) -> Image.Image:
@@ -22,6 +22,8 @@ def thumbnail(path: Path, side: int) -> Image.Image:
     """
     try:
         with Image.open(path) as file:
+            if problem := size_problem(file.height, file.width):
+                raise DatasetError(f"{path}: {problem}")
             if file.mode.startswith("I"):  # 16-bit grey
                 pixels = (load_picture(path) * 255).round().to(torch.uint8).numpy()
                 picture = Image.fromarray(pixels)

@@ -32,7 +32,6 @@ from .mask_file import (
     MaskFileError,
     mask_path,
     save_masks,
-    size_problem,
 )
 from .memory import give_back
 
@@ -341,8 +340,6 @@ class _Run:
             return PictureResult(due.picture, "failed", str(error) or type(error).__name__)
         if found.only_stamp and has_digest(due.mask_file, digest) and self._is_renewed(due, stamp):
             return PictureResult(due.picture, "fresh", due.reason)
-        if problem := size_problem(image.shape[0], image.shape[1]):
-            return PictureResult(due.picture, "failed", f"{due.picture}: {problem}")
         return _Decoded(image, {**self.freshness.wanted, "image_digest": digest, "picture_stamp": stamp})
 
     def _is_renewed(self, due: Due, stamp: str) -> bool:

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import comfy.model_management
@@ -17,6 +18,7 @@ from ..semantic_focus.datasets import report as dataset_report
 from ..semantic_focus.datasets.bulk import CacheSettings, cache_pictures
 from ..semantic_focus.datasets.folder import picture_files
 from ..semantic_focus.datasets.freshness import STATUSES, PictureResult
+from ..semantic_focus.files import write_png
 from ..semantic_focus.keywords import parse_keywords
 from ..semantic_focus.segmenters.protocol import SegmentRequest
 from .inputs import checked
@@ -119,14 +121,14 @@ class CacheDatasetMasks(io.ComfyNode):
         stop_if_asked()
         survey = dataset_report.survey(root, results)
         page = report_file(root)
-        sheet = page.with_suffix(".png")
-        dataset_report.write(survey, sheet, stop_if_asked)
-        if report:
-            logging.info(f"{page}: writing the report of {len(results)} pictures")
-            dataset_report.write(survey, page, stop_if_asked)
+        sheet = dataset_report.contact_sheet(survey, stop_if_asked)
+        problem = _write_reports(survey, sheet, page, report, stop_if_asked)
+        report = report and not problem
         found = counts(results)
         failures = [result.reason for result in results if result.status == "failed"]
         summary = summarize(segmenter.name, found, failures, survey.with_problems)
+        if problem:
+            summary += f"\nreport: {problem}"
         text = f"{summary}\n{page}" if report else summary
         file = {"filename": page.name, "subfolder": REPORTS, "type": "output", "path": str(page)}
         told = {
@@ -141,7 +143,8 @@ class CacheDatasetMasks(io.ComfyNode):
             "semantic_focus_folder": [str(root)],
             "semantic_focus_masks": [told],
         }
-        return io.NodeOutput(_image(sheet), summary, str(page) if report else "", ui=shown)
+        pixels = torch.from_numpy(np.array(sheet, dtype=np.float32) / 255)[None]
+        return io.NodeOutput(pixels, summary, str(page) if report else "", ui=shown)
 
 
 def report_file(root: Path) -> Path:
@@ -167,10 +170,23 @@ def summarize(backend: str, found: dict[str, int], failures: list[str], with_pro
     return "\n".join(lines)
 
 
-def _image(path: Path) -> torch.Tensor:
-    """Float[1, H, W, 3] of a PNG."""
-    with Image.open(path) as picture:
-        return torch.from_numpy(np.array(picture.convert("RGB"), dtype=np.float32) / 255)[None]
+def _write_reports(
+    survey: dataset_report.DatasetSurvey,
+    sheet: Image.Image,
+    page: Path,
+    with_page: bool,
+    stop_if_asked: Callable[[], None],
+) -> str:
+    """Write the contact sheet and, if wanted, the page. Returns why they could not be written."""
+    try:
+        write_png(page.with_suffix(".png"), sheet)
+        if with_page:
+            logging.info(f"{page}: writing the report of {len(survey.entries)} pictures")
+            dataset_report.write(survey, page, stop_if_asked)
+    except OSError as error:
+        logging.warning(f"the masks are there, but not their report: {error}")
+        return str(error)
+    return ""
 
 
 NODES = [CacheDatasetMasks]

@@ -88,9 +88,9 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """
     try:
         _write_atomically(path, write)
-    except NotWrittenError:
-        raise
     except OSError as error:
+        if error.errno is None or isinstance(error, NotWrittenError):
+            raise  # not the disk's: what fills the file ended it
         raise NotWrittenError(path, error) from error
 
 

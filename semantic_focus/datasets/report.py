@@ -241,7 +241,11 @@ def coverage_line(entry: Entry) -> str:
 
 
 def write_contact_sheet(dataset: DatasetSurvey, path: Path, check: Callable[[], None]) -> None:
-    """A PNG with the first MOST_ON_SHEET pictures of a survey, each with its name and coverage below."""
+    write_png(path, contact_sheet(dataset, check))
+
+
+def contact_sheet(dataset: DatasetSurvey, check: Callable[[], None] = lambda: None) -> Image.Image:
+    """The first MOST_ON_SHEET pictures of a survey as one, each with its name and coverage below it."""
     entries = dataset.entries[:MOST_ON_SHEET]
     font, small = _font(15), _font(12)
     cell, text, margin, head = THUMBNAIL_SIDE + 16, 6 * LINE, 16, 60
@@ -265,7 +269,7 @@ def write_contact_sheet(dataset: DatasetSurvey, path: Path, check: Callable[[], 
         lines += [(line, (176, 32, 24)) for line in _wrapped(draw, "; ".join(entry.problems), small, width)]
         for number, (line, colour) in enumerate(lines):
             draw.text((left + 4, top + THUMBNAIL_SIDE + 6 + LINE * number), line, colour, small)
-    write_png(path, sheet)
+    return sheet
 
 
 def _headline(dataset: DatasetSurvey) -> str:

@@ -34,7 +34,7 @@ def read_curves(path: Path) -> list[StepRecord]:
     for line in _lines(path):
         try:
             record = _record(json.loads(line))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             bad += line.endswith(b"\n")
             continue
         if records and record.step <= records[-1].step:

@@ -289,6 +289,7 @@ class TestCurves:
             '{"step": ' + "9" * 400 + "}",
             ("total", "1e999"),
             ("total", "null"),
+            ("total", "9" * 400),
             ("total", '"0.5"'),
             ("total", "true"),
             ("step", "2.5"),

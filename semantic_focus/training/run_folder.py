@@ -228,6 +228,9 @@ def choose_run(
                 raise
             tell(f"{error}. The training goes on in memory: as long as that is so, nothing of it can be kept")
             return run, None
+        except BaseException:
+            run.release()
+            raise
     raise AssertionError("run_folders has no end")
 
 

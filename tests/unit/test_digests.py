@@ -50,7 +50,7 @@ KINDS: dict[str, tuple[Callable[[Path], None], Callable[[Path], Any], type[Excep
 }
 
 
-@pytest.fixture(params=KINDS.values(), ids=KINDS)
+@pytest.fixture(params=KINDS.values(), ids=list(KINDS))
 def kind(request: pytest.FixtureRequest, tmp_path: Path):
     write, read, error = request.param
     path = tmp_path / "a.safetensors"

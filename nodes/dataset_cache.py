@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import comfy.model_management
@@ -119,18 +120,17 @@ class CacheDatasetMasks(ReadsFiles):
         stop_if_asked()
         survey = dataset_report.survey(root, results)
         page = report_file(root)
-        page.parent.mkdir(parents=True, exist_ok=True)
-        sheet = page.with_suffix(".png")
-        dataset_report.write(survey, sheet, stop_if_asked)
-        if report:
-            logging.info(f"{page}: writing the report of {len(results)} pictures")
-            dataset_report.write(survey, page, stop_if_asked)
+        sheet = dataset_report.contact_sheet(survey, stop_if_asked)
+        problem = _write_reports(survey, sheet, page, report, stop_if_asked)
+        report = report and not problem
         found = counts(results)
         failures = [printable(result.reason) for result in results if result.status == "failed"]
         summary = summarize(segmenter.name, found, failures, survey.with_problems, listed.left_out)
+        if problem:
+            summary += f"\nreport: {problem}"
         note_files(_mask_files, root, recursive)
-        note_existence(page if report else sheet)
-        if force or failures:
+        note_existence(page if report else page.with_suffix(".png"))
+        if force or failures or problem:
             note_to_ask_again()
         text = printable(f"{summary}\n{page}") if report else summary
         file = {"filename": page.name, "subfolder": REPORTS, "type": "output", "path": str(page)}
@@ -146,7 +146,8 @@ class CacheDatasetMasks(ReadsFiles):
             "semantic_focus_folder": [str(root)],
             "semantic_focus_masks": [told],
         }
-        return io.NodeOutput(_image(sheet), summary, str(page) if report else "", ui=shown)
+        pixels = torch.from_numpy(np.array(sheet, dtype=np.float32) / 255)[None]
+        return io.NodeOutput(pixels, summary, str(page) if report else "", ui=shown)
 
 
 def report_file(root: Path) -> Path:
@@ -179,10 +180,24 @@ def _mask_files(root: Path, recursive: bool) -> list[Path]:
     return [mask_path(picture) for picture in picture_files(root, recursive)]
 
 
-def _image(path: Path) -> torch.Tensor:
-    """Float[1, H, W, 3] of a PNG."""
-    with Image.open(path) as picture:
-        return torch.from_numpy(np.array(picture.convert("RGB"), dtype=np.float32) / 255)[None]
+def _write_reports(
+    survey: dataset_report.DatasetSurvey,
+    sheet: Image.Image,
+    page: Path,
+    with_page: bool,
+    stop_if_asked: Callable[[], None],
+) -> str:
+    """Write the contact sheet and, if wanted, the page. Returns why they could not be written."""
+    try:
+        page.parent.mkdir(parents=True, exist_ok=True)
+        dataset_report.write_sheet(sheet, page.with_suffix(".png"))
+        if with_page:
+            logging.info(f"{page}: writing the report of {len(survey.entries)} pictures")
+            dataset_report.write(survey, page, stop_if_asked)
+    except OSError as error:
+        logging.warning(f"the masks are there, but not their report: {error}")
+        return str(error)
+    return ""
 
 
 NODES = [CacheDatasetMasks]

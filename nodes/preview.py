@@ -1,6 +1,7 @@
 """The mask preview: data for the overlay widget, and overlay pictures."""
 
 import hashlib
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +41,19 @@ def mask_preview(
 
     `picture` and `map` refer to PNG files in ComfyUI's temp folder; in `map` red is 1 + region index (0:
     none) and blue the person number from the left (0: none), both `spread`; green is the strongest soft
-    layer, 0..255.
+    layer, 0..255. Where that folder takes no files there is nothing to draw, and the log says why.
     """
     height, width = masks.size
     scale = min(1.0, PREVIEW_SIDE / max(height, width))
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
-    return [
-        {**_preview(images[index], masks, index, size), "seconds": seconds} for index in range(len(images))
-    ]
+    try:
+        return [
+            {**_preview(images[index], masks, index, size), "seconds": seconds}
+            for index in range(len(images))
+        ]
+    except OSError as error:
+        logging.warning(f"the masks are there but cannot be shown: {error}")
+        return []
 
 
 def spread(numbers: torch.Tensor, largest: int) -> torch.Tensor:

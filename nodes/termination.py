@@ -1,4 +1,4 @@
-"""SIGTERM or Ctrl+C while a training runs: the step ends and its state is kept before ComfyUI goes."""
+"""SIGTERM, Ctrl+C or a closed terminal while a training runs: its state is kept before ComfyUI goes."""
 
 import os
 import signal

@@ -70,6 +70,7 @@ class TrainingProgress:
             check=check,
             preview=lambda path: self._preview(velocity, data, path),
             on_kept=self._on_kept,
+            tell=lambda message: self.say("not_kept", message, error=message),
         )
 
     def _on_step(self, record: StepRecord) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from comfy_api.latest import io
 
 from ..semantic_focus.training.run_folder import RunFolder
-from ..semantic_focus.training.state import load_train_state
+from ..semantic_focus.training.state import TrainStateError, load_train_state
 from .changes import ReadsFiles, note_files
 from .paths import file_to_read, output_folder
 from .sockets import CATEGORY, TrainStateSocket
@@ -38,7 +38,10 @@ class LoadTrainState(ReadsFiles):
         place = _place(path)
         note_files(_states, place)
         if place.is_dir():
-            state = RunFolder(place).newest_state()
+            run = RunFolder(place)
+            state = run.newest_state()
+            if state is None and run.has_states():
+                raise TrainStateError(f"{place}: none of its states can be read; the log says why of each")
             if state is None:
                 raise FileNotFoundError(
                     f"{place}: no training state in it. Give a folder of {place.parent}, or a state file"

@@ -1,11 +1,14 @@
 """Writing of anything: complete or absent, never over what is not ours, and the same bytes for the same
 content. Names and text of files.
 
+Safetensors files that we write have a digest of their tensors and header in it, and whoever reads them checks
+it. Files without one, of other programs or of version 0.2.0, are read as they are.
+
 This is the only place that writes (but for `segmenters/embedded/weights.py`, which runs before anything is
 installed).
 """
 
-import contextlib
+import errno
 import hashlib
 import json
 import logging
@@ -19,6 +22,7 @@ import textwrap
 import time
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -26,6 +30,7 @@ from typing import Any
 from PIL import Image
 from PIL.Image import Image as Picture
 from PIL.PngImagePlugin import PngInfo
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
@@ -47,6 +52,34 @@ NAME_BYTES, PATH_BYTES = 255, 4095
 """Of a file's name, and of a path, on the systems that we know; some take less."""
 MOST_DIGITS = 100
 """Digits of a whole number in a header."""
+DIGEST_KEY = "semantic_focus.digest"
+LARGEST_HEADER = 16 << 20
+"""Longest header that is believed, in bytes: of a LoRA with all that trainers write it has a tenth of it."""
+CHUNK = 1 << 20
+"""Bytes that are read at once to compute a digest."""
+
+_METADATA = "__metadata__"
+_DIGEST = re.compile(r"sha256 ([0-9a-f]{32})/(\d+) ([0-9a-f]{32})/(\d+) ([0-9a-f]{16})")
+"""Digest and length of the header without this entry, of the tensors' bytes, and a digest of these four. The
+lengths tell a file that another program wrote anew, header and all, from one that was damaged."""
+_DAMAGED = "damaged: it is not what was written, by the digest in its header"
+
+REASONS = {
+    errno.ENOSPC: "the disk is full. Free some space, or give a folder on another disk",
+    errno.EDQUOT: "your share of the disk is used up. Free some space, or give a folder on another disk",
+    errno.EROFS: "the disk is read-only. Give a folder on another one",
+    errno.EACCES: "you have no permission to write there. Change the folder's permissions, or give another",
+    errno.EPERM: "you have no permission to write there. Change the folder's permissions, or give another",
+    errno.ENOENT: "its folder is gone. Give one that is there",
+    errno.ENOTDIR: "a part of its path is a file, not a folder. Give another path",
+    errno.EEXIST: "a part of its path is a file, not a folder. Give another path",
+    errno.EISDIR: "there is a folder of that name. Give another name",
+    errno.ENAMETOOLONG: "its name is too long for the disk. Give a shorter one",
+    errno.EFBIG: "it is larger than files may be there. Give a folder on another disk",
+}
+"""Why a file cannot be written and what to do, by the system's error number."""
+PROBE = 1 << 20
+"""Bytes that are written to learn whether a disk takes them; more than a usual mask file."""
 
 BUSY_TRIES, BUSY_SECONDS = 10, 0.2
 """How often Windows is asked to replace a file that another program has open, and the time between."""
@@ -75,6 +108,15 @@ RESERVED = (
 """Names that Windows keeps for devices, whatever ending they have."""
 
 
+class NotWrittenError(OSError):
+    """A file that could not be written; the message names it, why, and the way out. `errno` is kept."""
+
+    def __init__(self, path: Path, error: OSError):
+        why = REASONS.get(error.errno or 0, error.strerror or str(error))
+        super().__init__(f"{path}: cannot be written: {why}")
+        self.errno = error.errno
+
+
 def write_atomically(path: Path, write: Callable[[Path], object], make_way: MakeWay | None = None) -> None:
     """Let `write` fill a temporary file beside `path`, flush it to disk and move it into place.
 
@@ -85,11 +127,36 @@ def write_atomically(path: Path, write: Callable[[Path], object], make_way: Make
     Args:
         make_way: says whether what is there may be replaced; what appears after its answer is not. None:
             anything may be.
+
+    Raises:
+        FileNotFoundError: there is no folder for it.
+        NotWrittenError: the disk is full or read-only, say.
     """
-    if not path.parent.is_dir():
-        raise FileNotFoundError(
-            f"{path}: there is no folder {path.parent}. Make it first, or correct the path"
-        )
+    try:
+        _write_atomically(path, write, make_way)
+    except OSError as error:
+        if error.errno is None or isinstance(error, NotWrittenError):
+            raise  # not the disk's: what fills the file ended it
+        raise NotWrittenError(path, error) from error
+
+
+def check_can_write(path: Path) -> None:
+    """Raise NotWrittenError unless a file of `PROBE` bytes could be written there; nothing is left behind."""
+    probe = path.with_name(f".{mark_of(path.name)}.{secrets.token_hex(4)}.part")
+    try:
+        with os.fdopen(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666), "wb") as file:
+            file.write(bytes(PROBE))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise NotWrittenError(path, error) from error
+    finally:
+        with suppress(OSError):
+            probe.unlink(missing_ok=True)
+
+
+def _write_atomically(path: Path, write: Callable[[Path], object], make_way: MakeWay | None) -> None:
+    _check_folder(path)
     temporary = path.with_name(f".{mark_of(path.name)}.{secrets.token_hex(4)}.part")
     try:
         handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
@@ -104,7 +171,19 @@ def write_atomically(path: Path, write: Callable[[Path], object], make_way: Make
         else:
             _move_if_way_is_made(temporary, path, make_way)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a folder that vanished, or is read-only now: the first error counts
+            temporary.unlink(missing_ok=True)
+
+
+def _check_folder(path: Path) -> None:
+    try:
+        if stat.S_ISDIR(os.stat(path.parent).st_mode):
+            return
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{path}: there is no folder {path.parent}. Make it first, or correct the path"
+        ) from error
+    raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path.parent))
 
 
 def _move_if_way_is_made(temporary: Path, path: Path, make_way: MakeWay) -> None:
@@ -299,9 +378,18 @@ def has_png_mark(path: Path, mark: str) -> bool:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Add one line to a text file. Not atomic: whoever reads it leaves a last line out that is cut short."""
-    with open(path, "a", encoding="utf-8", newline="\n") as file:
-        file.write(line + "\n")
+    """Add one line to a text file. Not atomic: whoever reads it leaves out a line that is cut short.
+
+    Raises:
+        NotWrittenError: the disk is full or read-only, say.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o666)
+        with os.fdopen(handle, "a", encoding="utf-8", newline="\n") as file:
+            file.write(line + "\n")
+    except OSError as error:
+        raise NotWrittenError(path, error) from error
 
 
 def write_safetensors(
@@ -311,6 +399,8 @@ def write_safetensors(
     make_way: MakeWay | None = None,
 ) -> None:
     """Write tensors, atomically; equal tensors and metadata give equal bytes, in whatever order they come.
+
+    The header gets a digest of all that is in the file, which `TensorFile` checks.
 
     Args:
         tensors: of any device and layout; they are stored contiguous.
@@ -322,15 +412,161 @@ def write_safetensors(
     said = {name: printable(value) for name, value in (metadata or {}).items()}
     content = memoryview(save(contiguous, said))
     length = int.from_bytes(content[:8], "little")
-    header = json.loads(bytes(content[8 : 8 + length]))
     # the library has the metadata in random order
-    ordered = json.dumps(header, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
-    ordered += b" " * (-len(ordered) % ALIGNMENT)
-    parts = [len(ordered).to_bytes(8, "little"), ordered, content[8 + length :]]
+    header = _header_with_digest(json.loads(bytes(content[8 : 8 + length])), content[8 + length :])
+    header += b" " * (-len(header) % ALIGNMENT)
+    parts = [len(header).to_bytes(8, "little"), header, content[8 + length :]]
     write_bytes(Path(path), parts, make_way)
 
 
-@contextlib.contextmanager
+class DamagedFileError(ValueError):
+    """A safetensors file that cannot be used; the message says why, without the file's name."""
+
+
+class TensorFile:
+    """A safetensors file whose header was read and checked.
+
+    Attributes:
+        metadata: the strings of its header.
+        shapes: of its tensors, by name.
+
+    Raises:
+        DamagedFileError: cut, damaged, hostile, or no safetensors file.
+        OSError: it cannot be opened.
+    """
+
+    def __init__(self, path: str | Path):
+        self._path = Path(path)
+        with _damage_named():
+            header, self._begin = _raw_header(self._path)
+            with utf8_name(self._path) as name, safe_open(name, framework="pt") as file:
+                self.metadata: dict[str, str] = file.metadata() or {}
+            self.shapes: dict[str, list[int]] = {
+                name: entry["shape"] for name, entry in header.items() if name != _METADATA
+            }
+            self._data_digest = self._checked_header(header)
+        self.metadata.pop(DIGEST_KEY, None)
+
+    def _checked_header(self, header: Mapping[str, Any]) -> str | None:
+        """The digest that the tensors' bytes must have; None where nothing is known of it."""
+        if any(_DIGEST.fullmatch(text) and key != DIGEST_KEY for key, text in self.metadata.items()):
+            raise DamagedFileError(_DAMAGED)
+        entry = self.metadata.get(DIGEST_KEY)
+        if entry is None:
+            return None
+        said = _DIGEST.fullmatch(entry)
+        if said is None or _short(entry.rpartition(" ")[0]) != said[5]:
+            raise DamagedFileError(_DAMAGED)
+        content = _canonical(header)
+        if (len(content), self._path.stat().st_size - self._begin) != (int(said[2]), int(said[4])):
+            return None  # another program wrote the file anew, and took the header over
+        if _digest(content) != said[1]:
+            raise DamagedFileError(_DAMAGED)
+        return said[3]
+
+    def check(self) -> None:
+        """Read the whole file for its digest; no tensor is made.
+
+        Raises:
+            DamagedFileError: it is not what was written.
+            OSError: it cannot be read.
+        """
+        if self._data_digest is None:
+            return
+        found = hashlib.sha256()
+        with self._path.open("rb") as file:
+            file.seek(self._begin)
+            while chunk := file.read(CHUNK):
+                found.update(chunk)
+        if found.hexdigest()[:32] != self._data_digest:
+            raise DamagedFileError(_DAMAGED)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors, after `check`. Raises as it."""
+        self.check()
+        with _damage_named(), utf8_name(self._path) as path, safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+
+    def tensor(self, name: str) -> Tensor:
+        """One tensor, to be read after `check` where all of them would take much memory. Raises as it."""
+        with _damage_named(), utf8_name(self._path) as path, safe_open(path, framework="pt") as file:
+            return file.get_tensor(name)
+
+
+def _header_with_digest(header: Mapping[str, Any], data: memoryview) -> bytes:
+    """The header of a file, as JSON in one order, with the digest of it and of the tensors' bytes.
+
+    Args:
+        header: as safetensors has it, name -> entry and `__metadata__`.
+    """
+    content = _canonical(header)
+    entry = f"sha256 {_digest(content)}/{len(content)} {_digest(data)}/{len(data)}"
+    metadata = {**header.get(_METADATA, {}), DIGEST_KEY: f"{entry} {_short(entry)}"}
+    return _json({**header, _METADATA: metadata})
+
+
+def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """The name of a tensor with a value that is no finite number; None when there is none."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(_of_known_type(tensor).isfinite().all()):
+            return name
+    return None
+
+
+def _of_known_type(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.element_size() == 1 else tensor
+
+
+def _raw_header(path: Path) -> tuple[dict[str, Any], int]:
+    """The header and where the tensors begin."""
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8 or length > size - 8:
+            raise DamagedFileError(f"not a complete safetensors file ({size} bytes)")
+        if length > LARGEST_HEADER:
+            raise DamagedFileError(f"its header is {length} bytes long, at most {LARGEST_HEADER} are read")
+        header = json.loads(file.read(length))
+    if not isinstance(header, dict):
+        raise DamagedFileError("not a complete safetensors file (its header is no JSON object)")
+    return header, 8 + length
+
+
+def _canonical(header: Mapping[str, Any]) -> bytes:
+    """The header without its digest, in one order."""
+    metadata = {key: text for key, text in header.get(_METADATA, {}).items() if key != DIGEST_KEY}
+    entries = {name: entry for name, entry in header.items() if name != _METADATA}
+    return _json({**entries, _METADATA: metadata} if metadata else entries)
+
+
+def _json(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _digest(content: bytes | memoryview) -> str:
+    return hashlib.sha256(content).hexdigest()[:32]
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@contextmanager
+def _damage_named() -> Iterator[None]:
+    """Hostile headers make readers raise nearly anything; what the disk says stays as it is."""
+    try:
+        yield
+    except (DamagedFileError, OSError, MemoryError):
+        raise
+    except SafetensorError as error:
+        raise DamagedFileError(f"not a complete safetensors file ({error})") from error
+    except Exception as error:
+        raise DamagedFileError(
+            f"not a complete safetensors file ({type(error).__name__}: {error})"
+        ) from error
+
+
+@contextmanager
 def utf8_name(path: Path) -> Iterator[Path]:
     """A name of a file for libraries that take UTF-8 only: its own, or one that leads to it meanwhile."""
     try:

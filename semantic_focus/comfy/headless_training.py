@@ -25,6 +25,7 @@ def train_headless(config: TrainConfig, inputs: TrainingInputs, options: RunOpti
 
     Raises:
         ValueError: model, dataset and settings do not fit each other.
+        NotWrittenError: the output folder takes no files.
         StopTraining, TrainingDiverged, TrainingOutOfMemory: as `train_comfy_lora`.
         LoraNotWrittenError: a full disk, say, or a network that has no names in the wanted key style.
     """
@@ -47,14 +48,19 @@ def train_headless(config: TrainConfig, inputs: TrainingInputs, options: RunOpti
         model_name=config.model.path.stem,
         names=tuple(dataset.names),
     )
-    place = RunPlace(plan.output / RUNS, plan.name, plan.resume, plan.keep_last)
+    place = RunPlace(plan.output / RUNS, plan.name, plan.resume, plan.keep_last, must_keep=True)
     result = train_comfy_lora(request, place, lambda _velocity, _data: options)
     try:
         return _save(config, result, patcher)
     except (ValueError, OSError) as error:
         kept = RunFolder(result.folder).lora_path(result.state.step)
+        where = (
+            f"In ComfyUI's keys it is {kept}"
+            if kept.is_file()
+            else "The same command goes on from the last state that was written"
+        )
         raise LoraNotWrittenError(
-            f"The training is done but its LoRA could not be written: {error}. In ComfyUI's keys it is {kept}"
+            f"The training is done but its LoRA could not be written: {error}. {where}"
         ) from error
 
 

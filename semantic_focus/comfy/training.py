@@ -76,12 +76,15 @@ class RunPlace:
         name: of this one.
         resume: go on with an unfinished run of exactly these settings, pictures and model.
         keep_last: how many states stay.
+        must_keep: where the folder takes no files, it is an error before the first step; else the training
+            goes on in memory.
     """
 
     root: Path
     name: str = "lora"
     resume: bool = True
     keep_last: int = 3
+    must_keep: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,7 @@ def train_comfy_lora(
 
     Raises:
         ValueError: model, pictures and settings do not fit each other, or something is not finite.
+        NotWrittenError: the folder takes no files, and must.
         TrainingDiverged, TrainingOutOfMemory, and what the options raise: the run can be gone on with.
     """
     _check_empty_prompt(request)
@@ -134,7 +138,16 @@ def train_comfy_lora(
         trainer = Trainer(velocity, adapters, data, request.objective, request.settings, identity)
         first = next(trainer.next_batch().split(1))
         Trial(velocity, adapters, data, first, idle=request.start_from is None).run(say)
-        run, found = choose_run(place.root, place.name, identity, place.resume, place.keep_last)
+        run_options = options(velocity, data)
+        run, found = choose_run(
+            place.root,
+            place.name,
+            identity,
+            place.resume,
+            place.keep_last,
+            trainer.load,
+            None if place.must_keep else run_options.tell,
+        )
         if found is not None:
             logging.info(f"LoRA training: going on from step {found.step} of {run.path}")
         state = found or request.state
@@ -142,7 +155,7 @@ def train_comfy_lora(
         metadata = lora_metadata(
             state.part("adapters.") if state else adapters.state_dict(), "comfyui", provenance
         )
-        history = run_training(trainer, run, state, options(velocity, data), metadata)
+        history = run_training(trainer, run, state, run_options, metadata)
         return TrainingResult(trainer.lora(), history, trainer.state(), run.path)
 
 

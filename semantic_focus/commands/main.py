@@ -15,7 +15,7 @@ from ..datasets.bulk import SegmenterLoadError
 from ..datasets.folder import DatasetError
 from ..segmenters.protocol import MissingWeightsError
 from . import export, fetch, masks, train
-from .outcome import CANNOT_START, INTERRUPTED, CannotStartError, say
+from .outcome import CANNOT_START, EXIT_CODES, INTERRUPTED, CannotStartError, say
 
 COMMANDS = {"masks": masks, "export": export, "train": train, "fetch": fetch}
 
@@ -24,18 +24,20 @@ def main(arguments: Sequence[str] | None = None, program: str = "semantic-focus"
     """Run the program with these arguments (default: those of the process).
 
     Returns:
-        0 all right, 1 some pictures failed, 2 cannot start, 130 interrupted.
+        the exit code, see `EXIT_CODES`.
     """
-    parser = argparse.ArgumentParser(program, description="Train LoRAs region by region.")
+    parser = argparse.ArgumentParser(program, description="Train LoRAs region by region.", epilog=EXIT_CODES)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
-        command.add_arguments(commands.add_parser(name, help=command.HELP, description=command.HELP))
+        command.add_arguments(
+            commands.add_parser(name, help=command.HELP, description=command.HELP, epilog=EXIT_CODES)
+        )
     return _guarded(parser.parse_args(arguments))
 
 
 def cache_masks(arguments: Sequence[str] | None = None, program: str = "cache_masks.py") -> int:
     """`main` of the program that only knows the command "masks"."""
-    parser = argparse.ArgumentParser(program, description=masks.HELP)
+    parser = argparse.ArgumentParser(program, description=masks.HELP, epilog=EXIT_CODES)
     masks.add_arguments(parser)
     return _guarded(parser.parse_args(arguments))
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -21,7 +22,8 @@ from ..keywords import parse_keywords
 from ..regions.refine import REFINEMENTS
 from ..segmenters.protocol import SegmentRequest
 from ..segmenters.table import BACKENDS, TIERS, WEIGHT_KINDS, LazySegmenter
-from .outcome import FAILED, INTERRUPTED, SUCCESS, CannotStartError, say
+from .outcome import FAILED, SUCCESS, CannotStartError, Screen, answer, say
+from .stop_signals import StopSignals
 
 HELP = (
     "Segment every picture of a folder and keep its masks beside it, as <name>_zi_masks.safetensors. "
@@ -67,11 +69,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclass
 class _Outcome:
-    """What came of a run so far, and how long it took."""
+    """What came of a run so far, how long it took, and its exit code if a signal stopped it."""
 
     results: list[PictureResult] = field(default_factory=list)
     seconds: float = 0.0
-    interrupted: bool = False
+    exit_code: int = SUCCESS
+
+    @property
+    def interrupted(self) -> bool:
+        return self.exit_code != SUCCESS
 
     def of(self, status: str) -> list[PictureResult]:
         return [result for result in self.results if result.status == status]
@@ -88,10 +94,9 @@ def run(options: argparse.Namespace) -> int:
     say(_summary(outcome, options.dataset))
     summary = _for_machines(outcome, len(pictures), segmenter, options)
     summary["report"] = str(options.report) if reported else None
-    sys.stdout.write(json.dumps(summary) + "\n")
-    sys.stdout.flush()
+    answer(json.dumps(summary))
     if outcome.interrupted:
-        return INTERRUPTED
+        return outcome.exit_code
     return FAILED if outcome.of("failed") or (options.report and not reported) else SUCCESS
 
 
@@ -188,8 +193,9 @@ def _cached(
 ) -> _Outcome:
     outcome = _Outcome()
     started = time.monotonic()
+    screen: Any = Screen()
     seconds = 0.1 if sys.stderr.isatty() else 30.0
-    with tqdm(total=len(pictures), unit=" pictures", file=sys.stderr, mininterval=seconds) as bar:
+    with tqdm(total=len(pictures), unit=" pictures", file=screen, mininterval=seconds) as bar:
 
         def settled(result: PictureResult) -> None:
             outcome.results.append(result)
@@ -199,12 +205,14 @@ def _cached(
             else:
                 bar.update()
             if result.status in ("failed", "kept"):
-                bar.write(f"{result.status}: {_with_name(result)}", file=sys.stderr)
+                with bar.external_write_mode(file=screen):
+                    say(f"{result.status}: {_with_name(result)}")
 
-        try:
-            cache_pictures(pictures, request, segmenter, settings, settled)
-        except KeyboardInterrupt:
-            outcome.interrupted = True
+        with StopSignals() as signals:
+            cache_pictures(
+                pictures, request, segmenter, settings, settled, lambda: signals.received is not None
+            )
+        outcome.exit_code = signals.exit_code
         outcome.seconds = time.monotonic() - started
     return outcome
 

@@ -1,12 +1,16 @@
-"""Ctrl+C and SIGTERM as a request to stop: the first one is noted, the second one kills."""
+"""Ctrl+C, SIGTERM and a closed terminal ask to stop: the first one is noted, the second one kills."""
 
+import contextlib
+import os
 import signal
 from types import FrameType
 from typing import Any
 
 from ..training.run import StopTraining
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""SIGHUP is what a program gets whose terminal is closed; Windows has none."""
+NOTED = b"\nstopping as soon as what is under way is done; once more ends it at once\n"
 
 
 class StopSignals:
@@ -21,7 +25,12 @@ class StopSignals:
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "StopSignals":
-        self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        for number in SIGNALS:
+            before = signal.getsignal(number)
+            if number not in (signal.SIGINT, signal.SIGTERM) and before == signal.SIG_IGN:
+                continue  # started by nohup, to go on without a terminal
+            self._before[number] = before
+            signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -30,8 +39,10 @@ class StopSignals:
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         self.received = signal.Signals(number)
-        for again in SIGNALS:
+        for again in self._before:
             signal.signal(again, signal.SIG_DFL)
+        with contextlib.suppress(OSError):  # not by sys.stderr, which may be in the midst of a line
+            os.write(2, NOTED)
 
     def check(self) -> None:
         """Raise StopTraining once a signal was received."""

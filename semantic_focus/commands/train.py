@@ -2,7 +2,7 @@
 
 import argparse
 import logging
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from ..comfy.headless import LoraNotWrittenError, check_model_file, find_comfyui, import_comfyui
@@ -13,13 +13,13 @@ from ..settings.training import load_config
 from ..training.progress import ProgressLines
 from ..training.run import RunOptions, StopTraining
 from ..training.trainer import TrainingDiverged, TrainingOutOfMemory
-from .outcome import CANNOT_START, FAILED, SUCCESS, say
+from .outcome import CANNOT_START, FAILED, SUCCESS, answer, say
 from .stop_signals import StopSignals
 
 HELP = (
-    "Train a LoRA as a config.toml says, with ComfyUI's model code and without its server. Stopped by Ctrl+C "
-    "or SIGTERM it keeps its state, and the same command goes on from there. The path of the LoRA goes to "
-    "standard output, progress to the screen."
+    "Train a LoRA as a config.toml says, with ComfyUI's model code and without its server. Stopped by "
+    "Ctrl+C, SIGTERM or a closed terminal it keeps its state, and the same command goes on from there. The "
+    "path of the LoRA goes to standard output, progress to the screen."
 )
 
 
@@ -38,9 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """The exit code: 0 trained, 1 failed on the way, 2 cannot start, 128 + n stopped by signal n."""
     logging.getLogger().setLevel(logging.INFO)
+    begun: list[Path] = []
     with StopSignals() as signals:
         try:
-            path = train(options.config, options.comfyui, signals)
+            path = train(options.config, options.comfyui, signals, begun.append)
         except StopTraining as stop:
             say(f"stopped by {stop}: the same command goes on")
             return signals.exit_code
@@ -49,15 +50,18 @@ def run(options: argparse.Namespace) -> int:
             return FAILED
         except (ValueError, ImportError, OSError) as error:
             say(str(error))
-            return CANNOT_START
-    sys.stdout.write(f"{path}\n")
+            return FAILED if begun else CANNOT_START
+    answer(str(path))
     return SUCCESS
 
 
-def train(path: Path, comfyui: Path | None, signals: StopSignals) -> Path:
+def train(path: Path, comfyui: Path | None, signals: StopSignals, on_begin: Callable[[Path], None]) -> Path:
     """Train as a config says; the path of the LoRA.
 
     Everything that can be checked without ComfyUI, which takes its time to load, is checked before.
+
+    Args:
+        on_begin: told of the run's folder before the first step.
 
     Raises:
         ValueError, ImportError, OSError: it cannot start; the message says why.
@@ -84,6 +88,7 @@ def train(path: Path, comfyui: Path | None, signals: StopSignals) -> Path:
     lines = ProgressLines(config.training.steps)
     options = RunOptions(
         save_every=config.run.save_every,
+        on_begin=lambda folder, history: on_begin(folder),
         on_step=lambda record: say(*lines.after(record)),
         check=signals.check,
         on_kept=lambda kept: say(str(kept)),

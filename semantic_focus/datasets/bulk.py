@@ -14,7 +14,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..files import TEMPORARY, mark_of
+from ..files import TEMPORARY, check_can_write, mark_of
 from ..regions.large import LARGE
 from ..regions.masks import SemanticMasks
 from ..regions.memory import give_back
@@ -34,7 +34,6 @@ from .mask_file import (
     MaskFileError,
     mask_path,
     save_masks,
-    size_problem,
 )
 
 log = logging.getLogger("semantic_focus.datasets.bulk")
@@ -87,8 +86,8 @@ def cache_pictures(
 ) -> list[PictureResult]:
     """Bring the mask files of all pictures up to date.
 
-    One bad picture does not stop the others. Whatever ends a run, mask files are complete or absent; a
-    KeyboardInterrupt is raised again when the files under way are written.
+    One bad picture does not stop the others, a full disk does. Whatever ends a run, mask files are complete
+    or absent; a KeyboardInterrupt is raised again when the files under way are written.
 
     Args:
         pictures: no two of one stem in a folder.
@@ -101,6 +100,7 @@ def cache_pictures(
 
     Raises:
         ValueError: two pictures share a mask file.
+        DatasetError: no mask file can be written there; nothing was segmented.
         MissingWeightsError, SegmenterLoadError: a picture needs the segmenter, and it cannot be loaded.
     """
     _refuse_shared_files(pictures)
@@ -146,6 +146,7 @@ class _Reading:
 class _Writing:
     """A claimed picture whose masks are being written."""
 
+    due: Due
     claim: claims.Claim
     future: "Future[PictureResult]"
     pixels: int
@@ -167,6 +168,8 @@ class _Run:
         self.freshness = Freshness(request_fields(request, segmenter), settings.encoding)
         self.results: list[PictureResult] = []
         self.written = 0
+        self.is_full = False
+        """Whether the last mask file could not be written, nor can any other."""
 
     def settle(self, result: PictureResult) -> None:
         self.results.append(result)
@@ -207,18 +210,19 @@ class _Run:
 
     def segment_all(self, due: Sequence[Due]) -> None:
         """Read ahead, segment one by one, write behind; then the pictures that others were busy with."""
-        waiting, busy = deque(due), deque[Due]()
+        waiting, busy = deque(self._that_can_be_kept(due)), deque[Due]()
         reading: deque[_Reading] = deque()
         writing: deque[_Writing] = deque()
         pool = ThreadPoolExecutor(self.settings.workers, "masks")
         try:
             while waiting or reading or writing or busy:
-                if self.should_stop():
+                if self.is_full or self.should_stop():
                     self._leave(waiting, busy, reading)
                 while waiting and self._has_room(waiting[0], (*reading, *writing)):
                     self._start(waiting.popleft(), pool, reading, busy)
                 while writing and (writing[0].future.done() or not reading):
-                    self._finish(writing.popleft())
+                    self._finish(writing[0])
+                    writing.popleft()
                 if reading:
                     self._segment(reading.popleft(), pool, writing)
                 elif busy and not waiting:
@@ -230,8 +234,36 @@ class _Run:
             pool.shutdown(wait=True)
             for job in reading:
                 job.claim.release()
+            settled = {result.picture for result in self.results}
             for job in writing:
-                self._finish(job)
+                if job.due.picture in settled:  # an interrupt came between that and forgetting the job
+                    job.claim.release()
+                else:
+                    self._finish(job)
+
+    def _that_can_be_kept(self, due: Sequence[Due]) -> list[Due]:
+        """The pictures beside which files can be written; the others fail before anything is segmented.
+
+        Raises:
+            DatasetError: there are only others.
+        """
+        one_of: dict[Path, Path] = {}
+        for later in due:
+            if not later.only_stamp:
+                one_of.setdefault(later.picture.parent, later.mask_file)
+        problems: dict[Path, OSError] = {}
+        for folder, mask_file in one_of.items():
+            try:
+                check_can_write(mask_file)
+            except OSError as error:
+                problems[folder] = error
+        refused = [later for later in due if later.picture.parent in problems and not later.only_stamp]
+        if refused and len(refused) == len(due):
+            raise DatasetError(f"no picture was segmented: {next(iter(problems.values()))}")
+        for later in refused:
+            self.settle(PictureResult(later.picture, "failed", str(problems[later.picture.parent])))
+        left_out = {later.picture for later in refused}
+        return [later for later in due if later.picture not in left_out]
 
     def _has_room(self, due: Due, jobs: "Sequence[_Reading | _Writing]") -> bool:
         """Whether one more picture may be in memory; any may be there alone."""
@@ -283,7 +315,7 @@ class _Run:
                 self.settle(PictureResult(job.due.picture, "failed", reason))
                 return
             future = pool.submit(self.write, job.due, masks, decoded.fields)
-            writing.append(_Writing(job.claim, future, job.pixels))
+            writing.append(_Writing(job.due, job.claim, future, job.pixels))
         except BaseException:
             job.claim.release()
             raise
@@ -322,18 +354,20 @@ class _Run:
             digest = picture_digest(image)
         except (DatasetError, OSError, MemoryError) as error:
             return PictureResult(due.picture, "failed", str(error) or type(error).__name__)
-        if found.only_stamp and has_digest(due.mask_file, digest):
-            return self._renewed(due, stamp)
-        if problem := size_problem(image.shape[0], image.shape[1]):
-            return PictureResult(due.picture, "failed", f"{due.picture}: {problem}")
+        if found.only_stamp and has_digest(due.mask_file, digest) and self._is_renewed(due, stamp):
+            return PictureResult(due.picture, "fresh", due.reason)
         return _Decoded(image, {**self.freshness.wanted, "image_digest": digest, "picture_stamp": stamp})
 
-    def _renewed(self, due: Due, stamp: str) -> PictureResult:
+    def _is_renewed(self, due: Due, stamp: str) -> bool:
+        """Give a mask file the stamp of its rewritten picture; False where its masks are damaged."""
         try:
             renew_stamp(due.mask_file, due.picture, stamp)
-        except (OSError, MaskFileError) as error:  # the masks are right all the same
+        except MaskFileError as error:
+            log.warning("%s; segmenting again", error)
+            return False
+        except OSError as error:  # the masks are right all the same
             log.info("%s: its stamp could not be renewed (%s)", due.mask_file, error)
-        return PictureResult(due.picture, "fresh", due.reason)
+        return True
 
     def write(self, due: Due, masks: SemanticMasks, fields: Mapping[str, str]) -> PictureResult:
         """Encode and write the masks of a claimed picture. Runs in the pool."""
@@ -342,10 +376,20 @@ class _Run:
             save_masks(due.mask_file, masks, encoding=self.settings.encoding)
         except MaskFileError as error:  # somebody has put something there meanwhile
             return PictureResult(due.picture, "failed", str(error))
+        except OSError as error:
+            self._note_if_full(due.mask_file)
+            return PictureResult(due.picture, "failed", str(error))
         except Exception as error:
             reason = f"{due.mask_file}: cannot be written ({type(error).__name__}: {error})"
             return PictureResult(due.picture, "failed", reason)
         return PictureResult(due.picture, "segmented", due.reason)
+
+    def _note_if_full(self, mask_file: Path) -> None:
+        try:
+            check_can_write(mask_file)
+        except OSError as error:
+            self.is_full = True
+            log.error("%s. No more pictures are segmented", error)
 
 
 def _remove(path: Path) -> None:

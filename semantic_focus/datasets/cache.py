@@ -9,16 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
-from ..files import parsed_json, printable, utf8_name, write_safetensors
+from ..files import DamagedFileError, TensorFile, parsed_json, printable, write_safetensors
 from ..regions.by_hand import BACKGROUND, parts_of
 from ..regions.masks import SemanticMasks
 from ..segmenters.protocol import SegmentRequest
 from ..segmenters.table import LazySegmenter
 from .claims import claimed_if_free
-from .mask_file import FORMAT_VERSION, read_header, read_masks, save_masks
+from .mask_file import FORMAT_VERSION, read_masks, save_masks
 from .mask_levels import as_stored
 from .ownership import (
     DamagedMaskFileError,
@@ -145,16 +144,20 @@ def _segment_and_keep(
     request: SegmentRequest,
     segmenter: LazySegmenter,
     fields: Mapping[str, str],
+    report: Callable[[str], None],
 ) -> SemanticMasks:
     """Segment one picture Float[H, W, 3] and write its mask file, if there is to be one, with these fields.
 
-    The masks are those that the file gives back.
+    The masks are those that the file gives back, also where it cannot be kept.
     """
     masks = segmenter.get().segment(image[None], request)
     masks = replace(as_stored(masks, own=True), provenance={**masks.provenance, **fields})
     if path is not None:
-        with claimed_if_free(path):  # meanwhile, nobody takes its temporary file for a leftover
-            save_masks(path, masks)
+        try:
+            with claimed_if_free(path):  # meanwhile, nobody takes its temporary file for a leftover
+                save_masks(path, masks)
+        except OSError as error:
+            report(f"{error}. The masks are used all the same, and made again next time")
     return masks
 
 
@@ -167,11 +170,13 @@ def renew_stamp(path: Path, picture: Path, stamp: str) -> None:
         FileNotFoundError, MaskFileError: as `read_masks`.
         OSError: it cannot be written.
     """
-    header = {**read_header(path), "picture_stamp": stamp}
-    with utf8_name(path) as name, safe_open(name, framework="pt") as file:
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+    try:
+        file = TensorFile(path)
+        tensors = file.tensors()
+    except DamagedFileError as error:
+        raise DamagedMaskFileError(path, str(error)) from error
     target = place_to_write(path)
-    write_safetensors(target, tensors, header, way_for_masks(target))
+    write_safetensors(target, tensors, {**file.metadata, "picture_stamp": stamp}, way_for_masks(target))
     latest = max(path.stat().st_mtime_ns, picture.stat().st_mtime_ns)
     os.utime(path, ns=(latest, latest))
 
@@ -189,7 +194,8 @@ def get_or_segment(
         images: Float[B, H, W, 3] in 0..1.
         segmenter: loaded only if some picture has no fresh file.
         files: one path per picture, None or absent for "do not keep".
-        report: told in a sentence for each file that is replaced or was made by hand, and why.
+        report: told in a sentence for each file that is replaced, that was made by hand or that cannot be
+            kept, and why.
 
     Returns:
         Masks with the labels of `request.prompts`; provenance "cache" says how many of the pictures were
@@ -214,7 +220,7 @@ def get_or_segment(
         if path is not None:
             masks, aside = _look(path, fields, request.labels, tuple(image.shape[:2]), said)
         if masks is None:
-            masks = _segment_and_keep(image, path, request, segmenter, fields)
+            masks = _segment_and_keep(image, path, request, segmenter, fields, said)
             masks = replace(masks, provenance={**masks.provenance, **({"aside": aside} if aside else {})})
         else:
             hits += 1
@@ -248,7 +254,11 @@ def _look(
         return masks, ""
     except DamagedMaskFileError as error:
         report(f"{error}; segmenting again")
-        return None, keep_damaged(path, error)
+        try:
+            return None, keep_damaged(path, error)
+        except OSError as problem:
+            report(f"{path}: it cannot be moved aside ({problem.strerror or problem}), and stays as it is")
+            return None, ""
 
 
 def scores_of(provenance: Mapping[str, str]) -> list[dict[str, float]]:

@@ -18,10 +18,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..command_lines import to_run
+from ..files import DamagedFileError, TensorFile
 from ..regions.masks import SemanticMasks, downsample_mask_to_latent, of_another_picture
 from .cache import is_untouched, picture_digest, stale_reason
 from .folder import PICTURE_SUFFIXES, DatasetError, load_picture
@@ -265,7 +265,9 @@ def load_latent(picture: CachedPicture) -> Tensor:
             f"{path}: its name says {width}x{height}, its latents are of {columns * CELL}x{rows * CELL} "
             f"pixels ({columns}x{rows} cells). Cache the picture again"
         )
-    return latent.float()[None]
+    latent = latent.float()
+    _check_finite(path, "latents", latent / SCALE)
+    return latent[None]
 
 
 def load_conditioning(path: Path) -> list[Any]:
@@ -278,6 +280,8 @@ def load_conditioning(path: Path) -> list[Any]:
     if text.ndim != 2 or not len(text):
         raise DatasetError(f"{path}: its embedding is {list(text.shape)}, expected [tokens, width]")
     pooled = _tensors(path).get(POOLED_KEY)
+    if pooled is not None:
+        _check_finite(path, POOLED_KEY, pooled.float())
     return [[text.float()[None], {} if pooled is None else {"pooled_output": pooled.float().reshape(1, -1)}]]
 
 
@@ -327,10 +331,9 @@ def _tensors(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise DatasetError(f"{path}: no such file")
     try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (SafetensorError, OSError) as error:
-        raise DatasetError(f"{path}: not a complete safetensors file ({error}). Cache it again") from error
+        return TensorFile(path).tensors()
+    except (DamagedFileError, OSError) as error:
+        raise DatasetError(f"{path}: {error}. Cache it again") from error
 
 
 def _only(path: Path, prefix: str, what: str) -> Tensor:
@@ -343,8 +346,12 @@ def _only(path: Path, prefix: str, what: str) -> Tensor:
             "It is no cache of this kind of model"
         )
     tensor = tensors[keys[0]]
-    if not tensor.is_floating_point() or not bool(tensor.float().isfinite().all()):
-        raise DatasetError(
-            f"{path}: {keys[0]} is {tensor.dtype} or has values that are no numbers. Cache it again"
-        )
+    if not tensor.is_floating_point():
+        raise DatasetError(f"{path}: {keys[0]} is {tensor.dtype}, expected a float type. Cache it again")
+    _check_finite(path, keys[0], tensor.float())
     return tensor
+
+
+def _check_finite(path: Path, name: str, values: Tensor) -> None:
+    if not bool(values.isfinite().all()):
+        raise DatasetError(f"{path}: {name} has values that are no numbers. Cache it again")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .cache import is_untouched, picture_digest, stale_reason
 from .folder import DatasetError, load_picture
-from .mask_file import SUFFIX, mask_path, read_header
+from .mask_file import SUFFIX, check_file, mask_path, read_header
 from .ownership import (
     DamagedMaskFileError,
     ForeignMaskFileError,
@@ -91,6 +91,10 @@ class Freshness:
             return Due(picture, f"its mask file is stale: {reason}" if reason else "forced", had=had)
         if not is_untouched(picture, path, header):
             return Due(picture, "the picture file was written again", only_stamp=True, had=had)
+        try:
+            check_file(path)
+        except DamagedMaskFileError as error:
+            return Due(picture, f"its mask file is damaged: {error}", had=had)
         return PictureResult(picture, "fresh")
 
     def foresee(self, due: Due) -> PictureResult:

@@ -20,14 +20,14 @@ from types import MappingProxyType
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageChops, ImageStat
 from torch import Tensor
 
 from ..files import MakeWay, has_png_mark, make_folder, write_png
 from ..regions.by_hand import weighted_mask
 from .cache import check_belongs
 from .folder import FOREIGN_MASK_SUFFIX, PICTURE_SUFFIXES, load_picture, upright
-from .mask_file import mask_path, read_masks
+from .mask_file import mask_path, read_masks, size_problem
 from .orientation import orientation_of, said_of, shape_tells, turned, turned_back
 
 FORMS = ("masklabel", "folder", "alpha")
@@ -199,10 +199,17 @@ def read_mask_picture(path: str | Path, orientation: int | None = None) -> Tenso
     if file.has_transparency_data:
         black = Image.new("RGBA", file.size, "black")
         file = Image.alpha_composite(black, file.convert("RGBA"))
-    pixels = np.asarray(file.convert("RGB"), dtype=np.int16)
-    if (pixels.max(2) - pixels.min(2)).mean() > COLOURED:
+    if file.mode != "L" and _colour(file) > COLOURED:
         raise MaskPictureError(f"{path}: a picture in colours, no mask. A mask is grey: white is trained")
     return torch.from_numpy(np.asarray(file.convert("L"), dtype=np.float32) / 255)
+
+
+def _colour(picture: Image.Image) -> float:
+    """Mean over the pixels of the difference between the strongest and the weakest channel, of 255."""
+    red, green, blue = picture.convert("RGB").split()
+    strongest = ImageChops.lighter(ImageChops.lighter(red, green), blue)
+    weakest = ImageChops.darker(ImageChops.darker(red, green), blue)
+    return ImageStat.Stat(ImageChops.subtract(strongest, weakest)).mean[0]
 
 
 def _read_alpha(path: Path) -> Tensor:
@@ -218,8 +225,10 @@ def _open(path: Path, orientation: int | None = None) -> Image.Image:
     """The whole picture, upright by its own EXIF orientation or by the one that is given."""
     try:
         with Image.open(path) as file:
+            if problem := size_problem(file.height, file.width):
+                raise MaskPictureError(f"{path}: {problem}")
             return (upright(file) if orientation is None else turned(file, orientation)).copy()
-    except FileNotFoundError:
+    except (FileNotFoundError, MaskPictureError):
         raise
     except Exception as error:  # damaged files make Pillow raise nearly anything: struct.error, TypeError ...
         raise MaskPictureError(

@@ -15,18 +15,18 @@ The header is a mapping of strings to strings; nested values are JSON.
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL.PngImagePlugin import PngImageFile
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..categories import is_soft_layer
-from ..files import parsed_json, short, utf8_name, write_safetensors
+from ..files import DamagedFileError, TensorFile, parsed_json, short, write_safetensors
 from ..regions.large import kept_as
 from ..regions.masks import SemanticMasks
 from .mask_levels import (
@@ -203,40 +203,38 @@ def load_masks(path: str | Path) -> dict[str, Tensor]:
 
 def read_header(path: str | Path) -> dict[str, str]:
     """The header of a mask file, without its masks. Raises as `load_masks`."""
-    path = _existing(path)
-    try:
-        with safe_open(path, framework="np") as file:
-            return file.metadata() or {}
-    except SafetensorError as error:
-        raise _incomplete(path, error) from error
+    return _opened(path).metadata
+
+
+def check_file(path: str | Path) -> dict[str, str]:
+    """The header of a mask file that is what was written; no mask is decoded. Raises as `load_masks`."""
+    file = _opened(path)
+    with _damage_named(Path(path)):
+        file.check()
+    return file.metadata
 
 
 def read_masks(path: str | Path) -> SemanticMasks:
     """The masks of one picture with its persons, the file's header as provenance. Raises as `load_masks`."""
-    path = _existing(path)
-    try:
-        with utf8_name(path) as name, safe_open(name, framework="pt") as file:
-            header = file.metadata() or {}
-            names = [str(name) for name in file.keys()]  # noqa: SIM118 (not a mapping)
-            if header.get("encoding") == "png":
-                return _read_png(path, header, {name: file.get_tensor(name) for name in names})
-            shapes = {name: file.get_slice(name).get_shape() for name in names}
-            labels = _labels(path, [name for name in names if name.endswith("_mask")], header)
-            height, width = _checked_size(
-                path, [shapes[f"{label}_mask"] for label in labels], shapes.get("persons")
-            )
-            masks = torch.empty(len(labels), height, width, dtype=kept_as((height, width)))
-            for into, label in zip(masks, labels, strict=True):
-                into.copy_(_to_float(path, label, file.get_tensor(f"{label}_mask")))
-            persons = ()
-            if "persons" in shapes:
-                persons = (_to_float(path, "persons", file.get_tensor("persons")).to(masks.dtype),)
-    except SafetensorError as error:
-        raise _incomplete(path, error) from error
+    path = Path(path)
+    file = _opened(path)
+    header, shapes = file.metadata, file.shapes
+    with _damage_named(path):
+        if header.get("encoding") == "png":
+            return _read_png(path, header, file.tensors())
+        labels = _labels(path, [name for name in shapes if name.endswith("_mask")], header)
+        size = _checked_size(path, [shapes[f"{label}_mask"] for label in labels], shapes.get("persons"))
+        file.check()
+        masks = torch.empty(len(labels), *size, dtype=kept_as(size))
+        for into, label in zip(masks, labels, strict=True):
+            into.copy_(_to_float(path, label, file.tensor(f"{label}_mask")))
+        persons = ()
+        if "persons" in shapes:
+            persons = (_to_float(path, "persons", file.tensor("persons")).to(masks.dtype),)
     return SemanticMasks(masks[None], tuple(labels), persons, header)
 
 
-def _existing(path: str | Path) -> Path:
+def _opened(path: str | Path) -> TensorFile:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no mask file there. Segment the picture first")
@@ -249,11 +247,16 @@ def _existing(path: str | Path) -> Path:
         raise MaskFileError(
             path, f"its header is {header} bytes long, that of a mask file at most {MAX_HEADER}"
         )
-    return path
+    with _damage_named(path):
+        return TensorFile(path)
 
 
-def _incomplete(path: Path, error: Exception) -> MaskFileError:
-    return MaskFileError(path, f"not a complete safetensors file ({error})")
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except DamagedFileError as error:
+        raise DamagedMaskFileError(path, str(error)) from error
 
 
 def _read_png(path: Path, header: Mapping[str, str], tensors: Mapping[str, Tensor]) -> SemanticMasks:

@@ -10,9 +10,7 @@ import logging
 import stat
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-
-from ..files import MakeWay, is_regular, move_aside, printable
+from ..files import DamagedFileError, MakeWay, TensorFile, is_regular, move_aside, printable
 
 log = logging.getLogger("semantic_focus.datasets.ownership")
 
@@ -104,20 +102,20 @@ def header_of_ours(path: Path) -> dict[str, str]:
     try:
         if path.exists() and not path.is_file():
             raise NoMaskFileError(path, _kind(path.stat().st_mode))
-        with safe_open(path, framework="np") as file:
-            header, names = file.metadata() or {}, list(file.keys())
-    except SafetensorError as error:
-        raise DamagedMaskFileError(path, f"not a complete safetensors file ({error})") from error
+        file = TensorFile(path)
+    except DamagedFileError as error:
+        raise DamagedMaskFileError(path, str(error)) from error
     except FileNotFoundError:
         raise
     except OSError as error:
         way_out = "Allow the program to read it, or correct the path"
         raise MaskFileError(path, f"it cannot be read ({error.strerror or error})", way_out) from error
-    if not any(name.endswith("_mask") for name in names):
-        raise NoMaskFileError(path, f"it holds no masks but {', '.join(sorted(names)[:3]) or 'nothing'}")
-    if DIGEST not in header:
+    if not any(name.endswith("_mask") for name in file.shapes):
+        held = ", ".join(sorted(file.shapes)[:3]) or "nothing"
+        raise NoMaskFileError(path, f"it holds no masks but {held}")
+    if DIGEST not in file.metadata:
         raise ForeignMaskFileError(path)
-    return header
+    return file.metadata
 
 
 def keep_damaged(path: Path, error: MaskFileError) -> str:

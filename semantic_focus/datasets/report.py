@@ -261,7 +261,16 @@ def coverage_line(entry: Entry) -> str:
 
 
 def write_contact_sheet(dataset: DatasetSurvey, path: Path, check: Callable[[], None]) -> None:
-    """A PNG with the first MOST_ON_SHEET pictures of a survey, each with its name and coverage below."""
+    write_sheet(contact_sheet(dataset, check), path)
+
+
+def write_sheet(sheet: Image.Image, path: Path) -> None:
+    """Write a contact sheet; an older one is replaced, anything else gets another name."""
+    write_png(path, sheet, MARK, others_aside(path, is_report))
+
+
+def contact_sheet(dataset: DatasetSurvey, check: Callable[[], None] = lambda: None) -> Image.Image:
+    """The first MOST_ON_SHEET pictures of a survey as one, each with its name and coverage below it."""
     entries = dataset.entries[:MOST_ON_SHEET]
     font, small = _font(15), _font(12)
     cell, text, margin, head = THUMBNAIL_SIDE + 16, 6 * LINE, 16, 60
@@ -285,7 +294,7 @@ def write_contact_sheet(dataset: DatasetSurvey, path: Path, check: Callable[[], 
         lines += [(line, (176, 32, 24)) for line in _wrapped(draw, "; ".join(entry.problems), small, width)]
         for number, (line, colour) in enumerate(lines):
             draw.text((left + 4, top + THUMBNAIL_SIDE + 6 + LINE * number), line, colour, small)
-    write_png(path, sheet, MARK, others_aside(path, is_report))
+    return sheet
 
 
 def _headline(dataset: DatasetSurvey) -> str:

@@ -2,17 +2,24 @@
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from torch import Tensor
 
-from ..files import nothing_is_there, others_aside, write_safetensors
+from ..files import (
+    DamagedFileError,
+    TensorFile,
+    not_finite,
+    nothing_is_there,
+    others_aside,
+    write_safetensors,
+)
 from .metadata import made_by_us
 
 SAFETENSORS = ".safetensors"
+T = TypeVar("T")
 
 
 def save_lora(
@@ -54,32 +61,32 @@ def load_lora(path: str | Path) -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a complete safetensors file.
+        ValueError: damaged, or not a complete safetensors file, or with values that are no finite numbers.
     """
-    path = _existing(path)
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path}: not a complete safetensors file ({error})") from error
+    tensors = _opened(path, lambda file: file.tensors())
+    if (name := not_finite(tensors)) is not None:
+        raise ValueError(
+            f"{path}: {name} has values that are no finite numbers: the training that made it diverged, or "
+            "the file is damaged. Take the LoRA of an earlier step, or a copy"
+        )
+    return tensors
 
 
 def load_metadata(path: str | Path) -> dict[str, str]:
     """Read the strings in the header of a LoRA file; errors as of `load_lora`."""
-    path = _existing(path)
+    return _opened(path, lambda file: file.metadata)
+
+
+def _opened(path: str | Path, read: Callable[[TensorFile], T]) -> T:
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such LoRA file")
     try:
-        with safe_open(path, "pt") as file:
-            return file.metadata() or {}
-    except SafetensorError as error:
-        raise ValueError(f"{path}: not a complete safetensors file ({error})") from error
+        return read(TensorFile(path))
+    except DamagedFileError as error:
+        raise ValueError(f"{path}: {error}. Take a copy of it, or the LoRA of an earlier step") from error
 
 
 def numbered(folder: Path, stem: str) -> Iterator[Path]:
     """`<folder>/<stem>_00001.safetensors` and so on without end."""
     return (folder / f"{stem}_{number:05}{SAFETENSORS}" for number in itertools.count(1))
-
-
-def _existing(path: str | Path) -> Path:
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such LoRA file")
-    return path

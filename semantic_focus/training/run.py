@@ -4,8 +4,9 @@ import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..lora.file import save_lora
 from ..lora.metadata import Provenance
@@ -13,6 +14,8 @@ from .run_folder import RunFolder
 from .state import TrainState
 from .step_record import StepRecord
 from .trainer import Trainer, TrainingDiverged, TrainingOutOfMemory
+
+T = TypeVar("T")
 
 
 class StopTraining(Exception):
@@ -40,14 +43,15 @@ class Kept:
         stopped = f"Training stopped at step {self.step} ({self.reason})"
         if self.state is None:
             return f"{stopped}, and its state could not be written: the last one on disk stays"
+        lora = "could not be written" if self.lora is None else f"is {self.lora}"
         if not self.again:
             return (
                 f"{stopped}. Its state is in {self.state}: change what the error names, and go on from there "
-                f"with Load Train State. The LoRA so far is {self.lora}"
+                f"with Load Train State. The LoRA so far {lora}"
             )
         return (
             f"{stopped}. Its state is in {self.state}: run it again with the same settings to go on from "
-            f"there. The LoRA so far is {self.lora}"
+            f"there. The LoRA so far {lora}"
         )
 
 
@@ -64,6 +68,7 @@ class RunOptions:
         preview: called with the path for its picture, while the adapters hold the result so far and are
             attached.
         on_kept: told what is left when the training ends early.
+        tell: told in a sentence what cannot be kept on disk while the training goes on.
     """
 
     save_every: int = 100
@@ -73,6 +78,7 @@ class RunOptions:
     check: Callable[[], None] = lambda: None
     preview: Callable[[Path], None] = lambda path: None
     on_kept: Callable[[Kept], None] = lambda kept: None
+    tell: Callable[[str], None] = lambda message: logging.warning(f"LoRA training: {message}")
 
 
 def run_training(
@@ -82,7 +88,7 @@ def run_training(
     options: RunOptions | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> list[StepRecord]:
-    """Train to the end, keeping states, curves and LoRAs in the run's folder.
+    """Train to the end, keeping states, curves and LoRAs in the run's folder, as far as it takes files.
 
     Args:
         trainer: new, not yet stepped.
@@ -97,30 +103,62 @@ def run_training(
     try:
         if state is not None:
             trainer.load(state)
-        history = run.cut_curves(trainer.steps_done)
+        history = run.curves(until=trainer.steps_done)
+        attempt = _Attempts(options.tell)
+        attempt("curves", lambda: run.write_curves(history))
         options.on_begin(run.path, history)
-        _run_steps(trainer, run, history, options, _Keeper(trainer, run, metadata or {}))
+        _run_steps(trainer, run, history, options, _Keeper(trainer, run, metadata or {}, attempt))
     finally:
         run.release()
     return history
 
 
+class _Attempts:
+    """Files that a training can do without: one that cannot be written is said once, until it could be."""
+
+    def __init__(self, tell: Callable[[str], None]):
+        self._tell = tell
+        self._failing: set[str] = set()
+
+    def __call__(self, kind: str, write: Callable[[], T]) -> T | None:
+        """What `write` gives; None where there is no room for it."""
+        try:
+            done = write()
+        except OSError as error:
+            if kind not in self._failing:
+                self._tell(
+                    f"{error}. The training goes on; what comes later is kept once there is room again"
+                )
+            self._failing.add(kind)
+            return None
+        self._failing.discard(kind)
+        return done
+
+
 class _Keeper:
     """Writes LoRA and state of a training, each step at most once."""
 
-    def __init__(self, trainer: Trainer, run: RunFolder, metadata: Mapping[str, str]):
+    def __init__(self, trainer: Trainer, run: RunFolder, metadata: Mapping[str, str], attempt: _Attempts):
         self._trainer, self._run, self._metadata = trainer, run, metadata
-        self._kept: tuple[int, Path, Path] | None = None
+        self.attempt = attempt
+        self._kept: tuple[int, Path | None, Path | None] = (-1, None, None)
 
-    def keep(self) -> tuple[Path, Path]:
-        """State and LoRA of the step that was done last; the LoRA first, so that a state has one."""
+    def keep(self) -> tuple[Path | None, Path | None]:
+        """State and LoRA of the step that was done last, None for what could not be written; the LoRA first,
+        so that a state has one.
+        """
         done = self._trainer.steps_done
-        if self._kept is None or self._kept[0] != done:
-            lora, step = self._run.lora_path(done), str(done)
-            header = {**self._metadata, "semantic_focus.steps": step, "ss_steps": step}
-            save_lora(lora, self._trainer.lora(), header)
-            self._kept = done, self._run.save_state(self._trainer.state()), lora
+        if self._kept[0] != done or None in self._kept:
+            lora = self.attempt("LoRA", lambda: self._save_lora(done))
+            state = self.attempt("state", lambda: self._run.save_state(self._trainer.state()))
+            self._kept = done, state, lora
         return self._kept[1:]
+
+    def _save_lora(self, done: int) -> Path:
+        path, step = self._run.lora_path(done), str(done)
+        header = {**self._metadata, "semantic_focus.steps": step, "ss_steps": step}
+        save_lora(path, self._trainer.lora(), header)
+        return path
 
     def keep_what_there_is(self, error: BaseException) -> Kept:
         """After an error: what can be gone on from."""
@@ -129,11 +167,7 @@ class _Keeper:
         again = not isinstance(error, TrainingDiverged | TrainingOutOfMemory)
         if not self._trainer.is_whole:
             return Kept(done, None, None, reason, again)
-        try:
-            return Kept(done, *self.keep(), reason, again)
-        except OSError as problem:
-            logging.error(f"LoRA training: the state could not be written to {self._run.path}: {problem}")
-            return Kept(done, None, None, reason, again)
+        return Kept(done, *self.keep(), reason, again)
 
 
 def _run_steps(
@@ -143,7 +177,7 @@ def _run_steps(
         with trainer.adapters.attached():
             while trainer.steps_done < trainer.settings.steps:
                 record = trainer.step(options.check)
-                run.add_curve(record)
+                keeper.attempt("curves", partial(run.add_curve, record))
                 history.append(record)
                 if _due(record.step, options.save_every):
                     keeper.keep()
@@ -151,8 +185,8 @@ def _run_steps(
                     with trainer.result():
                         options.preview(run.preview_path(record.step))
                 options.on_step(record)
-        keeper.keep()
-        run.finish()
+        if any(keeper.keep()):  # else the same training goes on from the last state, once there is room
+            keeper.attempt("description", run.finish)
     except BaseException as error:
         if trainer.steps_done:
             options.on_kept(keeper.keep_what_there_is(error))

@@ -8,25 +8,27 @@
     previews/                    samples on the way, and grid.png of all of them
 """
 
-import dataclasses
+import contextlib
 import json
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..datasets.claims import LOCK_FILE, Claim, claim
-from ..files import TEMPORARY, append_line, name_problem, write_text
+from ..files import TEMPORARY, NotWrittenError, append_line, check_can_write, name_problem, write_text
+from .curves_file import curve_line, read_curves
 from .state import (
     TrainState,
     TrainStateError,
     differences,
     is_train_state,
+    load_train_header,
     load_train_state,
     save_train_state,
 )
-from .step_record import SampleRecord, StepRecord
+from .step_record import StepRecord
 
 RUN_FILE = "run.json"
 CURVES_FILE = "curves.jsonl"
@@ -69,7 +71,8 @@ class RunFolder:
         for folder in (self.path, self.path / PREVIEWS):
             for part in folder.glob(".*.part"):
                 if TEMPORARY.fullmatch(part.name):
-                    part.unlink(missing_ok=True)
+                    with contextlib.suppress(OSError):
+                        part.unlink(missing_ok=True)
 
     def begin(self, identity: Mapping[str, Any]) -> None:
         """Say what is trained how, before the first step."""
@@ -77,15 +80,16 @@ class RunFolder:
 
     def finish(self) -> None:
         """Say that the training reached its end."""
-        self._write_run({**self.description(), "finished": True})
+        self._write_run({**(self.description() or {}), "finished": True})
 
-    def description(self) -> dict[str, Any]:
-        """The content of run.json; empty if there is none that can be read."""
+    def description(self) -> dict[str, Any] | None:
+        """The content of run.json, "identity" and "finished"; None if there is none that can be read."""
         try:
             found = json.loads((self.path / RUN_FILE).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
+        except (OSError, ValueError, RecursionError):
+            return None
+        whole = isinstance(found, dict) and isinstance(found.get("identity"), dict)
+        return found if whole and isinstance(found.get("finished"), bool) else None
 
     def _write_run(self, content: Mapping[str, Any]) -> None:
         text = json.dumps(content, indent=2) + "\n"
@@ -93,45 +97,41 @@ class RunFolder:
 
     def add_curve(self, record: StepRecord) -> None:
         """Append one step to the curves."""
-        line = json.dumps(_without_nan(dataclasses.asdict(record)))
-        try:
-            append_line(self.path / CURVES_FILE, line)
-        except FileNotFoundError:  # somebody removed the folder: what comes from now on is kept again
-            self.path.mkdir(parents=True, exist_ok=True)
-            append_line(self.path / CURVES_FILE, line)
+        append_line(self.path / CURVES_FILE, curve_line(record))
 
-    def curves(self) -> list[StepRecord]:
-        """The steps that were written; a last line that a kill cut short is left out."""
+    def curves(self, until: int | None = None) -> list[StepRecord]:
+        """The steps that were written, as far as they can be read; the log says how many cannot.
+
+        Args:
+            until: the last step that is wanted; None: all are.
+        """
         path = self.path / CURVES_FILE
         if not path.is_file():
             return []
-        records = []
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                records.append(_record(json.loads(line)))
-            except (ValueError, KeyError, TypeError):
-                break
-        return records
+        try:
+            found = read_curves(path)
+        except OSError as error:
+            logging.warning(f"LoRA training: {path}: cannot be read ({error}), its curves begin anew")
+            return []
+        return [record for record in found if until is None or record.step <= until]
 
-    def cut_curves(self, step: int) -> list[StepRecord]:
-        """Forget what was written beyond `step`, where a training goes on from; the records that stay."""
-        kept = [record for record in self.curves() if record.step <= step]
-        lines = "".join(json.dumps(_without_nan(dataclasses.asdict(record))) + "\n" for record in kept)
-        write_text(self.path / CURVES_FILE, lines)
-        return kept
+    def write_curves(self, records: Iterable[StepRecord]) -> None:
+        """Write the curves anew, of these steps, as when a training goes on from before what was written."""
+        write_text(self.path / CURVES_FILE, "".join(curve_line(record) + "\n" for record in records))
 
     def save_state(self, state: TrainState) -> Path:
         """Write a state and remove those that are older than the last few; LoRAs stay, to choose from.
 
         Later ones, which could not be read or the training would not be here, do not count.
         """
-        path = self.path / f"state_{state.step:06}.safetensors"
+        path = self._state_path(state.step)
         save_train_state(path, state)
         steps = [step for step in self._state_steps() if step <= state.step]
         for step in steps[: -self._keep_last]:
-            older = self.path / f"state_{step:06}.safetensors"
-            if is_train_state(older):
-                older.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                older = self._state_path(step)
+                if is_train_state(older):
+                    older.unlink(missing_ok=True)
         return path
 
     def lora_path(self, step: int) -> Path:
@@ -150,14 +150,27 @@ class RunFolder:
         found = (_STATE.fullmatch(path.name) for path in self.path.glob("state_*.safetensors"))
         return sorted(int(match[1]) for match in found if match)
 
+    def _state_path(self, step: int) -> Path:
+        return self.path / f"state_{step:06}.safetensors"
+
+    def states(self) -> Iterator[TrainState]:
+        """The states that can be read, the newest first; the log names the others."""
+        return self._readable(load_train_state)
+
     def newest_state(self) -> TrainState | None:
         """The newest state that can be read; damaged ones are passed over and named in the log."""
+        return next(self.states(), None)
+
+    def newest_header(self) -> TrainState | None:
+        """As `newest_state`, without the tensors."""
+        return next(self._readable(load_train_header), None)
+
+    def _readable(self, load: Callable[[Path], TrainState]) -> Iterator[TrainState]:
         for step in reversed(self._state_steps()):
             try:
-                return load_train_state(self.path / f"state_{step:06}.safetensors")
-            except TrainStateError as error:
+                yield load(self._state_path(step))
+            except (TrainStateError, FileNotFoundError) as error:
                 logging.warning(f"LoRA training: {error}")
-        return None
 
 
 def run_folders(root: Path, name: str) -> Iterator[Path]:
@@ -170,7 +183,13 @@ def run_folders(root: Path, name: str) -> Iterator[Path]:
 
 
 def choose_run(
-    root: Path, name: str, identity: Mapping[str, Any], resume: bool, keep_last: int = 3
+    root: Path,
+    name: str,
+    identity: Mapping[str, Any],
+    resume: bool,
+    keep_last: int = 3,
+    accept: Callable[[TrainState], None] = lambda state: None,
+    tell: Callable[[str], None] | None = None,
 ) -> tuple[RunFolder, TrainState | None]:
     """The folder for a training, claimed: of an unfinished one of just this kind, with its state, or a new.
 
@@ -179,66 +198,110 @@ def choose_run(
         name: of this one; `<name>_2` and so on where it is taken.
         identity: what is trained how; only a run of an equal identity is gone on with.
         resume: False always begins a new one.
+        accept: raises TrainStateError for a state that does not fit; the one before it is then tried.
+        tell: told in a sentence that the folder takes no files, and the training goes on without; None: that
+            is an error.
 
     Raises:
         ValueError: a name that is no folder name.
+        NotWrittenError: the folder takes no files, and `tell` is None.
     """
     if problem := name_problem(name):
         raise ValueError(f"run name {name!r}: {problem}. Give a plain folder name, such as my_person")
     for path in run_folders(root, name):
         run = RunFolder(path, keep_last)
         try:
-            path.mkdir(parents=True, exist_ok=True)
-        except FileExistsError:  # a file of that name
-            continue
-        if not run.claim():
-            continue
-        if run.is_empty():
-            run.begin(identity)
+            if (found := _claimed(run, identity, resume, accept)) is None:
+                continue
+            if tell is None:
+                check_can_write(path / RUN_FILE)
+            return run, found[0]
+        except OSError as error:
+            if tell is None:
+                run.release()
+                raise
+            tell(f"{error}. The training goes on in memory: as long as that is so, nothing of it can be kept")
             return run, None
-        if resume and _may_go_on(run, identity):
-            run.remove_leftovers()
-            state = run.newest_state()
-            if state is not None or not run.has_states():
-                return run, state
-        run.release()
+        except BaseException:
+            run.release()
+            raise
     raise AssertionError("run_folders has no end")
 
 
+def _claimed(
+    run: RunFolder, identity: Mapping[str, Any], resume: bool, accept: Callable[[TrainState], None]
+) -> tuple[TrainState | None] | None:
+    """Claim a folder and begin a run in it, or find the state that it goes on from; None if it is taken.
+
+    Raises:
+        NotWrittenError: a new run cannot be begun in it.
+    """
+    try:
+        run.path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:  # a file of that name
+        return None
+    except OSError as error:
+        raise NotWrittenError(run.path, error) from error
+    if not run.claim():
+        return None
+    if run.is_empty():
+        run.begin(identity)
+        return (None,)
+    if resume and _may_go_on(run, identity):
+        run.remove_leftovers()
+        if not run.has_states():
+            return (None,)
+        for state in run.states():
+            if _fits(run, state, identity, accept):
+                return (state,)
+        logging.warning(f"LoRA training: {run.path}: none of its states can be used, a new run begins")
+    run.release()
+    return None
+
+
 def _may_go_on(run: RunFolder, identity: Mapping[str, Any]) -> bool:
-    """Whether a run is unfinished and of this identity; if only the latter is missing, the log says why."""
+    """Whether a run is unfinished and of this identity; if only the latter is missing, the log says why.
+
+    Where run.json is damaged or says something else, its states know what they belong to.
+    """
     found = run.description()
-    if found.get("finished", True):
+    if found is not None and found["finished"]:
         return False
-    changed = differences(found.get("identity", {}), json.loads(json.dumps(identity)))
+    changed = _changes(found["identity"], identity) if found else []
+    if found is not None and not changed:
+        return True
+    state = run.newest_header()
+    if state is not None and not _changes(state.identity, identity):
+        logging.warning(
+            f"LoRA training: {run.path / RUN_FILE} is damaged or missing, and written anew: by its states "
+            "the run is of just these settings, pictures and model"
+        )
+        with contextlib.suppress(OSError):
+            run.begin(identity)
+        return True
     if changed:
         logging.info(f"LoRA training: {run.path} is unfinished but not the same: {'; '.join(changed[:5])}")
-    return not changed
+    else:
+        logging.warning(
+            f"LoRA training: {run.path} is left as it is: its {RUN_FILE} cannot be read, and no state in it "
+            "is of these settings, pictures and model"
+        )
+    return False
 
 
-def _without_nan(value: Any) -> Any:
-    """JSON knows no NaN: null stands for it."""
-    if isinstance(value, float) and value != value:
-        return None
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    return value
+def _fits(
+    run: RunFolder, state: TrainState, identity: Mapping[str, Any], accept: Callable[[TrainState], None]
+) -> bool:
+    """Whether a run can go on from a state; the log says why not."""
+    try:
+        if changed := _changes(state.identity, identity):
+            raise TrainStateError(f"it belongs to another training: {'; '.join(changed[:5])}")
+        accept(state)
+    except TrainStateError as error:
+        logging.warning(f"LoRA training: {run.path}: the state of step {state.step} is passed over: {error}")
+        return False
+    return True
 
 
-def _with_nan(value: Any) -> Any:
-    """The opposite of `_without_nan`."""
-    if value is None:
-        return float("nan")
-    if isinstance(value, dict):
-        return {key: _with_nan(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_with_nan(item) for item in value]
-    return value
-
-
-def _record(line: Mapping[str, Any]) -> StepRecord:
-    values = _with_nan(dict(line))
-    values["samples"] = tuple(SampleRecord(**sample) for sample in values["samples"])
-    return StepRecord(**values)
+def _changes(before: Mapping[str, Any], identity: Mapping[str, Any]) -> list[str]:
+    return differences(before, json.loads(json.dumps(identity)))

@@ -54,6 +54,18 @@ class PictureSampler:
         return {"to_come": list(self._to_come), "waiting": copy.deepcopy(list(self._waiting.values()))}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a position that `state_dict` gave for the same dataset and batch size."""
-        self._to_come = list(state["to_come"])
-        self._waiting = {self._sizes[queue[0]]: list(queue) for queue in state["waiting"]}
+        """Go on from a position that `state_dict` gave for the same dataset and batch size.
+
+        Raises:
+            ValueError: it is none.
+        """
+        to_come, waiting = state["to_come"], state["waiting"]
+        known = set(self._deck)
+        if not all(
+            isinstance(index, int) and index in known for queue in (to_come, *waiting) for index in queue
+        ):
+            raise ValueError("the walk through the pictures names some that are not there")
+        if not all(0 < len(queue) < self._batch_size for queue in waiting):
+            raise ValueError("the walk through the pictures has batches of another size")
+        self._to_come = list(to_come)
+        self._waiting = {self._sizes[queue[0]]: list(queue) for queue in waiting}

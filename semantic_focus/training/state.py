@@ -1,20 +1,23 @@
 """Everything a training needs to go on as if it had never stopped, in memory and as one safetensors file."""
 
 import json
+import math
+import reprlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ..files import others_aside, write_safetensors
+from ..files import DamagedFileError, TensorFile, not_finite, others_aside, write_safetensors
 
 FORMAT = 1
 CHOSEN = ("weight_decay",)
 HEADER_KEY = "semantic_focus_train_state"
+FIELDS = {"step": int, "values": dict, "identity": dict}
+MOST_STEPS = 10**9
 
 
 class TrainStateError(ValueError):
@@ -62,9 +65,8 @@ def save_train_state(path: Path, state: TrainState) -> None:
 def is_train_state(path: Path) -> bool:
     """Whether a file is a training state of this pack, by its header."""
     try:
-        with safe_open(path, framework="pt") as file:
-            return HEADER_KEY in (file.metadata() or {})
-    except (SafetensorError, OSError):
+        return HEADER_KEY in TensorFile(path).metadata
+    except (DamagedFileError, OSError):
         return False
 
 
@@ -73,28 +75,49 @@ def load_train_state(path: str | Path) -> TrainState:
 
     Raises:
         FileNotFoundError: no such file.
-        TrainStateError: the file is damaged, no training state, or of a newer format.
+        TrainStateError: the file is damaged, cannot be read, is no training state, or of a newer format.
     """
     path = Path(path)
+    file, state = _opened(path)
+    try:
+        tensors = file.tensors()
+    except (DamagedFileError, OSError) as error:
+        raise _damaged(path, error) from error
+    if (name := not_finite(tensors)) is not None:
+        raise _damaged(path, f"{name} has values that are no finite numbers")
+    return replace(state, tensors=tensors)
+
+
+def load_train_header(path: str | Path) -> TrainState:
+    """A state without its tensors; quick. Raises as `load_train_state`."""
+    return _opened(Path(path))[1]
+
+
+def _opened(path: Path) -> tuple[TensorFile, TrainState]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such training state")
     try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})[HEADER_KEY])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        file = TensorFile(path)
+        header = json.loads(file.metadata[HEADER_KEY])
     except KeyError:
         raise TrainStateError(
             f"{path}: no training state of this pack (a LoRA is continued with its own loader)"
         ) from None
-    except (SafetensorError, json.JSONDecodeError, OSError) as error:
-        raise TrainStateError(f"{path}: damaged, use the state before it ({error})") from error
+    except (DamagedFileError, ValueError, RecursionError, OSError) as error:
+        raise _damaged(path, error) from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
-        found = header.get("format") if isinstance(header, dict) else header
+        found = reprlib.repr(header.get("format") if isinstance(header, dict) else header)
         raise TrainStateError(f"{path}: its format is {found}, this version reads {FORMAT}: update the pack")
-    try:
-        return TrainState(header["step"], tensors, header["values"], header["identity"])
-    except KeyError as error:
-        raise TrainStateError(f"{path}: its header has no {error}, use the state before it") from None
+    for name, kind in FIELDS.items():
+        if type(header.get(name)) is not kind:
+            raise _damaged(path, f"its header has no usable {name}")
+    if not 0 <= header["step"] < MOST_STEPS:
+        raise _damaged(path, f"its step is {reprlib.repr(header['step'])}")
+    return file, TrainState(header["step"], {}, header["values"], header["identity"])
+
+
+def _damaged(path: Path, why: object) -> TrainStateError:
+    return TrainStateError(f"{path}: damaged, use the state before it ({why})")
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
@@ -156,6 +179,9 @@ def unpack_optimizer(
     """Put back what `pack_optimizer` gave for an optimizer of the same kind over the same parameters.
 
     The weight decay stays as it is now; the learning rate is set anew at every step.
+
+    Raises:
+        ValueError: numbers that are not finite, where those of the optimizer are.
     """
     chosen = [{name: group[name] for name in CHOSEN if name in group} for group in optimizer.param_groups]
     state: dict[int, dict[str, Any]] = {
@@ -169,10 +195,26 @@ def unpack_optimizer(
         else:
             index, name = key.split(".", 1)
             state.setdefault(int(index), {})[name] = tensor.clone()
+    for entries in state.values():
+        _check_finite(entries, {})
     for group, own in zip(groups, optimizer.param_groups, strict=True):
+        _check_finite(group, own)
         for name, value in group.items():
             if isinstance(value, list) and isinstance(own.get(name), tuple):
                 group[name] = tuple(value)
     optimizer.load_state_dict({"state": state, "param_groups": groups})
     for group, own in zip(optimizer.param_groups, chosen, strict=True):
         group.update(own)
+
+
+def _check_finite(values: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        # some optimizers have an infinite limit that means none
+        if not _is_finite(value) and _is_finite(own.get(name)):
+            raise ValueError(f"the optimizer's {name} is {value}, no finite number")
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)

@@ -20,7 +20,7 @@ from .optimizers import make_optimizer
 from .random_numbers import own_random_numbers
 from .sampler import PictureSampler
 from .settings import TrainingSettings
-from .state import TrainState, differences, pack_optimizer, same_groups, unpack_optimizer
+from .state import TrainState, TrainStateError, differences, pack_optimizer, same_groups, unpack_optimizer
 from .step_record import StepRecord
 from .step_report import JudgedPass, report
 
@@ -255,27 +255,37 @@ class Trainer:
         )
 
     def load(self, state: TrainState) -> None:
-        """Go on from a state.
+        """Go on from a state; after an error everything is as it was.
 
         Adapters keep the state's alpha, random numbers its seed. Where it comes from a training of other
         pictures or another batch size, the walk through the dataset starts anew; where it comes from another
         optimizer or other groups of parameters, the optimizer's memory does. Both are logged.
 
         Raises:
-            ValueError: the adapters do not fit.
+            TrainStateError: the adapters do not fit, or something is missing or damaged in it.
         """
-        before, now = state.identity, self._identity
-        if not _same(before, now, "adapters", "fixed"):
-            raise ValueError(
+        if not _same(state.identity, self._identity, "adapters", "fixed"):
+            raise TrainStateError(
                 "the state and this training differ in what stays as it is of the LoRA that they started "
                 "from (convolutions, norms, DoRA): connect it to start_from, or train without the state"
             )
+        before = self.state()
+        try:
+            self._load(state)
+        except Exception as error:  # what is wrong in it makes torch and its optimizers raise nearly anything
+            self._load(before)
+            if isinstance(error, RuntimeError) and out_of_memory(error):
+                raise
+            raise TrainStateError(_said(error)) from error
+
+    def _load(self, state: TrainState) -> None:
+        before, now = state.identity, self._identity
         self.adapters.load_state_dict(state.part("adapters."))
         self.steps_done = state.step
         self._generator.set_state(state.tensors["generator"])
         if _same(before, now, "data") and _same(before, now, "training", "batch_size"):
             self._sampler.load_state_dict(state.values["sampler"])
-            self._at_once = state.values["at_once"]
+            self._at_once = min(max(1, int(state.values["at_once"])), self.settings.batch_size)
         else:
             logging.warning("LoRA training: other pictures or batch size, the walk through them starts anew")
         settings = self.settings
@@ -293,7 +303,7 @@ class Trainer:
             averages = state.part("average.")
             if averages:
                 ordered = [averages[str(index)] for index in range(len(averages))]
-                self._average.load(ordered, state.values["averaged"])
+                self._average.load(ordered, int(state.values["averaged"]))
             else:
                 self._average = MovingAverage(self._parameters, self.settings.ema_decay)
 
@@ -305,6 +315,13 @@ class Trainer:
         """The result so far, as `LoraAdapters.lora` gives it."""
         with self.result():
             return self.adapters.lora()
+
+
+def _said(error: Exception) -> str:
+    """In words: those of our own errors, else what is wrong with the state."""
+    if type(error) is ValueError:
+        return str(error)
+    return f"its content is damaged or of another kind of training ({type(error).__name__}: {error})"
 
 
 def _same(one: Mapping[str, Any], other: Mapping[str, Any], *keys: str) -> bool:

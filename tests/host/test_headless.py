@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -222,10 +223,10 @@ def test_a_stopped_training_resumes_to_the_lora_of_one_that_was_never_stopped(
     assert process.stderr is not None
     for line in process.stderr:
         if "step 1/" in line:
-            process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGHUP)  # the terminal was closed
             break
     output, messages = process.communicate(timeout=PATIENCE)
-    assert (process.returncode, output) == (143, ""), messages
+    assert (process.returncode, output) == (129, ""), messages
     run = tmp_path / "output" / "runs" / "person"
     state = RunFolder(run).newest_state()
     assert state is not None and 0 < state.step < STEPS
@@ -236,6 +237,44 @@ def test_a_stopped_training_resumes_to_the_lora_of_one_that_was_never_stopped(
     assert f"going on from step {state.step}\n" in messages
     assert_same(load_file(trained), load_file(output.strip()))
     assert len((run / "curves.jsonl").read_text().splitlines()) == STEPS
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of another process")
+def test_a_disk_that_fills_up_on_the_way_ends_with_1_and_what_there_is(
+    start: Callable[..., subprocess.Popen], config: Callable[..., Path], tmp_path: Path
+):
+    import resource
+
+    path = config(tmp_path, "save_every = 10")
+    process = start(path)
+    assert process.stderr is not None
+    messages = ""
+    for line in process.stderr:
+        messages += line
+        if "step 1/" in line:
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (1000, 1000))
+            break
+    output, more = process.communicate(timeout=PATIENCE)
+    messages += more
+    assert (process.returncode, output) == (1, ""), messages
+    assert f"step {STEPS}/{STEPS}" in messages and "Traceback" not in messages
+    run = tmp_path / "output" / "runs" / "person"
+    for name in ("curves.jsonl", "lora_000010.safetensors", "state_000010.safetensors"):
+        assert messages.count(f"{run / name}: cannot be written: ") == 1
+    assert "The training is done but its LoRA could not be written: " in messages
+    assert "The same command goes on from the last state" in messages
+    assert (RunFolder(run).description() or {})["finished"] is False
+
+
+def test_an_output_folder_that_takes_no_files_ends_with_2(
+    start: Callable[..., subprocess.Popen], config: Callable[..., Path], tmp_path: Path
+):
+    path = config(tmp_path)
+    (tmp_path / "output").write_text("a file in its place")
+    process = start(path)
+    output, messages = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, output) == (2, ""), messages
+    assert "a part of its path is a file, not a folder" in messages and "Traceback" not in messages
 
 
 def test_an_unusable_model_is_a_message_and_no_traceback(

@@ -16,8 +16,11 @@ import torch
 from safetensors import safe_open
 
 from semantic_focus.files import (
+    DIGEST_KEY,
     NAME_BYTES,
     TEMPORARY,
+    NotWrittenError,
+    check_can_write,
     in_short,
     make_folder,
     mark_of,
@@ -30,8 +33,14 @@ from semantic_focus.files import (
     write_safetensors,
     write_text,
 )
-from semantic_focus.lora.file import load_lora, numbered, save_lora, save_new_lora
+from semantic_focus.lora.file import load_lora, load_metadata, numbered, save_lora, save_new_lora
 from semantic_focus.lora.metadata import lora_metadata
+
+from .faults import FAULTS, refuse
+
+
+def without_digest(metadata: dict[str, str]) -> dict[str, str]:
+    return {key: text for key, text in metadata.items() if key != DIGEST_KEY}
 
 
 class TestWriteAtomically:
@@ -133,7 +142,7 @@ class TestWriteAtomically:
         if is_written:
             write_text(tmp_path / "a.txt", "new")
         else:
-            with pytest.raises(PermissionError, match="in use"):
+            with pytest.raises(NotWrittenError, match="a.txt: cannot be written: you have no permission"):
                 write_text(tmp_path / "a.txt", "new")
         assert (tmp_path / "a.txt").read_text() == ("new" if is_written else "old")
         assert len(list(tmp_path.iterdir())) == 1 and len(asked) < 20
@@ -231,6 +240,59 @@ class TestNames:
         assert {path.name for path in tmp_path.iterdir()} == {"new", "file"}
 
 
+class TestDisksThatTakeNoFile:
+    SAYS = {
+        "full": "the disk is full",
+        "over quota": "your share of the disk is used up",
+        "read-only": "the disk is read-only",
+        "no permission": "you have no permission to write there",
+        "gone": "its folder is gone",
+    }
+
+    @pytest.mark.parametrize("fault", FAULTS)
+    def test_it_is_said_in_words_with_the_file_and_a_way_out(
+        self, fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        path = tmp_path / "a.txt"
+        path.write_text("old")
+        refuse(monkeypatch, tmp_path, FAULTS[fault])
+        for write in (lambda: write_text(path, "new"), lambda: check_can_write(path)):
+            with pytest.raises(
+                NotWrittenError, match=f"^{path}: cannot be written: {self.SAYS[fault]}.*[.] "
+            ) as raised:
+                write()
+            assert raised.value.errno == FAULTS[fault]
+        assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+    @pytest.mark.parametrize("place", ["file/a.txt", "file/more/a.txt"])
+    def test_a_file_in_the_place_of_a_folder(self, place: str, tmp_path: Path):
+        (tmp_path / "file").write_text("mine")
+        for write in (lambda: write_text(tmp_path / place, "new"), lambda: check_can_write(tmp_path / place)):
+            with pytest.raises(NotWrittenError, match="a part of its path is a file, not a folder"):
+                write()
+        assert (tmp_path / "file").read_text() == "mine"
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="no such limits")
+    def test_a_disk_with_room_for_nothing_large_is_found_out_beforehand(self, tmp_path: Path):
+        import resource
+
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+        try:
+            write_text(tmp_path / "small.txt", "fits")
+            for write in (
+                lambda: write_text(tmp_path / "large.txt", "x" * 2000),
+                lambda: check_can_write(tmp_path / "large.txt"),
+            ):
+                with pytest.raises(NotWrittenError, match="large.txt: cannot be written: it is larger"):
+                    write()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert [path.name for path in tmp_path.iterdir()] == ["small.txt"]
+        check_can_write(tmp_path / "large.txt")
+        assert [path.name for path in tmp_path.iterdir()] == ["small.txt"]
+
+
 class TestReproducible:
     TENSORS = {"b": torch.arange(6.0).view(2, 3), "a": torch.zeros(3, dtype=torch.uint8), "c": torch.ones(0)}
     METADATA = {f"field {number}": "ü" * number for number in range(12)}
@@ -251,7 +313,7 @@ class TestReproducible:
         path = tmp_path / "a.safetensors"
         write_safetensors(path, {**self.TENSORS, "t": self.TENSORS["b"].T}, self.METADATA)
         with safe_open(path, framework="pt") as file:
-            assert file.metadata() == self.METADATA
+            assert without_digest(file.metadata()) == self.METADATA
             assert sorted(file.keys()) == ["a", "b", "c", "t"]
             assert all(torch.equal(file.get_tensor(name), tensor) for name, tensor in self.TENSORS.items())
             assert file.get_tensor("t").tolist() == [[0, 3], [1, 4], [2, 5]]
@@ -261,7 +323,7 @@ class TestReproducible:
     def test_no_metadata_is_no_metadata(self, tmp_path: Path, metadata: dict[str, str] | None):
         write_safetensors(tmp_path / "a.safetensors", {"x": torch.zeros(1)}, metadata)
         with safe_open(tmp_path / "a.safetensors", framework="pt") as file:
-            assert (file.metadata() or {}) == (metadata or {})
+            assert without_digest(file.metadata()) == (metadata or {})
 
 
 @pytest.mark.parametrize(
@@ -328,7 +390,7 @@ class TestLoraFiles:
         assert list(loaded) == list(self.TENSORS)
         assert torch.equal(*loaded.values(), *self.TENSORS.values())
         with safe_open(path, framework="pt") as file:
-            assert file.metadata() == {"steps": "12"}
+            assert without_digest(file.metadata()) == load_metadata(path) == {"steps": "12"}
 
     def test_parameters_and_transposed_tensors_can_be_saved(self, tmp_path: Path):
         parameter = torch.nn.Parameter(torch.arange(6.0).view(2, 3)).T

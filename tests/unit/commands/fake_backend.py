@@ -1,8 +1,10 @@
 """A segmenter that makes up masks in 20 ms, and cache_masks.py with it as the only one."""
 
 import runpy
+import signal
 import sys
 import time
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -51,10 +53,21 @@ LIMIT: int | None = None
 TABLE = {"fake": table.Backend("fake_backend", "fast", "for tests", False)}
 
 
-def cache_masks(program: str, limit: int | None, *arguments: str) -> None:
-    """Run the file `program`, which is cache_masks.py, with these arguments and this `LIMIT`."""
+def cache_masks(program: str, limit: int | None, under: Mapping[str, Any], *arguments: str) -> None:
+    """Run the file `program`, which is cache_masks.py, with these arguments and this `LIMIT`.
+
+    Args:
+        under: "file_size": bytes that no file may exceed, as on a full disk. "nohup": as that program starts
+            others.
+    """
     global LIMIT
     LIMIT = limit
+    if "file_size" in under:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (under["file_size"], under["file_size"]))
+    if "nohup" in under:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     table.BACKENDS = MappingProxyType(TABLE)
     sys.argv = [program, *arguments]
     runpy.run_path(program, run_name="__main__")

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,8 +38,8 @@ def finished(process: Fork, code: int = 0) -> tuple[dict, str]:
 def program(repo: Path, forks: Forks) -> Program:
     """Start cache_masks.py in a process of its own, with the fake backend."""
 
-    def start(*arguments: object, limit: int | None = None) -> Fork:
-        command = [str(repo / "cache_masks.py"), limit, *map(str, arguments)]
+    def start(*arguments: object, limit: int | None = None, **under: Any) -> Fork:
+        command = [str(repo / "cache_masks.py"), limit, under, *map(str, arguments)]
         return forks.start("commands/fake_backend.py", "cache_masks", *command)
 
     return start
@@ -97,20 +98,74 @@ class TestKilled:
         for path in after:
             read_masks(path)
 
-    def test_ctrl_c_ends_with_130_a_summary_and_complete_files(self, program: Program, make):
+    @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP"])
+    def test_a_signal_ends_with_its_code_a_summary_and_complete_files(
+        self, number: str, program: Program, make
+    ):
         dataset = make(*(f"{k:03}.png" for k in range(200)))
         process = program(dataset, limit=150)
         while process.poll() is None and len(masks_of(dataset)) < 3:
             time.sleep(0.005)
-        process.send(signal.SIGINT)
-        summary, err = finished(process, 130)
+        process.send(signal.Signals[number])
+        summary, err = finished(process, 128 + signal.Signals[number])
         made = masks_of(dataset)
-        # of one picture it may be known that it is written, and not yet that it is done
-        assert summary["interrupted"] and 0 <= len(made) - summary["counts"]["segmented"] <= 1
-        assert 3 <= len(made) < 200
+        assert summary["interrupted"] and len(made) == summary["counts"]["segmented"]
+        assert 3 <= len(made) < 200 and summary["counts"]["left"] == 200 - len(made)
         assert "run the same command again" in err and hidden(dataset) == []
+        assert "once more ends it at once" in err
         for path in made:
             read_masks(path)
+
+    def test_a_second_signal_ends_it_at_once(self, program: Program, make):
+        dataset = make("a.png", "b.png")
+        process = program(dataset, limit=1)  # the second picture takes for ever
+        while process.poll() is None and len(masks_of(dataset)) < 1:
+            time.sleep(0.005)
+        process.send(signal.SIGTERM)
+        while process.poll() is None and "once more" not in process.errors:
+            time.sleep(0.005)
+        process.send(signal.SIGTERM)
+        assert process.end() == -signal.SIGTERM
+        assert finished(program(dataset))[0]["counts"]["segmented"] == 1 and hidden(dataset) == []
+
+    def test_with_nohup_a_closed_terminal_ends_nothing(self, program: Program, make):
+        dataset = make(*(f"{k}.png" for k in range(9)))
+        process = program(dataset, nohup=True)
+        while process.poll() is None and len(masks_of(dataset)) < 1:
+            time.sleep(0.005)
+        process.send(signal.SIGHUP)
+        assert finished(process)[0]["counts"]["segmented"] == 9
+
+    def test_whoever_stops_reading_ends_nothing(self, repo: Path, make):
+        """As `cache_masks.py DATASET | head -0` does."""
+        dataset = make("a.png", "b.png")
+        (dataset / "a.png").write_bytes(b"no picture")
+        gone, output = os.pipe()
+        os.close(gone)
+        program = (
+            "import sys; sys.path[:0] = sys.argv[1:3]; import fake_backend; "
+            "fake_backend.cache_masks(sys.argv[3], None, {}, sys.argv[4])"
+        )
+        arguments = [str(Path(__file__).parent), str(repo), str(repo / "cache_masks.py"), str(dataset)]
+        try:
+            ended = subprocess.run(
+                [sys.executable, "-c", program, *arguments], stdout=output, stderr=output, timeout=600
+            )
+        finally:
+            os.close(output)
+        assert ended.returncode == 1 and len(masks_of(dataset)) == 1  # 1: a picture failed
+
+
+class TestDisksThatTakeNoFile:
+    def test_a_dataset_that_takes_no_file_ends_with_2_before_anything_is_loaded(self, program: Program, make):
+        process = program(make("a.png", "b.png"), file_size=1000)
+        assert process.end() == 2 and process.output == ""
+        (message,) = process.errors.splitlines()[-1:]
+        assert (
+            message.startswith("no picture was segmented: ")
+            and "a_zi_masks.safetensors: cannot be" in message
+        )
+        assert "LOADED" not in process.errors and "Traceback" not in process.errors
 
 
 class TestTwoAtOnce:

@@ -11,11 +11,14 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from semantic_focus.comfy.headless import LoraNotWrittenError
 from semantic_focus.commands.main import main
 from semantic_focus.commands.stop_signals import StopSignals
 from semantic_focus.datasets.mask_file import save_masks
+from semantic_focus.files import NotWrittenError
 from semantic_focus.regions.masks import SemanticMasks
 from semantic_focus.training.run import StopTraining
+from semantic_focus.training.trainer import TrainingDiverged, TrainingOutOfMemory
 
 CONFIG = """
 [model]
@@ -114,13 +117,56 @@ def test_masks_of_another_size_and_stale_ones_are_named(complaint: Callable[...,
     assert f"{file}: stale" in complaint(*arguments)
 
 
-def test_the_first_signal_is_noted_and_the_second_one_kills():
-    before = signal.getsignal(signal.SIGTERM)
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_the_first_signal_is_noted_and_the_second_one_kills(name: str, code: int):
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    before = [signal.getsignal(number) for number in numbers]
     with StopSignals() as signals:
         signals.check()
-        os.kill(os.getpid(), signal.SIGTERM)
-        with pytest.raises(StopTraining, match="SIGTERM"):
+        os.kill(os.getpid(), signal.Signals[name])
+        with pytest.raises(StopTraining, match=name):
             signals.check()
-        assert signals.exit_code == 143
-        assert signal.getsignal(signal.SIGTERM) == signal.getsignal(signal.SIGINT) == signal.SIG_DFL
-    assert signal.getsignal(signal.SIGTERM) == before
+        assert signals.exit_code == code
+        assert [signal.getsignal(number) for number in numbers] == [signal.SIG_DFL] * 3
+    assert [signal.getsignal(number) for number in numbers] == before
+
+
+@pytest.mark.parametrize("command", [[], ["masks"], ["export"], ["train"]])
+def test_the_help_says_what_the_exit_codes_mean(command: list[str], capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert ended.value.code == 0 and "128 + n stopped by signal n (129 the terminal was closed" in text
+
+
+@pytest.mark.parametrize(
+    ("error", "begun", "code"),
+    [
+        (ValueError("model and pictures do not fit"), False, 2),
+        (NotWrittenError(Path("runs"), OSError(28, "No space left on device")), False, 2),
+        (ImportError("no such module"), False, 2),
+        (OSError(5, "Input/output error"), True, 1),
+        (ValueError("in the midst of it"), True, 1),
+        (TrainingDiverged(3, 1e-3, "loss"), True, 1),
+        (TrainingOutOfMemory("with one picture at a time"), True, 1),
+        (LoraNotWrittenError("the training is done but"), True, 1),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
+)
+def test_an_error_has_the_code_of_the_time_at_which_it_comes(
+    error: Exception,
+    begun: bool,
+    code: int,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    def train(config: Path, comfyui: Path | None, signals: StopSignals, on_begin) -> Path:
+        if begun:
+            on_begin(folder)
+        raise error
+
+    monkeypatch.setattr("semantic_focus.commands.train.train", train)
+    assert main(["train", str(folder / "config.toml")]) == code
+    output, messages = capsys.readouterr()
+    assert output == "" and messages.strip() == str(error)

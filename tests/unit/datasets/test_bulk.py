@@ -16,6 +16,7 @@ from semantic_focus.datasets.cache import get_or_segment
 from semantic_focus.datasets.claims import claim
 from semantic_focus.datasets.folder import load_picture, picture_files
 from semantic_focus.datasets.mask_file import mask_path, read_header, read_masks, save_masks
+from semantic_focus.files import NotWrittenError
 from semantic_focus.keywords import Prompt
 from semantic_focus.segmenters.protocol import MissingWeightsError, SegmentRequest
 
@@ -209,8 +210,9 @@ class TestNothingIsLost:
         run(pictures, FakeLazy())
         os.utime(pictures[0], ns=(TO_COME, TO_COME))
         run(pictures, FakeLazy())
-        # what is moved into place is the file that was opened, not another one put in its place
-        assert len(opened) == 2 and flushed == opened
+        # a trial whether the folder takes files, and two files: what is moved into place is what was opened,
+        # not another one put in its place
+        assert len(opened) == 3 and flushed == opened
 
     def test_the_lock_file_of_a_killed_run_goes_even_if_there_is_nothing_to_do(self, tmp_path: Path):
         pictures = make(tmp_path, "a.png")
@@ -265,7 +267,7 @@ class TestBadPictures:
 
         def full(path, masks, metadata=None, encoding="png"):
             if path.name.startswith("a_"):
-                raise OSError(28, "No space left on device")
+                raise NotWrittenError(path, OSError(28, "No space left on device"))
             mask_file.save_masks(path, masks, metadata, encoding)
 
         monkeypatch.setattr(dataset_cache, "save_masks", full)
@@ -273,7 +275,7 @@ class TestBadPictures:
         assert (
             found["a.png"][0] == "failed" and "a_zi_masks.safetensors: cannot be written" in found["a.png"][1]
         )
-        assert "No space left" in found["a.png"][1] and found["b.png"][0] == "segmented"
+        assert "the disk is full" in found["a.png"][1] and found["b.png"][0] == "segmented"
 
     @pytest.mark.parametrize(
         ("error", "raised"),

@@ -20,6 +20,8 @@ from semantic_focus.keywords import Prompt
 from semantic_focus.regions.masks import SemanticMasks
 from semantic_focus.segmenters.protocol import SegmentRequest
 
+from ..faults import FAULTS, refuse
+
 PROMPTS = {"face": Prompt(("face", "eyes")), "hair": Prompt(("hair",))}
 REQUEST = SegmentRequest(PROMPTS)
 
@@ -262,6 +264,17 @@ class TestGetOrSegment:
         assert file.name in messages[0] and "segmenting again" in messages[0]
         assert torch.equal(read_masks(file).masks, masks.masks)
         assert Path(masks.provenance["aside"]).read_bytes() == b"broken"
+
+    @pytest.mark.parametrize("fault", FAULTS)
+    def test_where_a_file_cannot_be_kept_the_masks_are_there_all_the_same(
+        self, fault: str, file: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        image = soft(1, 6, 8, 3)
+        expected, _ = segment(image, FakeLazy(), [])
+        refuse(monkeypatch, file.parent, FAULTS[fault])
+        found, messages = segment(image, FakeLazy(), [file])
+        assert torch.equal(found.masks, expected.masks) and not file.exists()
+        assert len(messages) == 1 and messages[0].startswith(f"{file}: cannot be written: ")
 
     def test_only_the_pictures_without_a_fresh_file_are_segmented(self, tmp_path: Path):
         images = soft(3, 6, 8, 3)

@@ -162,7 +162,11 @@ class TestEncodings:
     def test_the_header_is_read_without_the_masks(self, file: Path):
         save_masks(file, self.masks(), {"note": "mine"})
         header = read_header(file)
-        assert header == header_of(file) and header["note"] == "mine" and header["encoding"] == "png"
+        assert (
+            header.items() < header_of(file).items()
+            and header["note"] == "mine"
+            and header["encoding"] == "png"
+        )
         coverage = json.loads(header["coverage"])
         assert coverage["face"] == pytest.approx(self.masks().masks[0, 0].mean().item(), abs=0.002)
 

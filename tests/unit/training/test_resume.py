@@ -5,25 +5,28 @@ import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from semantic_focus.files import NotWrittenError
 from semantic_focus.lora.adapters import AdapterSettings
 from semantic_focus.lora.file import load_lora
 from semantic_focus.lora.layers import linear_layers
 from semantic_focus.lora.network import LoraAdapters
 from semantic_focus.objective.total import Objective
-from semantic_focus.training import run as training_run
 from semantic_focus.training.data import TrainingPictures
 from semantic_focus.training.ema import MovingAverage
 from semantic_focus.training.run import Kept, RunOptions, StopTraining, run_training
 from semantic_focus.training.run_folder import choose_run
 from semantic_focus.training.settings import TrainingSettings
-from semantic_focus.training.state import TrainState, load_train_state
+from semantic_focus.training.state import TrainState, TrainStateError, load_train_state
 from semantic_focus.training.step_record import StepRecord
 from semantic_focus.training.trainer import Trainer
+
+from ..faults import FAULTS, refuse
 
 NAME = "person"
 SETTINGS = TrainingSettings(steps=6, batch_size=2, learning_rate=1e-2, warmup=1, accumulation=2)
@@ -35,18 +38,22 @@ def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return list(one) == list(other) and all(torch.equal(one[key], other[key]) for key in one)
 
 
+def identity_of(settings: TrainingSettings) -> dict[str, Any]:
+    return {**IDENTITY, **dataclasses.asdict(settings)}
+
+
 def new_trainer(model, data: TrainingPictures, settings: TrainingSettings = SETTINGS) -> Trainer:
     layers = linear_layers(model, "all linear layers")
     adapters = LoraAdapters(layers, AdapterSettings(rank=4, alpha=4.0, dropout=0.1), 0)
-    return Trainer(model, adapters, data, OBJECTIVE, settings, IDENTITY)
+    return Trainer(model, adapters, data, OBJECTIVE, settings, identity_of(settings))
 
 
 def run(
     root: Path, model, data: TrainingPictures, settings: TrainingSettings = SETTINGS, **options
 ) -> tuple[dict[str, Tensor], list[StepRecord]]:
     """Begin or go on with the training in `root`."""
-    folder, state = choose_run(root, NAME, {**IDENTITY, **dataclasses.asdict(settings)}, resume=True)
     trainer = new_trainer(model, data, settings)
+    folder, state = choose_run(root, NAME, identity_of(settings), resume=True, accept=trainer.load)
     history = run_training(trainer, folder, state, RunOptions(**options))
     return trainer.lora(), history
 
@@ -184,31 +191,68 @@ class TestStopped:
     def test_a_full_disk_does_not_hide_why_it_ended(
         self, model, data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ):
-        def full(*_) -> None:
-            raise OSError(28, "No space left on device")
-
         kept: list[Kept] = []
-        monkeypatch.setattr(training_run, "save_lora", full)
+        refuse(monkeypatch, tmp_path / NAME, FAULTS["full"], after=4)  # lock, description, curves, a step
         with pytest.raises(StopTraining, match="cancelled"):
             run(tmp_path, model, data, on_step=Counting(2, StopTraining("cancelled")), on_kept=kept.append)
         assert kept == [Kept(2, None, None, "cancelled")] and "could not be written" in str(kept[0])
-        assert f"could not be written to {tmp_path / NAME}" in caplog.text and "No space left" in caplog.text
+        assert str(tmp_path / NAME) in caplog.text and "the disk is full" in caplog.text
 
-    def test_a_disk_full_meanwhile_ends_it_with_that_error(
+    @pytest.mark.parametrize(
+        ("after", "fault"), [(0, "gone"), (0, "full"), (1, "read-only"), (4, "full"), (10, "over quota")]
+    )
+    def test_a_disk_that_takes_no_more_files_ends_nothing(
+        self, after: int, fault: str, model, data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        expected, history = run(tmp_path / "whole", model, data)
+        told: list[str] = []
+        trainer = new_trainer(model, data)
+        with monkeypatch.context() as patch:
+            refused = refuse(patch, tmp_path / "runs", FAULTS[fault], after)
+            folder, state = choose_run(
+                tmp_path / "runs", NAME, identity_of(SETTINGS), True, 3, trainer.load, told.append
+            )
+            again = run_training(trainer, folder, state, RunOptions(save_every=2, tell=told.append))
+        assert equal(trainer.lora(), expected) and same_records(again, history)
+        assert refused and all("cannot be written: " in message for message in told)
+        assert 1 <= len(told) == len(set(told)) <= 4  # each kind of file once, however often it failed
+        found, again = run(tmp_path / "runs", model, data)
+        assert equal(found, expected)
+
+    def test_what_is_written_once_there_is_room_again_is_gone_on_from(
         self, model, data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ):
         expected, history = run(tmp_path / "whole", model, data)
-        with monkeypatch.context() as patch:
-            patch.setattr(training_run, "save_lora", Counting(2, OSError(28, "No space left on device")))
-            with pytest.raises(OSError, match="No space left"):
-                run(tmp_path, model, data, save_every=2)
-        found, again = run(tmp_path, model, data)
-        assert equal(found, expected) and same_records(again, history)
+        with monkeypatch.context() as patch, monkeypatch.context() as full:
+            refuse(full, tmp_path / "runs", FAULTS["full"], after=3)
+
+            def step(record: StepRecord) -> None:
+                if record.step == 3:
+                    full.undo()
+                if record.step == 5:
+                    raise KeyboardInterrupt
+
+            with pytest.raises(KeyboardInterrupt):
+                run(tmp_path / "runs", model, data, save_every=1, on_step=step)
+            patch.undo()
+        states = sorted(path.name for path in (tmp_path / "runs" / NAME).glob("state_*"))
+        assert states == ["state_000004.safetensors", "state_000005.safetensors"]
+        found, _ = run(tmp_path / "runs", model, data)
+        assert equal(found, expected)
+
+    @pytest.mark.parametrize("fault", FAULTS)
+    def test_where_it_must_be_kept_it_does_not_begin(
+        self, fault: str, model, data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        (tmp_path / NAME).mkdir()
+        refuse(monkeypatch, tmp_path, FAULTS[fault])
+        with pytest.raises(NotWrittenError, match=f"^{tmp_path / NAME}.*: cannot be written: "):
+            run(tmp_path, model, data)
 
     def test_an_error_before_the_first_step_gives_the_folder_up(self, model, data, tmp_path: Path):
         with pytest.raises(StopTraining):
             run(tmp_path, model, data, on_step=Counting(2, StopTraining("enough")))
-        folder, state = choose_run(tmp_path, NAME, {**IDENTITY, **dataclasses.asdict(SETTINGS)}, True)
+        folder, state = choose_run(tmp_path, NAME, identity_of(SETTINGS), True)
         assert state is not None
         foreign = dataclasses.replace(state, tensors={"generator": state.tensors["generator"]})
         with pytest.raises(ValueError, match="missing"):
@@ -276,6 +320,46 @@ class TestPieces:
         model.calls.clear()
         self.steps(second, 8)
         assert {index < 4 for call in model.calls for index in call} == {True, False}
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda tensors, values: tensors.pop("generator"),
+            lambda tensors, values: tensors.update(generator=torch.zeros(8, dtype=torch.uint8)),
+            lambda tensors, values: tensors.update(generator=torch.zeros(3)),
+            lambda tensors, values: tensors.popitem(),
+            lambda tensors, values: tensors.update({"optimizer.99.exp_avg": torch.zeros(2)}),
+            lambda tensors, values: tensors.update({"optimizer.x.exp_avg": torch.zeros(2)}),
+            lambda tensors, values: tensors.pop("average.0"),
+            lambda tensors, values: values.clear(),
+            lambda tensors, values: values.update(sampler=None),
+            lambda tensors, values: values.update(sampler={"to_come": [99], "waiting": []}),
+            lambda tensors, values: values.update(sampler={"to_come": ["0"], "waiting": []}),
+            lambda tensors, values: values.update(sampler={"to_come": [], "waiting": [[]]}),
+            lambda tensors, values: values.update(sampler={"to_come": [], "waiting": [[0] * 50]}),
+            lambda tensors, values: values.update(optimizer={"groups": [], "scalars": {}}),
+            lambda tensors, values: values.update(optimizer=[1]),
+            lambda tensors, values: values.update(at_once="all"),
+            lambda tensors, values: values.update(averaged=None),
+        ],
+    )
+    def test_a_state_whose_content_is_wrong_leaves_the_training_as_it_was(
+        self, change, model, data: TrainingPictures
+    ):
+        settings = dataclasses.replace(SETTINGS, ema_decay=0.9)
+        earlier = new_trainer(model, data, settings)
+        self.steps(earlier, 3)
+        state = earlier.state()
+        change(state.tensors, state.values)
+        expected, trainer = (new_trainer(model, data, settings) for _ in range(2))
+        try:
+            trainer.load(state)
+        except TrainStateError as error:
+            assert str(error)
+            assert self.steps(trainer, 2) == self.steps(expected, 2)
+            assert equal(trainer.lora(), expected.lora())
+        else:  # what was taken away was none of the training's
+            assert trainer.steps_done == 3 and self.steps(trainer, 1)
 
     def test_adapters_of_another_rank_are_refused(self, model, data: TrainingPictures):
         layers = linear_layers(model, "all linear layers")

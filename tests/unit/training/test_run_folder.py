@@ -1,5 +1,6 @@
 """The folder of a training: whose it is, what stays in it, and what is passed over."""
 
+import dataclasses
 import json
 import math
 import subprocess
@@ -13,7 +14,7 @@ import torch
 from semantic_focus.datasets import claims
 from semantic_focus.datasets.claims import LOCK_FILE
 from semantic_focus.training.run_folder import CURVES_FILE, RUN_FILE, RunFolder, choose_run
-from semantic_focus.training.state import TrainState
+from semantic_focus.training.state import TrainState, TrainStateError
 from semantic_focus.training.step_record import SampleRecord, StepRecord
 
 HOLDER = """
@@ -147,6 +148,36 @@ class TestChoice:
         (tmp_path / "person" / RUN_FILE).write_text(content, encoding="latin-1")
         assert choose(tmp_path)[0].path.name == "person_2"
 
+    @pytest.mark.parametrize(
+        "content", [None, "", "{", '{"identity": {', "[]", '{"finished": false}', "\xff"]
+    )
+    def test_but_its_states_know_what_they_belong_to(
+        self, content: str | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ):
+        run, _ = choose(tmp_path)
+        whole = (run.path / RUN_FILE).read_text()
+        run.save_state(state(2))
+        run.release()
+        (run.path / RUN_FILE).unlink()
+        if content is not None:
+            (run.path / RUN_FILE).write_text(content, encoding="latin-1")
+        again, found = choose(tmp_path)
+        assert again.path == run.path and found is not None and found.step == 2
+        assert (run.path / RUN_FILE).read_text() == whole and "damaged or missing" in caplog.text
+        again.release()
+        (run.path / RUN_FILE).write_text("{")
+        assert choose(tmp_path, {**IDENTITY, "model": "other"})[0].path.name == "person_2"
+
+    def test_a_description_that_says_something_else_than_the_states_is_the_damaged_one(self, tmp_path: Path):
+        run, _ = choose(tmp_path)
+        run.save_state(state(2))
+        run.release()
+        content = bytearray((run.path / RUN_FILE).read_bytes())
+        content[content.index(b'"m"') + 1] ^= 1
+        (run.path / RUN_FILE).write_bytes(content)
+        again, found = choose(tmp_path)
+        assert again.path == run.path and found is not None
+
 
 class TestStates:
     def run(self, path: Path, keep_last: int, *steps: int) -> RunFolder:
@@ -211,6 +242,35 @@ class TestStates:
         assert found is not None and found.step == 2
         assert str(newest) in caplog.text and "damaged" in caplog.text
 
+    @pytest.mark.parametrize(
+        ("change", "why"),
+        [
+            (
+                {"identity": {**IDENTITY, "model": "other"}},
+                "belongs to another training: model: other, now m",
+            ),
+            ({"tensors": {"adapters.a": torch.tensor([float("nan")])}}, "no finite numbers"),
+            ({"tensors": {"adapters.b": torch.zeros(1)}}, "there is no a"),
+        ],
+        ids=["another training", "no numbers", "other adapters"],
+    )
+    def test_one_with_wrong_contents_is_passed_over_for_the_older_one_and_it_is_said(
+        self, change: dict, why: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ):
+        run, _ = choose(tmp_path)
+        for step in (2, 4):
+            run.save_state(state(step))
+        run.save_state(dataclasses.replace(state(6), **change))
+        run.release()
+
+        def accept(found: TrainState) -> None:
+            if "adapters.a" not in found.tensors:
+                raise TrainStateError("there is no a")
+
+        again, found = choose_run(tmp_path, "person", IDENTITY, True, accept=accept)
+        assert again.path == run.path and found is not None and found.step == 4
+        assert why in caplog.text and "6" in caplog.text
+
     def test_a_damaged_one_of_a_later_step_does_not_push_out_what_is_written(self, tmp_path: Path):
         """The training goes on from before it, so its next states are older than that."""
         run = self.run(tmp_path, 1, 100)
@@ -247,12 +307,67 @@ class TestCurves:
             path.write_text(whole[:length])
             assert [one.step for one in run.curves()] == [1]
 
+    @pytest.mark.parametrize(
+        "line",
+        [
+            "",
+            "{",
+            '{"step": 2, "to',
+            "\xff",
+            "3",
+            "[]",
+            "null",
+            "[" * 100_000,
+            '{"step": ' + "9" * 400 + "}",
+            ("total", "1e999"),
+            ("total", "null"),
+            ("total", "9" * 400),
+            ("total", '"0.5"'),
+            ("total", "true"),
+            ("step", "2.5"),
+            ("step", "-1"),
+            ("step", '"2"'),
+            ("step", "[2]"),
+            ("regions", '{"fbce": 0.5}'),
+            ("regions", "[0.5]"),
+            ("regions", '{"face": "0.5"}'),
+            ("gradient_share", "3"),
+            ("samples", "[{}]"),
+            ("samples", '{"picture": 1}'),
+        ],
+        ids=lambda line: line[:20] if isinstance(line, str) else " ".join(line),
+    )
+    def test_a_damaged_line_is_left_out_and_it_is_said(
+        self, line: str | tuple[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ):
+        run = RunFolder(tmp_path)
+        for step in (1, 2, 3, 4):
+            run.add_curve(record(step))
+        path = tmp_path / CURVES_FILE
+        lines = path.read_text().splitlines()
+        if isinstance(line, tuple):
+            content = json.loads(lines[1])
+            content[line[0]] = "HERE"
+            line = json.dumps(content).replace('"HERE"', line[1])
+        lines[1] = line
+        path.write_text("\n".join(lines) + "\n", encoding="latin-1")
+        assert [one.step for one in run.curves()] == [1, 3, 4]
+        assert f"{path}: 1 of its lines are damaged" in caplog.text
+
+    def test_lines_that_came_twice_or_changed_places_count_once(self, tmp_path: Path):
+        run = RunFolder(tmp_path)
+        for step in (1, 2, 2, 4, 3, 5):
+            run.add_curve(record(step))
+        assert [one.step for one in run.curves()] == [1, 2, 4, 5]
+
     def test_they_are_cut_where_the_training_goes_on(self, tmp_path: Path):
         run = RunFolder(tmp_path)
         for step in (1, 2, 3):
             run.add_curve(record(step))
         with (tmp_path / CURVES_FILE).open("a") as file:
             file.write('{"step": 4, "to')
-        assert [one.step for one in run.cut_curves(2)] == [1, 2]
+        found = run.curves(until=2)
+        assert [one.step for one in found] == [1, 2]
+        run.write_curves(found)
         run.add_curve(record(3))
         assert [one.step for one in run.curves()] == [1, 2, 3] and names(tmp_path) == [CURVES_FILE]

@@ -1,7 +1,6 @@
 """Training states as files: complete or absent, and every other file refused with its name and a way out."""
 
 import json
-import math
 import os
 from pathlib import Path
 
@@ -9,12 +8,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from semantic_focus.files import NotWrittenError
 from semantic_focus.training.state import (
     FORMAT,
     HEADER_KEY,
     TrainState,
     TrainStateError,
     differences,
+    load_train_header,
     load_train_state,
     pack_optimizer,
     save_train_state,
@@ -24,7 +25,7 @@ from semantic_focus.training.state import (
 STATE = TrainState(
     7,
     {
-        "adapters.x": torch.tensor([[1.5, -0.0], [math.inf, 1e-40]]),
+        "adapters.x": torch.tensor([[1.5, -0.0], [65504.0, 1e-40]]),
         "optimizer.0.step": torch.tensor(3.0),
         "optimizer.0.map": torch.tensor([1, 255], dtype=torch.uint8),
         "generator": torch.Generator().manual_seed(3).get_state(),
@@ -82,6 +83,37 @@ class TestFile:
         with pytest.raises(TrainStateError, match=str(file)):
             load_train_state(file)
 
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"step": -1},
+            {"step": 1.5},
+            {"step": True},
+            {"step": 10**400},
+            {"values": []},
+            {"identity": None},
+            {"format": 10**400},
+        ],
+        ids=str,
+    )
+    def test_a_header_with_another_kind_of_value_is_refused(self, change: dict, file: Path):
+        header = {"format": FORMAT, "step": 1, "values": {}, "identity": {}, **change}
+        save_file({"a": torch.zeros(1)}, file, {HEADER_KEY: json.dumps(header)})
+        with pytest.raises(TrainStateError, match=f"{file}: (damaged|its format)") as raised:
+            load_train_state(file)
+        assert len(str(raised.value)) < 300 + len(str(file))
+
+    @pytest.mark.parametrize("name", ["adapters.x", "average.0", "optimizer.0.exp_avg"])
+    @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+    def test_values_that_are_no_numbers_are_refused_by_name(self, name: str, value: float, file: Path):
+        save_train_state(file, TrainState(1, {"a": torch.zeros(1), name: torch.tensor([0, value])}, {}, {}))
+        with pytest.raises(TrainStateError, match=f"{file}: damaged.*{name} has values that are no finite"):
+            load_train_state(file)
+
+    def test_its_header_is_read_without_its_tensors(self, file: Path):
+        found = load_train_header(file)
+        assert (found.step, found.identity, dict(found.tensors)) == (7, STATE.identity, {})
+
     def test_a_write_that_fails_leaves_the_old_one_and_nothing_else(
         self, file: Path, monkeypatch: pytest.MonkeyPatch
     ):
@@ -89,7 +121,7 @@ class TestFile:
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(os, "fsync", full)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(NotWrittenError, match=f"{file}: cannot be written: the disk is full"):
             save_train_state(file, TrainState(8, {}, {}, {}))
         assert load_train_state(file).step == 7 and list(file.parent.iterdir()) == [file]
 

@@ -123,6 +123,30 @@ def test_the_legend_says_how_much_how_sure_and_what_is_missing(
     assert panel(editor).get_by_label("next picture").is_hidden()
 
 
+def test_the_panel_says_what_was_made_by_hand_and_what_was_damaged(
+    editor: "Editor", segmentation: dict[str, Any]
+):
+    editor.load(segmentation)
+    run_until_shown(editor, "1/2")
+    editor.page.evaluate(
+        """id => {
+            const [preview] = structuredClone(app.nodeOutputs[id].semantic_focus);
+            const about = {absent: "hair, tattoo", left_out: "sword", aside: "/set/one.damaged"};
+            Object.assign(preview, {backend: "by hand", seconds: null, cache: "1/1"}, about);
+            const output = {semantic_focus: [preview]};
+            window.comfyAPI.api.api.dispatchCustomEvent("executed", {node: String(id), output});
+        }""",
+        SEGMENT,
+    )
+    panel(editor).get_by_text("1 person · made by hand · mask file · 320×320").wait_for()
+    for said in (
+        "have no hair, tattoo: empty",
+        "sword of the masks made by hand",
+        "kept as /set/one.damaged",
+    ):
+        expect(panel(editor).get_by_role("status").filter(has_text=said)).to_be_visible()
+
+
 def test_after_a_reload_the_node_says_what_to_do_and_the_next_run_shows_the_regions(
     editor: "Editor", segmentation: dict[str, Any]
 ):

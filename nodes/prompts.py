@@ -7,6 +7,7 @@ they arrive.
 
 import importlib
 import logging
+import math
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -113,5 +114,6 @@ def _literal_fault(given: io.Input, value: Any) -> str | None:
         has_words = type(value) is int
     if isinstance(given, io.Float.Input):
         # more than fits a float, infinity and NaN are not
-        has_words = type(value) in (int, float) and -sys.float_info.max < value < sys.float_info.max
+        number: Any = value if type(value) in (int, float) else math.nan
+        has_words = abs(number) < sys.float_info.max
     return None if has_words else value_fault(given, value)

@@ -139,6 +139,8 @@ class LoraTrainStep(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "repeats",
+                    min=0,
+                    max=10_000,
                     optional=True,
                     force_input=True,
                     tooltip="A list: how often each picture comes in one pass over the dataset.",

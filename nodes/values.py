@@ -143,6 +143,10 @@ def _text_fault(given: io.String.Input, value: Any) -> str | None:
         return f"{shown(value)} is not a text"
     if "\0" in value:
         return f"{shown(value)} has a NUL character in it, which no text for people has: take it out"
+    try:
+        value.encode("utf-8", "surrogateescape")  # names of files may have bytes that are not UTF-8
+    except UnicodeEncodeError:
+        return f"{shown(value)} has half a character in it, which no file system takes: take it out"
     if isinstance(given, Parsed):
         try:
             given.parse(value)

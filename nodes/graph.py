@@ -13,7 +13,9 @@ def linked_inputs(prompt: Mapping[str, Any] | None, node_id: str | None) -> list
     Args:
         prompt: the graph in ComfyUI's API form.
     """
-    inputs = (prompt or {}).get(node_id, {}).get("inputs", {})
+    if not prompt or node_id is None:
+        return []
+    inputs = prompt.get(node_id, {}).get("inputs", {})
     return [name for name, value in inputs.items() if isinstance(value, list)]
 
 

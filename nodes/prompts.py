@@ -7,6 +7,7 @@ they arrive.
 
 import importlib
 import logging
+import math
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -41,11 +42,19 @@ def watch_prompts(nodes: list[type[io.ComfyNode]]) -> None:
 def checked_request(request: Any, ours: Mapping[str, type[io.ComfyNode]]) -> Any:
     """The body of a request to /prompt, in which ComfyUI finds what is wrong with the inputs of our nodes."""
     prompt = request.get("prompt") if isinstance(request, dict) else None
-    for node in prompt.values() if isinstance(prompt, dict) else ():
-        kind = node.get("class_type") if isinstance(node, dict) else None
+    if not isinstance(prompt, dict):
+        return request
+    for node in prompt.values():
+        kind = _kind_of(node)
         if kind in ours and isinstance(inputs := node.get("inputs"), dict):
             _check(ours[kind].define_schema(), inputs, prompt)
     return request
+
+
+def _kind_of(node: Any) -> str:
+    """The class of a node; empty when it has none."""
+    kind = node.get("class_type") if isinstance(node, dict) else None
+    return kind if isinstance(kind, str) else ""
 
 
 def _check(schema: io.Schema, inputs: dict[str, Any], prompt: Mapping[str, Any]) -> None:
@@ -69,8 +78,7 @@ def _link_fault(link: list[Any], prompt: Mapping[str, Any]) -> str | None:
     source, slot = link
     if source not in prompt:
         return f"it is linked to the node {source!r}, which is not in the prompt"
-    kind = prompt[source].get("class_type") if isinstance(prompt[source], dict) else None
-    node = importlib.import_module("nodes").NODE_CLASS_MAPPINGS.get(kind)
+    node = importlib.import_module("nodes").NODE_CLASS_MAPPINGS.get(_kind_of(prompt[source]))
     if node is not None and not 0 <= slot < len(node.RETURN_TYPES):
         count = len(node.RETURN_TYPES)
         return f"it is linked to output {slot} of the node {source!r}, which has {count}, counted from 0"
@@ -106,5 +114,6 @@ def _literal_fault(given: io.Input, value: Any) -> str | None:
         has_words = type(value) is int
     if isinstance(given, io.Float.Input):
         # more than fits a float, infinity and NaN are not
-        has_words = type(value) in (int, float) and abs(value) < sys.float_info.max
+        number: Any = value if type(value) in (int, float) else math.nan
+        has_words = abs(number) < sys.float_info.max
     return None if has_words else value_fault(given, value)

@@ -140,6 +140,8 @@ class LoraTrainStep(ReadsFiles):
                 ),
                 io.Int.Input(
                     "repeats",
+                    min=0,
+                    max=10_000,
                     optional=True,
                     force_input=True,
                     tooltip="A list: how often each picture comes in one pass over the dataset.",

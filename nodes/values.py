@@ -124,10 +124,10 @@ def _number_fault(given: io.Int.Input | io.Float.Input, value: Any) -> str | Non
     whole = isinstance(given, io.Int.Input)
     low = -math.inf if given.min is None else given.min
     high = math.inf if given.max is None else given.max
-    if isinstance(value, Integral if whole else Real) and not isinstance(value, bool):
-        finite = isinstance(value, Integral) or math.isfinite(value)
-        if finite and low <= value <= high:
-            return None
+    number: Any = value if isinstance(value, Integral if whole else Real) else math.nan
+    # compared as it is: a whole number may be larger than any float
+    if low <= number <= high and abs(number) != math.inf and not isinstance(value, bool):
+        return None
     kind = "a whole number" if whole else "a number"
     limits = "" if given.min is None or given.max is None else f" from {given.min} to {given.max}"
     return f"{shown(value)} is not {kind}{limits}"
@@ -143,6 +143,10 @@ def _text_fault(given: io.String.Input, value: Any) -> str | None:
         return f"{shown(value)} is not a text"
     if "\0" in value:
         return f"{shown(value)} has a NUL character in it, which no text for people has: take it out"
+    try:
+        value.encode("utf-8", "surrogateescape")  # names of files may have bytes that are not UTF-8
+    except UnicodeEncodeError:
+        return f"{shown(value)} has half a character in it, which no file system takes: take it out"
     if isinstance(given, Parsed):
         try:
             given.parse(value)

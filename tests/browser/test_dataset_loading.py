@@ -12,6 +12,7 @@ from PIL import Image
 from playwright.sync_api import Locator, Route, expect
 
 from .dataset_ui import LOADER, SEGMENTER, badge, graph, only, panel, shows, tile
+from .editor import EACH_ONCE
 
 if TYPE_CHECKING:
     from .editor import Editor
@@ -101,6 +102,23 @@ def test_masks_are_not_all_made_before_all_are_looked_at(editor: "Editor"):
     expect(generate(editor)).to_be_disabled()
     del answers[0]
     expect(generate(editor)).to_have_text("All masks made")
+
+
+@EACH_ONCE
+def test_what_was_not_looked_at_is_said_and_the_node_keeps_its_width(anywhere: "Editor"):
+    editor = anywhere
+    left_out = ["only the first 100000 files and folders were looked at: choose", f"{'/long' * 40}: why not"]
+    editor.page.route(LIST, lambda route: route.fulfill(json={**listing("ok"), "left_out": left_out}))
+    editor.load(only(graph("/nowhere"), LOADER, SEGMENTER))
+    shows(editor, {"0.png": "ok"})
+    said = panel(editor).locator(".sf-dataset-missed")
+    expect(said).to_contain_text("Only the first 100000 files and folders were looked at")
+    expect(said).to_contain_text(left_out[1])
+    inner, outer = (
+        part.evaluate("part => part.getBoundingClientRect().right") for part in (said, panel(editor))
+    )
+    width = panel(editor).evaluate("panel => panel.getBoundingClientRect().width")
+    assert inner <= outer and width < 400
 
 
 def test_a_server_that_looks_long_rests_longer_and_looks_for_nobody_not_at_all(editor: "Editor"):

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import comfy.model_management
@@ -15,8 +16,9 @@ from PIL import Image
 from ..semantic_focus.comfy.segmenters import BACKENDS
 from ..semantic_focus.datasets import report as dataset_report
 from ..semantic_focus.datasets.bulk import CacheSettings, cache_pictures
-from ..semantic_focus.datasets.folder import picture_files
+from ..semantic_focus.datasets.folder import list_pictures
 from ..semantic_focus.datasets.freshness import STATUSES, PictureResult
+from ..semantic_focus.datasets.remarks import remarks_on
 from ..semantic_focus.keywords import parse_keywords
 from ..semantic_focus.segmenters.protocol import SegmentRequest
 from .inputs import checked
@@ -95,12 +97,12 @@ class CacheDatasetMasks(io.ComfyNode):
         report=True,
         keep_overlaps=False,
     ) -> io.NodeOutput:
-        pictures = picture_files(folder, recursive)
+        listed = list_pictures(folder, recursive)
         root = folder_to_read(folder).resolve()
         request = SegmentRequest(parse_keywords(keywords), refine, keep_overlaps)
         device = str(comfy.model_management.get_torch_device())
         segmenter = ManagedSegmenter(backend, weight_folders(), device, BACKENDS)
-        progress = comfy.utils.ProgressBar(len(pictures))
+        progress = comfy.utils.ProgressBar(len(listed.pictures))
 
         def settled(result: PictureResult) -> None:
             progress.update(1)
@@ -108,7 +110,7 @@ class CacheDatasetMasks(io.ComfyNode):
                 logging.warning(f"{result.picture}: {result.reason}")
 
         results = cache_pictures(
-            pictures,
+            listed.pictures,
             request,
             segmenter,
             CacheSettings(force=force, workers=min(4, os.cpu_count() or 1)),
@@ -118,6 +120,10 @@ class CacheDatasetMasks(io.ComfyNode):
         stop_if_asked = comfy.model_management.throw_exception_if_processing_interrupted
         stop_if_asked()
         survey = dataset_report.survey(root, results)
+        remarks = remarks_on(listed.left_out, survey.entries, request, segmenter)
+        survey = replace(survey, remarks=remarks)
+        for remark in remarks:
+            logging.warning(f"{root}: {remark}")
         page = report_file(root)
         sheet = page.with_suffix(".png")
         dataset_report.write(survey, sheet, stop_if_asked)
@@ -126,7 +132,7 @@ class CacheDatasetMasks(io.ComfyNode):
             dataset_report.write(survey, page, stop_if_asked)
         found = counts(results)
         failures = [result.reason for result in results if result.status == "failed"]
-        summary = summarize(segmenter.name, found, failures, survey.with_problems)
+        summary = "\n".join([summarize(segmenter.name, found, failures, survey.with_problems), *remarks])
         text = f"{summary}\n{page}" if report else summary
         file = {"filename": page.name, "subfolder": REPORTS, "type": "output", "path": str(page)}
         told = {
@@ -134,6 +140,7 @@ class CacheDatasetMasks(io.ComfyNode):
             "segmenter": segmenter.name,
             "to_look_at": survey.with_problems,
             "failures": failures[:MOST_FAILURES],
+            "remarks": remarks,
             "report": file if report else None,
         }
         shown = {
@@ -169,7 +176,7 @@ def summarize(backend: str, found: dict[str, int], failures: list[str], with_pro
 
 def _image(path: Path) -> torch.Tensor:
     """Float[1, H, W, 3] of a PNG."""
-    with Image.open(path) as picture:
+    with Image.open(path, formats=["PNG"]) as picture:
         return torch.from_numpy(np.array(picture.convert("RGB"), dtype=np.float32) / 255)[None]
 
 

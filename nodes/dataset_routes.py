@@ -27,7 +27,7 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 
 from ..semantic_focus.comfy.segmenters import BACKENDS
-from ..semantic_focus.datasets.folder import DatasetError, caption_of
+from ..semantic_focus.datasets.folder import DatasetError, caption_of, list_pictures
 from ..semantic_focus.datasets.status import StatusMemory, dataset_status, picture_in
 from ..semantic_focus.datasets.thumbnails import region_layer, thumbnail
 from ..semantic_focus.datasets.turns import Turns
@@ -120,7 +120,7 @@ async def _json(request: web.Request) -> Mapping[str, Any]:
 async def list_dataset(
     memory: StatusMemory, turns: Turns[Answer], listed: ListedFolders, request: web.Request
 ) -> web.Response:
-    """{folder, recursive, backend, refine, keywords, keep_overlaps} -> {folder, pictures, complete}.
+    """{folder, recursive, backend, refine, keywords, keep_overlaps} -> {folder, pictures, left_out, complete}.
 
     Everything but `folder` may be absent. Not complete: some pictures are "unchecked"; asking again goes on.
     """
@@ -143,16 +143,18 @@ def _listing(memory: StatusMemory, folder: str, body: Mapping[str, Any]) -> Answ
     wanted = SegmentRequest(parse_keywords(keywords), refine, bool(body.get("keep_overlaps", False)))
     segmenter = LazySegmenter(_text(body, "backend", "auto"), weight_folders(), table=BACKENDS)
     recursive = bool(body.get("recursive", False))
-    pictures = dataset_status(folder, wanted, segmenter, recursive, memory)
+    listed = list_pictures(folder, recursive)
+    pictures = dataset_status(listed, wanted, segmenter, memory)
     return {
         "folder": str(folder_to_read(folder).resolve()),
         "pictures": [asdict(picture) for picture in pictures],
+        "left_out": listed.left_out,
         "complete": all(picture.status != "unchecked" for picture in pictures),
     }
 
 
 async def send_caption(request: web.Request) -> web.Response:
-    """{folder, name} -> {caption}; empty without one."""
+    """{folder, name} -> {caption}; null without a caption file, empty where it has no words."""
     body = await _json(request)
     picture = await asyncio.to_thread(picture_in, _text(body, "folder"), _text(body, "name"))
     try:

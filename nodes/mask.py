@@ -1,9 +1,12 @@
 """Nodes between ComfyUI's own MASK, other trainers' mask pictures, and our masks."""
 
+import logging
+
 from comfy_api.latest import io
 
-from ..semantic_focus.datasets.folder import scan
-from ..semantic_focus.datasets.interchange import FORMS, import_mask
+from ..semantic_focus.datasets.folder import list_pictures
+from ..semantic_focus.datasets.mask_pictures import FORMS, import_masks
+from ..semantic_focus.datasets.remarks import left_out_lines
 from ..semantic_focus.keywords import check_name, parse_weights
 from ..semantic_focus.regions.by_hand import set_category, weighted_mask
 from .inputs import checked
@@ -131,9 +134,12 @@ class LoadMaskPictures(io.ComfyNode):
 
     @classmethod
     def execute(cls, folder, form, mask_folder) -> io.NodeOutput:
-        pictures = scan(folder_to_read(folder), default_caption="-")
-        masks = folder_to_read(mask_folder) if mask_folder else None
-        return io.NodeOutput([import_mask(picture.path, form, masks)[None] for picture in pictures])
+        listed = list_pictures(folder_to_read(folder))
+        masks, notes = import_masks(listed.pictures, form, folder_to_read(mask_folder) if mask_folder else None)
+        remarks = [*notes, *left_out_lines(listed.left_out)]
+        for remark in remarks:
+            logging.warning(f"{folder}: {remark}")
+        return io.NodeOutput([mask[None] for mask in masks], ui={"text": ("\n".join(remarks),)})
 
 
 NODES = [CategoryToMask, MaskToCategory, LoadMaskPictures]

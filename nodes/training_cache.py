@@ -5,7 +5,8 @@ import hashlib
 from comfy_api.latest import io
 
 from ..semantic_focus.datasets.cached_latents import DatasetSource, load_dataset
-from ..semantic_focus.datasets.folder import PICTURE_SUFFIXES, DatasetError
+from ..semantic_focus.datasets.folder import DatasetError
+from ..semantic_focus.datasets.formats import PICTURE_SUFFIXES
 from .paths import folder_to_read
 from .sockets import CATEGORY, LatentMasksSocket
 

@@ -73,14 +73,18 @@ def is_untouched(picture: Path, masks: Path, header: Mapping[str, str]) -> bool:
 
 def request_fields(request: SegmentRequest, segmenter: LazySegmenter) -> dict[str, str]:
     """The header fields that must match, besides the picture's digest, for a file to be fresh."""
-    prompts = {
-        name: dataclasses.asdict(prompt) if segmenter.prompted else {}
-        for name, prompt in request.prompts.items()
-    }
+    asked = segmenter.answerable(request).prompts
+    keywords = (
+        list(asked)
+        if segmenter.fixed
+        else {
+            name: dataclasses.asdict(prompt) if segmenter.prompted else {} for name, prompt in asked.items()
+        }
+    )
     return {
         "format_version": FORMAT_VERSION,
         "sam_version": f"{segmenter.name} {segmenter.weights_id}",
-        "keywords": json.dumps(prompts, ensure_ascii=False),
+        "keywords": json.dumps(keywords, ensure_ascii=False),
         "processing": PROCESSING,
         "refine": request.refine,
         "overlaps": "kept" if request.keep_overlaps and segmenter.overlaps else "shared out",
@@ -103,9 +107,22 @@ def stale_reason(header: Mapping[str, str], wanted: Mapping[str, str]) -> str | 
         "overlaps": "its overlaps are {found}, now {wanted}",
     }
     for name, reason in reasons.items():
-        if name in wanted and header.get(name) != wanted[name]:
+        if name in wanted and not _answers(name, header.get(name), wanted[name]):
             return reason.format(found=header.get(name, "unknown"), wanted=wanted[name])
     return None
+
+
+def _answers(name: str, found: str | None, wanted: str) -> bool:
+    """Whether a header field is what is wanted. A list of keywords is one of categories that must be there:
+    its segmenter reads no words, and finds each category for itself.
+    """
+    if found == wanted:
+        return True
+    try:
+        asked, there = (json.loads(text or "null") for text in (wanted, found)) if name == "keywords" else (0, 0)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(asked, list) and isinstance(there, list | dict) and set(asked) <= set(map(str, there))
 
 
 def refuse_foreign(path: Path, header: Mapping[str, str]) -> None:
@@ -190,21 +207,31 @@ def get_or_segment(
         raise ValueError(f"{len(images)} pictures but {len(paths)} mask files: connect one path per picture")
     found: list[SemanticMasks] = []
     hits = 0
-    wanted = request_fields(request, segmenter)
+    wanted, asked = request_fields(request, segmenter), segmenter.answerable(request)
     for image, path in zip(images, paths, strict=True):
         fields = {**wanted, "image_digest": picture_digest(image)}
-        masks = _read_if_fresh(path, fields, request.labels, tuple(image.shape[:2]), report)
+        size = (image.shape[0], image.shape[1])
+        masks = _read_if_fresh(path, fields, asked.labels, size, segmenter.fixed, report)
         if masks is None:
-            masks = _segment_and_keep(image, path, request, segmenter, fields)
+            masks = _segment_and_keep(image, path, asked, segmenter, fields)
         else:
             hits += 1
-        found.append(masks)
+        found.append(_with_labels(masks, request.labels))
     return SemanticMasks(
         torch.cat([m.masks for m in found]),
         request.labels,
         tuple(m.persons[0] for m in found) if all(m.persons for m in found) else (),
         {**found[0].provenance, **_joined_scores(found), "cache": f"{hits}/{len(images)}"},
     )
+
+
+def _with_labels(masks: SemanticMasks, labels: tuple[str, ...]) -> SemanticMasks:
+    """The same pictures with these labels; what they have no mask of is zeros."""
+    if masks.labels == labels:
+        return masks
+    nothing = torch.zeros_like(masks.masks[:, 0])
+    layers = [masks.region(label) if label in masks.labels else nothing for label in labels]
+    return replace(masks, masks=torch.stack(layers, 1), labels=labels)
 
 
 def _joined_scores(found: Sequence[SemanticMasks]) -> dict[str, str]:
@@ -217,7 +244,8 @@ def _read_if_fresh(
     path: Path | None,
     fields: Mapping[str, str],
     labels: tuple[str, ...],
-    size: tuple[int, ...],
+    size: tuple[int, int],
+    more_will_do: bool,
     report: Callable[[str], None],
 ) -> SemanticMasks | None:
     if path is None or not path.is_file():
@@ -232,9 +260,15 @@ def _read_if_fresh(
     except MaskFileError as error:
         report(f"{error}; segmenting again")
         return None
-    if masks is not None and (masks.labels, masks.size) != (labels, size):
+    if masks is not None and not _holds(masks, labels, size, more_will_do):
         reason = f"it holds {', '.join(masks.labels)} of {masks.size[1]}x{masks.size[0]}"
     if reason:
         report(f"{path.name} is stale: {reason}; segmenting again")
         return None
     return masks
+
+
+def _holds(masks: SemanticMasks, labels: tuple[str, ...], size: tuple[int, int], more_will_do: bool) -> bool:
+    """Whether masks are of these labels, in their order or, where more will do, among others."""
+    right = set(labels) <= set(masks.labels) if more_will_do else labels == masks.labels
+    return right and masks.size == size

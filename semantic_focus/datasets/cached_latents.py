@@ -23,7 +23,8 @@ from torch import Tensor
 
 from ..regions.masks import SemanticMasks, downsample_mask_to_latent, of_another_picture
 from .cache import is_untouched, picture_digest, stale_reason
-from .folder import PICTURE_SUFFIXES, DatasetError, load_picture
+from .folder import DatasetError, load_picture
+from .formats import PICTURE_SUFFIXES
 from .mask_file import SUFFIX as MASK_SUFFIX
 from .mask_file import read_header, read_masks
 

@@ -1,5 +1,6 @@
 """Dataset folders: pictures and captions."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,9 +10,11 @@ from PIL import ExifTags, Image
 from torch import Tensor
 
 from ..files import named_path
+from .captions import caption_file_of, named, notes_on, read_caption, without_emphasis
+from .formats import PICTURE_SUFFIXES, opened_picture, why_unreadable
+from .contents import PictureList, list_folder
 from .mask_file import mask_path
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -22,8 +25,8 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """What brings a picture upright, by EXIF orientation."""
-FOREIGN_MASK_SUFFIX = "-masklabel"
-"""Stem ending of the mask pictures that other trainers keep beside the pictures."""
+MOST_TOLD = 10
+"""Faults of a folder that one message tells; more are counted."""
 
 
 class DatasetError(ValueError):
@@ -43,27 +46,66 @@ class DatasetPicture:
         return mask_path(self.path)
 
 
-def scan(folder: str | Path, default_caption: str = "") -> list[DatasetPicture]:
-    """All pictures of a folder (not of its subfolders) by name, each with its caption from `<stem>.txt`.
+@dataclass(frozen=True)
+class Dataset:
+    """A folder as a training takes it.
+
+    Attributes:
+        left_out: as of `PictureList`.
+        notes: what is worth knowing of its captions, in sentences.
+    """
+
+    pictures: list[DatasetPicture]
+    left_out: list[str]
+    notes: list[str]
+
+
+def scan(folder: str | Path, default_caption: str = "", literal_brackets: bool = False) -> Dataset:
+    """All pictures of a folder (not of its subfolders) by name, each with its caption.
 
     Args:
-        default_caption: for pictures without a caption file; when empty, such a picture is an error.
+        default_caption: for pictures without a caption file; when empty, such a picture is an error. A file
+            without words is a caption without words.
+        literal_brackets: captions in which ( ) are no emphasis to ComfyUI's text encoders.
 
     Raises:
-        DatasetError: no such folder, no picture in it, two pictures of one stem, or a caption that is
-            missing.
+        DatasetError: as `list_pictures`; captions that are missing or cannot be read, all in one message.
     """
-    folder = dataset_folder(folder)
-    files = picture_files(folder)
-    pictures = [DatasetPicture(path, caption_of(path) or default_caption.strip()) for path in files]
-    missing = [picture.path.name for picture in pictures if not picture.caption]
-    if missing:
-        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        raise DatasetError(
-            f"{folder}: no caption for {', '.join(missing[:3])}{more}. Write it to a text file of the same "
-            f"name ({Path(missing[0]).stem}.txt), or give a default caption"
+    listed = list_pictures(folder)
+    words, faults = _captions(listed)
+    missing = [picture for picture, caption in words.items() if caption is None]
+    if missing and not default_caption.strip():
+        faults.insert(
+            0,
+            f"{listed.folder}: no caption for {named((path.name for path in missing), MOST_TOLD)}. Write it to a "
+            f"text file of the same name ({missing[0].stem}.txt), or give a default caption",
         )
-    return pictures
+    _refuse(faults)
+    spoken = {path: default_caption.strip() if text is None else text for path, text in words.items()}
+    if literal_brackets:
+        spoken = {path: without_emphasis(text) for path, text in spoken.items()}
+    pictures = [DatasetPicture(path, text) for path, text in spoken.items()]
+    return Dataset(pictures, listed.left_out, notes_on(words, spoken))
+
+
+def _captions(listed: PictureList) -> tuple[dict[Path, str | None], list[str]]:
+    """The words of each picture, None without a file; and what is wrong with files that cannot be read."""
+    words: dict[Path, str | None] = {}
+    faults = []
+    for picture in listed.pictures:
+        file = listed.captions.get(picture)
+        try:
+            words[picture] = None if file is None else read_caption(file)
+        except (ValueError, OSError) as error:
+            faults.append(str(error))
+    return words, faults
+
+
+def _refuse(faults: Sequence[str]) -> None:
+    """Raise DatasetError if there are any, with all of them."""
+    if faults:
+        more = [f"and {len(faults) - MOST_TOLD} more"] if len(faults) > MOST_TOLD else []
+        raise DatasetError("\n".join([*faults[:MOST_TOLD], *more]))
 
 
 def dataset_folder(folder: str | Path) -> Path:
@@ -81,7 +123,12 @@ def dataset_folder(folder: str | Path) -> Path:
 
 
 def picture_files(folder: str | Path, recursive: bool = False) -> list[Path]:
-    """All picture files of a folder by name; hidden ones and mask pictures of other trainers are none.
+    """The pictures of `list_pictures`."""
+    return list_pictures(folder, recursive).pictures
+
+
+def list_pictures(folder: str | Path, recursive: bool = False) -> PictureList:
+    """The pictures of a folder by name with their caption files, and what is left out.
 
     Args:
         recursive: those of its subfolders too, after its own; a folder that is linked twice counts once.
@@ -90,60 +137,52 @@ def picture_files(folder: str | Path, recursive: bool = False) -> list[Path]:
         DatasetError: no such folder, no picture in it, or two pictures of one stem in one folder.
     """
     folder = dataset_folder(folder)
-    if folder.is_file():
-        raise DatasetError(f"{folder}: a file, not a folder. Give the folder that it is in: {folder.parent}")
-    if not folder.is_dir():
-        raise DatasetError(
-            f"{folder}: no such folder. Give the path of the folder that holds your training pictures"
-        )
-    files = _picture_files(folder, set() if recursive else None)
-    if not files:
-        raise DatasetError(
-            f"{folder}: no picture in it. Put files of type {', '.join(PICTURE_SUFFIXES)} there"
-        )
-    by_stem: dict[Path, Path] = {}
-    for path in files:
-        stem = path.with_suffix("")
-        if stem in by_stem:
+    try:
+        if folder.is_file():
             raise DatasetError(
-                f"{path.parent}: {by_stem[stem].name} and {path.name} would share one caption and one mask "
-                "file: rename one of them"
+                f"{folder}: a file, not a folder. Give the folder that it is in: {folder.parent}"
             )
-        by_stem[stem] = path
-    return files
+        if not folder.is_dir():
+            raise DatasetError(
+                f"{folder}: no such folder. Give the path of the folder that holds your training pictures"
+            )
+        listed = list_folder(folder, recursive)
+    except PermissionError as error:
+        raise DatasetError(
+            f"{folder}: the user that runs this program may not look into it. Change its permissions, or give "
+            "another folder"
+        ) from error
+    if not listed.pictures:
+        seen = f" What is there: {'; '.join(listed.left_out)}." if listed.left_out else ""
+        raise DatasetError(
+            f"{folder}: no picture in it.{seen} Put files of type {', '.join(PICTURE_SUFFIXES)} there"
+        )
+    _refuse(_shared_stems(listed.pictures))
+    return listed
 
 
-def _picture_files(folder: Path, seen: set[Path] | None) -> list[Path]:
-    """Pictures of a folder, and of its subfolders unless `seen` (the folders so far) is None."""
-    entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    files = [
-        path
-        for path in entries
-        if path.suffix.lower() in PICTURE_SUFFIXES
-        and not path.stem.endswith(FOREIGN_MASK_SUFFIX)
-        and path.is_file()
+def _shared_stems(pictures: Sequence[Path]) -> list[str]:
+    """What is wrong with pictures that have their stem from another in the same folder."""
+    by_stem: dict[Path, Path] = {}
+    return [
+        f"{path.parent}: {first.name} and {path.name} would share one caption and one mask file: rename one "
+        "of them"
+        for path in pictures
+        if (first := by_stem.setdefault(path.with_suffix(""), path)) is not path
     ]
-    if seen is not None:
-        seen.add(folder.resolve())
-        for path in entries:
-            if path.is_dir() and path.resolve() not in seen:
-                files += _picture_files(path, seen)
-    return files
 
 
-def caption_of(picture: Path) -> str:
-    """The words of `<stem>.txt` beside a picture; empty when it has none.
+def caption_of(picture: Path) -> str | None:
+    """The words of the caption file beside a picture; None when it has none.
 
     Raises:
-        DatasetError: it is not UTF-8 text.
+        DatasetError: it cannot be read, or is no text.
     """
-    path = picture.with_suffix(".txt")
-    if not path.is_file():
-        return ""
+    path = caption_file_of(picture)
     try:
-        return path.read_text(encoding="utf-8-sig").strip()
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{path}: not UTF-8 text ({error}). Save the caption as UTF-8") from error
+        return None if path is None else read_caption(path)
+    except ValueError as error:
+        raise DatasetError(str(error)) from error
 
 
 def upright(picture: Image.Image) -> Image.Image:
@@ -159,12 +198,15 @@ def upright(picture: Image.Image) -> Image.Image:
 def load_picture(path: str | Path) -> Tensor:
     """Float[H, W, 3] in 0..1, upright (EXIF orientation applied); transparent parts become white.
 
+    Of several frames, the first is read.
+
     Raises:
-        DatasetError: the file is damaged or no picture.
+        FileNotFoundError: there is no such file.
+        DatasetError: the file is damaged, no picture, or may not be read.
     """
     path = Path(path)
     try:
-        with Image.open(path) as file:
+        with opened_picture(path) as file:
             picture = upright(file)
             if picture.mode.startswith("I"):  # 16-bit grey; "I" in older versions of Pillow
                 pixels = np.asarray(picture, dtype=np.float32)[..., None].repeat(3, -1) / 65535
@@ -177,7 +219,25 @@ def load_picture(path: str | Path) -> Tensor:
     except FileNotFoundError:
         raise
     except Exception as error:  # damaged files make Pillow raise nearly anything: struct.error, TypeError ...
-        raise DatasetError(
-            f"{path}: cannot be read as a picture ({error}). Replace the file or remove it"
-        ) from error
+        raise DatasetError(why_unreadable(path, error)) from error
     return torch.from_numpy(pixels)
+
+
+def load_pictures(paths: Sequence[Path], load: Callable[[Path], Tensor] = load_picture) -> list[Tensor]:
+    """What `load` makes of each file.
+
+    Raises:
+        DatasetError: some cannot be read; all of them are named.
+    """
+    loaded, faults = [], []
+    for path in paths:
+        try:
+            picture = load(path)
+        except (ValueError, OSError) as error:
+            loaded.clear()  # the others are only looked at
+            faults.append(str(error))
+        else:
+            if not faults:
+                loaded.append(picture)
+    _refuse(faults)
+    return loaded

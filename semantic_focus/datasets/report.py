@@ -20,6 +20,7 @@ from ..files import write_bytes, write_png
 from ..regions.masks import SemanticMasks
 from ..regions.overlay import overlay, region_colour
 from .folder import DatasetError, load_picture
+from .formats import has_several_frames
 from .freshness import PictureResult
 from .mask_file import MaskFileError, mask_path, read_header, read_masks
 
@@ -42,6 +43,9 @@ LEAST_PICTURES = 5
 """In fewer pictures than this, none stands out."""
 MAD_TO_DEVIATION = 1.4826
 """Median absolute deviation to standard deviation, of a normal distribution."""
+
+BY_HAND = "masks made by hand"
+FIRST_FRAME = "it has several frames, of which the first is used"
 
 
 @dataclass(frozen=True)
@@ -75,11 +79,17 @@ class Entry:
 
 @dataclass(frozen=True)
 class DatasetSurvey:
-    """A dataset as its mask files describe it; `entries` with problems come first, then by name."""
+    """A dataset as its mask files describe it.
+
+    Attributes:
+        entries: those with problems come first, then by name.
+        remarks: what there is to say of the dataset as a whole, in sentences.
+    """
 
     folder: Path
     entries: tuple[Entry, ...]
     spread: Mapping[str, Spread]
+    remarks: tuple[str, ...] = ()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -129,7 +139,9 @@ def read_entry(result: PictureResult) -> Entry:
     problems = (result.reason,) if result.status in ("due", "failed") else ()
     if result.status == "left":
         problems = ("not looked at: the run was stopped",)
-    notes = ("masks made by hand",) if result.status == "kept" else ()
+    notes = (BY_HAND,) if result.status == "kept" else ()
+    if has_several_frames(result.picture):
+        notes += (FIRST_FRAME,)
     path = mask_path(result.picture)
     empty = Entry(result.picture, {}, problems=problems, notes=notes)
     try:
@@ -244,7 +256,8 @@ def write_contact_sheet(dataset: DatasetSurvey, path: Path, check: Callable[[], 
     """A PNG with the first MOST_ON_SHEET pictures of a survey, each with its name and coverage below."""
     entries = dataset.entries[:MOST_ON_SHEET]
     font, small = _font(15), _font(12)
-    cell, text, margin, head = THUMBNAIL_SIDE + 16, 6 * LINE, 16, 60
+    cell, text, margin = THUMBNAIL_SIDE + 16, 6 * LINE, 16
+    head = 60 + LINE * len(dataset.remarks)
     rows = -(-len(entries) // PER_ROW)
     size = (PER_ROW * cell + 2 * margin, rows * (cell + text) + head + margin)
     sheet = Image.new("RGB", size, (246, 246, 248))
@@ -253,6 +266,9 @@ def write_contact_sheet(dataset: DatasetSurvey, path: Path, check: Callable[[], 
     if len(entries) < len(dataset.entries):
         limit = f"Shown: the first {len(entries)} of {len(dataset.entries)}, problems first; .html shows all"
         draw.text((margin, 32), limit, (90, 90, 98), small)
+    for number, remark in enumerate(dataset.remarks):
+        line = _cut(draw, remark, small, size[0] - 2 * margin)
+        draw.text((margin, 52 + LINE * number), line, (176, 32, 24), small)
     for position, entry in enumerate(entries):
         check()
         row, column = divmod(position, PER_ROW)
@@ -266,6 +282,11 @@ def write_contact_sheet(dataset: DatasetSurvey, path: Path, check: Callable[[], 
         for number, (line, colour) in enumerate(lines):
             draw.text((left + 4, top + THUMBNAIL_SIDE + 6 + LINE * number), line, colour, small)
     write_png(path, sheet)
+
+
+def _one_line(text: str) -> str:
+    """A text with bytes of file names that are no characters replaced, as `shown` does."""
+    return os.fsencode(text).decode("utf-8", "replace")
 
 
 def _headline(dataset: DatasetSurvey) -> str:
@@ -339,6 +360,8 @@ def _page(dataset: DatasetSurvey, check: Callable[[], None]) -> Iterator[str]:
     yield '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
     yield f"<title>{headline}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>{headline}</h1>\n"
+    if dataset.remarks:
+        yield "<ul>" + "".join(f"<li>{html.escape(_one_line(line))}</li>" for line in dataset.remarks) + "</ul>\n"
     yield "<table>\n<tr><th>Category</th><th>Median</th><th>Usual</th></tr>\n"
     for label, usual in dataset.spread.items():
         yield f"<tr><td>{html.escape(label)}</td><td>{_bar(label, usual.median)}</td>"

@@ -10,6 +10,7 @@ from torch.nn.functional import interpolate
 
 from ..regions.overlay import Colour, index_map, region_colour
 from .folder import DatasetError, load_picture, upright
+from .formats import opened_picture, why_unreadable
 from .mask_file import mask_path, read_masks
 
 
@@ -21,7 +22,7 @@ def thumbnail(path: Path, side: int) -> Image.Image:
         DatasetError: the file is damaged or no picture.
     """
     try:
-        with Image.open(path) as file:
+        with opened_picture(path) as file:
             if file.mode.startswith("I"):  # 16-bit grey
                 pixels = (load_picture(path) * 255).round().to(torch.uint8).numpy()
                 picture = Image.fromarray(pixels)
@@ -34,9 +35,7 @@ def thumbnail(path: Path, side: int) -> Image.Image:
     except (FileNotFoundError, DatasetError):
         raise
     except Exception as error:  # damaged files make Pillow raise nearly anything
-        raise DatasetError(
-            f"{path}: cannot be read as a picture ({error}). Replace the file or remove it"
-        ) from error
+        raise DatasetError(why_unreadable(path, error)) from error
     if transparent:
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
     return picture

@@ -5,8 +5,8 @@ import logging
 
 from comfy_api.latest import io
 
-from ..semantic_focus.datasets.fit import fit, parse_resolutions
 from ..semantic_focus.datasets.captions import CAPTION_SUFFIXES
+from ..semantic_focus.datasets.fit import fit, parse_resolutions
 from ..semantic_focus.datasets.folder import DatasetError, load_pictures, scan
 from ..semantic_focus.datasets.formats import PICTURE_SUFFIXES, has_several_frames
 from ..semantic_focus.datasets.remarks import first_frame_lines, left_out_lines
@@ -21,7 +21,7 @@ class LoadSemanticDataset(io.ComfyNode):
             node_id="SemanticFocusLoadDataset",
             display_name="Load Semantic Dataset",
             category=CATEGORY,
-            description="All pictures of a folder, with the captions from the .txt or .caption files beside them.",
+            description="All pictures of a folder, with the captions from the text files beside them.",
             inputs=[
                 io.String.Input(
                     "folder", tooltip="Folder with the training pictures and their caption files."
@@ -29,8 +29,8 @@ class LoadSemanticDataset(io.ComfyNode):
                 io.String.Input(
                     "default_caption",
                     default="",
-                    tooltip="Caption of pictures without a caption file. Empty: such a picture is an error. A "
-                    "caption file without words is a caption without words.",
+                    tooltip="Caption of pictures without a caption file. Empty: such a picture is an error. "
+                    "A caption file without words is a caption without words.",
                 ),
                 io.Boolean.Input(
                     "literal_brackets",
@@ -83,7 +83,7 @@ class LoadSemanticDataset(io.ComfyNode):
             ui={
                 "semantic_focus_folder": [str(path.resolve())],
                 "semantic_focus_remarks": [remarks],
-                "text": ("\n".join(remarks),),
+                **({"text": ("\n".join(remarks),)} if remarks else {}),
             },
         )
 

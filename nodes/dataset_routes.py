@@ -120,7 +120,7 @@ async def _json(request: web.Request) -> Mapping[str, Any]:
 async def list_dataset(
     memory: StatusMemory, turns: Turns[Answer], listed: ListedFolders, request: web.Request
 ) -> web.Response:
-    """{folder, recursive, backend, refine, keywords, keep_overlaps} -> {folder, pictures, left_out, complete}.
+    """{folder, recursive, backend, refine, keywords, keep_overlaps} -> {folder, pictures, left_out, complete}
 
     Everything but `folder` may be absent. Not complete: some pictures are "unchecked"; asking again goes on.
     """

@@ -135,11 +135,14 @@ class LoadMaskPictures(io.ComfyNode):
     @classmethod
     def execute(cls, folder, form, mask_folder) -> io.NodeOutput:
         listed = list_pictures(folder_to_read(folder))
-        masks, notes = import_masks(listed.pictures, form, folder_to_read(mask_folder) if mask_folder else None)
+        masks, notes = import_masks(
+            listed.pictures, form, folder_to_read(mask_folder) if mask_folder else None
+        )
         remarks = [*notes, *left_out_lines(listed.left_out)]
         for remark in remarks:
             logging.warning(f"{folder}: {remark}")
-        return io.NodeOutput([mask[None] for mask in masks], ui={"text": ("\n".join(remarks),)})
+        said = {"text": ("\n".join(remarks),)} if remarks else {}
+        return io.NodeOutput([mask[None] for mask in masks], ui=said)
 
 
 NODES = [CategoryToMask, MaskToCategory, LoadMaskPictures]

@@ -147,3 +147,22 @@ def printable(text: object) -> str:
 def _written_out(surrogate: re.Match[str]) -> str:
     code = ord(surrogate[0])
     return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
+
+
+def check_readable(path: Path) -> None:
+    """Raise PermissionError, in words, where a file is there and may not be read.
+
+    To be asked before a library reads it that takes every refusal for a missing file, as safetensors does.
+    """
+    try:
+        path.open("rb").close()
+    except PermissionError as error:
+        raise PermissionError(not_allowed(path)) from error
+
+
+def not_allowed(path: Path) -> str:
+    """What is said of a file or folder that is there and may not be read."""
+    return (
+        f"{path}: it is there, but the user that runs this program may not read it. Change its permissions, "
+        "or choose another"
+    )

@@ -119,7 +119,9 @@ def _answers(name: str, found: str | None, wanted: str) -> bool:
     if found == wanted:
         return True
     try:
-        asked, there = (json.loads(text or "null") for text in (wanted, found)) if name == "keywords" else (0, 0)
+        asked, there = (
+            (json.loads(text or "null") for text in (wanted, found)) if name == "keywords" else (0, 0)
+        )
     except (ValueError, RecursionError):
         return False
     return isinstance(asked, list) and isinstance(there, list | dict) and set(asked) <= set(map(str, there))

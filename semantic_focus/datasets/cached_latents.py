@@ -21,6 +21,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ..files import check_readable
 from ..regions.masks import SemanticMasks, downsample_mask_to_latent, of_another_picture
 from .cache import is_untouched, picture_digest, stale_reason
 from .folder import DatasetError, load_picture
@@ -292,8 +293,11 @@ def _tensors(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise DatasetError(f"{path}: no such file")
     try:
+        check_readable(path)
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except PermissionError as error:
+        raise DatasetError(str(error)) from error
     except (SafetensorError, OSError) as error:
         raise DatasetError(f"{path}: not a complete safetensors file ({error}). Cache it again") from error
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from .formats import not_allowed
+from ..files import not_allowed, printable
 
 CAPTION_SUFFIXES = (".txt", ".caption")
 """The first that is there is used."""
@@ -35,7 +35,7 @@ def is_caption(path: Path) -> bool:
 
 
 def by_stem(files: Iterable[Path]) -> dict[Path, list[Path]]:
-    """The caption files among some files of one folder, by their path without ending; the one used is first."""
+    """The caption files among some files of a folder, by their path without ending; the one used is first."""
     found: dict[Path, list[Path]] = {}
     for path in sorted(filter(is_caption, files), key=_rank):
         found.setdefault(path.with_suffix(""), []).append(path)
@@ -111,7 +111,7 @@ def _times(names: list[str]) -> str:
 
 
 def named(names: Iterable[str], most: int = 10) -> str:
-    """The first names of a list, and how many more there are."""
+    """The first names of a list, in printable characters, and how many more there are."""
     names = list(names)
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    return printable(", ".join(names[:most])) + more

@@ -1,4 +1,4 @@
-"""What lies in a dataset folder: its pictures with their captions, and what is left out, by name and reason."""
+"""What lies in a dataset folder: its pictures with their captions, and what is left out, with the reason."""
 
 import os
 import re
@@ -28,7 +28,9 @@ REASONS = {
 }
 """Why something is left out, the gravest first."""
 
-KNOWN_BESIDE_PICTURES = re.compile(r"_zi(_masks|_te|_latent)?\.safetensors$|^(thumbs\.db|desktop\.ini)$", re.I)
+KNOWN_BESIDE_PICTURES = re.compile(
+    r"_zi(_masks|_te|_latent)?\.safetensors$|^(thumbs\.db|desktop\.ini)$", re.I
+)
 """What belongs beside pictures: masks, caches of latents and texts, and what file managers leave."""
 
 MOST_LOOKED_AT = 2000
@@ -133,7 +135,7 @@ class _Listing:
             self._leave(folder, "not_allowed", "/")
 
     def _has_pictures(self, folder: Path) -> bool | None:
-        """Whether a picture is in a folder or one below it; None when that would take too long to find out."""
+        """Whether a picture is in a folder or one below it; None when that takes too long to find out."""
         try:
             for entry in _below(folder):
                 if self._looks_left <= 0:

@@ -9,10 +9,10 @@ import torch
 from PIL import ExifTags, Image
 from torch import Tensor
 
-from ..files import named_path
+from ..files import named_path, not_allowed
 from .captions import caption_file_of, named, notes_on, read_caption, without_emphasis
-from .formats import PICTURE_SUFFIXES, opened_picture, why_unreadable
 from .contents import PictureList, list_folder
+from .formats import PICTURE_SUFFIXES, opened_picture, why_unreadable
 from .mask_file import mask_path
 
 TURNS = {
@@ -77,8 +77,8 @@ def scan(folder: str | Path, default_caption: str = "", literal_brackets: bool =
     if missing and not default_caption.strip():
         faults.insert(
             0,
-            f"{listed.folder}: no caption for {named((path.name for path in missing), MOST_TOLD)}. Write it to a "
-            f"text file of the same name ({missing[0].stem}.txt), or give a default caption",
+            f"{listed.folder}: no caption for {named((path.name for path in missing), MOST_TOLD)}. Write it "
+            f"to a text file of the same name ({missing[0].stem}.txt), or give a default caption",
         )
     _refuse(faults)
     spoken = {path: default_caption.strip() if text is None else text for path, text in words.items()}
@@ -148,14 +148,11 @@ def list_pictures(folder: str | Path, recursive: bool = False) -> PictureList:
             )
         listed = list_folder(folder, recursive)
     except PermissionError as error:
-        raise DatasetError(
-            f"{folder}: the user that runs this program may not look into it. Change its permissions, or give "
-            "another folder"
-        ) from error
+        raise DatasetError(not_allowed(folder)) from error
     if not listed.pictures:
-        seen = f" What is there: {'; '.join(listed.left_out)}." if listed.left_out else ""
+        seen = f". What is there: {'; '.join(listed.left_out)}" if listed.left_out else ""
         raise DatasetError(
-            f"{folder}: no picture in it.{seen} Put files of type {', '.join(PICTURE_SUFFIXES)} there"
+            f"{folder}: no picture in it. Put files of type {', '.join(PICTURE_SUFFIXES)} there{seen}"
         )
     _refuse(_shared_stems(listed.pictures))
     return listed

@@ -1,4 +1,4 @@
-"""Which picture files are read, and how one is opened: by a list of formats, so that no other program starts."""
+"""Which picture files are read, and opening one: by a list of formats, so that no other program starts."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -7,6 +7,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 from PIL import Image, UnidentifiedImageError
+
+from ..files import not_allowed
 
 SUFFIXES_BY_FORMAT: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -27,7 +29,21 @@ FORMATS = tuple(SUFFIXES_BY_FORMAT)
 PICTURE_SUFFIXES = tuple(suffix for suffixes in SUFFIXES_BY_FORMAT.values() for suffix in suffixes)
 
 PICTURES_NOT_READ = (
-    (".heic", ".heif", ".hif", ".jxl", ".avif", ".avifs", ".psd", ".psb", ".xcf", ".kra", ".svg", ".eps", ".ps")
+    (
+        ".heic",
+        ".heif",
+        ".hif",
+        ".jxl",
+        ".avif",
+        ".avifs",
+        ".psd",
+        ".psb",
+        ".xcf",
+        ".kra",
+        ".svg",
+        ".eps",
+        ".ps",
+    )
     + (".ai", ".pdf", ".tga", ".dds", ".exr", ".hdr", ".ppm", ".pgm", ".pbm", ".pnm", ".pcx", ".qoi", ".ico")
     + (".dng", ".raw", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".wmf", ".emf", ".jpx", ".jpf")
     + (".dib", ".sgi", ".mp4", ".mov", ".mkv", ".webm", ".avi")
@@ -75,14 +91,6 @@ def why_unreadable(path: Path, error: Exception) -> str:
         return not_allowed(path)
     problem = _looks_like(path) if isinstance(error, UnidentifiedImageError) else str(error)
     return f"{path}: cannot be read as a picture ({problem}). Replace the file or remove it"
-
-
-def not_allowed(path: Path) -> str:
-    """What is said of a file that is there and may not be read."""
-    return (
-        f"{path}: it is there, but the user that runs this program may not read it. Change its permissions, "
-        "or move it away"
-    )
 
 
 def _looks_like(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Mask pictures of other trainers: writing ours for them. Their forms and the reading are in `mask_pictures`."""
+"""Mask pictures of other trainers: writing ours for them. Reading, and their forms: `mask_pictures`."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,11 +11,11 @@ from torch import Tensor
 from ..files import write_png
 from ..regions.by_hand import weighted_mask
 from .cache import check_belongs
+from .contents import FOREIGN_MASK_SUFFIX
 from .folder import load_picture
 from .formats import opened_picture
-from .contents import FOREIGN_MASK_SUFFIX
-from .mask_pictures import MaskPictureError, checked_folder
 from .mask_file import mask_path, read_masks
+from .mask_pictures import MaskPictureError, checked_folder
 
 MARK = ("Software", "semantic-focus")
 """PNG text by which a mask picture that we wrote is known; others are never overwritten."""

@@ -28,7 +28,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..categories import SEMANTIC_CATEGORIES, is_soft_layer
-from ..files import write_safetensors
+from ..files import check_readable, write_safetensors
 from ..regions.masks import SemanticMasks
 
 SUFFIX = "_zi_masks.safetensors"
@@ -52,7 +52,7 @@ class MaskFileError(ValueError):
         self,
         path: Path,
         problem: str,
-        way_out: str = "Delete the file, or run the segmentation again to replace it",
+        way_out: str = "Run the segmentation again to make it anew, or choose another file",
     ):
         super().__init__(f"{path}: {problem}. {way_out}")
 
@@ -279,6 +279,7 @@ def _existing(path: str | Path) -> Path:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no mask file there. Segment the picture first")
+    check_readable(path)
     return path
 
 

@@ -26,9 +26,9 @@ from PIL import Image
 from torch import Tensor
 
 from .captions import named
+from .contents import FOREIGN_MASK_SUFFIX
 from .folder import load_picture, upright
 from .formats import PICTURE_SUFFIXES, opened_picture, why_unreadable
-from .contents import FOREIGN_MASK_SUFFIX
 
 FORMS = ("masklabel", "folder", "alpha")
 COLOURED = 8
@@ -198,7 +198,7 @@ def _decoded(path: Path) -> Image.Image:
 
 
 def notes_on(masks: dict[Path, MaskPicture]) -> list[str]:
-    """What to look at in the masks of a dataset, by picture: how they were understood, and what trains nothing."""
+    """What to look at in the masks of a dataset: how they were understood, and which train nothing."""
     notes = []
     for understood in dict.fromkeys(one.understood for one in masks.values() if one.understood):
         names = [path.name for path, one in masks.items() if one.understood == understood]
@@ -209,7 +209,9 @@ def notes_on(masks: dict[Path, MaskPicture]) -> list[str]:
         notes.append(f"{_share(black, masks)} black all over, and train nothing: {named(black)}")
     if white and len(white) == len(masks):
         notes.append(f"{_share(white, masks)} white all over: the pictures are trained as a whole")
-    told_apart = [one.mask for one in masks.values() if not (_all(one.mask <= EMPTY) or _all(one.mask >= FULL))]
+    told_apart = [
+        one.mask for one in masks.values() if not (_all(one.mask <= EMPTY) or _all(one.mask >= FULL))
+    ]
     if told_apart and all(map(_looks_inverted, told_apart)):
         notes.append(
             f"{len(told_apart)} of {len(masks)} masks are white at the border and black inside. White is "

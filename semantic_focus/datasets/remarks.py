@@ -47,8 +47,8 @@ def never_found(entries: Sequence[Entry], request: SegmentRequest, segmenter: La
     lines = []
     if cannot:
         lines.append(
-            f"{', '.join(cannot)}: {segmenter.name} reads no words and cannot find that, so a weight on it trains "
-            "nothing. Take a segmenter that finds things by words, or make its masks by hand"
+            f"{', '.join(cannot)}: {segmenter.name} reads no words and cannot find that, so a weight on it "
+            "trains nothing. Take a segmenter that finds things by words, or make its masks by hand"
         )
     if empty:
         lines.append(

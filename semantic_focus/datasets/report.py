@@ -140,8 +140,7 @@ def read_entry(result: PictureResult) -> Entry:
     if result.status == "left":
         problems = ("not looked at: the run was stopped",)
     notes = (BY_HAND,) if result.status == "kept" else ()
-    if has_several_frames(result.picture):
-        notes += (FIRST_FRAME,)
+    notes += (FIRST_FRAME,) if has_several_frames(result.picture) else ()
     path = mask_path(result.picture)
     empty = Entry(result.picture, {}, problems=problems, notes=notes)
     try:
@@ -284,11 +283,6 @@ def write_contact_sheet(dataset: DatasetSurvey, path: Path, check: Callable[[], 
     write_png(path, sheet)
 
 
-def _one_line(text: str) -> str:
-    """A text with bytes of file names that are no characters replaced, as `shown` does."""
-    return os.fsencode(text).decode("utf-8", "replace")
-
-
 def _headline(dataset: DatasetSurvey) -> str:
     return (
         f"{shown(dataset.folder, dataset.folder.parent)}: {len(dataset.entries)} pictures, "
@@ -361,7 +355,7 @@ def _page(dataset: DatasetSurvey, check: Callable[[], None]) -> Iterator[str]:
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
     yield f"<title>{headline}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>{headline}</h1>\n"
     if dataset.remarks:
-        yield "<ul>" + "".join(f"<li>{html.escape(_one_line(line))}</li>" for line in dataset.remarks) + "</ul>\n"
+        yield ("<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in dataset.remarks) + "</ul>\n")
     yield "<table>\n<tr><th>Category</th><th>Median</th><th>Usual</th></tr>\n"
     for label, usual in dataset.spread.items():
         yield f"<tr><td>{html.escape(label)}</td><td>{_bar(label, usual.median)}</td>"

@@ -69,8 +69,8 @@ class _Files:
 
     @staticmethod
     def of(picture: Path, caption: Path | None, wanted: str) -> "_Files":
-        stamps = (_stamp(path) if path else "" for path in (picture, mask_path(picture), caption))
-        return _Files(picture, caption, *stamps, wanted)
+        caption_stamp = _stamp(caption) if caption else ""
+        return _Files(picture, caption, _stamp(picture), _stamp(mask_path(picture)), caption_stamp, wanted)
 
 
 @dataclass(frozen=True)

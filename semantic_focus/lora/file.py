@@ -7,7 +7,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ..files import write_safetensors
+from ..files import check_readable, write_safetensors
 
 
 def save_lora(
@@ -53,4 +53,5 @@ def _existing(path: str | Path) -> Path:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such LoRA file")
+    check_readable(path)
     return path

@@ -22,8 +22,9 @@ class Backend:
 
     `module` is relative to `package`. `prompted`: it goes by the words of a request, not by its category
     names alone. `fixed`: it finds the categories of the vocabulary, each for itself, and no others; None: the
-    module's `is_fixed(folders)` knows. `opt_in`: "auto" never takes it, because of its licence. `overlaps`: it can leave regions overlapping. `variant`: one key of the module's
-    `VARIANTS`, for example one size of a model; "auto" goes by the module itself, which takes the best.
+    module's `is_fixed(folders)` knows. `opt_in`: "auto" never takes it, because of its licence. `overlaps`:
+    it can leave regions overlapping. `variant`: one key of the module's `VARIANTS`, for example one size of a
+    model; "auto" goes by the module itself, which takes the best.
     """
 
     module: str
@@ -55,7 +56,9 @@ BACKENDS: SegmenterTable = MappingProxyType(
             fixed=None,
         ),
         **{
-            f"sam2_{size}": Backend(".sam2.segmenter", "standard", f"SAM 2, {size} only", fixed=None, variant=size)
+            f"sam2_{size}": Backend(
+                ".sam2.segmenter", "standard", f"SAM 2, {size} only", fixed=None, variant=size
+            )
             for size in ("large", "base_plus", "small", "tiny")
         },
         "mediapipe": Backend(

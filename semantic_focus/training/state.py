@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ..files import write_safetensors
+from ..files import check_readable, write_safetensors
 
 FORMAT = 1
 CHOSEN = ("weight_decay",)
@@ -68,6 +68,7 @@ def load_train_state(path: str | Path) -> TrainState:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such training state")
+    check_readable(path)
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})[HEADER_KEY])

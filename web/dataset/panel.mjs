@@ -37,6 +37,10 @@ export class DatasetPanel {
     this.broken = new Map();
     /** @type {Set<string>} keys of tiles that lack something which may be had another time */
     this.lacking = new Set();
+    /** @type {string[]} what lies in the folder and is not taken */
+    this.leftOut = [];
+    /** @type {string[]} what else the last run said of the folder */
+    this.remarks = [];
     this.asked = 0;
     this.error = "";
     this.looking = 0;
@@ -91,6 +95,12 @@ export class DatasetPanel {
   startOver() {
     this.broken.clear();
     this.schedule(true);
+  }
+
+  /** @param {string[]} remarks of a run that loaded the folder */
+  remark(remarks) {
+    this.remarks = remarks.filter((remark) => !remark.startsWith("left out: ")); // the list of the folder has these
+    this.drawMessage();
   }
 
   /** The run that makes the masks, if there is one. */
@@ -180,7 +190,7 @@ export class DatasetPanel {
     try {
       const found = await list(source);
       if (turn !== this.asked) return;
-      this.take(found.folder, found.pictures, "");
+      this.take(found.folder, found.pictures, "", found.left_out);
       if (!found.complete) this.goOn(REST * (performance.now() - began));
     } catch (error) {
       if (turn === this.asked) this.take("", [], say(error.message));
@@ -206,13 +216,15 @@ export class DatasetPanel {
    * @param {string} folder
    * @param {Picture[]} pictures
    * @param {string} error
+   * @param {string[]} [leftOut]
    */
-  take(folder, pictures, error) {
+  take(folder, pictures, error, leftOut = []) {
     this.grid.drop(this.lacking);
     this.lacking.clear();
     this.folder = folder;
     this.pictures = pictures.map((picture) => this.withFault(picture));
     this.error = error;
+    this.leftOut = leftOut;
     this.draw();
   }
 
@@ -291,7 +303,8 @@ export class DatasetPanel {
 
   drawMessage() {
     const result = resultFor(this.node);
-    const said = result ? resultInWords(result) : [];
+    const about = [...this.leftOut, ...this.remarks].map(say);
+    const said = [...new Set([...(result ? resultInWords(result) : []), ...about])];
     const report = result && "report" in result ? result.report : null;
     const parts = [];
     if (said.length) {
@@ -310,7 +323,8 @@ export class DatasetPanel {
   keyOf(picture) {
     const { name, stamp, mask_stamp, status, reason } = picture;
     const problems = problemsOf(picture, this.captionNeeded);
-    return JSON.stringify([this.folder, name, stamp, mask_stamp, status, reason, problems, this.view.regions]);
+    const said = [reason, problems, picture.notes];
+    return JSON.stringify([this.folder, name, stamp, mask_stamp, status, ...said, this.view.regions]);
   }
 
   /** @param {Picture} picture */

@@ -12,8 +12,9 @@ import { post } from "../lib/server.mjs";
 /**
  * What semantic_focus/datasets/status.py knows of one picture.
  * @typedef {{name: string, status: string, reason: string, captioned: boolean, persons: number | null,
- *   coverage: Record<string, number>, problems: string[], stamp: string, mask_stamp: string}} Picture
- * @typedef {{folder: string, pictures: Picture[], complete: boolean}} Listing
+ *   coverage: Record<string, number>, problems: string[], notes: string[], stamp: string,
+ *   mask_stamp: string}} Picture
+ * @typedef {{folder: string, pictures: Picture[], left_out: string[], complete: boolean}} Listing
  */
 
 /**
@@ -127,7 +128,7 @@ export function list(source) {
  * @param {string} folder
  * @param {string} name
  * @param {AbortSignal} signal
- * @returns {Promise<string>} empty without one
+ * @returns {Promise<string | null>} null without a caption file
  */
 export async function readCaption(folder, name, signal) {
   return (await ask("/semantic_focus/caption", { folder, name }, signal)).caption;

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from semantic_focus.datasets.cache import picture_digest, picture_stamp, request_fields
-from semantic_focus.datasets.folder import DatasetError, load_picture
+from semantic_focus.datasets.folder import DatasetError, list_pictures, load_picture
 from semantic_focus.datasets.mask_file import mask_path, save_masks
 from semantic_focus.datasets.status import PictureStatus, StatusMemory, dataset_status, picture_in
 from semantic_focus.keywords import Prompt
@@ -43,8 +43,9 @@ def masks(
     return mask_path(path)
 
 
-def status(folder: Path, **options) -> dict[str, PictureStatus]:
-    return {found.name: found for found in dataset_status(folder, REQUEST, SEGMENTER, **options)}
+def status(folder: Path, recursive: bool = False, **options) -> dict[str, PictureStatus]:
+    listed = list_pictures(folder, recursive)
+    return {found.name: found for found in dataset_status(listed, REQUEST, SEGMENTER, **options)}
 
 
 def test_every_status_is_told_with_its_reason(tmp_path: Path):
@@ -82,13 +83,15 @@ def test_what_stands_out_is_a_problem_and_a_missing_mask_is_none(tmp_path: Path)
     assert list(found["face.png"].problems) == list(found["new.png"].problems) == []
 
 
-def test_a_caption_of_blanks_is_none(tmp_path: Path):
+def test_an_empty_caption_file_is_another_answer_than_none(tmp_path: Path):
     for name, words in (("full", "a woman"), ("blank", " \n"), ("latin", "é".encode("latin-1"))):
         picture(tmp_path / f"{name}.png")
         (tmp_path / f"{name}.txt").write_bytes(words if isinstance(words, bytes) else words.encode())
     picture(tmp_path / "none.png")
     found = status(tmp_path)
-    assert [found[f"{name}.png"].captioned for name in ("full", "blank", "none")] == [True, False, False]
+    assert [found[f"{name}.png"].captioned for name in ("full", "blank", "none")] == [True, True, False]
+    notes = [list(found[f"{name}.png"].notes) for name in ("full", "blank", "none")]
+    assert notes == [[], ["its caption file is empty: it is trained without words"], []]
     assert "not UTF-8" in found["latin.png"].problems[0]
 
 
@@ -120,7 +123,7 @@ def test_a_second_look_opens_no_file_and_a_change_is_noticed(tmp_path: Path):
     assert status(tmp_path, memory=memory) == before
     assert {one.status for one in status(tmp_path).values()} == {"failed"}
 
-    (tmp_path / "a.txt").write_text("")
+    (tmp_path / "a.txt").unlink()
     masks(picture(path), stamped=False)
     assert [one.captioned for one in status(tmp_path, memory=memory).values()] == [False, False]
     Image.fromarray(np.full((6, 8, 3), 7, np.uint8)).save(path)
@@ -148,9 +151,9 @@ def test_pictures_are_judged_against_those_remembered(tmp_path: Path):
 def test_other_settings_are_not_answered_from_memory(tmp_path: Path):
     masks(picture(tmp_path / "a.png"))
     memory = StatusMemory()
-    assert dataset_status(tmp_path, REQUEST, SEGMENTER, memory=memory)[0].status == "ok"
+    assert dataset_status(list_pictures(tmp_path), REQUEST, SEGMENTER, memory)[0].status == "ok"
     fine = replace(REQUEST, refine="fine")
-    assert dataset_status(tmp_path, fine, SEGMENTER, memory=memory)[0].status == "stale"
+    assert dataset_status(list_pictures(tmp_path), fine, SEGMENTER, memory)[0].status == "stale"
 
 
 def test_without_time_no_file_is_opened_and_a_later_call_goes_on(tmp_path: Path):

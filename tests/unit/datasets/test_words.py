@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from semantic_focus.datasets.cache import picture_digest, request_fields
-from semantic_focus.datasets.folder import load_picture
+from semantic_focus.datasets.folder import list_pictures, load_picture, scan
 from semantic_focus.datasets.mask_file import mask_path, save_masks
 from semantic_focus.datasets.status import dataset_status, picture_in
 from semantic_focus.datasets.thumbnails import thumbnail
@@ -67,7 +67,7 @@ def masks(path: Path, fields: Mapping[str, str] = MappingProxyType({}), share: f
 
 def sentences(folder: Path, **wanted: Any) -> dict[str, list[str]]:
     """What is said of a folder's pictures, by name."""
-    found = dataset_status(folder, replace(REQUEST, **wanted), SEGMENTER)
+    found = dataset_status(list_pictures(folder), replace(REQUEST, **wanted), SEGMENTER)
     return {one.name: [*filter(None, [one.reason]), *one.problems] for one in found}
 
 
@@ -80,7 +80,7 @@ def sentences(folder: Path, **wanted: Any) -> dict[str, list[str]]:
         ({"image_digest": "0"}, {}, "staleEdited"),
         ({}, {"refine": "fine"}, "staleRefine"),
         ({"overlaps": "kept"}, {}, "staleOverlaps"),
-        ({}, {"prompts": {"face": Prompt(("nose",))}}, "staleKeywords"),
+        ({}, {"prompts": {"face": Prompt(("face",)), "hair": Prompt(("hair",))}}, "staleKeywords"),
     ],
 )
 def test_why_masks_are_stale(

@@ -154,11 +154,11 @@ def _listing(memory: StatusMemory, folder: str, body: Mapping[str, Any]) -> Answ
 
 
 async def send_caption(request: web.Request) -> web.Response:
-    """{folder, name} -> {caption}; null without a caption file, empty where it has no words."""
+    """{folder, name} -> {caption}; empty without one."""
     body = await _json(request)
     picture = await asyncio.to_thread(picture_in, _text(body, "folder"), _text(body, "name"))
     try:
-        return web.json_response({"caption": await asyncio.to_thread(caption_of, picture)})
+        return web.json_response({"caption": await asyncio.to_thread(caption_of, picture) or ""})
     except DatasetError as error:
         return _wrong(error)
 

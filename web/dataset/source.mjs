@@ -128,7 +128,7 @@ export function list(source) {
  * @param {string} folder
  * @param {string} name
  * @param {AbortSignal} signal
- * @returns {Promise<string | null>} null without a caption file
+ * @returns {Promise<string>} empty without one
  */
 export async function readCaption(folder, name, signal) {
   return (await ask("/semantic_focus/caption", { folder, name }, signal)).caption;

@@ -136,7 +136,7 @@ class View {
     this.reading?.abort();
     this.reading = new AbortController();
     readCaption(this.folder, picture.name, this.reading.signal)
-      .then((words) => (caption.textContent = words || text(words === "" ? "dataset.says.emptyCaption" : none)))
+      .then((words) => (caption.textContent = words || text(picture.captioned ? "dataset.says.emptyCaption" : none)))
       .catch((error) => (caption.textContent = say(error.message)));
   }
 

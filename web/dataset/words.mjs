@@ -45,6 +45,7 @@ const SENTENCES = /** @type {[RegExp, string, string[]][]} */ ([
   [/^of several frames, the first is used: (.+)$/, "firstFrames", ["names"]],
   [/^(.+): (.+) reads no words and cannot find that/, "cannotFind", ["regions", "segmenter"]],
   [/^(.+): in no picture, so a weight on it trains nothing/, "inNoPicture", ["regions"]],
+  [/: no picture in it\. .* What is there: (.+)$/, "onlyOthers", ["seen"]],
   [/^(?:left out: )?(.+) \(a kind of picture that is not read/, "leftNotRead", ["names"]],
   [/^(?:left out: )?(.+) \(a link to nothing\)$/, "leftLink", ["names"]],
   [/^(?:left out: )?(.+) \(the user that runs this program may not read it\)$/, "leftNotAllowed", ["names"]],
@@ -59,7 +60,6 @@ const SENTENCES = /** @type {[RegExp, string, string[]][]} */ ([
   [/: no such folder\./, "noSuchFolder", []],
   [/: a file, not a folder\. .*: (.+)$/, "aFile", ["folder"]],
   [/^(.+): no such home folder\./, "noHome", ["folder"]],
-  [/: no picture in it\. .* What is there: (.+)$/, "onlyOthers", ["seen"]],
   [/: no picture in it\./, "noPicture", []],
   [/^.+: (.+) and (.+) would share one caption/, "shared", ["one", "other"]],
   [/^no folder given/, "noFolder", []],
@@ -80,6 +80,7 @@ function sayOne(sentence) {
     if (!found) continue;
     const values = Object.fromEntries(names.map((name, index) => [name, found[index + 1]]));
     if (values.region) values.region = regionName(values.region);
+    if (values.seen) values.seen = values.seen.split("; ").map(sayOne).join("\n");
     if (values.regions) values.regions = values.regions.split(", ").map(regionName).join(", ");
     return text(`dataset.says.${key}`, values);
   }

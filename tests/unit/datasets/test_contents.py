@@ -23,8 +23,11 @@ def picture(path: Path) -> Path:
     return path
 
 
-def touch(name: str) -> Callable[[Path], None]:
-    return lambda folder: (folder / name).write_bytes(b"x") and None
+MASK = "a mask picture of another trainer"
+
+
+def touch(name: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).write_bytes(b"x")
 
 
 CASES: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -39,9 +42,9 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
     "10_anna/": (lambda folder: picture(folder / "10_anna" / "a.png"), "a folder with pictures of its own"),
     "img/": (lambda folder: picture(folder / "img" / "5_x" / "a.JPG"), "a folder with pictures of its own"),
     "masked.png/": (lambda folder: picture(folder / "masked.png" / "a.png"), "a folder with pictures"),
-    "a-masklabel.jpg": (lambda folder: picture(folder / "a-masklabel.jpg"), "a mask picture of another trainer"),
-    "b-MaskLabel.png": (lambda folder: picture(folder / "b-MaskLabel.png"), "a mask picture of another trainer"),
-    "a-condlabel.png": (lambda folder: picture(folder / "a-condlabel.png"), "a mask picture of another trainer"),
+    "a-masklabel.jpg": (lambda folder: picture(folder / "a-masklabel.jpg"), MASK),
+    "b-MaskLabel.png": (lambda folder: picture(folder / "b-MaskLabel.png"), MASK),
+    "a-condlabel.png": (lambda folder: picture(folder / "a-condlabel.png"), MASK),
     "typo.txt": (touch("typo.txt"), "a caption without a picture of its name"),
     "typo.CAPTION": (touch("typo.CAPTION"), "a caption without a picture of its name"),
     "notes.md": (touch("notes.md"), "no picture"),
@@ -119,7 +122,7 @@ def test_names_that_are_no_text_are_printable(tmp_path: Path):
 
 @pytest.fixture
 def unprivileged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
-    """unprivileged(): from now on this process is one to which permissions apply, in the folder of the test."""
+    """unprivileged(): from now on permissions apply to this process, in the folder of the test."""
     monkeypatch.chdir(tmp_path)
     tmp_path.chmod(0o755)
     before = os.geteuid()

@@ -101,7 +101,6 @@ class TestScan:
             scan(tmp_path)
 
 
-
 class TestLoadPicture:
     def test_8_bit_colours(self, tmp_path: Path):
         picture = load_picture(put_picture(tmp_path / "a.png"))

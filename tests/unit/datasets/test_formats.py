@@ -122,6 +122,4 @@ def test_numbers_without_a_known_range_are_refused_and_not_read_as_black(tmp_pat
 
 def test_16_bit_grey_of_a_tiff_keeps_its_range(tmp_path: Path):
     Image.fromarray(np.array([[0, 32768, 65535]], np.uint16)).save(tmp_path / "a.tif")
-    torch.testing.assert_close(
-        load_picture(tmp_path / "a.tif")[0, :, 0], torch.tensor([0, 32768 / 65535, 1])
-    )
+    torch.testing.assert_close(load_picture(tmp_path / "a.tif")[0, :, 0], torch.tensor([0, 32768 / 65535, 1]))

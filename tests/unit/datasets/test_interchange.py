@@ -9,8 +9,8 @@ from PIL import Image
 
 from semantic_focus.datasets.folder import load_picture, scan
 from semantic_focus.datasets.interchange import export_masks
-from semantic_focus.datasets.mask_pictures import FORMS, import_mask, read_mask_picture
 from semantic_focus.datasets.mask_file import mask_path, save_masks
+from semantic_focus.datasets.mask_pictures import FORMS, import_mask, read_mask_picture
 from semantic_focus.regions.masks import SemanticMasks
 
 SIZE = (9, 14)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from semantic_focus.datasets.mask_pictures import MaskPictureError, import_mask, import_masks
 
-SHAPE = (16, 24)
+SHAPE, SIZE = (16, 24), (24, 16)
 REGION = np.zeros(SHAPE, bool)
 REGION[4:12, 6:18] = True
 
@@ -45,11 +45,11 @@ def palette() -> Image.Image:
         (grey(255).convert("1"), ""),
         (layered(0, REGION * np.uint8(255)), ALPHA),
         (layered(255, REGION * np.uint8(255)), ""),
-        (Image.merge("LA", (Image.new("L", SHAPE[::-1]), grey(255))), ALPHA),
+        (Image.merge("LA", (Image.new("L", SIZE), grey(255))), ALPHA),
     ],
 )
 def test_a_mask_is_read_as_it_is_meant_and_that_is_said(tmp_path: Path, mask: Image.Image, note: str):
-    Image.new("RGB", SHAPE[::-1]).save(tmp_path / "a.png")
+    Image.new("RGB", SIZE).save(tmp_path / "a.png")
     mask.save(tmp_path / "a-masklabel.png")
     (found,), notes = import_masks([tmp_path / "a.png"], "masklabel")
     torch.testing.assert_close(found, torch.from_numpy(REGION).float())

@@ -24,7 +24,7 @@ from .fake_segmenter import make
 
 @dataclass(frozen=True)
 class Counted(LazySegmenter):
-    """A segmenter of the table whose networks are a stand-in: face is the left half, all else is not there."""
+    """A segmenter of the table without its networks: face is the left half, all else is not there."""
 
     calls: list[tuple[str, ...]] = field(default_factory=list)
 
@@ -80,7 +80,12 @@ def test_only_what_the_segmenter_can_find_makes_a_mask_file_stale(tmp_path: Path
 def test_a_segmenter_that_reads_words_goes_by_them(tmp_path: Path):
     segmenter = Counted("sam3")
     (picture,) = make(tmp_path, "a.png")
-    for calls, keywords in ((1, PLAIN), (1, PLAIN), (2, "face: nose; hair: hair"), (3, f"{PLAIN}; tattoo: x")):
+    for calls, keywords in (
+        (1, PLAIN),
+        (1, PLAIN),
+        (2, "face: nose; hair: hair"),
+        (3, f"{PLAIN}; tattoo: x"),
+    ):
         cache_pictures([picture], request(keywords), segmenter)
         assert len(segmenter.calls) == calls
 
@@ -120,7 +125,11 @@ def remarks(folder: Path, keywords: str, backend: str) -> list[str]:
     ("keywords", "backend", "said"),
     [
         ("face: face", "mediapipe", []),
-        ("face: face; tattoo: dragon", "mediapipe", ["tattoo: mediapipe reads no words and cannot find that"]),
+        (
+            "face: face; tattoo: dragon",
+            "mediapipe",
+            ["tattoo: mediapipe reads no words and cannot find that"],
+        ),
         ("face: face; tattoo: dragon", "sam3", ["tattoo: in no picture, so a weight on it trains nothing"]),
         ("face: face; hair: hair", "mediapipe", ["hair: in no picture"]),
         (
@@ -153,7 +162,9 @@ def test_the_report_says_it_at_its_head(tmp_path: Path):
 
 
 def test_every_segmenter_says_whether_it_reads_words(tmp_path: Path):
-    assert {name: LazySegmenter(name, {}).fixed for name in BACKENDS if name in ("mediapipe", "sam3", "sam2")} == {
+    assert {
+        name: LazySegmenter(name, {}).fixed for name in BACKENDS if name in ("mediapipe", "sam3", "sam2")
+    } == {
         "mediapipe": True,
         "sam3": False,
         "sam2": True,  # no GroundingDINO here: the embedded detector finds the boxes

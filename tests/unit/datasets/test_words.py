@@ -13,10 +13,14 @@ import torch
 from PIL import Image
 
 from semantic_focus.datasets.cache import picture_digest, request_fields
+from semantic_focus.datasets.contents import REASONS
 from semantic_focus.datasets.folder import list_pictures, load_picture, scan
 from semantic_focus.datasets.mask_file import mask_path, save_masks
+from semantic_focus.datasets.remarks import remarks_on
+from semantic_focus.datasets.report import FIRST_FRAME, Entry
 from semantic_focus.datasets.status import dataset_status, picture_in
 from semantic_focus.datasets.thumbnails import thumbnail
+from semantic_focus.files import not_allowed
 from semantic_focus.keywords import Prompt
 from semantic_focus.regions.masks import SemanticMasks
 from semantic_focus.segmenters.protocol import SegmentRequest
@@ -142,3 +146,28 @@ def test_why_a_folder_or_a_picture_cannot_be_shown(tmp_path: Path, key_of: KeyOf
         assert key_of(refusal(lambda folder=folder: sentences(folder))) == key
     assert key_of(refusal(lambda: picture_in(tmp_path, "gone.png"))) == "gone"
     assert key_of(refusal(lambda: thumbnail(tmp_path / "torn.png", 192))) == "unreadable"
+
+
+def test_what_is_said_of_a_folder_as_a_whole(tmp_path: Path, key_of: KeyOf):
+    """Every reason for leaving something out, and every remark of a run, has words of its own."""
+    assert {key_of(f"a.x, b.x ({reason})") for reason in REASONS.values()} == {
+        key_of(f"left out: a.x ({reason})") for reason in REASONS.values()
+    }
+    assert len({key_of(f"a.x ({reason})") for reason in REASONS.values()} - {""}) == len(REASONS)
+    for name, words in (("a", ""), ("b", "a (hat)")):
+        picture(tmp_path / f"{name}.png")
+        (tmp_path / f"{name}.txt").write_text(words)
+    entries = [Entry(tmp_path / "a.png", {"face": 0.5}, notes=(FIRST_FRAME,))]
+    asked = SegmentRequest({name: Prompt((name,)) for name in ("face", "hair", "tattoo")})
+    said = [*scan(tmp_path).notes, *remarks_on([], entries, asked, SEGMENTER), FIRST_FRAME]
+    assert [key_of(one) for one in said] == [
+        *("emptyCaptions", "brackets", "cannotFind", "inNoPicture", "firstFrames", "firstFrame")
+    ]
+    assert key_of(not_allowed(tmp_path)) == "notAllowed"
+    (tmp_path / "b.txt").write_bytes(bytes(2_000_000))
+    found = sentences(tmp_path)
+    assert [key_of(one) for one in found["b.png"]][-1] == "captionTooLong"
+    only = tmp_path / "only"
+    (only / "10_x").mkdir(parents=True)
+    picture(only / "10_x" / "a.png")
+    assert key_of(refusal(lambda: list_pictures(only))) == "onlyOthers"

@@ -116,12 +116,10 @@ def _answers(name: str, found: str | None, wanted: str) -> bool:
     """Whether a header field is what is wanted. A list of keywords is one of categories that must be there:
     its segmenter reads no words, and finds each category for itself.
     """
-    if found == wanted:
-        return True
+    if found == wanted or name != "keywords":
+        return found == wanted
     try:
-        asked, there = (
-            (json.loads(text or "null") for text in (wanted, found)) if name == "keywords" else (0, 0)
-        )
+        asked, there = json.loads(wanted), json.loads(found or "null")
     except (ValueError, RecursionError):
         return False
     return isinstance(asked, list) and isinstance(there, list | dict) and set(asked) <= set(map(str, there))

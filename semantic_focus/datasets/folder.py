@@ -1,6 +1,6 @@
 """Dataset folders: pictures and captions."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -220,8 +220,8 @@ def load_picture(path: str | Path) -> Tensor:
     return torch.from_numpy(pixels)
 
 
-def load_pictures(paths: Sequence[Path], load: Callable[[Path], Tensor] = load_picture) -> list[Tensor]:
-    """What `load` makes of each file.
+def load_pictures(paths: Sequence[Path]) -> list[Tensor]:
+    """`load_picture` of each file.
 
     Raises:
         DatasetError: some cannot be read; all of them are named.
@@ -229,7 +229,7 @@ def load_pictures(paths: Sequence[Path], load: Callable[[Path], Tensor] = load_p
     loaded, faults = [], []
     for path in paths:
         try:
-            picture = load(path)
+            picture = load_picture(path)
         except (ValueError, OSError) as error:
             loaded.clear()  # the others are only looked at
             faults.append(str(error))

@@ -69,11 +69,15 @@ def find_mask_picture(picture: str | Path, form: str, folder: str | Path | None 
     place = folder or picture.parent
     if not place.is_dir():
         raise MaskPictureError(f"{place}: no such folder. Give the folder that holds the mask pictures")
-    stem = picture.stem + (FOREIGN_MASK_SUFFIX if form == "masklabel" else "")
+    ending = FOREIGN_MASK_SUFFIX if form == "masklabel" else ""
+    stem = picture.stem + ending
     found = [
         path
         for path in sorted(place.iterdir())
-        if path.stem == stem and path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()
+        if path.stem.startswith(picture.stem)
+        and path.stem[len(picture.stem) :].lower() == ending
+        and path.suffix.lower() in PICTURE_SUFFIXES
+        and path.is_file()
     ]
     if not found and form == "masklabel":
         raise MaskPictureError(

@@ -217,7 +217,11 @@ def test_masks_of_another_trainer_come_in_the_order_of_the_pictures(
     Image.new("L", (20, 10), 0).save(tmp_path / "a-masklabel.png")
     outputs = server.run(graph)["outputs"]
     assert [np.unique(mask).tolist() for mask in pixels(server, outputs)] == [[0], [255]]
-    for said in ("b.jpg", "its values go up to 1", "1 of 2 masks are black all over, and train nothing: a.jpg"):
+    for said in (
+        "b.jpg",
+        "its values go up to 1",
+        "1 of 2 masks are black all over, and train nothing: a.jpg",
+    ):
         assert said in outputs["masks"]["text"][0] and said in logged()
     (tmp_path / "b-masklabel.png").unlink()
     with pytest.raises(comfy.PromptFailed, match=r"b-masklabel\.png: no mask of b\.jpg there"):

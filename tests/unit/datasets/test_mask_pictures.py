@@ -97,9 +97,10 @@ def test_sets_that_train_nothing_or_look_inverted_are_told(
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".JPG", ".webp", ".tif"])
-def test_a_masklabel_may_be_any_picture(tmp_path: Path, suffix: str):
+@pytest.mark.parametrize("ending", ["-masklabel", "-MaskLabel"])
+def test_a_masklabel_may_be_any_picture(tmp_path: Path, suffix: str, ending: str):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    Image.new("L", (8, 8), 255).save(tmp_path / f"a-masklabel{suffix}")
+    Image.new("L", (8, 8), 255).save(tmp_path / f"a{ending}{suffix}")
     assert import_mask(tmp_path / "a.png", "masklabel").min() > 0.99
 
 

@@ -102,7 +102,8 @@ def test_what_lies_there_and_is_not_taken_is_named(editor: "Editor", folder: Pat
     editor.load(only(graph(folder), LOADER))
     said = panel(editor).locator(".sf-dataset-message .sf-status")
     expect(said).to_have_text(
-        "left out, save them as PNG or JPEG: photo.heic · left out, folders with pictures of their own: 10_anna/"
+        "left out, save them as PNG or JPEG: photo.heic"
+        " · left out, folders with pictures of their own: 10_anna/"
     )
     expect(tile(editor, "one.png")).to_have_attribute("title", re.compile("its caption file is empty"))
     assert editor.errors == []

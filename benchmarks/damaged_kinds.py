@@ -17,8 +17,8 @@ from benchmarks.damage import COMMON, Damage
 from semantic_focus.datasets.cached_latents import DatasetSource, load_dataset
 from semantic_focus.datasets.folder import DatasetError, caption_of, load_picture
 from semantic_focus.datasets.freshness import Freshness, PictureResult
-from semantic_focus.datasets.interchange import MaskPictureError, read_mask_picture
 from semantic_focus.datasets.mask_file import MaskFileError, check_file, read_masks, save_masks
+from semantic_focus.datasets.mask_pictures import MaskPictureError, read_mask_picture
 from semantic_focus.datasets.report import judge, read_entry
 from semantic_focus.datasets.thumbnails import region_layer, thumbnail
 from semantic_focus.lora.adapters import AdapterSettings

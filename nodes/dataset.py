@@ -1,9 +1,13 @@
 """Nodes that bring a dataset folder into the graph and to its training size."""
 
+import logging
+
 from comfy_api.latest import io
 
 from ..semantic_focus.datasets.fit import LEAST_RESOLUTION, MOST_RESOLUTION, fit, parse_resolutions
-from ..semantic_focus.datasets.folder import dataset_files, load_picture, scan
+from ..semantic_focus.datasets.folder import dataset_files, load_pictures, scan
+from ..semantic_focus.datasets.formats import has_several_frames
+from ..semantic_focus.datasets.remarks import first_frame_lines, left_out_lines
 from .changes import ReadsFiles, note_files
 from .inputs import Parsed
 from .paths import folder_to_read
@@ -17,7 +21,7 @@ class LoadSemanticDataset(ReadsFiles):
             node_id="SemanticFocusLoadDataset",
             display_name="Load Semantic Dataset",
             category=CATEGORY,
-            description="All pictures of a folder, with the captions from the .txt files beside them.",
+            description="All pictures of a folder, with the captions from the text files beside them.",
             inputs=[
                 io.String.Input(
                     "folder", tooltip="Folder with the training pictures and their caption files."
@@ -25,7 +29,14 @@ class LoadSemanticDataset(ReadsFiles):
                 io.String.Input(
                     "default_caption",
                     default="",
-                    tooltip="Caption of pictures without a .txt file. Empty: such a picture is an error.",
+                    tooltip="Caption of pictures without a caption file. Empty: such a picture is an error. "
+                    "A caption file without words is a caption without words.",
+                ),
+                io.Boolean.Input(
+                    "literal_brackets",
+                    default=False,
+                    optional=True,
+                    tooltip="( ) in captions are brackets, and not emphasis as in a prompt.",
                 ),
             ],
             outputs=[
@@ -42,14 +53,24 @@ class LoadSemanticDataset(ReadsFiles):
         )
 
     @classmethod
-    def execute(cls, folder, default_caption) -> io.NodeOutput:
-        note_files(dataset_files, folder_to_read(folder))
-        pictures = scan(folder_to_read(folder), default_caption)
+    def execute(cls, folder, default_caption, literal_brackets=False) -> io.NodeOutput:
+        path = folder_to_read(folder)
+        note_files(dataset_files, path)
+        dataset = scan(path, default_caption, literal_brackets)
+        images = load_pictures([picture.path for picture in dataset.pictures])
+        moving = [picture.path.name for picture in dataset.pictures if has_several_frames(picture.path)]
+        remarks = [*left_out_lines(dataset.left_out), *dataset.notes, *first_frame_lines(moving)]
+        for remark in remarks:
+            logging.warning(f"{path}: {remark}")
         return io.NodeOutput(
-            [load_picture(picture.path)[None] for picture in pictures],
-            [picture.caption for picture in pictures],
-            [str(picture.mask_file.absolute()) for picture in pictures],
-            ui={"semantic_focus_folder": [str(folder_to_read(folder).resolve())]},
+            [image[None] for image in images],
+            [picture.caption for picture in dataset.pictures],
+            [str(picture.mask_file.absolute()) for picture in dataset.pictures],
+            ui={
+                "semantic_focus_folder": [str(path.resolve())],
+                "semantic_focus_remarks": [remarks],
+                **({"text": ("\n".join(remarks),)} if remarks else {}),
+            },
         )
 
 

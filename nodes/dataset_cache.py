@@ -4,6 +4,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import comfy.model_management
@@ -20,6 +21,7 @@ from ..semantic_focus.datasets.folder import list_pictures, picture_files
 from ..semantic_focus.datasets.freshness import STATUSES, PictureResult
 from ..semantic_focus.datasets.listing import Bounds
 from ..semantic_focus.datasets.mask_file import mask_path
+from ..semantic_focus.datasets.remarks import remarks_on
 from ..semantic_focus.files import printable
 from ..semantic_focus.keywords import parse_keywords
 from ..semantic_focus.segmenters.protocol import SegmentRequest
@@ -98,11 +100,10 @@ class CacheDatasetMasks(ReadsFiles):
         note(segmenter_in_use, backend)
         note_files(picture_files, root, recursive)
         listed = list_pictures(root, recursive, Bounds(check=stop_if_asked, refused=refusals()))
-        pictures = listed.pictures
         request = SegmentRequest(parse_keywords(keywords), refine, keep_overlaps)
         device = str(comfy.model_management.get_torch_device())
         segmenter = ManagedSegmenter(backend, weight_folders(), device, BACKENDS)
-        progress = comfy.utils.ProgressBar(len(pictures))
+        progress = comfy.utils.ProgressBar(len(listed.pictures))
 
         def settled(result: PictureResult) -> None:
             progress.update(1)
@@ -110,7 +111,7 @@ class CacheDatasetMasks(ReadsFiles):
                 logging.warning(f"{result.picture}: {result.reason}")
 
         results = cache_pictures(
-            pictures,
+            listed.pictures,
             request,
             segmenter,
             CacheSettings(force=force, workers=min(4, os.cpu_count() or 1)),
@@ -119,26 +120,31 @@ class CacheDatasetMasks(ReadsFiles):
         )
         stop_if_asked()
         survey = dataset_report.survey(root, results)
+        remarks = remarks_on(listed.left_out, survey.entries, request, segmenter)
+        survey = replace(survey, remarks=remarks)
+        for remark in remarks:
+            logging.warning(f"{root}: {remark}")
         page = report_file(root)
         sheet = dataset_report.contact_sheet(survey, stop_if_asked)
         problem = _write_reports(survey, sheet, page, report, stop_if_asked)
         report = report and not problem
         found = counts(results)
         failures = [printable(result.reason) for result in results if result.status == "failed"]
-        summary = summarize(segmenter.name, found, failures, survey.with_problems, listed.left_out)
+        summary = "\n".join([summarize(segmenter.name, found, failures, survey.with_problems), *remarks])
         if problem:
             summary += f"\nreport: {problem}"
         note_files(_mask_files, root, recursive)
         note_existence(page if report else page.with_suffix(".png"))
         if force or failures or problem:
             note_to_ask_again()
-        text = printable(f"{summary}\n{page}") if report else summary
+        text = printable(f"{summary}\n{page}") if report else printable(summary)
         file = {"filename": page.name, "subfolder": REPORTS, "type": "output", "path": str(page)}
         told = {
             "counts": found,
             "segmenter": segmenter.name,
             "to_look_at": survey.with_problems,
             "failures": failures[:MOST_FAILURES],
+            "remarks": remarks,
             "report": file if report else None,
         }
         shown = {
@@ -162,17 +168,14 @@ def counts(results: list[PictureResult]) -> dict[str, int]:
     return {status: count for status, count in found.items() if count}
 
 
-def summarize(
-    backend: str, found: dict[str, int], failures: list[str], with_problems: int, left_out: list[str]
-) -> str:
-    """How many pictures came to what, the reasons of those that failed, and what was not looked at."""
+def summarize(backend: str, found: dict[str, int], failures: list[str], with_problems: int) -> str:
+    """How many pictures came to what, and the reasons of those that failed."""
     lines = [", ".join(f"{count} {status}" for status, count in found.items()) + f" ({backend})"]
     if with_problems:
         lines.append(f"{with_problems} to look at: see the report")
     lines += [f"failed: {reason}" for reason in failures[:MOST_FAILURES]]
     if len(failures) > MOST_FAILURES:
         lines.append(f"and {len(failures) - MOST_FAILURES} more")
-    lines += [f"left out: {reason}" for reason in left_out]
     return printable("\n".join(lines))
 
 

@@ -1,17 +1,18 @@
 """Nodes between ComfyUI's own MASK, other trainers' mask pictures, and our masks."""
 
+import logging
 from pathlib import Path
 
 from comfy_api.latest import io
 
-from ..semantic_focus.datasets.folder import picture_files
-from ..semantic_focus.datasets.interchange import (
+from ..semantic_focus.datasets.folder import list_pictures, picture_files
+from ..semantic_focus.datasets.mask_pictures import (
     FORMS,
     ORIENTATIONS,
-    check_orientations,
-    import_mask,
+    import_masks,
     mask_picture_files,
 )
+from ..semantic_focus.datasets.remarks import left_out_lines
 from ..semantic_focus.keywords import check_name, parse_weights
 from ..semantic_focus.regions.by_hand import set_category, weighted_mask
 from .changes import ReadsFiles, note_files
@@ -133,12 +134,16 @@ class LoadMaskPictures(ReadsFiles):
     @classmethod
     def execute(cls, folder, form, mask_folder, orientation=ORIENTATIONS[0]) -> io.NodeOutput:
         place = folder_to_read(folder)
-        masks = folder_to_read(mask_folder) if mask_folder else None
+        mask_place = folder_to_read(mask_folder) if mask_folder else None
         note_files(picture_files, place)
-        note_files(_mask_pictures, place, form, masks)
-        pictures = picture_files(place)
-        check_orientations(pictures, form, masks, orientation)
-        return io.NodeOutput([import_mask(path, form, masks, orientation)[None] for path in pictures])
+        note_files(_mask_pictures, place, form, mask_place)
+        listed = list_pictures(place)
+        masks, notes = import_masks(listed.pictures, form, mask_place, orientation)
+        remarks = [*notes, *left_out_lines(listed.left_out)]
+        for remark in remarks:
+            logging.warning(f"{folder}: {remark}")
+        said = {"text": ("\n".join(remarks),)} if remarks else {}
+        return io.NodeOutput([mask[None] for mask in masks], ui=said)
 
 
 def _mask_pictures(folder: Path, form: str, mask_folder: Path | None) -> list[Path]:

@@ -19,6 +19,7 @@ from ..semantic_focus.training.learning_rate import RATE_SCHEDULES
 from ..semantic_focus.training.run import RunOptions
 from ..semantic_focus.training.settings import TrainingSettings
 from ..semantic_focus.training.step_record import StepRecord
+from ..semantic_focus.training.untrained import untrained
 from .changes import ReadsFiles, note_existence
 from .graph import model_file
 from .inputs import number, whole
@@ -40,10 +41,6 @@ from .training_status import watched_training
 DISTILLED = (
     "{} seems to be a distilled model: plain training takes its few-step ability away. Connect a training "
     "adapter, or Preview Options with few steps to watch for it"
-)
-NO_MASK = (
-    "no mask is called {}: that weight trains nothing. Name it in the keywords of the node that segments, "
-    "with a segmenter that finds things by words"
 )
 MOST_POINTS_KEPT = 2000
 """Points of each curve that ComfyUI keeps with the node's result."""
@@ -198,12 +195,11 @@ class LoraTrainStep(ReadsFiles):
         progress = TrainingProgress(cls.hidden.unique_id, values.get("preview"), status)
         if looks_distilled(name) and request.training_adapter is None and values.get("preview") is None:
             progress.say("distilled", DISTILLED.format(name), model=name)
-        if without_mask := _without_mask(request):
-            names = ", ".join(without_mask)
-            progress.say("no_mask", NO_MASK.format(names), regions=names)
         with termination_noted() as check_termination, progress.watched():
 
             def options_for(velocity: ComfyVelocityModel, data: TrainingPictures) -> RunOptions:
+                for note in untrained(request.objective, data):
+                    progress.say(note.kind, note.text, **note.values)
                 return progress.options(velocity, data, values.get("save_every", 100), check_termination)
 
             result = train_comfy_lora(request, place, options_for, progress.say)
@@ -234,14 +230,6 @@ def _settings(values: dict[str, Any]) -> TrainingSettings:
         timesteps=values.get("timestep_options") or TimestepSampling(values["timesteps"]),
         **values.get("options", {}),
     )
-
-
-def _without_mask(request: TrainingRequest) -> list[str]:
-    """The regions that are to be trained and that no mask is of."""
-    if not (request.objective.enabled and request.masks):
-        return []
-    labels = request.masks[0].labels
-    return [name for name, weight in request.objective.weights.items() if weight and name not in labels]
 
 
 def loss_map(history: list[StepRecord]) -> dict[str, Any]:

@@ -432,11 +432,12 @@ class TensorFile:
 
     Raises:
         DamagedFileError: cut, damaged, hostile, or no safetensors file.
-        OSError: it cannot be opened.
+        OSError: it cannot be opened; a PermissionError in words.
     """
 
     def __init__(self, path: str | Path):
         self._path = Path(path)
+        check_readable(self._path)
         with _damage_named():
             header, self._begin = _raw_header(self._path)
             with utf8_name(self._path) as name, safe_open(name, framework="pt") as file:
@@ -671,3 +672,22 @@ def _whole(digits: str) -> int:
     if len(digits) > MOST_DIGITS:
         raise ValueError(f"a whole number of {len(digits)} digits")
     return int(digits)
+
+
+def check_readable(path: Path) -> None:
+    """Raise PermissionError, in words, where a file is there and may not be read.
+
+    To be asked before a library reads it that takes every refusal for a missing file, as safetensors does.
+    """
+    try:
+        path.open("rb").close()
+    except PermissionError as error:
+        raise PermissionError(not_allowed(path)) from error
+
+
+def not_allowed(path: Path) -> str:
+    """What is said of a file or folder that is there and may not be read."""
+    return (
+        f"{path}: it is there, but the user that runs this program may not read it. Change its permissions, "
+        "or choose another"
+    )

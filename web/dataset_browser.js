@@ -35,6 +35,7 @@ onResult("semantic_focus_folder", (node, [folder], fresh) => {
   if (fresh) for (const used of [folder, sourceOf(node)?.folder]) remember(used ?? "");
   panels.get(node)?.schedule(true);
 });
+onResult("semantic_focus_remarks", (node, [remarks]) => panels.get(node)?.remark(remarks));
 onLanguage(() => all((panel) => panel.relabel()));
 onPalette(() => all((panel) => panel.repaint()));
 onPreference([OPACITY], () => all((panel) => panel.repaint()));

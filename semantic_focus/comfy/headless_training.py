@@ -1,6 +1,7 @@
 """A training without a graph, from the model's file to the LoRA's. Imports ComfyUI."""
 
 import itertools
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,14 @@ from ..lora.file import SAFETENSORS, numbered, save_new_lora
 from ..lora.keys import export_lora, generic_tensors
 from ..lora.metadata import lora_metadata
 from ..settings.training import TrainConfig
+from ..training.data import TrainingPictures
 from ..training.run import RunOptions, provenance_of
 from ..training.run_folder import RunFolder
+from ..training.untrained import untrained
 from .headless import DTYPES, LoraNotWrittenError, load_model
 from .key_map import comfy_key_map
 from .lora_files import read_for_model
+from .model import ComfyVelocityModel
 from .training import RunPlace, TrainingRequest, TrainingResult, train_comfy_lora
 
 RUNS = "runs"
@@ -49,7 +53,13 @@ def train_headless(config: TrainConfig, inputs: TrainingInputs, options: RunOpti
         names=tuple(dataset.names),
     )
     place = RunPlace(plan.output / RUNS, plan.name, plan.resume, plan.keep_last, must_keep=True)
-    result = train_comfy_lora(request, place, lambda _velocity, _data: options)
+
+    def options_for(_velocity: ComfyVelocityModel, data: TrainingPictures) -> RunOptions:
+        for note in untrained(config.objective, data):
+            logging.warning(note.text)
+        return options
+
+    result = train_comfy_lora(request, place, options_for)
     try:
         return _save(config, result, patcher)
     except (ValueError, OSError) as error:

@@ -174,13 +174,18 @@ def training_pictures(
     """
     labels = masks[0].labels
     for other in masks:
-        if other.labels != labels:
+        if set(other.labels) != set(labels):
             raise ValueError(
                 f"pictures were segmented into different regions, {list(labels)} and {list(other.labels)}: "
-                "segment all of them with the same keywords"
+                "segment all of them with the same keywords (with force where mask files count as fresh)"
             )
     samples = latents_for_model(patcher, latents)
-    regions = tuple(region.detach().cpu().clone() for item in masks for region in item.masks)
+    orders = [[item.labels.index(label) for label in labels] for item in masks]
+    regions = tuple(
+        region[order].detach().cpu()
+        for item, order in zip(masks, orders, strict=True)
+        for region in item.masks
+    )
     return TrainingPictures(tuple(samples), regions, labels, repeats, model.device, names)
 
 

@@ -3,8 +3,10 @@
 import argparse
 from pathlib import Path
 
-from ..datasets.folder import DatasetError, picture_files
-from ..datasets.interchange import AS_STORED, FORMS, UPRIGHT, export_masks
+from ..datasets.folder import DatasetError, list_pictures
+from ..datasets.interchange import export_masks
+from ..datasets.mask_pictures import AS_STORED, FORMS, UPRIGHT
+from ..datasets.remarks import left_out_lines
 from ..keywords import parse_weights
 from .outcome import SUCCESS, CannotStartError, say
 
@@ -55,13 +57,13 @@ def run(options: argparse.Namespace) -> int:
     """The exit code."""
     try:
         weights = parse_weights(options.weights.replace(";", "\n"))
-        pictures = picture_files(options.dataset, options.recursive)
+        listed = list_pictures(options.dataset, options.recursive)
         written = export_masks(
-            pictures, options.to, options.form, weights, options.fallback, options.orientation
+            listed.pictures, options.to, options.form, weights, options.fallback, options.orientation
         )
     except DatasetError:
         raise
     except (ValueError, FileNotFoundError) as error:
         raise CannotStartError(str(error)) from error
-    say(f"{len(written)} mask pictures in {written[0].parent}")
+    say(f"{len(written)} mask pictures in {written[0].parent}", *left_out_lines(listed.left_out))
     return SUCCESS

@@ -16,8 +16,10 @@ from tqdm import tqdm
 
 from ..datasets import report as dataset_report
 from ..datasets.bulk import CacheSettings, cache_pictures
-from ..datasets.folder import picture_files
+from ..datasets.contents import PictureList
+from ..datasets.folder import list_pictures
 from ..datasets.freshness import STATUSES, PictureResult
+from ..datasets.remarks import remarks_on
 from ..keywords import parse_keywords
 from ..regions.refine import REFINEMENTS
 from ..segmenters.protocol import SegmentRequest
@@ -86,13 +88,15 @@ class _Outcome:
 def run(options: argparse.Namespace) -> int:
     """The exit code."""
     request, settings = _request(options), _settings(options)
-    pictures = picture_files(options.dataset, options.recursive)
+    listed = list_pictures(options.dataset, options.recursive)
     _check_report(options)
     segmenter = _segmenter(options)
-    outcome = _cached(pictures, request, segmenter, settings)
-    reported = bool(options.report) and _write_report(options, outcome)
-    say(_summary(outcome, options.dataset))
-    summary = _for_machines(outcome, len(pictures), segmenter, options)
+    outcome = _cached(listed.pictures, request, segmenter, settings)
+    survey = _survey(listed, outcome, request, segmenter)
+    reported = bool(options.report) and _write_report(options, outcome, survey)
+    say(_summary(outcome, options.dataset), *(f"  {remark}" for remark in survey.remarks))
+    summary = _for_machines(outcome, len(listed.pictures), segmenter, options)
+    summary["remarks"] = list(survey.remarks)
     summary["report"] = str(options.report) if reported else None
     answer(json.dumps(summary))
     if outcome.interrupted:
@@ -100,12 +104,23 @@ def run(options: argparse.Namespace) -> int:
     return FAILED if outcome.of("failed") or (options.report and not reported) else SUCCESS
 
 
-def _write_report(options: argparse.Namespace, outcome: _Outcome) -> bool:
+def _survey(
+    listed: PictureList, outcome: _Outcome, request: SegmentRequest, segmenter: LazySegmenter
+) -> dataset_report.DatasetSurvey:
+    """What the mask files say, and what there is to say of the folder."""
+    survey = dataset_report.survey(listed.folder, outcome.results)
+    remarks = remarks_on(listed.left_out, survey.entries, request, segmenter)
+    return dataclasses.replace(survey, remarks=remarks)
+
+
+def _write_report(
+    options: argparse.Namespace, outcome: _Outcome, survey: dataset_report.DatasetSurvey
+) -> bool:
     """Whether it was written."""
     if outcome.interrupted:
         return False
     try:
-        dataset_report.write(dataset_report.survey(options.dataset, outcome.results), options.report)
+        dataset_report.write(survey, options.report)
     except OSError as error:
         say(f"--report {options.report}: cannot be written ({error}). The mask files are not affected")
         return False

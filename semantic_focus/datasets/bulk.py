@@ -163,7 +163,7 @@ class _Run:
         on_result: Callable[[PictureResult], None],
         should_stop: Callable[[], bool],
     ):
-        self.request, self.segmenter, self.settings = request, segmenter, settings
+        self.request, self.segmenter, self.settings = segmenter.answerable(request), segmenter, settings
         self.on_result, self.should_stop = on_result, should_stop
         self.freshness = Freshness(request_fields(request, segmenter), settings.encoding)
         self.results: list[PictureResult] = []

@@ -55,7 +55,7 @@ def picture_digest(image: Tensor) -> str:
     for row in range(0, len(image), ROWS):
         part = image[row : row + ROWS]
         pixels = part if part.dtype == torch.uint8 else (part * 255).round().clamp(0, 255).to(torch.uint8)
-        found.update(pixels.cpu().contiguous().numpy())
+        found.update(pixels.cpu().contiguous().numpy().tobytes())
     return found.hexdigest()
 
 
@@ -87,14 +87,18 @@ def is_untouched(picture: Path, masks: Path, header: Mapping[str, str]) -> bool:
 
 def request_fields(request: SegmentRequest, segmenter: LazySegmenter) -> dict[str, str]:
     """The header fields that must match, besides the picture's digest, for a file to be fresh."""
-    prompts = {
-        name: dataclasses.asdict(prompt) if segmenter.prompted else {}
-        for name, prompt in request.prompts.items()
-    }
+    asked = segmenter.answerable(request).prompts
+    keywords = (
+        list(asked)
+        if segmenter.fixed
+        else {
+            name: dataclasses.asdict(prompt) if segmenter.prompted else {} for name, prompt in asked.items()
+        }
+    )
     return {
         "format_version": FORMAT_VERSION,
         "sam_version": f"{segmenter.name} {segmenter.weights_id}",
-        "keywords": json.dumps(prompts, ensure_ascii=False),
+        "keywords": json.dumps(keywords, ensure_ascii=False),
         "processing": PROCESSING,
         "refine": request.refine,
         "overlaps": "kept" if request.keep_overlaps and segmenter.overlaps else "shared out",
@@ -117,9 +121,22 @@ def stale_reason(header: Mapping[str, str], wanted: Mapping[str, str]) -> str | 
         "overlaps": "its overlaps are {found}, now {wanted}",
     }
     for name, reason in reasons.items():
-        if name in wanted and header.get(name) != wanted[name]:
+        if name in wanted and not _answers(name, header.get(name), wanted[name]):
             return reason.format(found=header.get(name, "unknown"), wanted=wanted[name])
     return None
+
+
+def _answers(name: str, found: str | None, wanted: str) -> bool:
+    """Whether a header field is what is wanted. A list of keywords is one of categories that must be there:
+    its segmenter reads no words, and finds each category for itself.
+    """
+    if found == wanted or name != "keywords":
+        return found == wanted
+    try:
+        asked, there = parsed_json(wanted), parsed_json(found or "null")
+    except ValueError:
+        return False
+    return isinstance(asked, list) and isinstance(there, list | dict) and set(asked) <= set(map(str, there))
 
 
 def check_belongs(path: str | Path, masks: SemanticMasks, image: Tensor) -> None:
@@ -213,24 +230,34 @@ def get_or_segment(
         raise ValueError(f"{len(images)} pictures but {len(paths)} mask files: connect one path per picture")
     found: list[SemanticMasks] = []
     hits = 0
-    wanted = request_fields(request, segmenter)
+    wanted, asked = request_fields(request, segmenter), segmenter.answerable(request)
     for image, path in zip(images, paths, strict=True):
         fields = {**wanted, "image_digest": picture_digest(image)}
+        size = (image.shape[0], image.shape[1])
         masks, aside = None, ""
         if path is not None:
-            masks, aside = _look(path, fields, request.labels, tuple(image.shape[:2]), said)
+            masks, aside = _look(path, fields, asked.labels, size, segmenter.fixed, said)
         if masks is None:
-            masks = _segment_and_keep(image, path, request, segmenter, fields, said)
+            masks = _segment_and_keep(image, path, asked, segmenter, fields, said)
             masks = replace(masks, provenance={**masks.provenance, **({"aside": aside} if aside else {})})
         else:
             hits += 1
-        found.append(masks)
+        found.append(_with_labels(masks, request.labels))
     return SemanticMasks(
         found[0].masks if len(found) == 1 else torch.cat([m.masks for m in found]),
         request.labels,
         tuple(m.persons[0] for m in found) if all(m.persons for m in found) else (),
         {**found[0].provenance, **_joined_scores(found), "cache": f"{hits}/{len(images)}"},
     )
+
+
+def _with_labels(masks: SemanticMasks, labels: tuple[str, ...]) -> SemanticMasks:
+    """The same pictures with these labels; what they have no mask of is zeros."""
+    if masks.labels == labels:
+        return masks
+    nothing = torch.zeros_like(masks.masks[:, 0])
+    layers = [masks.region(label) if label in masks.labels else nothing for label in labels]
+    return replace(masks, masks=torch.stack(layers, 1), labels=labels)
 
 
 def _joined_scores(found: Sequence[SemanticMasks]) -> dict[str, str]:
@@ -243,12 +270,13 @@ def _look(
     path: Path,
     fields: Mapping[str, str],
     labels: tuple[str, ...],
-    size: tuple[int, ...],
+    size: tuple[int, int],
+    more_will_do: bool,
     report: Callable[[str], None],
 ) -> tuple[SemanticMasks | None, str]:
     """The masks of a mask file, None when they have to be made, and where a damaged file was moved to."""
     try:
-        masks = _read_if_fresh(path, fields, labels, size, report)
+        masks = _read_if_fresh(path, fields, labels, size, more_will_do, report)
         if masks is None:
             place_to_write(path)
         return masks, ""
@@ -278,7 +306,8 @@ def _read_if_fresh(
     path: Path,
     fields: Mapping[str, str],
     labels: tuple[str, ...],
-    size: tuple[int, ...],
+    size: tuple[int, int],
+    more_will_do: bool,
     report: Callable[[str], None],
 ) -> SemanticMasks | None:
     try:
@@ -293,7 +322,7 @@ def _read_if_fresh(
     except MaskFileError as error:  # it can be made again
         report(f"{error}; segmenting again")
         return None
-    if masks is not None and (masks.labels, masks.size) != (labels, size):
+    if masks is not None and not _holds(masks, labels, size, more_will_do):
         reason = f"it holds {', '.join(masks.labels)} of {masks.size[1]}x{masks.size[0]}"
     if reason:
         report(f"{path.name} is stale: {reason}; segmenting again")
@@ -343,3 +372,9 @@ def _region_by_hand(masks: SemanticMasks, label: str) -> Tensor:
             else torch.ones_like(masks.masks[:, 0])
         )
     return torch.zeros_like(masks.masks[:, 0])
+
+
+def _holds(masks: SemanticMasks, labels: tuple[str, ...], size: tuple[int, int], more_will_do: bool) -> bool:
+    """Whether masks are of these labels, in their order or, where more will do, among others."""
+    right = set(labels) <= set(masks.labels) if more_will_do else labels == masks.labels
+    return right and masks.size == size

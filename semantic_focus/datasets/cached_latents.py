@@ -24,7 +24,8 @@ from ..command_lines import to_run
 from ..files import DamagedFileError, TensorFile
 from ..regions.masks import SemanticMasks, downsample_mask_to_latent, of_another_picture
 from .cache import is_untouched, picture_digest, stale_reason
-from .folder import PICTURE_SUFFIXES, DatasetError, load_picture
+from .folder import DatasetError, load_picture
+from .formats import PICTURE_SUFFIXES
 from .mask_file import SUFFIX as MASK_SUFFIX
 from .mask_file import read_header, read_masks
 from .orientation import said_of, shape_tells
@@ -332,6 +333,8 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         raise DatasetError(f"{path}: no such file")
     try:
         return TensorFile(path).tensors()
+    except PermissionError as error:
+        raise DatasetError(str(error)) from error
     except (DamagedFileError, OSError) as error:
         raise DatasetError(f"{path}: {error}. Cache it again") from error
 

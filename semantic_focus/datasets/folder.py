@@ -1,5 +1,6 @@
 """Dataset folders: pictures and captions."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,14 +9,14 @@ import torch
 from PIL import ExifTags, Image
 from torch import Tensor
 
-from ..files import named_path
+from ..files import named_path, not_allowed
 from ..regions.large import too_large
-from .listing import Bounds, Walk
+from .captions import CAPTION_SUFFIXES, caption_file_of, named, notes_on, read_caption, without_emphasis
+from .contents import PictureList, list_folder
+from .formats import PICTURE_SUFFIXES, opened_picture, why_unreadable
+from .listing import Bounds
 from .mask_file import mask_path
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-TEXT_SUFFIXES = (".txt", ".caption")
-"""Of caption files. What is read is `.txt`; the others are looked at to say so."""
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -26,8 +27,8 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """What brings a picture upright, by EXIF orientation."""
-FOREIGN_MASK_SUFFIX = "-masklabel"
-"""Stem ending of the mask pictures that other trainers keep beside the pictures."""
+MOST_TOLD = 10
+"""Faults of a folder that one message tells; more are counted."""
 
 
 class DatasetError(ValueError):
@@ -47,27 +48,66 @@ class DatasetPicture:
         return mask_path(self.path)
 
 
-def scan(folder: str | Path, default_caption: str = "") -> list[DatasetPicture]:
-    """All pictures of a folder (not of its subfolders) by name, each with its caption from `<stem>.txt`.
+@dataclass(frozen=True)
+class Dataset:
+    """A folder as a training takes it.
+
+    Attributes:
+        left_out: as of `PictureList`.
+        notes: what is worth knowing of its captions, in sentences.
+    """
+
+    pictures: list[DatasetPicture]
+    left_out: list[str]
+    notes: list[str]
+
+
+def scan(folder: str | Path, default_caption: str = "", literal_brackets: bool = False) -> Dataset:
+    """All pictures of a folder (not of its subfolders) by name, each with its caption.
 
     Args:
-        default_caption: for pictures without a caption file; when empty, such a picture is an error.
+        default_caption: for pictures without a caption file; when empty, such a picture is an error. A file
+            without words is a caption without words.
+        literal_brackets: captions in which ( ) are no emphasis to ComfyUI's text encoders.
 
     Raises:
-        DatasetError: no such folder, no picture in it, two pictures of one stem, or a caption that is
-            missing.
+        DatasetError: as `list_pictures`; captions that are missing or cannot be read, all in one message.
     """
-    folder = dataset_folder(folder)
-    files = picture_files(folder)
-    pictures = [DatasetPicture(path, caption_of(path) or default_caption.strip()) for path in files]
-    missing = [picture.path.name for picture in pictures if not picture.caption]
-    if missing:
-        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        raise DatasetError(
-            f"{folder}: no caption for {', '.join(missing[:3])}{more}. Write it to a text file of the same "
-            f"name ({Path(missing[0]).stem}.txt), or give a default caption"
+    listed = list_pictures(folder)
+    words, faults = _captions(listed)
+    missing = [picture for picture, caption in words.items() if caption is None]
+    if missing and not default_caption.strip():
+        faults.insert(
+            0,
+            f"{listed.folder}: no caption for {named((path.name for path in missing), MOST_TOLD)}. Write it "
+            f"to a text file of the same name ({missing[0].stem}.txt), or give a default caption",
         )
-    return pictures
+    _refuse(faults)
+    spoken = {path: default_caption.strip() if text is None else text for path, text in words.items()}
+    if literal_brackets:
+        spoken = {path: without_emphasis(text) for path, text in spoken.items()}
+    pictures = [DatasetPicture(path, text) for path, text in spoken.items()]
+    return Dataset(pictures, listed.left_out, notes_on(words, spoken))
+
+
+def _captions(listed: PictureList) -> tuple[dict[Path, str | None], list[str]]:
+    """The words of each picture, None without a file; and what is wrong with files that cannot be read."""
+    words: dict[Path, str | None] = {}
+    faults = []
+    for picture in listed.pictures:
+        file = listed.captions.get(picture)
+        try:
+            words[picture] = None if file is None else read_caption(file)
+        except (ValueError, OSError) as error:
+            faults.append(str(error))
+    return words, faults
+
+
+def _refuse(faults: Sequence[str]) -> None:
+    """Raise DatasetError if there are any, with all of them."""
+    if faults:
+        more = [f"and {len(faults) - MOST_TOLD} more"] if len(faults) > MOST_TOLD else []
+        raise DatasetError("\n".join([*faults[:MOST_TOLD], *more]))
 
 
 def dataset_folder(folder: str | Path) -> Path:
@@ -85,96 +125,81 @@ def dataset_folder(folder: str | Path) -> Path:
 
 
 def picture_files(folder: str | Path, recursive: bool = False) -> list[Path]:
-    """All picture files of a folder by name; hidden ones and mask pictures of other trainers are none.
-
-    Args:
-        recursive: those of its subfolders too, after its own; a folder that is linked twice counts once.
-
-    Raises:
-        DatasetError: no such folder, no picture in it, or two pictures of one stem in one folder.
-    """
+    """The pictures of `list_pictures`."""
     return list_pictures(folder, recursive).pictures
 
 
-@dataclass(frozen=True)
-class PictureList:
-    """The pictures of a folder that were found within bounds; `left_out` says what was not looked at."""
-
-    folder: Path
-    pictures: list[Path]
-    left_out: list[str]
-
-
 def list_pictures(folder: str | Path, recursive: bool = False, bounds: Bounds | None = None) -> PictureList:
-    """`picture_files`, within bounds.
+    """The pictures of a folder by name with their caption files, and what is left out.
+
+    Args:
+        recursive: those of its subfolders too, after its own; a folder that is linked twice counts once.
+        bounds: how far to look; without them, as far as it goes.
 
     Raises:
-        DatasetError: as `picture_files`, or a folder that cannot be opened.
+        DatasetError: no such folder, one that cannot be opened, no picture in it, or two pictures of one stem
+            in one folder.
     """
     folder = dataset_folder(folder)
-    if folder.is_file():
-        raise DatasetError(f"{folder}: a file, not a folder. Give the folder that it is in: {folder.parent}")
-    if not folder.is_dir():
-        raise DatasetError(
-            f"{folder}: no such folder. Give the path of the folder that holds your training pictures"
-        )
-    walk = Walk(bounds or Bounds())
     try:
-        files = [path for some in walk.files(folder, recursive) for path in some if _is_picture(path)]
+        if folder.is_file():
+            raise DatasetError(
+                f"{folder}: a file, not a folder. Give the folder that it is in: {folder.parent}"
+            )
+        if not folder.is_dir():
+            raise DatasetError(
+                f"{folder}: no such folder. Give the path of the folder that holds your training pictures"
+            )
+        listed = list_folder(folder, recursive, bounds)
+    except PermissionError as error:
+        raise DatasetError(not_allowed(folder)) from error
     except OSError as error:
         raise DatasetError(
             f"{folder}: cannot be opened ({error.strerror}). Let the user that this program runs as read it"
         ) from error
-    if not files:
+    if not listed.pictures:
+        seen = f". What is there: {'; '.join(listed.left_out)}" if listed.left_out else ""
         raise DatasetError(
-            f"{folder}: no picture in it. Put files of type {', '.join(PICTURE_SUFFIXES)} there"
-            + "".join(f" ({reason})" for reason in walk.left_out)
+            f"{folder}: no picture in it. Put files of type {', '.join(PICTURE_SUFFIXES)} there{seen}"
         )
-    _check_stems(files)
-    return PictureList(folder, files, walk.left_out)
+    _refuse(_shared_stems(listed.pictures))
+    return listed
 
 
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in PICTURE_SUFFIXES and not path.stem.endswith(FOREIGN_MASK_SUFFIX)
-
-
-def _check_stems(files: list[Path]) -> None:
+def _shared_stems(pictures: Sequence[Path]) -> list[str]:
+    """What is wrong with pictures that have their stem from another in the same folder."""
     by_stem: dict[Path, Path] = {}
-    for path in files:
-        stem = path.with_suffix("")
-        if stem in by_stem:
-            raise DatasetError(
-                f"{path.parent}: {by_stem[stem].name} and {path.name} would share one caption and one mask "
-                "file: rename one of them"
-            )
-        by_stem[stem] = path
+    return [
+        f"{path.parent}: {first.name} and {path.name} would share one caption and one mask file: rename one "
+        "of them"
+        for path in pictures
+        if (first := by_stem.setdefault(path.with_suffix(""), path)) is not path
+    ]
 
 
 def dataset_files(folder: str | Path) -> list[Path]:
     """The picture files of a folder and the texts beside them: all that `scan` and `load_picture` read there.
 
     Raises:
-        DatasetError: as `picture_files`.
+        DatasetError: as `list_pictures`.
     """
     pictures = picture_files(folder)
     stems = {path.stem for path in pictures}
-    texts = [path for path in pictures[0].parent.iterdir() if path.suffix.lower() in TEXT_SUFFIXES]
+    texts = [path for path in pictures[0].parent.iterdir() if path.suffix.lower() in CAPTION_SUFFIXES]
     return pictures + sorted(path for path in texts if path.stem in stems)
 
 
-def caption_of(picture: Path) -> str:
-    """The words of `<stem>.txt` beside a picture; empty when it has none.
+def caption_of(picture: Path) -> str | None:
+    """The words of the caption file beside a picture; None when it has none.
 
     Raises:
-        DatasetError: it is not UTF-8 text.
+        DatasetError: it cannot be read, or is no text.
     """
-    path = picture.with_suffix(".txt")
-    if not path.is_file():
-        return ""
+    path = caption_file_of(picture)
     try:
-        return path.read_text(encoding="utf-8-sig").strip()
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{path}: not UTF-8 text ({error}). Save the caption as UTF-8") from error
+        return None if path is None else read_caption(path)
+    except ValueError as error:
+        raise DatasetError(str(error)) from error
 
 
 def upright(picture: Image.Image) -> Image.Image:
@@ -190,7 +215,7 @@ def upright(picture: Image.Image) -> Image.Image:
 def pixels_of(picture: Path) -> int:
     """How many pixels a picture file says it has; 0 where that cannot be read."""
     try:
-        with Image.open(picture) as file:
+        with opened_picture(picture) as file:
             return file.width * file.height
     except Exception:  # damaged files make Pillow raise nearly anything
         return 0
@@ -199,12 +224,15 @@ def pixels_of(picture: Path) -> int:
 def load_picture(path: str | Path) -> Tensor:
     """Float[H, W, 3] in 0..1, upright (EXIF orientation applied); transparent parts become white.
 
+    Of several frames, the first is read.
+
     Raises:
-        DatasetError: the file is damaged, no picture, or has too many pixels.
+        FileNotFoundError: there is no such file.
+        DatasetError: the file is damaged, no picture, may not be read, or has too many pixels.
     """
     path = Path(path)
     try:
-        with Image.open(path) as file:
+        with opened_picture(path) as file:
             if problem := too_large(file.height, file.width):
                 raise DatasetError(f"{path}: {problem}")
             picture = upright(file)
@@ -220,7 +248,25 @@ def load_picture(path: str | Path) -> Tensor:
     except (FileNotFoundError, DatasetError):
         raise
     except Exception as error:  # damaged files make Pillow raise nearly anything: struct.error, TypeError ...
-        raise DatasetError(
-            f"{path}: cannot be read as a picture ({error}). Replace the file or remove it"
-        ) from error
+        raise DatasetError(why_unreadable(path, error)) from error
     return torch.from_numpy(pixels)
+
+
+def load_pictures(paths: Sequence[Path]) -> list[Tensor]:
+    """`load_picture` of each file.
+
+    Raises:
+        DatasetError: some cannot be read; all of them are named.
+    """
+    loaded, faults = [], []
+    for path in paths:
+        try:
+            picture = load_picture(path)
+        except (ValueError, OSError) as error:
+            loaded.clear()  # the others are only looked at
+            faults.append(str(error))
+        else:
+            if not faults:
+                loaded.append(picture)
+    _refuse(faults)
+    return loaded

@@ -1,4 +1,4 @@
-"""The files of a folder and of the folders below it, found within bounds."""
+"""What is in a folder and in the folders below it, found within bounds."""
 
 import os
 import time
@@ -29,6 +29,16 @@ class Bounds:
     refused: Callable[[Path], str] = lambda folder: ""
 
 
+@dataclass(frozen=True)
+class FolderEntries:
+    """What is in one folder, by name; hidden entries are left out. `odd` is neither file nor folder."""
+
+    path: Path
+    files: list[Path]
+    below: list[Path]
+    odd: list[Path]
+
+
 @dataclass
 class Walk:
     """Looks through a folder; `left_out` says afterwards what was not looked at, in sentences."""
@@ -40,8 +50,8 @@ class Walk:
     _count: int = 0
     _end: float | None = None
 
-    def files(self, folder: Path, recursive: bool) -> Iterator[list[Path]]:
-        """The files of a folder by name, then those of each folder below; hidden ones are left out.
+    def folders(self, folder: Path, recursive: bool) -> Iterator[FolderEntries]:
+        """A folder, then each folder below.
 
         A folder that is linked twice counts once.
 
@@ -60,26 +70,26 @@ class Walk:
                 if (status.st_dev, status.st_ino) in seen:
                     continue
                 seen.add((status.st_dev, status.st_ino))
-                files, below, bound = self._look(here)
+                found, bound = self._look(here)
             except OSError:
                 if here is folder:
                     raise
                 self._closed.append(here)
                 continue
-            yield [here / name for name in sorted(files)]
+            yield found
             if bound:
                 self.left_out.append(bound)
                 break
-            waiting += [here / name for name in sorted(below, reverse=True)] if recursive else []
+            waiting += reversed(found.below) if recursive else []
         self.left_out += self._refused[:MOST_NAMED]
         if (more := len(self._refused) - MOST_NAMED) > 0:
             self.left_out.append(f"{more} more folders may not be read either")
         if self._closed:
             self.left_out.append(f"folders that cannot be opened: {_named(self._closed)}")
 
-    def _look(self, folder: Path) -> tuple[list[str], list[str], str]:
-        """Names of files, names of folders, and the bound that was met."""
-        files, below, bound = [], [], self._met()
+    def _look(self, folder: Path) -> tuple[FolderEntries, str]:
+        """What is in a folder, and the bound that was met."""
+        files, below, odd, bound = [], [], [], self._met()
         with os.scandir(folder) as entries:
             for entry in entries:
                 if self._count % CHECK_EVERY == 0 or self._count == self.bounds.entries:
@@ -88,8 +98,9 @@ class Walk:
                     break
                 self._count += 1
                 if not entry.name.startswith("."):
-                    (below if _is(entry.is_dir) else files if _is(entry.is_file) else []).append(entry.name)
-        return files, below, bound
+                    (below if _is(entry.is_dir) else files if _is(entry.is_file) else odd).append(entry.name)
+        found = ([folder / name for name in sorted(names)] for names in (files, below, odd))
+        return FolderEntries(folder, *found), bound
 
     def _met(self) -> str:
         self.bounds.check()

@@ -354,7 +354,7 @@ def _labels(path: Path, names: list[str], header: Mapping[str, str]) -> list[str
     return labels if sorted(labels) == sorted(found) else found
 
 
-def _checked_size(path: Path, masks: list[list[int]], persons: list[int] | None) -> list[int]:
+def _checked_size(path: Path, masks: list[list[int]], persons: list[int] | None) -> tuple[int, int]:
     """Height and width of all masks."""
     size = masks[0]
     if any(len(shape) != 2 or shape != size for shape in masks):
@@ -364,7 +364,7 @@ def _checked_size(path: Path, masks: list[list[int]], persons: list[int] | None)
         raise MaskFileError(path, f"persons is {persons} but the masks are {size}")
     if problem := _sum_problem(len(masks), persons[0] if persons else 0, size):
         raise MaskFileError(path, problem)
-    return size
+    return size[0], size[1]
 
 
 def _check_sides(path: Path, size: list[int]) -> None:

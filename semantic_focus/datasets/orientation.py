@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import ExifTags, Image
 
 from .folder import TURNS, DatasetError
+from .formats import opened_picture, why_unreadable
 
 MOST_NAMES = 20
 """More pictures are counted, not named."""
@@ -29,14 +30,12 @@ def orientation_of(picture: str | Path) -> int:
         DatasetError: damaged, or no picture.
     """
     try:
-        with Image.open(picture) as file:
+        with opened_picture(picture) as file:
             return _orientation(file)
     except FileNotFoundError:
         raise
     except Exception as error:  # damaged files make Pillow raise nearly anything: struct.error, TypeError ...
-        raise DatasetError(
-            f"{picture}: cannot be read as a picture ({error}). Replace the file or remove it"
-        ) from error
+        raise DatasetError(why_unreadable(Path(picture), error)) from error
 
 
 def _orientation(file: Image.Image) -> int:
@@ -62,7 +61,7 @@ def shape_tells(picture: str | Path) -> bool:
     orientation = orientation_of(picture)
     if orientation == 1:
         return True
-    with Image.open(picture) as file:
+    with opened_picture(picture) as file:
         sides = sorted(file.size)
     return orientation >= 5 and sides[1] > sides[0] * NEARLY_SQUARE
 

@@ -32,7 +32,7 @@ class MaskFileError(ValueError):
         self,
         path: Path,
         problem: str,
-        way_out: str = "Delete the file, or run the segmentation again to replace it",
+        way_out: str = "Run the segmentation again to make it anew, or choose another file",
     ):
         super().__init__(f"{path}: {problem}. {way_out}")
         self.problem = problem

@@ -20,6 +20,7 @@ from ..files import has_png_mark, is_regular, others_aside, parsed_json, printab
 from ..regions.masks import SemanticMasks, downsample_mask_to_latent
 from ..regions.overlay import overlay, region_colour
 from .folder import DatasetError, load_picture
+from .formats import has_several_frames
 from .freshness import PictureResult
 from .mask_file import MAX_PERSONS, MaskFileError, mask_path, read_header, read_masks
 
@@ -48,6 +49,9 @@ LEAST_PICTURES = 5
 """In fewer pictures than this, none stands out."""
 MAD_TO_DEVIATION = 1.4826
 """Median absolute deviation to standard deviation, of a normal distribution."""
+
+BY_HAND = "masks made by hand"
+FIRST_FRAME = "it has several frames, of which the first is used"
 
 
 @dataclass(frozen=True)
@@ -81,11 +85,17 @@ class Entry:
 
 @dataclass(frozen=True)
 class DatasetSurvey:
-    """A dataset as its mask files describe it; `entries` with problems come first, then by name."""
+    """A dataset as its mask files describe it.
+
+    Attributes:
+        entries: those with problems come first, then by name.
+        remarks: what there is to say of the dataset as a whole, in sentences.
+    """
 
     folder: Path
     entries: tuple[Entry, ...]
     spread: Mapping[str, Spread]
+    remarks: tuple[str, ...] = ()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -135,7 +145,8 @@ def read_entry(result: PictureResult) -> Entry:
     problems = (printable(result.reason),) if result.status in ("due", "failed") else ()
     if result.status == "left":
         problems = ("not looked at: the run was stopped",)
-    notes = ("masks made by hand",) if result.status == "kept" else ()
+    notes = (BY_HAND,) if result.status == "kept" else ()
+    notes += (FIRST_FRAME,) if has_several_frames(result.picture) else ()
     path = mask_path(result.picture)
     empty = Entry(result.picture, {}, problems=problems, notes=notes)
     try:
@@ -273,7 +284,8 @@ def contact_sheet(dataset: DatasetSurvey, check: Callable[[], None] = lambda: No
     """The first MOST_ON_SHEET pictures of a survey as one, each with its name and coverage below it."""
     entries = dataset.entries[:MOST_ON_SHEET]
     font, small = _font(15), _font(12)
-    cell, text, margin, head = THUMBNAIL_SIDE + 16, 6 * LINE, 16, 60
+    cell, text, margin = THUMBNAIL_SIDE + 16, 6 * LINE, 16
+    head = 60 + LINE * len(dataset.remarks)
     rows = -(-len(entries) // PER_ROW)
     size = (PER_ROW * cell + 2 * margin, rows * (cell + text) + head + margin)
     sheet = Image.new("RGB", size, (246, 246, 248))
@@ -282,6 +294,9 @@ def contact_sheet(dataset: DatasetSurvey, check: Callable[[], None] = lambda: No
     if len(entries) < len(dataset.entries):
         limit = f"Shown: the first {len(entries)} of {len(dataset.entries)}, problems first; .html shows all"
         draw.text((margin, 32), limit, (90, 90, 98), small)
+    for number, remark in enumerate(dataset.remarks):
+        line = _cut(draw, remark, small, size[0] - 2 * margin)
+        draw.text((margin, 52 + LINE * number), line, (176, 32, 24), small)
     for position, entry in enumerate(entries):
         check()
         row, column = divmod(position, PER_ROW)
@@ -368,6 +383,8 @@ def _page(dataset: DatasetSurvey, check: Callable[[], None]) -> Iterator[str]:
     headline = html.escape(_headline(dataset))
     yield f'{HEAD}content="width=device-width, initial-scale=1">\n'
     yield f"<title>{headline}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>{headline}</h1>\n"
+    if dataset.remarks:
+        yield ("<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in dataset.remarks) + "</ul>\n")
     yield "<table>\n<tr><th>Category</th><th>Median</th><th>Usual</th></tr>\n"
     for label, usual in dataset.spread.items():
         yield f"<tr><td>{html.escape(label)}</td><td>{_bar(label, usual.median)}</td>"

@@ -12,17 +12,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
-from PIL import Image
-
 from ..regions.large import too_large
 from ..segmenters.protocol import SegmentRequest
 from ..segmenters.table import LazySegmenter
 from .bulk import CacheSettings, cache_pictures
 from .cache import request_fields
-from .folder import PICTURE_SUFFIXES, DatasetError, PictureList, caption_of, dataset_folder
+from .captions import read_caption
+from .contents import PictureList
+from .folder import DatasetError, dataset_folder
+from .formats import PICTURE_SUFFIXES, opened_picture, why_unreadable
 from .freshness import MISSING, PictureResult
 from .mask_file import mask_path
-from .report import Entry, judge, read_entry
+from .report import BY_HAND, Entry, judge, read_entry
 
 MOST_REMEMBERED = 50_000
 """Pictures that a memory keeps."""
@@ -37,10 +38,11 @@ class PictureStatus:
         status: "ok", "missing", "stale", "by hand" (never overwritten), "failed" (it cannot be read), or
             "unchecked": there was no time to look.
         reason: why, in a sentence; empty for "ok" and "unchecked".
-        captioned: a text file with words lies beside it, or there was no time to look.
+        captioned: a caption file lies beside it, maybe without words; or there was no time to look.
         persons: how many; None when the mask file does not tell persons apart.
         coverage: share of the picture, 0..1, by category; empty without a readable mask file.
         problems: what stands out, in sentences.
+        notes: what is worth knowing and no problem, in sentences.
         stamp, mask_stamp: another one when the picture or its mask file changes; empty without a file.
     """
 
@@ -51,6 +53,7 @@ class PictureStatus:
     persons: int | None
     coverage: Mapping[str, float]
     problems: Sequence[str]
+    notes: Sequence[str]
     stamp: str
     mask_stamp: str
 
@@ -60,15 +63,16 @@ class _Files:
     """A picture and what lies beside it, each in one version; the key of a memory."""
 
     picture: Path
+    caption: Path | None
     stamp: str
     mask_stamp: str
     caption_stamp: str
     wanted: str
 
     @staticmethod
-    def of(picture: Path, wanted: str) -> "_Files":
-        caption = _stamp(picture.with_suffix(".txt"))
-        return _Files(picture, _stamp(picture), _stamp(mask_path(picture)), caption, wanted)
+    def of(picture: Path, caption: Path | None, wanted: str) -> "_Files":
+        caption_stamp = _stamp(caption) if caption else ""
+        return _Files(picture, caption, _stamp(picture), _stamp(mask_path(picture)), caption_stamp, wanted)
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,7 @@ class _Found:
     entry: Entry
     captioned: bool
     caption_problem: str = ""
+    caption_note: str = ""
 
 
 @dataclass
@@ -128,7 +133,7 @@ def dataset_status(
     files = {}
     for picture in listed.pictures:
         check()
-        files[picture] = _Files.of(picture, wanted)
+        files[picture] = _Files.of(picture, listed.captions.get(picture), wanted)
     found = _find(files, request, segmenter, memory or StatusMemory(), seconds, check)
     entries = [one.entry for one in found.values()]
     judged = {entry.picture: entry for entry in judge(listed.folder, entries).entries}
@@ -192,7 +197,7 @@ def _find(
             return
         if result.status == "due":
             result = _unless_unreadable(result)
-        found[result.picture] = _read(result)
+        found[result.picture] = _read(result, files[result.picture].caption)
         memory.put(files[result.picture], found[result.picture])
 
     cache_pictures(
@@ -206,24 +211,26 @@ def _find(
     return found
 
 
-def _read(result: PictureResult) -> _Found:
+def _read(result: PictureResult, caption: Path | None) -> _Found:
     """What lies beside a picture that was checked."""
     entry = read_entry(result)
+    if caption is None:
+        return _Found(result, entry, captioned=False)
     try:
-        return _Found(result, entry, bool(caption_of(result.picture)))
-    except (DatasetError, OSError) as error:
-        return _Found(result, entry, True, str(error))
+        note = "" if read_caption(caption) else "its caption file is empty: it is trained without words"
+        return _Found(result, entry, captioned=True, caption_note=note)
+    except (ValueError, OSError) as error:
+        return _Found(result, entry, captioned=True, caption_problem=str(error))
 
 
 def _unless_unreadable(result: PictureResult) -> PictureResult:
     """A picture that is to be segmented, or that it cannot be: its header alone is read."""
     try:
-        with Image.open(result.picture) as file:
+        with opened_picture(result.picture) as file:
             problem = too_large(file.height, file.width)
         return PictureResult(result.picture, "failed", f"{result.picture}: {problem}") if problem else result
     except Exception as error:  # damaged files make Pillow raise nearly anything
-        reason = f"{result.picture}: cannot be read as a picture ({error}). Replace the file or remove it"
-        return PictureResult(result.picture, "failed", reason)
+        return PictureResult(result.picture, "failed", why_unreadable(result.picture, error))
 
 
 def _status(name: PurePath, files: _Files, found: _Found, entry: Entry) -> PictureStatus:
@@ -239,6 +246,7 @@ def _status(name: PurePath, files: _Files, found: _Found, entry: Entry) -> Pictu
         entry.persons,
         entry.coverage,
         problems,
+        [note for note in (*entry.notes, found.caption_note) if note not in ("", BY_HAND)],
         files.stamp,
         files.mask_stamp,
     )

@@ -11,6 +11,7 @@ from ..regions.large import too_large
 from ..regions.masks import downsample_mask_to_latent
 from ..regions.overlay import Colour, index_map, region_colour
 from .folder import DatasetError, load_picture, upright
+from .formats import opened_picture, why_unreadable
 from .mask_file import mask_path, read_masks
 
 
@@ -22,7 +23,7 @@ def thumbnail(path: Path, side: int) -> Image.Image:
         DatasetError: the file is damaged or no picture.
     """
     try:
-        with Image.open(path) as file:
+        with opened_picture(path) as file:
             if problem := too_large(file.height, file.width):
                 raise DatasetError(f"{path}: {problem}")
             if file.mode.startswith("I"):  # 16-bit grey
@@ -37,9 +38,7 @@ def thumbnail(path: Path, side: int) -> Image.Image:
     except (FileNotFoundError, DatasetError):
         raise
     except Exception as error:  # damaged files make Pillow raise nearly anything
-        raise DatasetError(
-            f"{path}: cannot be read as a picture ({error}). Replace the file or remove it"
-        ) from error
+        raise DatasetError(why_unreadable(path, error)) from error
     if transparent:
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
     return picture

@@ -4,14 +4,16 @@ A backend of the table is a module that keeps `protocol.BackendFunctions`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from .protocol import BackendFunctions, MissingWeightsError, Segmenter, WeightFolders
+from ..categories import SEMANTIC_CATEGORIES
+from ..keywords import Prompt
+from .protocol import BackendFunctions, MissingWeightsError, Segmenter, SegmentRequest, WeightFolders
 from .runtimes import broken
 
 
@@ -20,15 +22,17 @@ class Backend:
     """Where a segmenter lives and what to say about it.
 
     `module` is relative to `package`. `prompted`: it goes by the words of a request, not by its category
-    names alone. `opt_in`: "auto" never takes it, because of its licence. `overlaps`: it can leave regions
-    overlapping. `variant`: one key of the module's
-    `VARIANTS`, for example one size of a model; "auto" goes by the module itself, which takes the best.
+    names alone. `fixed`: it finds the categories of the vocabulary, each for itself, and no others; None: the
+    module's `is_fixed(folders)` knows. `opt_in`: "auto" never takes it, because of its licence. `overlaps`:
+    it can leave regions overlapping. `variant`: one key of the module's `VARIANTS`, for example one size of a
+    model; "auto" goes by the module itself, which takes the best.
     """
 
     module: str
     tier: str
     description: str
     prompted: bool = True
+    fixed: bool | None = False
     opt_in: bool = False
     overlaps: bool = True
     variant: str = ""
@@ -50,9 +54,12 @@ BACKENDS: SegmenterTable = MappingProxyType(
             ".sam2.segmenter",
             "standard",
             "the largest SAM 2 here, in boxes of GroundingDINO or of the embedded detector",
+            fixed=None,
         ),
         **{
-            f"sam2_{size}": Backend(".sam2.segmenter", "standard", f"SAM 2, {size} only", variant=size)
+            f"sam2_{size}": Backend(
+                ".sam2.segmenter", "standard", f"SAM 2, {size} only", fixed=None, variant=size
+            )
             for size in ("large", "base_plus", "small", "tiny")
         },
         "mediapipe": Backend(
@@ -61,6 +68,7 @@ BACKENDS: SegmenterTable = MappingProxyType(
             "face, pose and person networks, CPU, no model hub (embedded default)",
             overlaps=False,
             prompted=False,
+            fixed=True,
         ),
         "segformer": Backend(
             ".parsers.segformer",
@@ -161,10 +169,34 @@ class LazySegmenter:
         """Whether the words of a request make a difference."""
         return self.backend.prompted
 
+    @cached_property
+    def fixed(self) -> bool:
+        """Whether it finds the categories of the vocabulary, each for itself, and no others. Read once."""
+        if self.backend.fixed is not None:
+            return self.backend.fixed
+        functions: Any = self.backend.functions()
+        return functions.is_fixed(self.folders)
+
     @property
     def overlaps(self) -> bool:
         """Whether `SegmentRequest.keep_overlaps` makes a difference."""
         return self.backend.overlaps
+
+    def answerable(self, request: SegmentRequest) -> SegmentRequest:
+        """The part of a request that makes a difference to a mask file.
+
+        One that finds what it knows and nothing else is asked for that only, always in one order, so that
+        words and categories of the user's own make no mask file stale.
+        """
+        if not self.fixed:
+            return request
+        known = [name for name in SEMANTIC_CATEGORIES if name in request.prompts]
+        return replace(request, prompts={name: Prompt((name,)) for name in known or SEMANTIC_CATEGORIES})
+
+    def cannot_look_for(self, request: SegmentRequest) -> tuple[str, ...]:
+        """The categories of a request that are the user's own, where it reads no words."""
+        reads_words = self.prompted and not self.fixed
+        return tuple(name for name in request.labels if not reads_words and name not in SEMANTIC_CATEGORIES)
 
     def missing(self) -> str | None:
         """Why it cannot run here and what to do about it; None when it can."""

@@ -76,5 +76,5 @@ def loss_plot(
     axes.legend(loc="upper right", fontsize="small", ncols=2)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
-    pixels = np.asarray(Image.open(buffer).convert("RGB"), dtype=np.float32) / 255
+    pixels = np.asarray(Image.open(buffer, formats=["PNG"]).convert("RGB"), dtype=np.float32) / 255
     return torch.from_numpy(pixels)

@@ -24,7 +24,7 @@ def save_previews(path: Path, images: Tensor) -> None:
     rounds = sorted(
         (int(match[1]), file) for file in path.parent.iterdir() if (match := _STEP.fullmatch(file.name))
     )
-    rows = [(step, Image.open(file).convert("RGB")) for step, file in rounds]
+    rows = [(step, Image.open(file, formats=["PNG"]).convert("RGB")) for step, file in rounds]
     _save(_grid(rows), path.parent / GRID)
 
 

@@ -95,6 +95,26 @@ def test_each_status_has_its_badge_and_its_filter(
     assert editor.errors == []
 
 
+def test_what_lies_there_and_is_not_taken_is_named(editor: "Editor", folder: Path):
+    (folder / "photo.heic").write_bytes(b"x")
+    shutil.copytree(folder, folder / "10_anna")
+    (folder / "one.txt").write_text("")
+    editor.load(only(graph(folder), LOADER))
+    said = panel(editor).locator(".sf-dataset-message .sf-status")
+    expect(said).to_have_text(
+        "left out, save them as PNG or JPEG: photo.heic"
+        " · left out, folders with pictures of their own: 10_anna/"
+    )
+    expect(tile(editor, "one.png")).to_have_attribute("title", re.compile("its caption file is empty"))
+    assert editor.errors == []
+    for name in ("one.png", "two.png", "drei 好.JPG"):
+        (folder / name).unlink()
+    panel(editor).get_by_role("button", name="look at the folder again").click()
+    nothing = panel(editor).locator(".sf-dataset-empty")
+    expect(nothing).to_contain_text("No picture is in this folder.")
+    expect(nothing).to_contain_text("left out, folders with pictures of their own: 10_anna/")
+
+
 def test_the_view_is_kept_in_the_workflow_and_undone(editor: "Editor", folder: Path):
     editor.load(only(graph(folder, connected=False), LOADER))
     shows(editor, {"one.png": "missing"})

@@ -18,7 +18,7 @@ from PIL import ExifTags, Image
 
 from semantic_focus.categories import SEMANTIC_CATEGORIES
 
-from .graphs import PATIENCE
+from .graphs import PATIENCE, node
 
 if TYPE_CHECKING:
     from host.serve import ComfyServer
@@ -126,6 +126,59 @@ def test_a_load_tells_its_folder(server: "ComfyServer", dataset: Path, tmp_path:
         "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
     }
     assert server.run(graph)["outputs"]["1"]["semantic_focus_folder"] == [str(tmp_path)]
+
+
+def test_what_lies_in_a_folder_and_is_not_taken_is_named_by_the_list_and_by_both_nodes(
+    server: "ComfyServer", tmp_path: Path, logged: Callable[[], str]
+):
+    frames = [Image.new("RGB", (64, 64), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    (tmp_path / "a.Caption").write_text("a (hat)", encoding="utf-16")
+    (tmp_path / "b.heic").write_bytes(b"x")
+    (tmp_path / "10_anna").mkdir()
+    Image.new("RGB", (64, 64)).save(tmp_path / "10_anna" / "a.png")
+    lines = [
+        "b.heic (a kind of picture that is not read: save it as PNG or JPEG)",
+        "10_anna/ (a folder with pictures of its own: give that folder, or include subfolders (recursive))",
+    ]
+    _, listed = post(server, "dataset", {"folder": str(tmp_path)})
+    assert listed["left_out"] == lines
+    assert [(one["name"], one["captioned"]) for one in listed["pictures"]] == [("a.gif", True)]
+    assert post(server, "caption", {"folder": str(tmp_path), "name": "a.gif"}) == (
+        200,
+        {"caption": "a (hat)"},
+    )
+    (tmp_path / "a.Caption").unlink()
+    assert post(server, "caption", {"folder": str(tmp_path), "name": "a.gif"}) == (200, {"caption": ""})
+    (tmp_path / "a.caption").write_text("a (hat)")
+    settings = {"folder": str(tmp_path), "backend": "mediapipe", "refine": "off"}
+
+    def outputs(literal_brackets: bool) -> dict[str, Any]:
+        return server.run(
+            {
+                "load": node(
+                    "SemanticFocusLoadDataset",
+                    folder=str(tmp_path),
+                    default_caption="",
+                    literal_brackets=literal_brackets,
+                ),
+                "words": node("PreviewAny", source=["load", 1]),
+                "make": node("SemanticFocusCacheDataset", keywords="face: face\ntattoo: x", **settings),
+            }
+        )["outputs"]
+
+    found = outputs(False)
+    (remarks,) = found["load"]["semantic_focus_remarks"]
+    assert remarks[:2] == [f"left out: {line}" for line in lines]
+    assert "a.gif" in remarks[2] and "literal_brackets" in remarks[2] and "of several frames" in remarks[3]
+    assert found["words"]["text"] == ["a (hat)"]
+    (told,) = found["make"]["semantic_focus_masks"]
+    assert told["remarks"][0].startswith("tattoo: mediapipe reads no words and cannot find that")
+    assert set(remarks) - set(told["remarks"]) == {remarks[2]}
+    assert all(f"{tmp_path}: {line}" in logged() for line in (*remarks, *told["remarks"]))
+    found = outputs(True)
+    assert found["words"]["text"] == [r"a \(hat\)"]
+    assert len(found["load"]["semantic_focus_remarks"][0]) == 3
 
 
 def test_thumbnails_are_small_upright_and_kept(server: "ComfyServer", dataset: Path):

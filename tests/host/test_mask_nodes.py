@@ -196,7 +196,7 @@ def test_a_face_drawn_by_hand_takes_its_pixels_from_the_others(server, comfy, tw
 
 
 def test_masks_of_another_trainer_come_in_the_order_of_the_pictures(
-    server: "ComfyServer", comfy: ModuleType, tmp_path: Path
+    server: "ComfyServer", comfy: ModuleType, tmp_path: Path, logged: Callable[[], str]
 ):
     for name, value in (("b", 51), ("a", 204)):
         Image.new("RGB", (20, 10)).save(tmp_path / f"{name}.jpg")
@@ -213,6 +213,16 @@ def test_masks_of_another_trainer_come_in_the_order_of_the_pictures(
     }
     masks = pixels(server, server.run(graph)["outputs"])
     assert [np.unique(mask).tolist() for mask in masks] == [[204], [51]]
+    Image.new("L", (20, 10), 1).save(tmp_path / "b-masklabel.png")
+    Image.new("L", (20, 10), 0).save(tmp_path / "a-masklabel.png")
+    outputs = server.run(graph)["outputs"]
+    assert [np.unique(mask).tolist() for mask in pixels(server, outputs)] == [[0], [255]]
+    for said in (
+        "b.jpg",
+        "its values go up to 1",
+        "1 of 2 masks are black all over, and train nothing: a.jpg",
+    ):
+        assert said in outputs["masks"]["text"][0] and said in logged()
     (tmp_path / "b-masklabel.png").unlink()
     with pytest.raises(comfy.PromptFailed, match=r"b-masklabel\.png: no mask of b\.jpg there"):
         server.run(graph)

@@ -206,3 +206,16 @@ def test_a_weight_of_what_no_mask_is_called_is_told_of(server: "ComfyServer", tr
     (note,) = (note for note in report["notes"] if note["kind"] == "no_mask")
     assert note["values"] == {"regions": "tattoo"}
     assert "no mask is called tattoo: that weight trains nothing" in note["text"]
+
+
+def test_a_weighted_region_that_is_empty_in_every_picture_is_told_of_also_when_it_is_among_the_keywords(
+    server: "ComfyServer", training: Graph, run_name: str
+):
+    segment = next(one for one in training.values() if one["class_type"] == "SemanticFocusSegment")
+    segment["inputs"]["keywords"] += "\ntattoo: dragon"
+    training["8"]["inputs"]["more_weights"] = "tattoo: 0.8"
+    _, shown = train(server, training, run_name)
+    (report,) = shown["9"]["semantic_focus_training"]
+    (note,) = (note for note in report["notes"] if note["kind"] == "empty_region")
+    assert "tattoo" in note["values"]["regions"].split(", ")
+    assert "empty in every picture, so that weight trains nothing" in note["text"]

@@ -41,6 +41,10 @@ export class DatasetPanel {
     this.broken = new Map();
     /** @type {Set<string>} keys of tiles that lack something which may be had another time */
     this.lacking = new Set();
+    /** @type {string[]} what lies in the folder and is not taken */
+    this.leftOut = [];
+    /** @type {string[]} what else the last run said of the folder */
+    this.remarks = [];
     this.asked = 0;
     this.error = "";
     this.looking = 0;
@@ -102,6 +106,12 @@ export class DatasetPanel {
   startOver() {
     this.broken.clear();
     this.schedule(true);
+  }
+
+  /** @param {string[]} remarks of a run that loaded the folder */
+  remark(remarks) {
+    this.remarks = remarks.filter((remark) => !remark.startsWith("left out: ")); // the list of the folder has these
+    this.drawMessage();
   }
 
   /** The run that makes the masks, if there is one. */
@@ -321,7 +331,7 @@ export class DatasetPanel {
 
   drawMessage() {
     const result = resultFor(this.node);
-    const said = result ? resultInWords(result) : [];
+    const said = [...new Set([...(result ? resultInWords(result) : []), ...this.remarks.map(say)])];
     const report = result && "report" in result ? result.report : null;
     const missed = this.leftOut.map(say).join("\n");
     Object.assign(this.missed, { textContent: missed, title: missed });
@@ -343,7 +353,8 @@ export class DatasetPanel {
   keyOf(picture) {
     const { name, stamp, mask_stamp, status, reason } = picture;
     const problems = problemsOf(picture, this.captionNeeded);
-    return JSON.stringify([this.folder, name, stamp, mask_stamp, status, reason, problems, this.view.regions]);
+    const said = [reason, problems, picture.notes];
+    return JSON.stringify([this.folder, name, stamp, mask_stamp, status, ...said, this.view.regions]);
   }
 
   /** @param {Picture} picture */

@@ -18,7 +18,7 @@ const MOST_RESULTS = 50;
 /**
  * @typedef {{filename: string, subfolder: string, type: string, path: string}} Report
  * @typedef {{counts: Record<string, number>, segmenter: string, to_look_at: number, failures: string[],
- *   report: Report | null}} Told by nodes/dataset_cache.py
+ *   remarks?: string[], report: Report | null}} Told by nodes/dataset_cache.py
  * @typedef {Told | {error: string}} Result
  * @typedef {{prompt: string | null, target: string, state: "queued" | "running", done: number, total: number}} Run
  * `prompt` is null until the server has answered, `target` the run id of the node that makes the masks, `total` 0 when

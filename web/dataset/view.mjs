@@ -127,6 +127,7 @@ class View {
       element("p", { className: "sf-row" }, [badge(picture.status), `${statusName(picture.status)}${persons}`]),
       ...reason,
       ...this.problems(picture),
+      ...picture.notes.map((note) => element("p", { className: "sf-quiet", textContent: say(note) })),
       ...this.coverage(picture),
       element("h4", { textContent: text("dataset.caption") }),
       caption,
@@ -135,7 +136,7 @@ class View {
     this.reading?.abort();
     this.reading = new AbortController();
     readCaption(this.folder, picture.name, this.reading.signal)
-      .then((words) => (caption.textContent = words || text(none)))
+      .then((words) => (caption.textContent = words || text(picture.captioned ? "dataset.says.emptyCaption" : none)))
       .catch((error) => (caption.textContent = say(error.message)));
   }
 

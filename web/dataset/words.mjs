@@ -30,7 +30,7 @@ const SENTENCES = /** @type {[RegExp, string, string[]][]} */ ([
   [/: it was made by hand or by another program/, "byHand", []],
   [/\. Give the path of a mask file \(/, "notOurs", []],
   [/^its mask file is damaged: (.+)$/, "damaged", ["error"]],
-  [/^(.+)\. Delete the file, or run the segmentation again/, "damaged", ["error"]],
+  [/^(.+)\. Run the segmentation again to make it anew/, "damaged", ["error"]],
   [/^no person found$/, "noPerson", []],
   [/^no face found$/, "noFace", []],
   [/^(\d+) persons$/, "persons", ["count"]],
@@ -38,11 +38,30 @@ const SENTENCES = /** @type {[RegExp, string, string[]][]} */ ([
   [/^little (.+): (\d+%), usually (\d+%)$/, "little", ["region", "share", "usual"]],
   [/^(.+): cannot be read as a picture \((.*)\)/, "unreadable", ["file", "error"]],
   [/^(.+): not UTF-8 text/, "captionEncoding", ["file"]],
+  [/^(.+): longer than \d+ bytes, which is no caption/, "captionTooLong", ["file"]],
+  [/^(.+): it is there, but the user that runs this program may not read it/, "noPermission", ["file"]],
+  [/^its caption file is empty/, "emptyCaption", []],
+  [/^\d+ pictures? ha(?:s|ve) an empty caption file, and no words then: (.+)$/, "emptyCaptions", ["names"]],
+  [/take for emphasis: (.+)\. Switch literal_brackets on/, "brackets", ["names"]],
+  [/^it has several frames/, "firstFrame", []],
+  [/^of several frames, the first is used: (.+)$/, "firstFrames", ["names"]],
+  [/^(.+): (.+) reads no words and cannot find that/, "cannotFind", ["regions", "segmenter"]],
+  [/^(.+): in no picture, so a weight on it trains nothing/, "inNoPicture", ["regions"]],
+  [/: no picture in it\. .* What is there: (.+)$/, "onlyOthers", ["seen"]],
+  [/^(?:left out: )?(.+) \(a kind of picture that is not read/, "leftNotRead", ["names"]],
+  [/^(?:left out: )?(.+) \(a link to nothing\)$/, "leftLink", ["names"]],
+  [/^(?:left out: )?(.+) \(the user that runs this program may not read it\)$/, "leftNotAllowed", ["names"]],
+  [/^(?:left out: )?(.+) \(no file that can be read\)$/, "leftNoFile", ["names"]],
+  [/^(?:left out: )?(.+) \(a folder with pictures of its own/, "leftFolder", ["names"]],
+  [/^(?:left out: )?(.+) \(a folder that was not looked into\)$/, "leftUnseen", ["names"]],
+  [/^(?:left out: )?(.+) \(a mask picture of another trainer\)$/, "leftMask", ["names"]],
+  [/^(?:left out: )?(.+) \(two captions of one picture: the latter is used\)$/, "leftCaption", ["names"]],
+  [/^(?:left out: )?(.+) \(a caption without a picture of its name\)$/, "leftLonely", ["names"]],
+  [/^(?:left out: )?(.+) \(no picture\)$/, "leftOther", ["names"]],
   [/: no such file\./, "gone", []],
   [/: no such folder\./, "noSuchFolder", []],
   [/: a file, not a folder\. .*: (.+)$/, "aFile", ["folder"]],
   [/^(.+): no such home folder\./, "noHome", ["folder"]],
-  [/: no picture in it\..* \((.+)\)$/, "noPictureSeen", ["reason"]],
   [/: no picture in it\./, "noPicture", []],
   [/^.+: (.+) and (.+) would share one caption/, "shared", ["one", "other"]],
   [/^no folder given/, "noFolder", []],
@@ -59,10 +78,15 @@ const SENTENCES = /** @type {[RegExp, string, string[]][]} */ ([
 ]);
 
 /**
- * A sentence of the library in the user's language; as it is when nobody translated it.
- * @param {string} sentence
+ * Sentences of the library, a line each, in the user's language; as they are when nobody translated them.
+ * @param {string} sentences
  */
-export function say(sentence) {
+export function say(sentences) {
+  return sentences.split("\n").map(sayOne).join("\n");
+}
+
+/** @param {string} sentence */
+function sayOne(sentence) {
   for (const [pattern, key, names] of SENTENCES) {
     const found = pattern.exec(sentence);
     if (!found) continue;
@@ -70,6 +94,8 @@ export function say(sentence) {
     if (values.reason) values.reason = say(values.reason);
     if (values.region) values.region = regionName(values.region);
     if (values.error) values.error = faultInWords(values.error);
+    if (values.seen) values.seen = values.seen.split("; ").map(sayOne).join("\n");
+    if (values.regions) values.regions = values.regions.split(", ").map(regionName).join(", ");
     return text(`dataset.says.${key}`, values);
   }
   return faultInWords(sentence);
@@ -82,7 +108,7 @@ export function say(sentence) {
  */
 export function resultInWords(result) {
   if ("error" in result) return say(result.error).split("\n");
-  const { counts, segmenter, to_look_at: count, failures, report } = result;
+  const { counts, segmenter, to_look_at: count, failures, remarks = [], report } = result;
   const made = text("dataset.madeBy", { counts: countsInWords(counts), segmenter });
   const others = (counts.failed ?? 0) - failures.length;
   return [
@@ -90,6 +116,7 @@ export function resultInWords(result) {
     ...(count ? [text(`dataset.${report ? "seeReport" : "toLookAt"}`, { count })] : []),
     ...failures.map(say),
     ...(others > 0 ? [text("dataset.andOthers", { count: others })] : []),
+    ...remarks.map(say),
   ];
 }
 
@@ -130,7 +157,7 @@ export function passes(picture, filter, captionNeeded) {
 export function describe(picture, captionNeeded) {
   const reason = picture.reason ? `: ${say(picture.reason)}` : "";
   const lines = [picture.name, `${statusName(picture.status)}${reason}`];
-  return [...lines, ...problemsOf(picture, captionNeeded)].join("\n");
+  return [...lines, ...problemsOf(picture, captionNeeded), ...picture.notes.map(say)].join("\n");
 }
 
 /**

@@ -58,6 +58,10 @@ class Sam2Backend:
         outlined_by = f"{weights.size} {weights.runtime} {fingerprint(weights.path)}".strip()
         return f"{outlined_by} + {boxed_by} revision {REVISION}"
 
+    def is_fixed(self, folders: WeightFolders = MappingProxyType({})) -> bool:
+        """Whether the boxes come from the embedded detector, which reads no words."""
+        return _detector(folders) is None
+
     def load(self, folders: WeightFolders = MappingProxyType({}), device: str = "cpu") -> Segmenter:
         """Load SAM 2, and GroundingDINO or, when there is none, the embedded detector.
 
@@ -88,7 +92,8 @@ class Sam2Backend:
 VARIANTS = MappingProxyType({size: Sam2Backend(size) for size in SIZES})
 """The segmenters that take one size only, by size."""
 
-missing, weights_id, load = Sam2Backend().missing, Sam2Backend().weights_id, Sam2Backend().load
+_LARGEST = Sam2Backend()
+missing, weights_id, load, is_fixed = _LARGEST.missing, _LARGEST.weights_id, _LARGEST.load, _LARGEST.is_fixed
 
 
 def _usable(found: Sequence[Sam2Weights]) -> Sam2Weights | None:

@@ -371,3 +371,20 @@ class TestExport:
         mask_path(dataset / "b.png").unlink()
         assert cli.main(["export", str(dataset)]) == 2
         assert "b_zi_masks.safetensors" in capsys.readouterr().err
+
+
+def test_what_is_left_out_and_what_is_in_no_picture_is_said_on_the_screen_and_to_machines(
+    program: Program, make
+):
+    dataset = make("a.png")
+    (dataset / "b.heic").write_bytes(b"x")
+    make("c.png", folder="dataset/10_anna")
+    for status in ("segmented", "fresh"):
+        summary, errors = finished(program(dataset, "--keywords", "face: face; tattoo: dragon"))
+        assert summary["counts"][status] == 1
+        assert [line.split(" (")[0] for line in summary["remarks"][-2:]] == [
+            "left out: b.heic",
+            "left out: 10_anna/",
+        ]
+        assert any("tattoo" in line and "trains nothing" in line for line in summary["remarks"])
+        assert all(line in errors for line in summary["remarks"])

@@ -147,7 +147,7 @@ def test_the_help_says_what_the_exit_codes_mean(command: list[str], capsys: pyte
         (ImportError("no such module"), False, 2),
         (OSError(5, "Input/output error"), True, 1),
         (ValueError("in the midst of it"), True, 1),
-        (TrainingDiverged(3, 1e-3, "loss"), True, 1),
+        (TrainingDiverged(3, "loss", "the rate is too high"), True, 1),
         (TrainingOutOfMemory("with one picture at a time"), True, 1),
         (LoraNotWrittenError("the training is done but"), True, 1),
     ],

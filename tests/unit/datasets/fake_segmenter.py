@@ -36,13 +36,16 @@ class FakeSegmenter:
 class FakeLazy:
     """What the cache needs of a LazySegmenter."""
 
-    name, prompted = "fake", True
+    name, prompted, fixed = "fake", True, False
 
     def __init__(self, weights_id: str = "v1", error: Exception | None = None):
         self.weights_id = weights_id
         self.loads = 0
         self.segmenter = FakeSegmenter()
         self.error = error
+
+    def answerable(self, request: SegmentRequest) -> SegmentRequest:
+        return request
 
     def get(self) -> FakeSegmenter:
         self.loads += 1

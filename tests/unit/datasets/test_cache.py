@@ -78,8 +78,12 @@ class FakeLazy:
     def __init__(self, weights_id: str = "v1", persons: bool = True):
         self.name, self.weights_id = "fake", weights_id
         self.prompted = self.overlaps = True
+        self.fixed = False
         self.loads = 0
         self.segmenter = FakeSegmenter(persons)
+
+    def answerable(self, request: SegmentRequest) -> SegmentRequest:
+        return request
 
     def get(self) -> FakeSegmenter:
         self.loads += 1

@@ -9,14 +9,9 @@ import torch
 from PIL import Image
 
 from semantic_focus.datasets.folder import load_picture, scan
-from semantic_focus.datasets.interchange import (
-    FORMS,
-    export_masks,
-    import_mask,
-    read_mask_picture,
-    save_mask_picture,
-)
+from semantic_focus.datasets.interchange import export_masks, save_mask_picture
 from semantic_focus.datasets.mask_file import mask_path, save_masks
+from semantic_focus.datasets.mask_pictures import FORMS, import_mask, read_mask_picture
 from semantic_focus.datasets.report import MARK as REPORT_MARK
 from semantic_focus.files import version_of, write_png
 from semantic_focus.regions.masks import SemanticMasks
@@ -88,7 +83,7 @@ def test_weights_add_up_to_1_at_most_and_the_rest_has_a_weight(dataset, tmp_path
 
 def test_exported_masklabels_are_no_pictures_of_the_dataset(dataset):
     export_masks(pictures(dataset), None, "masklabel", {"face": 1})
-    assert [picture.path for picture in scan(dataset, "a caption")] == pictures(dataset)
+    assert [picture.path for picture in scan(dataset, "a caption").pictures] == pictures(dataset)
 
 
 def test_nothing_is_left_half_written(dataset):

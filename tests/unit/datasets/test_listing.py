@@ -58,7 +58,7 @@ def test_a_check_ends_it_in_the_midst_of_one_large_folder(tmp_path: Path):
             raise InterruptedError("cancelled")
 
     with pytest.raises(InterruptedError, match="cancelled"):
-        list(Walk(Bounds(check=check)).files(tmp_path, False))
+        list(Walk(Bounds(check=check)).folders(tmp_path, False))
 
 
 def test_a_folder_that_is_refused_is_not_opened_and_named(tree: Path):

@@ -334,7 +334,7 @@ class TestDamagedOrHostile:
         with pytest.raises(MaskFileError, match=what) as caught:
             read_masks(file)
         assert str(file) in str(caught.value)
-        assert "Delete the file, or run the segmentation again" in str(caught.value)
+        assert "Run the segmentation again to make it anew" in str(caught.value)
 
     @pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.6, 0.99])
     def test_a_truncated_file(self, file: Path, share: float):

@@ -12,8 +12,9 @@ from safetensors.torch import save_file
 from semantic_focus.commands import main as cli
 from semantic_focus.datasets.cached_latents import DatasetSource, load_dataset
 from semantic_focus.datasets.folder import DatasetError, load_picture
-from semantic_focus.datasets.interchange import check_orientations, export_masks, import_mask
+from semantic_focus.datasets.interchange import export_masks
 from semantic_focus.datasets.mask_file import mask_path, save_masks
+from semantic_focus.datasets.mask_pictures import import_mask, import_masks
 from semantic_focus.datasets.orientation import orientation_of, shape_tells
 
 TURNED = range(2, 9)
@@ -156,10 +157,10 @@ def test_all_masks_that_nothing_tells_of_are_named_at_once(album: Path, tmp_path
         Image.new("L", SHAPES["square"]).save(masks / f"{name}.png")
     pictures = sorted(album.glob("*.png"))
     with pytest.raises(ValueError, match=r"masks: one\.png, three\.png: stored turned"):
-        check_orientations(pictures, "folder", masks)
-    check_orientations(pictures, "folder", masks, "upright")
+        import_masks(pictures, "folder", masks)
+    assert len(import_masks(pictures, "folder", masks, "upright")[0]) == 3
     with pytest.raises(ValueError, match="by size, upright, as stored; got 'sideways'"):
-        check_orientations(pictures, "folder", masks, "sideways")
+        import_masks(pictures, "folder", masks, "sideways")
 
 
 def test_latents_of_another_trainer_whose_orientation_nothing_tells_are_refused(tmp_path: Path):

@@ -83,13 +83,15 @@ def test_what_stands_out_is_a_problem_and_a_missing_mask_is_none(tmp_path: Path)
     assert list(found["face.png"].problems) == list(found["new.png"].problems) == []
 
 
-def test_a_caption_of_blanks_is_none(tmp_path: Path):
+def test_an_empty_caption_file_is_another_answer_than_none(tmp_path: Path):
     for name, words in (("full", "a woman"), ("blank", " \n"), ("latin", "é".encode("latin-1"))):
         picture(tmp_path / f"{name}.png")
         (tmp_path / f"{name}.txt").write_bytes(words if isinstance(words, bytes) else words.encode())
     picture(tmp_path / "none.png")
     found = status(tmp_path)
-    assert [found[f"{name}.png"].captioned for name in ("full", "blank", "none")] == [True, False, False]
+    assert [found[f"{name}.png"].captioned for name in ("full", "blank", "none")] == [True, True, False]
+    notes = [list(found[f"{name}.png"].notes) for name in ("full", "blank", "none")]
+    assert notes == [[], ["its caption file is empty: it is trained without words"], []]
     assert "not UTF-8" in found["latin.png"].problems[0]
 
 
@@ -121,7 +123,7 @@ def test_a_second_look_opens_no_file_and_a_change_is_noticed(tmp_path: Path):
     assert status(tmp_path, memory=memory) == before
     assert {one.status for one in status(tmp_path).values()} == {"failed"}
 
-    (tmp_path / "a.txt").write_text("")
+    (tmp_path / "a.txt").unlink()
     masks(picture(path), stamped=False)
     assert [one.captioned for one in status(tmp_path, memory=memory).values()] == [False, False]
     Image.fromarray(np.full((6, 8, 3), 7, np.uint8)).save(path)

@@ -15,11 +15,15 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from semantic_focus.datasets.cache import picture_digest, request_fields
-from semantic_focus.datasets.folder import list_pictures, load_picture
+from semantic_focus.datasets.contents import REASONS
+from semantic_focus.datasets.folder import list_pictures, load_picture, scan
 from semantic_focus.datasets.listing import Bounds, Walk
 from semantic_focus.datasets.mask_file import mask_path, save_masks
+from semantic_focus.datasets.remarks import remarks_on
+from semantic_focus.datasets.report import FIRST_FRAME, Entry
 from semantic_focus.datasets.status import dataset_status, picture_in
 from semantic_focus.datasets.thumbnails import thumbnail
+from semantic_focus.files import not_allowed
 from semantic_focus.keywords import Prompt
 from semantic_focus.regions.masks import SemanticMasks
 from semantic_focus.segmenters.protocol import SegmentRequest
@@ -84,7 +88,7 @@ def sentences(folder: Path, **wanted: Any) -> dict[str, list[str]]:
         ({"image_digest": "0"}, {}, "staleEdited"),
         ({}, {"refine": "fine"}, "staleRefine"),
         ({"overlaps": "kept"}, {}, "staleOverlaps"),
-        ({}, {"prompts": {"face": Prompt(("nose",))}}, "staleKeywords"),
+        ({}, {"prompts": {"face": Prompt(("face",)), "hair": Prompt(("hair",))}}, "staleKeywords"),
     ],
 )
 def test_why_masks_are_stale(
@@ -177,20 +181,45 @@ def test_what_may_not_be_read_and_what_was_left_out_has_words(
         "closed": closed,
     }.items():
         walk = Walk(bounds)
-        list(walk.files(tmp_path, True))
+        list(walk.folders(tmp_path, True))
         assert {key_of(reason) for reason in walk.left_out} == {key}
     for number in range(5):
         (tmp_path / f"{number}").mkdir()
     walk = Walk(closed)
-    list(walk.files(tmp_path, True))
+    list(walk.folders(tmp_path, True))
     assert key_of(walk.left_out[-1]) == "moreRefused"
     scandir = os.scandir
     monkeypatch.setattr(os, "scandir", lambda place: scandir("/nowhere" if place.name == "more" else place))
     walk = Walk(Bounds())
-    list(walk.files(tmp_path, True))
+    list(walk.folders(tmp_path, True))
     assert {key_of(reason) for reason in walk.left_out} == {"someClosed"}
     monkeypatch.undo()
 
     (tmp_path / "more" / "a.txt").touch()
     hurried = refusal(lambda: list_pictures(tmp_path / "more", bounds=Bounds(seconds=0)))
-    assert key_of(hurried) == "noPictureSeen"
+    assert key_of(hurried) == "onlyOthers"
+
+
+def test_what_is_said_of_a_folder_as_a_whole(tmp_path: Path, key_of: KeyOf):
+    """Every reason for leaving something out, and every remark of a run, has words of its own."""
+    assert {key_of(f"a.x, b.x ({reason})") for reason in REASONS.values()} == {
+        key_of(f"left out: a.x ({reason})") for reason in REASONS.values()
+    }
+    assert len({key_of(f"a.x ({reason})") for reason in REASONS.values()} - {""}) == len(REASONS)
+    for name, words in (("a", ""), ("b", "a (hat)")):
+        picture(tmp_path / f"{name}.png")
+        (tmp_path / f"{name}.txt").write_text(words)
+    entries = [Entry(tmp_path / "a.png", {"face": 0.5}, notes=(FIRST_FRAME,))]
+    asked = SegmentRequest({name: Prompt((name,)) for name in ("face", "hair", "tattoo")})
+    said = [*scan(tmp_path).notes, *remarks_on([], entries, asked, SEGMENTER), FIRST_FRAME]
+    assert [key_of(one) for one in said] == [
+        *("emptyCaptions", "brackets", "cannotFind", "inNoPicture", "firstFrames", "firstFrame")
+    ]
+    assert key_of(not_allowed(tmp_path)) == "noPermission"
+    (tmp_path / "b.txt").write_bytes(bytes(2_000_000))
+    found = sentences(tmp_path)
+    assert [key_of(one) for one in found["b.png"]][-1] == "captionTooLong"
+    only = tmp_path / "only"
+    (only / "10_x").mkdir(parents=True)
+    picture(only / "10_x" / "a.png")
+    assert key_of(refusal(lambda: list_pictures(only))) == "onlyOthers"

@@ -1,0 +1,58 @@
+"""What there is to say of a dataset as a whole: what is left out, read in part, or in no picture."""
+
+from collections.abc import Iterable, Sequence
+
+from ..segmenters.protocol import SegmentRequest
+from ..segmenters.table import LazySegmenter
+from .captions import named
+from .report import FIRST_FRAME, Entry
+
+
+def remarks_on(
+    left_out: Iterable[str], entries: Sequence[Entry], request: SegmentRequest, segmenter: LazySegmenter
+) -> tuple[str, ...]:
+    """Sentences for the head of a report, and for whoever started the run.
+
+    Args:
+        left_out: of a `PictureList`.
+        entries: what the mask files say of the pictures.
+        request: what was looked for.
+    """
+    moving = [entry.picture.name for entry in entries if FIRST_FRAME in entry.notes]
+    return (
+        *never_found(entries, request, segmenter),
+        *left_out_lines(left_out),
+        *first_frame_lines(moving),
+    )
+
+
+def left_out_lines(left_out: Iterable[str]) -> list[str]:
+    """A sentence for each line of what was left out."""
+    return [f"left out: {line}" for line in left_out]
+
+
+def first_frame_lines(names: Sequence[str]) -> list[str]:
+    """A sentence about pictures of several frames, if there are any."""
+    return [f"of several frames, the first is used: {named(names)}"] if names else []
+
+
+def never_found(entries: Sequence[Entry], request: SegmentRequest, segmenter: LazySegmenter) -> list[str]:
+    """A sentence for each reason why categories of a request are empty in every picture that has masks."""
+    known = [entry for entry in entries if entry.coverage]
+    if not known:
+        return []
+    there = {label for entry in known for label, share in entry.coverage.items() if share > 0}
+    cannot = [name for name in segmenter.cannot_look_for(request) if name not in there]
+    empty = [name for name in request.labels if name not in there and name not in cannot]
+    lines = []
+    if cannot:
+        lines.append(
+            f"{', '.join(cannot)}: {segmenter.name} reads no words and cannot find that, so a weight on it "
+            "trains nothing. Take a segmenter that finds things by words, or make its masks by hand"
+        )
+    if empty:
+        lines.append(
+            f"{', '.join(empty)}: in no picture, so a weight on it trains nothing. Try other words, a lower "
+            "threshold (@) or another segmenter"
+        )
+    return lines

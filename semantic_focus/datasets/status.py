@@ -13,6 +13,7 @@ from pathlib import Path, PurePath
 
 from PIL import Image
 
+from ..files import printable
 from ..regions.large import too_large
 from ..segmenters.protocol import SegmentRequest
 from ..segmenters.table import LazySegmenter
@@ -211,10 +212,10 @@ def _unless_unreadable(result: PictureResult) -> PictureResult:
 
 
 def _status(name: PurePath, files: _Files, found: _Found, entry: Entry) -> PictureStatus:
-    reason = "" if found.result.status in ("fresh", "left") else found.result.reason
+    reason = "" if found.result.status in ("fresh", "left") else printable(found.result.reason)
     problems = [problem for problem in entry.problems if problem != reason]
     if found.caption_problem:
-        problems.append(found.caption_problem)
+        problems.append(printable(found.caption_problem))
     return PictureStatus(
         name.as_posix(),
         _word(found.result),

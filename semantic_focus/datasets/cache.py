@@ -55,7 +55,7 @@ def picture_digest(image: Tensor) -> str:
     for row in range(0, len(image), ROWS):
         part = image[row : row + ROWS]
         pixels = part if part.dtype == torch.uint8 else (part * 255).round().clamp(0, 255).to(torch.uint8)
-        found.update(pixels.cpu().contiguous().numpy().tobytes())
+        found.update(pixels.cpu().contiguous().numpy().data)
     return found.hexdigest()
 
 

@@ -14,7 +14,7 @@ from ..regions.masks import SemanticMasks
 
 REGION_STEPS, SOFT_STEPS, PERSON_STEPS = 51, 31, 15
 """Steps between 0 and 1 of a region, a soft layer and a person in a png file."""
-ROWS = 256
+ROWS = 32
 """Rows that are rounded at a time; even, for blocks of 2x2."""
 
 

@@ -258,7 +258,7 @@ def thumbnail(picture: Path, side: int = THUMBNAIL_SIDE) -> Image.Image:
 def shown(path: Path, folder: Path) -> str:
     """A file's name relative to the dataset, in characters that any encoding of Unicode can hold."""
     name = str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
-    return os.fsencode(name).decode("utf-8", "replace")
+    return printable(os.fsencode(name).decode("utf-8", "replace"))
 
 
 def coverage_line(entry: Entry) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
+from ..files import printable
 from ..regions.large import too_large
 from ..segmenters.protocol import SegmentRequest
 from ..segmenters.table import LazySegmenter
@@ -234,10 +235,10 @@ def _unless_unreadable(result: PictureResult) -> PictureResult:
 
 
 def _status(name: PurePath, files: _Files, found: _Found, entry: Entry) -> PictureStatus:
-    reason = "" if found.result.status in ("fresh", "left") else found.result.reason
+    reason = "" if found.result.status in ("fresh", "left") else printable(found.result.reason)
     problems = [problem for problem in entry.problems if problem != reason]
     if found.caption_problem:
-        problems.append(found.caption_problem)
+        problems.append(printable(found.caption_problem))
     return PictureStatus(
         name.as_posix(),
         _word(found.result),

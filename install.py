@@ -17,7 +17,7 @@ LIBRARY = Path(__file__).resolve().parent / "semantic_focus"
 
 def main() -> int:
     """The exit code."""
-    command_lines = by_path(LIBRARY / "command_lines.py")
+    command_lines = by_path(LIBRARY / "files" / "command_lines.py")
     weights = by_path(LIBRARY / "segmenters" / "embedded" / "weights.py")
     parser = argparse.ArgumentParser(description="OpenCV, if there is none, and the segmenter's weights.")
     parser.add_argument("--to", type=Path, metavar="FOLDER", help="only the weights, for another machine")

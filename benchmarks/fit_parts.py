@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from benchmarks.photographs import PHOTOGRAPHS, provide
 from benchmarks.segmentation import REFERENCES, read_reference
 from semantic_focus.datasets.folder import load_picture
-from semantic_focus.files import write_atomically
+from semantic_focus.files.writing import write_atomically
 from semantic_focus.segmenters.embedded.networks import FITTED, load_networks
 from semantic_focus.segmenters.embedded.parts import PARTS, View, windows_of
 from semantic_focus.segmenters.embedded.persons import find_persons

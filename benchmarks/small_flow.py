@@ -25,7 +25,7 @@ from benchmarks.photographs import CHECKOUT
 from demo.captions import CAPTIONS
 from demo.pictures import template_pictures
 from demo.standins.codec import BLOCK, CHANNELS, BlockCodec
-from semantic_focus.files import write_atomically
+from semantic_focus.files.writing import write_atomically
 from semantic_focus.objective.noise_weighting import NoiseLevel
 
 CACHE = CHECKOUT / ".cache" / "ablation"

@@ -22,7 +22,7 @@ from ..semantic_focus.datasets.freshness import STATUSES, PictureResult
 from ..semantic_focus.datasets.listing import Bounds
 from ..semantic_focus.datasets.mask_file import mask_path
 from ..semantic_focus.datasets.remarks import remarks_on
-from ..semantic_focus.files import printable
+from ..semantic_focus.files.text import printable
 from ..semantic_focus.keywords import parse_keywords
 from ..semantic_focus.segmenters.protocol import SegmentRequest
 from .changes import ReadsFiles, note, note_existence, note_files, note_to_ask_again

@@ -35,7 +35,7 @@ from ..semantic_focus.datasets.listing import Bounds
 from ..semantic_focus.datasets.status import StatusMemory, dataset_status
 from ..semantic_focus.datasets.thumbnails import region_layer, thumbnail
 from ..semantic_focus.datasets.turns import Turns, Waits
-from ..semantic_focus.files import printable
+from ..semantic_focus.files.text import printable
 from ..semantic_focus.keywords import format_keywords, parse_keywords
 from ..semantic_focus.regions.overlay import Colour
 from ..semantic_focus.regions.refine import REFINEMENTS

@@ -10,7 +10,7 @@ from comfy_api.latest import io, ui
 from ..semantic_focus.comfy.fingerprint import model_fingerprint
 from ..semantic_focus.comfy.key_map import comfy_key_map
 from ..semantic_focus.comfy.lora_files import read_for_model
-from ..semantic_focus.files import named_path
+from ..semantic_focus.files.names import named_path
 from ..semantic_focus.lora.adapters import ADAPTER_KINDS, AdapterSettings
 from ..semantic_focus.lora.file import SAFETENSORS, load_lora, save_new_lora
 from ..semantic_focus.lora.keys import KEY_STYLES, export_lora, generic_tensors

@@ -9,7 +9,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..semantic_focus.files import printable
+from ..semantic_focus.files.text import printable
 
 PACK = str(Path(__file__).parent.parent)
 

@@ -15,7 +15,7 @@ from comfy.cli_args import args
 from ..semantic_focus.datasets.folder import dataset_folder
 from ..semantic_focus.datasets.ownership import SUFFIX
 from ..semantic_focus.datasets.status import picture_in
-from ..semantic_focus.files import name_problem, named_path
+from ..semantic_focus.files.names import name_problem, named_path
 from ..semantic_focus.settings.access import (
     FILE,
     VARIABLE,

@@ -13,7 +13,7 @@ from PIL import Image
 
 from ..semantic_focus.categories import is_soft_layer
 from ..semantic_focus.datasets.cache import scores_of
-from ..semantic_focus.files import write_png
+from ..semantic_focus.files.writing import write_png
 from ..semantic_focus.regions.masks import SemanticMasks, downsample_mask_to_latent
 from ..semantic_focus.regions.overlay import index_map, overlay, region_colour
 from .sockets import CATEGORY, SemanticMasksSocket

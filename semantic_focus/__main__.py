@@ -8,8 +8,8 @@ if not __package__:
     # without this folder itself, whose package `comfy` would hide ComfyUI's
     sys.path[:] = [str(folder.parent), *(place for place in sys.path if Path(place).resolve() != folder)]
 
-from semantic_focus.command_lines import line, python  # noqa: E402 (after what makes it findable)
 from semantic_focus.commands.main import main  # noqa: E402
+from semantic_focus.files.command_lines import line, python  # noqa: E402 (after what makes it findable)
 
 if __name__ == "__main__":
     words = ("-m", "semantic_focus") if __package__ else (sys.argv[0],)

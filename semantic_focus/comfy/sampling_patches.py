@@ -10,7 +10,7 @@ import comfy.model_patcher
 import comfy.patcher_extension
 import comfy.utils
 
-from ..files import in_short
+from ..files.text import in_short
 from ..training.trainer import out_of_memory
 
 OF_THE_MODEL = ("model_sampling", "latent_format", "manual_cast_dtype")

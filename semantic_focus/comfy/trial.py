@@ -9,7 +9,7 @@ import comfy.model_management
 import torch
 from torch import Tensor
 
-from ..files import in_short
+from ..files.text import in_short
 from ..lora.layers import all_linear_layers
 from ..lora.network import LoraAdapters
 from ..training.data import Batch, TrainingPictures

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ..command_lines import to_have_pip
+from ..files.command_lines import to_have_pip
 from ..segmenters.embedded import weights
 from ..segmenters.model_files import MODELS, download
 from .outcome import FAILED, SUCCESS, CannotStartError, say

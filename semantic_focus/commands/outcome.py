@@ -5,7 +5,7 @@ import os
 import sys
 from typing import TextIO
 
-from ..files import printable
+from ..files.text import printable
 
 SUCCESS, FAILED, CANNOT_START, INTERRUPTED = 0, 1, 2, 130
 EXIT_CODES = (

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..comfy.headless import LoraNotWrittenError, check_model_file, find_comfyui, import_comfyui
 from ..datasets.cached_latents import TrainingInputs, load_conditioning, load_dataset
-from ..files import make_folder
+from ..files.writing import make_folder
 from ..lora.file import load_lora
 from ..settings.training import load_config
 from ..training.progress import ProgressLines

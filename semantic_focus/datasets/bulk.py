@@ -14,7 +14,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..files import TEMPORARY, check_can_write, mark_of
+from ..files.writing import TEMPORARY, check_can_write, mark_of
 from ..regions.large import LARGE
 from ..regions.masks import SemanticMasks
 from ..regions.memory import give_back

@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..files import DamagedFileError, TensorFile, parsed_json, printable, write_safetensors
+from ..files.tensors import DamagedFileError, TensorFile, write_safetensors
+from ..files.text import parsed_json, printable
 from ..regions.by_hand import BACKGROUND, parts_of
 from ..regions.masks import SemanticMasks
 from ..segmenters.protocol import SegmentRequest

@@ -20,8 +20,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ..command_lines import to_run
-from ..files import DamagedFileError, TensorFile
+from ..files.command_lines import to_run
+from ..files.tensors import DamagedFileError, TensorFile
 from ..regions.masks import SemanticMasks, downsample_mask_to_latent, of_another_picture
 from .cache import is_untouched, picture_digest, stale_reason
 from .folder import DatasetError, load_picture

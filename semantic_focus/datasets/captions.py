@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from ..files import not_allowed, printable
+from ..files.names import not_allowed
+from ..files.text import printable
 
 CAPTION_SUFFIXES = (".txt", ".caption")
 """The first that is there is used."""

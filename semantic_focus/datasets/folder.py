@@ -9,7 +9,7 @@ import torch
 from PIL import ExifTags, Image
 from torch import Tensor
 
-from ..files import named_path, not_allowed
+from ..files.names import named_path, not_allowed
 from ..regions.large import too_large
 from .captions import CAPTION_SUFFIXES, caption_file_of, named, notes_on, read_caption, without_emphasis
 from .contents import PictureList, list_folder

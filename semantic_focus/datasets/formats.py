@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from PIL import Image, UnidentifiedImageError
 
-from ..files import not_allowed
+from ..files.names import not_allowed
 
 SUFFIXES_BY_FORMAT: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..files import MakeWay, has_png_mark, make_folder, write_png
+from ..files.writing import MakeWay, has_png_mark, make_folder, write_png
 from ..regions.by_hand import weighted_mask
 from .cache import check_belongs
 from .contents import FOREIGN_MASK_SUFFIX

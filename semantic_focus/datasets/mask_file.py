@@ -26,7 +26,8 @@ from PIL.PngImagePlugin import PngImageFile
 from torch import Tensor
 
 from ..categories import is_soft_layer
-from ..files import DamagedFileError, TensorFile, parsed_json, short, write_safetensors
+from ..files.tensors import DamagedFileError, TensorFile, write_safetensors
+from ..files.text import parsed_json, short
 from ..regions.large import kept_as
 from ..regions.masks import SemanticMasks
 from .mask_levels import (

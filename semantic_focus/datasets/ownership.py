@@ -10,7 +10,9 @@ import logging
 import stat
 from pathlib import Path
 
-from ..files import DamagedFileError, MakeWay, TensorFile, is_regular, move_aside, printable
+from ..files.tensors import DamagedFileError, TensorFile
+from ..files.text import printable
+from ..files.writing import MakeWay, is_regular, move_aside
 
 log = logging.getLogger("semantic_focus.datasets.ownership")
 
@@ -133,7 +135,7 @@ def keep_damaged(path: Path, error: MaskFileError) -> str:
 
 
 def way_for_masks(target: Path) -> MakeWay:
-    """For `files.write_atomically`: the policy above, for a place of `place_to_write`."""
+    """For `writing.write_atomically`: the policy above, for a place of `place_to_write`."""
 
     def make_way(temporary: Path) -> bool:
         if not place_to_write(target).exists():

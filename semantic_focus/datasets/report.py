@@ -16,7 +16,8 @@ from PIL import Image, ImageDraw, ImageFont
 from torch.nn.functional import interpolate
 
 from ..categories import SEMANTIC_CATEGORIES
-from ..files import has_png_mark, is_regular, others_aside, parsed_json, printable, write_bytes, write_png
+from ..files.text import parsed_json, printable
+from ..files.writing import has_png_mark, is_regular, others_aside, write_bytes, write_png
 from ..regions.masks import SemanticMasks, downsample_mask_to_latent
 from ..regions.overlay import overlay, region_colour
 from .folder import DatasetError, load_picture

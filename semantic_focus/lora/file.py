@@ -8,14 +8,8 @@ from typing import TypeVar
 
 from torch import Tensor
 
-from ..files import (
-    DamagedFileError,
-    TensorFile,
-    not_finite,
-    nothing_is_there,
-    others_aside,
-    write_safetensors,
-)
+from ..files.tensors import DamagedFileError, TensorFile, not_finite, write_safetensors
+from ..files.writing import nothing_is_there, others_aside
 from .metadata import made_by_us
 
 SAFETENSORS = ".safetensors"

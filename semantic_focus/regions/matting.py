@@ -6,7 +6,7 @@ from types import ModuleType
 
 import numpy as np
 
-from ..command_lines import to_install
+from ..files.command_lines import to_install
 
 BAND_SHARE = 0.012
 """Half width of the band that is solved, as a share of the shorter picture side."""

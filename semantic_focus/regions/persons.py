@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..categories import is_soft_layer
-from ..files import parsed_json
+from ..files.text import parsed_json
 from .by_hand import BACKGROUND, edited, overlaps, parts_of, with_parts
 from .masks import SemanticMasks
 

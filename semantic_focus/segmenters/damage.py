@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ..files import in_short
+from ..files.text import in_short
 
 log = logging.getLogger("semantic_focus.segmenters.damage")
 

@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import MappingProxyType
 
-from ..command_lines import INDENT, line, python, to_install, to_run
+from ..files.command_lines import INDENT, line, python, to_install, to_run
 from .damage import LARGEST_HEADER, is_whole, seen_instead
 from .protocol import MissingWeightsError, WeightFolders
 

@@ -6,7 +6,8 @@ Whether they are installed at all is asked of `model_files.missing_package`, whi
 from collections.abc import Sequence
 from importlib import import_module
 
-from ..files import in_short
+from ..files.command_lines import to_install
+from ..files.text import in_short
 
 PROVED: set[str] = set()
 """Modules that were imported and had what was asked of them."""
@@ -38,6 +39,6 @@ def broken(module: str, package: str, names: Sequence[str] = ()) -> str | None:
             return None
         fault = f"is incomplete (it has no {', '.join(lost)})" if lost else "is incomplete (it has no code)"
     return (
-        f"{module} is installed but {fault}: python -m pip install --force-reinstall --no-deps '{package}' "
-        "with the Python that runs this, then start it again"
+        f"{module} is installed but {fault}. Install it anew, then start this again:"
+        f"{to_install('--force-reinstall', '--no-deps', package)}"
     )

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ..datasets.folder import DatasetError
-from ..files import printable
+from ..files.text import printable
 from .toml import ConfigError, Setting, TomlFile, check_keys, flag, given, shortened, texts
 
 FILE = "semantic_focus.toml"

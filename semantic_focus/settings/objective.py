@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ..categories import PRESETS, SEMANTIC_CATEGORIES
-from ..files import write_text
+from ..files.writing import write_text
 from ..objective.loss import CosineKind, Normalisation
 from ..objective.noise_weighting import SigmaWindow, window_of
 from ..objective.sums import RESIDUAL

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ..command_lines import to_install
+from ..files.command_lines import to_install
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..command_lines import to_install
+from ..files.command_lines import to_install
 from ..objective.sums import RESIDUAL
 from ..objective.total import GLOBAL
 from ..regions.overlay import region_colour

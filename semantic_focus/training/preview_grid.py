@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from ..files import make_folder, write_png
+from ..files.writing import make_folder, write_png
 
 GRID = "grid.png"
 MAX_SIDE = 4096

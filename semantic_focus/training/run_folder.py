@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from ..datasets.claims import LOCK_FILE, Claim, claim
-from ..files import TEMPORARY, NotWrittenError, append_line, check_can_write, name_problem, write_text
+from ..files.names import name_problem
+from ..files.writing import TEMPORARY, NotWrittenError, append_line, check_can_write, write_text
 from .curves_file import curve_line, read_curves
 from .state import (
     TrainState,

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..files import DamagedFileError, TensorFile, not_finite, others_aside, write_safetensors
+from ..files.tensors import DamagedFileError, TensorFile, not_finite, write_safetensors
+from ..files.writing import others_aside
 
 FORMAT = 1
 CHOSEN = ("weight_decay",)

@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from semantic_focus.datasets.mask_file import save_masks
-from semantic_focus.files import write_safetensors
+from semantic_focus.files.tensors import write_safetensors
 from semantic_focus.regions.masks import SemanticMasks
 
 from .graphs import Graph, node, run_folder

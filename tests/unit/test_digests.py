@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from semantic_focus.datasets.mask_file import MaskFileError, check_file, read_header, read_masks, save_masks
-from semantic_focus.files import DIGEST_KEY, DamagedFileError, TensorFile, write_safetensors
+from semantic_focus.files.tensors import DIGEST_KEY, DamagedFileError, TensorFile, write_safetensors
 from semantic_focus.lora.file import load_lora, load_metadata, save_lora
 from semantic_focus.regions.masks import SemanticMasks
 from semantic_focus.training.state import TrainState, TrainStateError, load_train_state, save_train_state

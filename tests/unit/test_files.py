@@ -15,22 +15,18 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from semantic_focus.files import (
-    DIGEST_KEY,
-    NAME_BYTES,
+from semantic_focus.files.names import NAME_BYTES, name_problem
+from semantic_focus.files.tensors import DIGEST_KEY, write_safetensors
+from semantic_focus.files.text import in_short, parsed_json, printable
+from semantic_focus.files.writing import (
     TEMPORARY,
     NotWrittenError,
     check_can_write,
-    in_short,
     make_folder,
     mark_of,
     move_aside,
-    name_problem,
     nothing_is_there,
-    parsed_json,
-    printable,
     write_atomically,
-    write_safetensors,
     write_text,
 )
 from semantic_focus.lora.file import load_lora, load_metadata, numbered, save_lora, save_new_lora
@@ -136,9 +132,9 @@ class TestWriteAtomically:
                 raise PermissionError(13, "in use", str(target))
             replace(source, target)
 
-        monkeypatch.setattr("semantic_focus.files.sys.platform", "win32")
-        monkeypatch.setattr("semantic_focus.files.BUSY_SECONDS", 0)
-        monkeypatch.setattr("semantic_focus.files.os.replace", refusing)
+        monkeypatch.setattr("semantic_focus.files.writing.sys.platform", "win32")
+        monkeypatch.setattr("semantic_focus.files.writing.BUSY_SECONDS", 0)
+        monkeypatch.setattr("semantic_focus.files.writing.os.replace", refusing)
         if is_written:
             write_text(tmp_path / "a.txt", "new")
         else:
@@ -167,7 +163,7 @@ class TestWriteAtomically:
         def without_links(source: Path, target: Path) -> None:
             raise PermissionError(1, "Operation not permitted")
 
-        monkeypatch.setattr("semantic_focus.files.os.link", without_links)
+        monkeypatch.setattr("semantic_focus.files.writing.os.link", without_links)
         path = tmp_path / "a.bin"
         write_atomically(path, lambda temporary: temporary.write_bytes(b"ours"), nothing_is_there(path))
         assert path.read_bytes() == b"ours" and list(tmp_path.iterdir()) == [path]
@@ -432,7 +428,7 @@ class TestLoraFiles:
             fsync(handle)
             first.write_bytes(b"of somebody else")
 
-        monkeypatch.setattr("semantic_focus.files.os.fsync", somebody_is_faster)
+        monkeypatch.setattr("semantic_focus.files.writing.os.fsync", somebody_is_faster)
         assert save_new_lora(numbered(tmp_path, "mine"), self.TENSORS) == second
         assert first.read_bytes() == b"of somebody else" and load_lora(second)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ...command_lines import to_install, to_run
+from ...files.command_lines import to_install, to_run
 from ..damage import damage
 from ..protocol import MissingWeightsError
 from ..runtimes import broken

@@ -16,11 +16,11 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from semantic_focus import command_lines
-from semantic_focus.command_lines import PACKAGE, quoted, to_have_pip, to_install, to_run
 from semantic_focus.commands import main as cli
 from semantic_focus.datasets.cached_latents import DatasetSource, load_dataset
 from semantic_focus.datasets.mask_file import save_masks
+from semantic_focus.files import command_lines
+from semantic_focus.files.command_lines import PACKAGE, quoted, to_have_pip, to_install, to_run
 from semantic_focus.regions import matting
 from semantic_focus.segmenters.embedded import networks, weights
 from semantic_focus.segmenters.model_files import MODELS, download, missing_message, missing_package
@@ -199,7 +199,10 @@ def test_commands_on_pages_are_true(repo: Path, capsys):
 
 
 COMMAND = re.compile(r"python3? -m|pip install|semantic-focus [a-z]+ |\b(cache_masks|install)\.py\b")
-GIVE_COMMANDS = {"command_lines.py": "the one place", "commands/main.py": "names of programs in their help"}
+GIVE_COMMANDS = {
+    "files/command_lines.py": "the one place",
+    "commands/main.py": "names of programs in their help",
+}
 
 
 def test_no_message_gives_a_command_of_its_own_making(repo: Path):

@@ -15,7 +15,7 @@ from semantic_focus.comfy.headless import LoraNotWrittenError
 from semantic_focus.commands.main import main
 from semantic_focus.commands.stop_signals import StopSignals
 from semantic_focus.datasets.mask_file import save_masks
-from semantic_focus.files import NotWrittenError
+from semantic_focus.files.writing import NotWrittenError
 from semantic_focus.regions.masks import SemanticMasks
 from semantic_focus.training.run import StopTraining
 from semantic_focus.training.trainer import TrainingDiverged, TrainingOutOfMemory

@@ -13,7 +13,7 @@ from semantic_focus.datasets.interchange import export_masks, save_mask_picture
 from semantic_focus.datasets.mask_file import mask_path, save_masks
 from semantic_focus.datasets.mask_pictures import FORMS, import_mask, read_mask_picture
 from semantic_focus.datasets.report import MARK as REPORT_MARK
-from semantic_focus.files import version_of, write_png
+from semantic_focus.files.writing import version_of, write_png
 from semantic_focus.regions.masks import SemanticMasks
 
 SIZE = (9, 14)

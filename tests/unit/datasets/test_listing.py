@@ -85,7 +85,9 @@ def test_folders_that_cannot_be_opened_are_named_and_the_others_listed(
     assert found == ["0.png", "1.png"]
     assert left_out == f"folders that cannot be opened: {tree}/a, {tree}/b, {tree}/c and 1 more"
     monkeypatch.setattr(os, "scandir", lambda folder: closed(tree / "a"))
-    with pytest.raises(DatasetError, match="it is there, but the user that runs this program may not read it"):
+    with pytest.raises(
+        DatasetError, match="it is there, but the user that runs this program may not read it"
+    ):
         picture_files(tree)
 
 

@@ -320,7 +320,7 @@ class TestRefusedToSave:
         def full(handle: int) -> None:
             raise OSError("no space left on device")
 
-        monkeypatch.setattr("semantic_focus.files.os.fsync", full)
+        monkeypatch.setattr("semantic_focus.files.writing.os.fsync", full)
         with pytest.raises(OSError, match="no space"):
             save_masks(file, {"face": torch.zeros(4, 4)})
         assert file.read_bytes() == before

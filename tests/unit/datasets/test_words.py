@@ -23,7 +23,7 @@ from semantic_focus.datasets.remarks import remarks_on
 from semantic_focus.datasets.report import FIRST_FRAME, Entry
 from semantic_focus.datasets.status import dataset_status, picture_in
 from semantic_focus.datasets.thumbnails import thumbnail
-from semantic_focus.files import not_allowed
+from semantic_focus.files.names import not_allowed
 from semantic_focus.keywords import Prompt
 from semantic_focus.regions.masks import SemanticMasks
 from semantic_focus.segmenters.protocol import SegmentRequest

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from tiny_velocity import TinyVelocity
 
-from semantic_focus import files
+from semantic_focus.files import writing
 from semantic_focus.lora.adapters import AdapterSettings
 from semantic_focus.lora.layers import linear_layers
 from semantic_focus.lora.network import LoraAdapters
@@ -70,14 +70,14 @@ def train_once(root: str, dies_writing: str = "") -> None:
 
 
 def _die_in_the_midst_of(name: str) -> None:
-    whole = files.write_atomically
+    whole = writing.write_atomically
 
-    def half(path: Path, write: Any) -> None:
+    def half(path: Path, write: Any, make_way: Any = None) -> None:
         def half_of_it(part: Path) -> None:
             write(part)
             os.truncate(part, part.stat().st_size // 2)
             os.kill(os.getpid(), signal.SIGKILL)
 
-        whole(path, half_of_it if path.name == name else write)
+        whole(path, half_of_it if path.name == name else write, make_way)
 
-    files.write_atomically = half
+    writing.write_atomically = half

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from semantic_focus.files import NotWrittenError
+from semantic_focus.files.writing import NotWrittenError
 from semantic_focus.lora.adapters import AdapterSettings
 from semantic_focus.lora.file import load_lora
 from semantic_focus.lora.layers import linear_layers

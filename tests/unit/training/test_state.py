@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from semantic_focus.files import NotWrittenError
+from semantic_focus.files.writing import NotWrittenError
 from semantic_focus.training.state import (
     FORMAT,
     HEADER_KEY,

@@ -11,7 +11,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-PACKAGE = Path(__file__).resolve().parent
+PACKAGE = Path(__file__).resolve().parents[1]
 """Python runs a folder that has a `__main__.py`."""
 INDENT = "\n    "
 """Before each command: on a line of its own, it can be copied."""

@@ -17,8 +17,9 @@ from benchmarks.damage import COMMON, Damage
 from semantic_focus.datasets.cached_latents import DatasetSource, load_dataset
 from semantic_focus.datasets.folder import DatasetError, caption_of, load_picture
 from semantic_focus.datasets.freshness import Freshness, PictureResult
-from semantic_focus.datasets.mask_file import MaskFileError, check_file, read_masks, save_masks
+from semantic_focus.datasets.mask_file import check_file, read_masks, save_masks
 from semantic_focus.datasets.mask_pictures import MaskPictureError, read_mask_picture
+from semantic_focus.datasets.ownership import DamagedMaskFileError, MaskFileError
 from semantic_focus.datasets.report import judge, read_entry
 from semantic_focus.datasets.thumbnails import region_layer, thumbnail
 from semantic_focus.lora.adapters import AdapterSettings
@@ -298,11 +299,12 @@ face_weight = 1.0
 prior_weight = 1.0
 """
 
+MASK_ERRORS = (MaskFileError, DamagedMaskFileError)
 WITH_DIGEST = (
     Kind("LoRAs", _make_lora, _read_lora, (ValueError,)),
     Kind("states", _make_state, _read_state, (TrainStateError,)),
-    Kind("mask files, png", _masks("png"), _read_masks, (MaskFileError,)),
-    Kind("mask files, float", _masks("float"), _read_masks, (MaskFileError,)),
+    Kind("mask files, png", _masks("png"), _read_masks, MASK_ERRORS),
+    Kind("mask files, float", _masks("float"), _read_masks, MASK_ERRORS),
 )
 """Kinds of which every byte is covered."""
 
@@ -312,7 +314,7 @@ KINDS = (
     Kind(
         "mask files in a listing", _make_listing, _read_listing, (), lambda path: path.suffix == SAFETENSORS
     ),
-    Kind("origin caches", _make_origin, _read_origin, (DatasetError, MaskFileError)),
+    Kind("origin caches", _make_origin, _read_origin, (DatasetError, *MASK_ERRORS)),
     Kind("config.toml", _make_config, lambda folder: load_config(folder / "config.toml"), (ConfigError,)),
     Kind("pictures", _make_pictures, _read_pictures, (DatasetError,)),
     Kind("captions", _make_captions, lambda folder: caption_of(folder / "a.png"), (DatasetError,)),

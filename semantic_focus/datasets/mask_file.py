@@ -26,9 +26,10 @@ from PIL.PngImagePlugin import PngImageFile
 from torch import Tensor
 
 from ..categories import is_soft_layer
+from ..files.names import check_readable
 from ..files.tensors import DamagedFileError, TensorFile, write_safetensors
 from ..files.text import parsed_json, short
-from ..regions.large import kept_as
+from ..regions.large import LONGEST_SIDE, kept_as
 from ..regions.masks import SemanticMasks
 from .mask_levels import (
     is_the_rest,
@@ -42,7 +43,7 @@ from .ownership import SUFFIX, DamagedMaskFileError, MaskFileError, place_to_wri
 
 FORMAT_VERSION = "2"
 ENCODINGS = ("png", "float")
-MAX_SIDE = 32768
+MAX_SIDE = LONGEST_SIDE
 """Longest picture side that a mask file may claim, in pixels."""
 MAX_PIXELS = 1 << 28
 """Most pixels that a stored PNG may have: one of a few kilobytes can claim any number."""
@@ -239,6 +240,7 @@ def _opened(path: str | Path) -> TensorFile:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no mask file there. Segment the picture first")
+    check_readable(path)
     size = path.stat().st_size
     if size > MAX_BYTES:
         raise MaskFileError(path, f"it is {size} bytes long, a mask file is at most {MAX_BYTES}")

@@ -16,6 +16,8 @@ LARGE = 1 << 22
 """Pixels from which on a picture is large."""
 VERY_LARGE = 4
 """Times `LARGE` from which on a picture is worked on at half of it: its masks take the memory."""
+LONGEST_SIDE = 32768
+"""Of a picture, in pixels: longer ones come from nowhere but a hostile file, and take a codec long."""
 MOST_PIXELS = 100_000_000
 """Pixels of a picture that masks are made of; benchmarks/segment_memory.py measures what they take."""
 
@@ -32,6 +34,8 @@ def kept_as(size: tuple[int, int]) -> torch.dtype:
 
 def too_large(height: int, width: int) -> str | None:
     """Why no masks are made of a picture of this size, and what to do; None when they are."""
+    if max(height, width) > LONGEST_SIDE:
+        return f"it is {width}x{height}, sides may be up to {LONGEST_SIDE} pixels long. Cut it into pieces"
     if height * width <= MOST_PIXELS:
         return None
     return (

@@ -3,7 +3,9 @@
 Whether they are installed at all is asked of `model_files.missing_package`, which imports nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib import import_module
 
 from ..files.command_lines import to_install
@@ -11,6 +13,19 @@ from ..files.text import in_short
 
 PROVED: set[str] = set()
 """Modules that were imported and had what was asked of them."""
+
+
+_ON_TRUST = ContextVar("on_trust", default=False)
+
+
+@contextmanager
+def taken_on_trust() -> Iterator[None]:
+    """Import nothing meanwhile: what is installed counts as working, and shows when it is used."""
+    token = _ON_TRUST.set(True)
+    try:
+        yield
+    finally:
+        _ON_TRUST.reset(token)
 
 
 def broken(module: str, package: str, names: Sequence[str] = ()) -> str | None:
@@ -22,7 +37,7 @@ def broken(module: str, package: str, names: Sequence[str] = ()) -> str | None:
         package: what pip calls it.
         names: what is used of it. What a half removed package leaves is a module that has nothing.
     """
-    if module in PROVED:
+    if module in PROVED or _ON_TRUST.get():
         return None
     try:
         found = import_module(module)

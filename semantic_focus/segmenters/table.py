@@ -4,6 +4,7 @@ A backend of the table is a module that keeps `protocol.BackendFunctions`.
 """
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from importlib import import_module
@@ -14,7 +15,7 @@ from typing import Any
 from ..categories import SEMANTIC_CATEGORIES
 from ..keywords import Prompt
 from .protocol import BackendFunctions, MissingWeightsError, Segmenter, SegmentRequest, WeightFolders
-from .runtimes import broken
+from .runtimes import broken, taken_on_trust
 
 
 @dataclass(frozen=True)
@@ -112,12 +113,18 @@ def choose(
     if name != "auto" and name not in TIERS:
         raise ValueError(f"no segmentation backend {name!r}; there are auto, {', '.join(table)}")
     reasons = []
-    for candidate, backend in table.items():
-        if not backend.opt_in and not backend.variant and name in ("auto", backend.tier):
-            reason = _missing(backend, folders)
-            if reason is None:
-                return candidate
-            reasons.append(f"{candidate}: {reason}")
+    able = [
+        candidate
+        for candidate, backend in table.items()
+        if not backend.opt_in and not backend.variant and name in ("auto", backend.tier)
+    ]
+    for candidate in able:
+        # the last one need not prove itself: no other could take its place, and fresh masks need none of it
+        with taken_on_trust() if candidate == able[-1] else nullcontext():
+            reason = _missing(table[candidate], folders)
+        if reason is None:
+            return candidate
+        reasons.append(f"{candidate}: {reason}")
     raise MissingWeightsError("no segmenter can run here.\n" + "\n".join(reasons))
 
 

@@ -45,7 +45,7 @@ class TestWriteAtomically:
         write_atomically(path, lambda temporary: temporary.write_bytes(b"content"))
         assert path.read_bytes() == b"content" and list(tmp_path.iterdir()) == [path]
 
-    @pytest.mark.parametrize("folder", ["new", "new/folder", "a.bin"])
+    @pytest.mark.parametrize("folder", ["new", "new/folder"])
     def test_a_mistyped_path_makes_no_folder(self, tmp_path: Path, folder: str):
         (tmp_path / "a.bin").write_bytes(b"mine")
         with pytest.raises(FileNotFoundError, match=f"there is no folder .*{folder}. Make it first"):
@@ -83,21 +83,18 @@ class TestWriteAtomically:
         write_atomically(path, write)
         assert seen == [(tmp_path, b"old")]
 
-    def test_a_kill_in_the_middle_leaves_the_old_file(self, tmp_path: Path, repo: Path):
+    def test_a_kill_in_the_middle_leaves_the_old_file(self, tmp_path: Path):
         path = tmp_path / "a.bin"
         path.write_bytes(b"old")
         program = (
-            "import importlib.util, os, signal, sys, pathlib\n"
-            "spec = importlib.util.spec_from_file_location('atomic', sys.argv[1])\n"
-            "atomic = importlib.util.module_from_spec(spec)\n"
-            "spec.loader.exec_module(atomic)\n"
+            "import os, signal, sys, pathlib\n"
+            "from semantic_focus.files import writing\n"
             "def write(temporary):\n"
             "    temporary.write_bytes(b'half')\n"
             "    os.kill(os.getpid(), signal.SIGKILL)\n"
-            "atomic.write_atomically(pathlib.Path(sys.argv[2]), write)\n"
+            "writing.write_atomically(pathlib.Path(sys.argv[1]), write)\n"
         )
-        module = repo / "semantic_focus" / "files.py"
-        killed = subprocess.run([sys.executable, "-c", program, module, path], timeout=600)
+        killed = subprocess.run([sys.executable, "-c", program, path], timeout=600)
         assert killed.returncode == -signal.SIGKILL
         assert path.read_bytes() == b"old"
         # what is left of the attempt is hidden, has no suffix that anything reads, and says whose it was
@@ -375,7 +372,7 @@ class TestLoraFiles:
     def test_metadata_that_cannot_be_printed_is_written_out(self, tmp_path: Path):
         save_lora(tmp_path / "lora.safetensors", self.TENSORS, {"base": os.fsdecode(b"caf\xe9")})
         with safe_open(tmp_path / "lora.safetensors", framework="pt") as file:
-            assert file.metadata() == {"base": r"caf\xe9"}
+            assert without_digest(file.metadata()) == {"base": r"caf\xe9"}
 
     TENSORS = {"diffusion_model.a.lora_up.weight": torch.arange(6.0).view(2, 3)}
 

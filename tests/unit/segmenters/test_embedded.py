@@ -234,15 +234,11 @@ def test_absent_and_damaged_weights_are_named_with_the_way_out(tmp_path, monkeyp
     monkeypatch.setattr(weights_table, "default_folder", lambda: tmp_path / "nothing")
     with pytest.raises(
         MissingWeightsError,
-        match=r"face_detection_short_range\.tflite.*semantic_focus\.segmenters\.embedded\.weights",
+        match=r"face_detection_short_range\.tflite(.|\n)*semantic_focus fetch mediapipe",
     ):
         load({"mediapipe": [tmp_path]})
     reason = missing({"mediapipe": [tmp_path]})
-    assert (
-        reason
-        and "semantic_focus.segmenters.embedded.weights" in reason
-        and missing({"mediapipe": [weights]}) is None
-    )
+    assert reason and "semantic_focus fetch mediapipe" in reason and missing({"mediapipe": [weights]}) is None
     pointer = tmp_path / "face_landmark.tflite"
     pointer.write_text("version https://git-lfs.github.com/spec/v1\n")
     for weight in weights_table.WEIGHTS[:2]:

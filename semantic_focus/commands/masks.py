@@ -23,6 +23,7 @@ from ..datasets.remarks import remarks_on
 from ..keywords import parse_keywords
 from ..regions.refine import REFINEMENTS
 from ..segmenters.protocol import SegmentRequest
+from ..segmenters.runtimes import taken_on_trust
 from ..segmenters.table import BACKENDS, TIERS, WEIGHT_KINDS, LazySegmenter
 from .outcome import FAILED, SUCCESS, CannotStartError, Screen, answer, say
 from .stop_signals import StopSignals
@@ -192,7 +193,8 @@ def _segmenter(options: argparse.Namespace) -> LazySegmenter:
             raise CannotStartError(f"--models {models}: no such folder. Give ComfyUI's models folder")
         folders = {kind: [models / kind] for kind in WEIGHT_KINDS}
     segmenter = LazySegmenter(options.backend or options.tier or "fast", folders, options.device)
-    reason = segmenter.missing()
+    with taken_on_trust():  # whether it works shows when it is needed: fresh masks need none of it
+        reason = segmenter.missing()
     if reason is not None:
         hint = (
             ""

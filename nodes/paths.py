@@ -151,8 +151,8 @@ def output_prefix(prefix: str) -> str:
     parts = prefix.replace("\\", "/").strip().split("/")
     if PureWindowsPath(prefix).anchor or prefix.startswith("/") or ".." in parts:
         raise ValueError(
-            f"{shown(prefix)!r}: it leads out of ComfyUI's output folder. Give a path that starts in it, such "
-            "as loras/my_person"
+            f"{shown(prefix)!r}: it leads out of ComfyUI's output folder. Give a path that starts in it, "
+            "such as loras/my_person"
         )
     for part in parts:
         if problem := name_problem(part):

@@ -315,6 +315,7 @@ def test_a_lora_replaces_nothing_also_where_a_link_leads_out(
 )
 def test_a_run_has_a_plain_name(server: "ComfyServer", comfy: ModuleType, training: Graph, name: str):
     runs = server.base_directory / "output" / "semantic_focus"
+    runs.mkdir(exist_ok=True, parents=True)
     before = [set(os.listdir(folder)) for folder in (runs, runs.parent, server.base_directory)]
     training["9"]["inputs"]["run_name"] = name
     said = refused(server, comfy, training)

@@ -83,7 +83,6 @@ class CacheDatasetMasks(ReadsFiles):
         )
 
     @classmethod
-    @classmethod
     def execute(
         cls,
         folder,

@@ -220,7 +220,8 @@ async def send_caption(pool: ThreadPoolExecutor, request: web.Request) -> web.Re
     find = partial(picture_to_read, _text(body, "folder"), _text(body, "name"))
     picture = await loop.run_in_executor(pool, find)
     try:
-        return web.json_response({"caption": await loop.run_in_executor(pool, caption_of, picture)})
+        caption = await loop.run_in_executor(pool, caption_of, picture)
+        return web.json_response({"caption": caption or ""})
     except DatasetError as error:
         return _wrong(error)
 

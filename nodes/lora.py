@@ -10,7 +10,6 @@ from comfy_api.latest import io, ui
 from ..semantic_focus.comfy.fingerprint import model_fingerprint
 from ..semantic_focus.comfy.key_map import comfy_key_map
 from ..semantic_focus.comfy.lora_files import read_for_model
-from ..semantic_focus.files.names import named_path
 from ..semantic_focus.lora.adapters import ADAPTER_KINDS, AdapterSettings
 from ..semantic_focus.lora.file import SAFETENSORS, load_lora, save_new_lora
 from ..semantic_focus.lora.keys import KEY_STYLES, export_lora, generic_tensors
@@ -20,7 +19,7 @@ from ..semantic_focus.training.state import TrainState
 from .changes import ReadsFiles, note_existence, note_file
 from .graph import model_file
 from .inputs import Parsed, number, whole
-from .paths import new_output_files, output_folder
+from .paths import new_output_files, output_folder, output_prefix
 from .sockets import CATEGORY, AdapterSocket, TrainStateSocket
 from .train import RUNS
 
@@ -138,7 +137,7 @@ class SaveLoraAs(ReadsFiles):
             inputs=[
                 io.LoraModel.Input("lora"),
                 io.Model.Input("model", tooltip="The base model: its layers have other names elsewhere."),
-                Parsed("filename_prefix", named_path, default="loras/semantic_focus"),
+                Parsed("filename_prefix", output_prefix, default="loras/semantic_focus"),
                 io.Combo.Input(
                     "key_style",
                     options=list(KEY_STYLES),

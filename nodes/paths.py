@@ -129,19 +129,12 @@ def new_output_files(name: str, prefix: str, ending: str) -> Iterator[Path]:
     Raises:
         ValueError: a prefix that leads out of the output folder, or a part of it that is no plain name.
     """
-    if not isinstance(prefix, str):
-        raise ValueError(f"{name} is {shown(prefix)!r}: give the beginning of a file name")
-    parts = prefix.replace("\\", "/").strip().split("/")
-    if PureWindowsPath(prefix).anchor or prefix.startswith("/") or ".." in parts:
-        raise ValueError(
-            f"{name} is {shown(prefix)!r}: it leads out of ComfyUI's output folder. Give a path that starts "
-            "in it, such as loras/my_person"
-        )
-    for part in parts:
-        if problem := name_problem(part):
-            raise ValueError(f"{name} is {shown(prefix)!r}: {part!r} is no name to save under: {problem}")
     try:
-        folder, stem, first, *_ = folder_paths.get_save_image_path("/".join(parts), str(output_folder()))
+        place = output_prefix(prefix)
+    except ValueError as error:
+        raise ValueError(f"{name} is {error}") from error
+    try:
+        folder, stem, first, *_ = folder_paths.get_save_image_path(place, str(output_folder()))
     except OSError as error:
         raise ValueError(
             f"{name} is {shown(prefix)!r}: its folder cannot be made ({error.strerror})"
@@ -149,16 +142,33 @@ def new_output_files(name: str, prefix: str, ending: str) -> Iterator[Path]:
     return (Path(folder) / f"{stem}_{number:05}_{ending}" for number in itertools.count(first))
 
 
-def new_folder_name(name: str, value: str) -> str:
-    """The name of a folder that the input `name` gives to something new.
+def output_prefix(prefix: str) -> str:
+    """A place below ComfyUI's output folder, with slashes: names of folders, and the beginning of a file's.
+
+    Raises:
+        ValueError: it leads out of the output folder, or a part of it is no plain name.
+    """
+    parts = prefix.replace("\\", "/").strip().split("/")
+    if PureWindowsPath(prefix).anchor or prefix.startswith("/") or ".." in parts:
+        raise ValueError(
+            f"{shown(prefix)!r}: it leads out of ComfyUI's output folder. Give a path that starts in it, "
+            "such as loras/my_person"
+        )
+    for part in parts:
+        if problem := name_problem(part):
+            raise ValueError(f"{shown(prefix)!r}: {shown(part)!r} is no name to save under: {problem}")
+    return "/".join(parts)
+
+
+def new_folder_name(name: str) -> str:
+    """The name of a folder that somebody gives to something new.
 
     Raises:
         ValueError: it is no plain name.
     """
-    problem = name_problem(value) if isinstance(value, str) else "it is no text"
-    if problem:
-        raise ValueError(f"{name} is {shown(value)!r}: {problem}. Give a plain name, such as my_person")
-    return value
+    if problem := name_problem(name):
+        raise ValueError(f"{shown(name)!r}: {problem}. Give a plain folder name, such as my_person")
+    return name
 
 
 def output_folder(*parts: str) -> Path:

@@ -22,7 +22,7 @@ from ..semantic_focus.training.step_record import StepRecord
 from ..semantic_focus.training.untrained import untrained
 from .changes import ReadsFiles, note_existence
 from .graph import model_file
-from .inputs import number, whole
+from .inputs import Parsed, number, whole
 from .paths import new_folder_name, output_folder
 from .sockets import (
     CATEGORY,
@@ -94,8 +94,9 @@ class LoraTrainStep(ReadsFiles):
                     default=True,
                     tooltip="Much less memory for about a third more time.",
                 ),
-                io.String.Input(
+                Parsed(
                     "run_name",
+                    new_folder_name,
                     default="lora",
                     optional=True,
                     tooltip="Folder in output/semantic_focus with the states, curves and samples.",
@@ -165,7 +166,6 @@ class LoraTrainStep(ReadsFiles):
         cls, model, latents, conditioning, latent_masks, objective, gradient_checkpointing, **rest
     ) -> io.NodeOutput:
         values = {name: value[0] for name, value in rest.items() if value and value[0] is not None}
-        run_name = new_folder_name("run_name", values.get("run_name", "lora"))
         name = model_file(cls.hidden.prompt, cls.hidden.unique_id)
         request = TrainingRequest(
             patcher=model[0],
@@ -188,7 +188,7 @@ class LoraTrainStep(ReadsFiles):
         )
         place = RunPlace(
             output_folder(RUNS),
-            run_name,
+            values.get("run_name", "lora"),
             values.get("resume", True),
         )
         status = watched_training(request.settings.steps, cls.hidden.unique_id, cls.hidden.extra_pnginfo)

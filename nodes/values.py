@@ -57,13 +57,19 @@ def _checked(execute: Callable[..., io.NodeOutput]) -> Callable[..., io.NodeOutp
 
 
 def _validation(texts: list[str]) -> Callable[..., bool | str]:
-    """`validate_inputs` of a node, for its texts. One that is linked is None, a missing one is not given."""
+    """`validate_inputs` of a node, for its texts. One that is linked is None, a missing one is not given; a
+    node that takes lists gets them here as well.
+    """
 
-    def validate(cls: type[io.ComfyNode], **typed: str | None) -> bool | str:
-        given = {name: text for name, text in typed.items() if text is not None}
+    def validate(cls: type[io.ComfyNode], **typed: Any) -> bool | str:
         schema = cls.define_schema()
-        checked = [one for one in schema.inputs if one.id in given]
-        faults = [named(schema, one, fault) for one in checked if (fault := value_fault(one, given[one.id]))]
+        given = {name: text if schema.is_input_list else [text] for name, text in typed.items()}
+        faults = [
+            named(schema, one, fault)
+            for one in schema.inputs
+            for text in given.get(one.id) or ()
+            if text is not None and (fault := value_fault(one, text))
+        ]
         return "\n".join(faults) or True
 
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD

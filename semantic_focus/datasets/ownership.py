@@ -102,7 +102,9 @@ def header_of_ours(path: Path) -> dict[str, str]:
         MaskFileError: the file may not be read.
     """
     try:
-        if path.exists() and not path.is_file():
+        if not path.exists():  # also where a file stands in place of its folder
+            raise FileNotFoundError(f"{path}: nothing is there")
+        if not path.is_file():
             raise NoMaskFileError(path, _kind(path.stat().st_mode))
         file = TensorFile(path)
     except DamagedFileError as error:

@@ -121,7 +121,7 @@ def pixels(image: Image.Image) -> np.ndarray:
 
 
 def failure(server: "ComfyServer", comfy: ModuleType, graph: Graph) -> str:
-    """What the graph fails with."""
-    with pytest.raises(comfy.PromptFailed) as caught:
+    """What the graph is refused or fails with."""
+    with pytest.raises((comfy.PromptFailed, comfy.PromptRejected)) as caught:
         server.run(graph)
-    return caught.value.exception
+    return str(getattr(caught.value, "exception", caught.value))

@@ -41,6 +41,7 @@ def write_mask_picture(path: Path, seed: int) -> None:
 
 def write_masks(path: Path, seed: int) -> None:
     face = torch.rand(1, 1, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(seed))
+    path.unlink(missing_ok=True)  # masks that no segmenter made are never replaced
     save_masks(path, SemanticMasks(torch.cat((face, 1 - face), 1), ("face", "background")))
 
 

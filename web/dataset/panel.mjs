@@ -5,7 +5,17 @@ import { openReport, tellAbsence } from "./report.mjs";
 import { resultFor, runFor, start } from "./runs.mjs";
 import { CACHER, list, sourceOf, whyBroken } from "./source.mjs";
 import { badge, layers, view } from "./view.mjs";
-import { describe, FILTERS, passes, problemsOf, resultInWords, say, statusName, summary } from "./words.mjs";
+import {
+  describe,
+  FILTERS,
+  isNotOfTheList,
+  passes,
+  problemsOf,
+  resultInWords,
+  say,
+  statusName,
+  summary,
+} from "./words.mjs";
 import { button, entitle } from "../lib/controls.mjs";
 import { element, undoable, widgetOf } from "../lib/panel.mjs";
 import { presentPanels } from "../lib/present.mjs";
@@ -35,13 +45,11 @@ export class DatasetPanel {
     this.unasked = ""; // a folder that is not looked at before the user says so
     /** @type {Picture[]} */
     this.pictures = [];
-    /** @type {string[]} what was not looked at, in sentences */
-    this.leftOut = [];
     /** @type {Map<string, string>} what is wrong with pictures that could not be shown, by name and stamp */
     this.broken = new Map();
     /** @type {Set<string>} keys of tiles that lack something which may be had another time */
     this.lacking = new Set();
-    /** @type {string[]} what lies in the folder and is not taken */
+    /** @type {string[]} what lies in the folder and is not taken or was not looked at, in sentences */
     this.leftOut = [];
     /** @type {string[]} what else the last run said of the folder */
     this.remarks = [];
@@ -110,7 +118,7 @@ export class DatasetPanel {
 
   /** @param {string[]} remarks of a run that loaded the folder */
   remark(remarks) {
-    this.remarks = remarks.filter((remark) => !remark.startsWith("left out: ")); // the list of the folder has these
+    this.remarks = remarks.filter(isNotOfTheList);
     this.drawMessage();
   }
 

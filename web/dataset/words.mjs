@@ -48,16 +48,16 @@ const SENTENCES = /** @type {[RegExp, string, string[]][]} */ ([
   [/^(.+): (.+) reads no words and cannot find that/, "cannotFind", ["regions", "segmenter"]],
   [/^(.+): in no picture, so a weight on it trains nothing/, "inNoPicture", ["regions"]],
   [/: no picture in it\. .* What is there: (.+)$/, "onlyOthers", ["seen"]],
-  [/^(?:left out: )?(.+) \(a kind of picture that is not read/, "leftNotRead", ["names"]],
-  [/^(?:left out: )?(.+) \(a link to nothing\)$/, "leftLink", ["names"]],
-  [/^(?:left out: )?(.+) \(the user that runs this program may not read it\)$/, "leftNotAllowed", ["names"]],
-  [/^(?:left out: )?(.+) \(no file that can be read\)$/, "leftNoFile", ["names"]],
-  [/^(?:left out: )?(.+) \(a folder with pictures of its own/, "leftFolder", ["names"]],
-  [/^(?:left out: )?(.+) \(a folder that was not looked into\)$/, "leftUnseen", ["names"]],
-  [/^(?:left out: )?(.+) \(a mask picture of another trainer\)$/, "leftMask", ["names"]],
-  [/^(?:left out: )?(.+) \(two captions of one picture: the latter is used\)$/, "leftCaption", ["names"]],
-  [/^(?:left out: )?(.+) \(a caption without a picture of its name\)$/, "leftLonely", ["names"]],
-  [/^(?:left out: )?(.+) \(no picture\)$/, "leftOther", ["names"]],
+  [/^(.+) \(a kind of picture that is not read/, "leftNotRead", ["names"]],
+  [/^(.+) \(a link to nothing\)$/, "leftLink", ["names"]],
+  [/^(.+) \(the user that runs this program may not read it\)$/, "leftNotAllowed", ["names"]],
+  [/^(.+) \(no file that can be read\)$/, "leftNoFile", ["names"]],
+  [/^(.+) \(a folder with pictures of its own/, "leftFolder", ["names"]],
+  [/^(.+) \(a folder that was not looked into\)$/, "leftUnseen", ["names"]],
+  [/^(.+) \(a mask picture of another trainer\)$/, "leftMask", ["names"]],
+  [/^(.+) \(two captions of one picture: the latter is used\)$/, "leftCaption", ["names"]],
+  [/^(.+) \(a caption without a picture of its name\)$/, "leftLonely", ["names"]],
+  [/^(.+) \(no picture\)$/, "leftOther", ["names"]],
   [/: no such file\./, "gone", []],
   [/: no such folder\./, "noSuchFolder", []],
   [/: a file, not a folder\. .*: (.+)$/, "aFile", ["folder"]],
@@ -76,6 +76,12 @@ const SENTENCES = /** @type {[RegExp, string, string[]][]} */ ([
   [/^folders that cannot be opened: (.+)$/, "someClosed", ["folders"]],
   [/^(\d+) more folders may not be read/, "moreRefused", ["count"]],
 ]);
+
+// before what a run says of a folder, of which the list of the folder says the same
+const LEFT_OUT = "left out: ";
+
+/** @param {string} remark of a run */
+export const isNotOfTheList = (remark) => !remark.startsWith(LEFT_OUT);
 
 /**
  * Sentences of the library, a line each, in the user's language; as they are when nobody translated them.
@@ -116,7 +122,7 @@ export function resultInWords(result) {
     ...(count ? [text(`dataset.${report ? "seeReport" : "toLookAt"}`, { count })] : []),
     ...failures.map(say),
     ...(others > 0 ? [text("dataset.andOthers", { count: others })] : []),
-    ...remarks.map(say),
+    ...remarks.filter(isNotOfTheList).map(say),
   ];
 }
 

@@ -1,7 +1,7 @@
 // A dataset's pictures in words: their status, what stands out, how many of what there are.
 import { faultInWords } from "../lib/faults.mjs";
 import { countsInWords } from "../lib/mask_counts.mjs";
-import { regionName, text } from "../lib/text.mjs";
+import { regionName, regionNames, text } from "../lib/text.mjs";
 
 /** @typedef {import("./source.mjs").Picture} Picture */
 
@@ -101,7 +101,7 @@ function sayOne(sentence) {
     if (values.region) values.region = regionName(values.region);
     if (values.error) values.error = faultInWords(values.error);
     if (values.seen) values.seen = values.seen.split("; ").map(sayOne).join("\n");
-    if (values.regions) values.regions = values.regions.split(", ").map(regionName).join(", ");
+    if (values.regions) values.regions = regionNames(values.regions);
     return text(`dataset.says.${key}`, values);
   }
   return faultInWords(sentence);

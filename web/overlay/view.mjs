@@ -6,7 +6,7 @@ import { faultInWords } from "../lib/faults.mjs";
 import { hasPictures } from "../lib/graph_walk.mjs";
 import { colourOf } from "../lib/palette.mjs";
 import { element } from "../lib/panel.mjs";
-import { regionName, text } from "../lib/text.mjs";
+import { regionName, regionNames, text } from "../lib/text.mjs";
 
 /**
  * @typedef {import("./state.mjs").OverlayState} OverlayState
@@ -311,15 +311,10 @@ function aboutFile(preview) {
   if (!preview) return [];
   const { absent, left_out: leftOut, aside } = preview;
   return [
-    absent && text("overlay.byHandAbsent", { regions: names(absent) }),
-    leftOut && text("overlay.byHandLeftOut", { regions: names(leftOut) }),
+    absent && text("overlay.byHandAbsent", { regions: regionNames(absent) }),
+    leftOut && text("overlay.byHandLeftOut", { regions: regionNames(leftOut) }),
     aside && text("overlay.damagedAside", { file: aside }),
   ];
-}
-
-/** @param {string} regions as the library lists them */
-function names(regions) {
-  return regions.split(", ").map(regionName).join(", ");
 }
 
 /**

@@ -80,9 +80,6 @@ const SENTENCES = /** @type {[RegExp, string, string[]][]} */ ([
 // before what a run says of a folder, of which the list of the folder says the same
 const LEFT_OUT = "left out: ";
 
-/** @param {string} remark of a run */
-export const isNotOfTheList = (remark) => !remark.startsWith(LEFT_OUT);
-
 /**
  * Sentences of the library, a line each, in the user's language; as they are when nobody translated them.
  * @param {string} sentences
@@ -102,9 +99,16 @@ function sayOne(sentence) {
     if (values.error) values.error = faultInWords(values.error);
     if (values.seen) values.seen = values.seen.split("; ").map(sayOne).join("\n");
     if (values.regions) values.regions = regionNames(values.regions);
+    if (key === "leftCaption") values.names = values.names.replaceAll(" beside ", text("dataset.beside"));
+    for (const list of ["names", "folders"]) if (values[list]) values[list] = shortened(values[list]);
     return text(`dataset.says.${key}`, values);
   }
   return faultInWords(sentence);
+}
+
+/** @param {string} names of which the library has left some out, as the user reads them */
+function shortened(names) {
+  return names.replace(/ and (\d+) more$/, (_, count) => ` ${text("dataset.andMore", { count })}`);
 }
 
 /**
@@ -114,7 +118,7 @@ function sayOne(sentence) {
  */
 export function resultInWords(result) {
   if ("error" in result) return say(result.error).split("\n");
-  const { counts, segmenter, to_look_at: count, failures, remarks = [], report } = result;
+  const { counts, segmenter, to_look_at: count, failures, report } = result;
   const made = text("dataset.madeBy", { counts: countsInWords(counts), segmenter });
   const others = (counts.failed ?? 0) - failures.length;
   return [
@@ -122,8 +126,17 @@ export function resultInWords(result) {
     ...(count ? [text(`dataset.${report ? "seeReport" : "toLookAt"}`, { count })] : []),
     ...failures.map(say),
     ...(others > 0 ? [text("dataset.andOthers", { count: others })] : []),
-    ...remarks.filter(isNotOfTheList).map(say),
   ];
+}
+
+/**
+ * What there is to say of a folder as a whole, a line each.
+ * @param {string[]} remarks of runs
+ * @param {string[]} leftOut of its list
+ */
+export function folderInWords(remarks, leftOut) {
+  const others = new Set(remarks.filter((remark) => !remark.startsWith(LEFT_OUT)));
+  return [...others, ...leftOut].map(say).join("\n");
 }
 
 /** @param {string} status */

@@ -72,7 +72,7 @@ export function regionName(region) {
  * @param {string} regions with ", " between them
  */
 export function regionNames(regions) {
-  return regions.split(", ").map(regionName).join(text("notices.comma"));
+  return regions.split(", ").map(regionName).join(text("notices.listComma"));
 }
 
 /**

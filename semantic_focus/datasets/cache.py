@@ -338,20 +338,25 @@ def _read_by_hand(
 
     A region that they lack is empty, and the background what the others leave.
     """
-    made = "it was made by hand or by another program"
     way_out = "Correct it, or move it away to have the picture segmented"
     try:
         masks = read_masks(path)
     except DamagedMaskFileError:
         raise
     except MaskFileError as error:
-        raise MaskFileError(path, f"{made}, and {error.problem}", way_out) from error
+        raise MaskFileError(
+            path, f"it was made by hand or by another program, and {error.problem}", way_out
+        ) from error
     if masks.size != size:
         there, wanted = (f"{width}x{height}" for height, width in (masks.size, size))
-        raise MaskFileError(path, f"{made} for a picture of {there}, and this one is {wanted}", way_out)
+        raise MaskFileError(
+            path,
+            f"it was made by hand or by another program for a picture of {there}, and this one is {wanted}",
+            way_out,
+        )
     absent = [label for label in labels if label not in masks.labels]
     left_out = [label for label in masks.labels if label not in labels]
-    said = [f"{path.name}: {made}, and is read as it is"]
+    said = [f"{path.name}: it was made by hand or by another program, and is read as it is"]
     if absent:
         said.append(f"it has no {', '.join(absent)}")
     if left_out:

@@ -29,9 +29,10 @@ REASONS = {
 """Why something is left out, the gravest first."""
 
 KNOWN_BESIDE_PICTURES = re.compile(
-    r"_zi(_masks|_te|_latent)?\.safetensors$|^(thumbs\.db|desktop\.ini)$", re.I
+    r"_zi(_masks|_te|_latent)?\.safetensors(\.damaged(_\d+)?)?$|^(thumbs\.db|desktop\.ini)$", re.I
 )
-"""What belongs beside pictures: masks, caches of latents and texts, and what file managers leave."""
+"""What belongs beside pictures: masks, also damaged ones that were moved aside, caches of latents and texts,
+and what file managers leave."""
 
 MOST_LOOKED_AT = 2000
 """Entries of subfolders that are looked at, to tell whether pictures are in them."""

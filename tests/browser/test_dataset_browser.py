@@ -100,10 +100,9 @@ def test_what_lies_there_and_is_not_taken_is_named(editor: "Editor", folder: Pat
     shutil.copytree(folder, folder / "10_anna")
     (folder / "one.txt").write_text("")
     editor.load(only(graph(folder), LOADER))
-    said = panel(editor).locator(".sf-dataset-message .sf-status")
-    expect(said).to_have_text(
-        "left out, save them as PNG or JPEG: photo.heic"
-        " · left out, folders with pictures of their own: 10_anna/"
+    expect(panel(editor).get_by_role("log", name="Notes on the folder")).to_have_text(
+        "left out, save them as PNG or JPEG: photo.heic\n"
+        "left out, folders with pictures of their own: 10_anna/"
     )
     expect(tile(editor, "one.png")).to_have_attribute("title", re.compile("its caption file is empty"))
     assert editor.errors == []

@@ -48,7 +48,7 @@ TELL_REPORT = """async ([id, result]) => {
 
 def listing(*statuses: str) -> dict[str, Any]:
     """What the server would answer for pictures of these statuses."""
-    nothing = {"reason": "", "captioned": True, "persons": None, "coverage": {}, "problems": []}
+    nothing = {"reason": "", "captioned": True, "persons": None, "coverage": {}, "problems": [], "notes": []}
     pictures = [
         {"name": f"{number}.png", "status": status, "stamp": "1", "mask_stamp": "", **nothing}
         for number, status in enumerate(statuses)

@@ -209,7 +209,7 @@ def add_number(workflow: dict[str, Any], value: float) -> None:
 def test_what_is_connected_counts_and_what_a_preset_replaces_is_said(
     anywhere: "Editor", weighted: dict[str, Any]
 ):
-    said = panel(anywhere).locator(".sf-said")
+    said = panel(anywhere).locator(".sf-overruled")
     node = node_of(weighted, OBJECTIVE)
     node["widgets_values"][1:8] = ["person", 0.2, 0.3, 0.0, 0.6, 0.0, 0.0]
     anywhere.load(weighted)

@@ -5,9 +5,10 @@ import { openReport, tellAbsence } from "./report.mjs";
 import { resultFor, runFor, start } from "./runs.mjs";
 import { CACHER, list, sourceOf, whyBroken } from "./source.mjs";
 import { badge, layers, view } from "./view.mjs";
-import { describe, FILTERS, passes, problemsOf, resultInWords, say, statusName, summary } from "./words.mjs";
+import { describe, FILTERS, folderInWords, passes, problemsOf } from "./words.mjs";
+import { resultInWords, say, statusName, summary } from "./words.mjs";
 import { button, entitle } from "../lib/controls.mjs";
-import { element, undoable, widgetOf } from "../lib/panel.mjs";
+import { element, typedIn, undoable, widgetOf } from "../lib/panel.mjs";
 import { presentPanels } from "../lib/present.mjs";
 import { cancel } from "../lib/prompts.mjs";
 import { text } from "../lib/text.mjs";
@@ -35,13 +36,11 @@ export class DatasetPanel {
     this.unasked = ""; // a folder that is not looked at before the user says so
     /** @type {Picture[]} */
     this.pictures = [];
-    /** @type {string[]} what was not looked at, in sentences */
-    this.leftOut = [];
     /** @type {Map<string, string>} what is wrong with pictures that could not be shown, by name and stamp */
     this.broken = new Map();
     /** @type {Set<string>} keys of tiles that lack something which may be had another time */
     this.lacking = new Set();
-    /** @type {string[]} what lies in the folder and is not taken */
+    /** @type {string[]} what lies in the folder and is not taken or was not looked at, in sentences */
     this.leftOut = [];
     /** @type {string[]} what else the last run said of the folder */
     this.remarks = [];
@@ -75,7 +74,7 @@ export class DatasetPanel {
     this.cancel = button(() => this.run?.prompt && cancel(this.run.prompt).catch(tellAbsence));
     this.progress = element("div", { className: "sf-row sf-dataset-progress" }, [this.bar, this.count, this.cancel]);
     this.message = element("div", { className: "sf-dataset-message" });
-    this.missed = element("div", { className: "sf-dataset-missed", role: "status" });
+    this.missed = element("div", { className: "sf-dataset-missed", tabIndex: 0, role: "log" });
     this.empty = element("div", { className: "sf-dataset-empty", role: "status" });
     this.question = element("p", { id: `${this.grid.id}-question` });
     this.place = element("code");
@@ -110,7 +109,7 @@ export class DatasetPanel {
 
   /** @param {string[]} remarks of a run that loaded the folder */
   remark(remarks) {
-    this.remarks = remarks.filter((remark) => !remark.startsWith("left out: ")); // the list of the folder has these
+    this.remarks = remarks;
     this.drawMessage();
   }
 
@@ -145,6 +144,7 @@ export class DatasetPanel {
     this.question.textContent = text("dataset.unknownFolder");
     this.allow.textContent = text("dataset.showFolder");
     this.bar.setAttribute("aria-label", text("dataset.making"));
+    this.missed.setAttribute("aria-label", text("dataset.remarks"));
     this.grid.label(text("dataset.title"));
     this.repaint();
   }
@@ -331,10 +331,11 @@ export class DatasetPanel {
 
   drawMessage() {
     const result = resultFor(this.node);
-    const said = [...new Set([...(result ? resultInWords(result) : []), ...this.remarks.map(say)])];
+    const said = result ? resultInWords(result) : [];
     const report = result && "report" in result ? result.report : null;
-    const missed = this.leftOut.map(say).join("\n");
-    Object.assign(this.missed, { textContent: missed, title: missed });
+    const told = result && "remarks" in result ? (result.remarks ?? []) : [];
+    const missed = folderInWords([...told, ...this.remarks], this.leftOut);
+    if (this.missed.textContent !== missed) this.missed.textContent = missed; // what a user has selected stays so
     this.missed.classList.toggle("sf-hidden", !missed);
     const parts = [];
     if (said.length) {
@@ -388,11 +389,4 @@ export class DatasetPanel {
     const due = performance.now() - this.lastLook > BETWEEN_LOOKS;
     if (this.run?.state === "running" && !this.looking && due) this.look(true);
   }
-}
-
-/** The text field of a node that the user is at; a folder that is half written is no folder. */
-function typedIn() {
-  const at = document.activeElement;
-  const isField = at?.matches("textarea, input:not([type=range], [type=checkbox])");
-  return isField && at?.closest("[data-node-id], .dom-widget, .graphdialog") ? at : null;
 }

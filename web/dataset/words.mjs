@@ -1,7 +1,7 @@
 // A dataset's pictures in words: their status, what stands out, how many of what there are.
 import { faultInWords } from "../lib/faults.mjs";
 import { countsInWords } from "../lib/mask_counts.mjs";
-import { regionName, text } from "../lib/text.mjs";
+import { regionName, regionNames, text } from "../lib/text.mjs";
 
 /** @typedef {import("./source.mjs").Picture} Picture */
 
@@ -48,16 +48,16 @@ const SENTENCES = /** @type {[RegExp, string, string[]][]} */ ([
   [/^(.+): (.+) reads no words and cannot find that/, "cannotFind", ["regions", "segmenter"]],
   [/^(.+): in no picture, so a weight on it trains nothing/, "inNoPicture", ["regions"]],
   [/: no picture in it\. .* What is there: (.+)$/, "onlyOthers", ["seen"]],
-  [/^(?:left out: )?(.+) \(a kind of picture that is not read/, "leftNotRead", ["names"]],
-  [/^(?:left out: )?(.+) \(a link to nothing\)$/, "leftLink", ["names"]],
-  [/^(?:left out: )?(.+) \(the user that runs this program may not read it\)$/, "leftNotAllowed", ["names"]],
-  [/^(?:left out: )?(.+) \(no file that can be read\)$/, "leftNoFile", ["names"]],
-  [/^(?:left out: )?(.+) \(a folder with pictures of its own/, "leftFolder", ["names"]],
-  [/^(?:left out: )?(.+) \(a folder that was not looked into\)$/, "leftUnseen", ["names"]],
-  [/^(?:left out: )?(.+) \(a mask picture of another trainer\)$/, "leftMask", ["names"]],
-  [/^(?:left out: )?(.+) \(two captions of one picture: the latter is used\)$/, "leftCaption", ["names"]],
-  [/^(?:left out: )?(.+) \(a caption without a picture of its name\)$/, "leftLonely", ["names"]],
-  [/^(?:left out: )?(.+) \(no picture\)$/, "leftOther", ["names"]],
+  [/^(.+) \(a kind of picture that is not read/, "leftNotRead", ["names"]],
+  [/^(.+) \(a link to nothing\)$/, "leftLink", ["names"]],
+  [/^(.+) \(the user that runs this program may not read it\)$/, "leftNotAllowed", ["names"]],
+  [/^(.+) \(no file that can be read\)$/, "leftNoFile", ["names"]],
+  [/^(.+) \(a folder with pictures of its own/, "leftFolder", ["names"]],
+  [/^(.+) \(a folder that was not looked into\)$/, "leftUnseen", ["names"]],
+  [/^(.+) \(a mask picture of another trainer\)$/, "leftMask", ["names"]],
+  [/^(.+) \(two captions of one picture: the latter is used\)$/, "leftCaption", ["names"]],
+  [/^(.+) \(a caption without a picture of its name\)$/, "leftLonely", ["names"]],
+  [/^(.+) \(no picture\)$/, "leftOther", ["names"]],
   [/: no such file\./, "gone", []],
   [/: no such folder\./, "noSuchFolder", []],
   [/: a file, not a folder\. .*: (.+)$/, "aFile", ["folder"]],
@@ -77,6 +77,9 @@ const SENTENCES = /** @type {[RegExp, string, string[]][]} */ ([
   [/^(\d+) more folders may not be read/, "moreRefused", ["count"]],
 ]);
 
+// before what a run says of a folder, of which the list of the folder says the same
+const LEFT_OUT = "left out: ";
+
 /**
  * Sentences of the library, a line each, in the user's language; as they are when nobody translated them.
  * @param {string} sentences
@@ -95,10 +98,17 @@ function sayOne(sentence) {
     if (values.region) values.region = regionName(values.region);
     if (values.error) values.error = faultInWords(values.error);
     if (values.seen) values.seen = values.seen.split("; ").map(sayOne).join("\n");
-    if (values.regions) values.regions = values.regions.split(", ").map(regionName).join(", ");
+    if (values.regions) values.regions = regionNames(values.regions);
+    if (key === "leftCaption") values.names = values.names.replaceAll(" beside ", text("dataset.beside"));
+    for (const list of ["names", "folders"]) if (values[list]) values[list] = shortened(values[list]);
     return text(`dataset.says.${key}`, values);
   }
   return faultInWords(sentence);
+}
+
+/** @param {string} names of which the library has left some out, as the user reads them */
+function shortened(names) {
+  return names.replace(/ and (\d+) more$/, (_, count) => ` ${text("dataset.andMore", { count })}`);
 }
 
 /**
@@ -108,7 +118,7 @@ function sayOne(sentence) {
  */
 export function resultInWords(result) {
   if ("error" in result) return say(result.error).split("\n");
-  const { counts, segmenter, to_look_at: count, failures, remarks = [], report } = result;
+  const { counts, segmenter, to_look_at: count, failures, report } = result;
   const made = text("dataset.madeBy", { counts: countsInWords(counts), segmenter });
   const others = (counts.failed ?? 0) - failures.length;
   return [
@@ -116,8 +126,17 @@ export function resultInWords(result) {
     ...(count ? [text(`dataset.${report ? "seeReport" : "toLookAt"}`, { count })] : []),
     ...failures.map(say),
     ...(others > 0 ? [text("dataset.andOthers", { count: others })] : []),
-    ...remarks.map(say),
   ];
+}
+
+/**
+ * What there is to say of a folder as a whole, a line each.
+ * @param {string[]} remarks of runs
+ * @param {string[]} leftOut of its list
+ */
+export function folderInWords(remarks, leftOut) {
+  const others = new Set(remarks.filter((remark) => !remark.startsWith(LEFT_OUT)));
+  return [...others, ...leftOut].map(say).join("\n");
 }
 
 /** @param {string} status */

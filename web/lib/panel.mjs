@@ -106,6 +106,13 @@ export function addPanel(node, name, root, minHeight) {
   return widget;
 }
 
+/** The text field of a node that the user is at: what is half written is not meant yet. */
+export function typedIn() {
+  const at = document.activeElement;
+  const isField = at?.matches("textarea, input:not([type=range], [type=checkbox])");
+  return isField && at?.closest("[data-node-id], .dom-widget, .graphdialog") ? at : null;
+}
+
 /**
  * Keep a node's field of keywords low: the height that the node has to spare belongs to its panel.
  * @param {any} node

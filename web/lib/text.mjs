@@ -68,6 +68,14 @@ export function regionName(region) {
 }
 
 /**
+ * Names of regions as the library lists them, as the user reads them.
+ * @param {string} regions with ", " between them
+ */
+export function regionNames(regions) {
+  return regions.split(", ").map(regionName).join(text("notices.listComma"));
+}
+
+/**
  * What an input of a node is for, from locales/<language>/nodeDefs.json.
  * @param {string} nodeType
  * @param {string} input

@@ -6,7 +6,7 @@ import { faultInWords } from "../lib/faults.mjs";
 import { hasPictures } from "../lib/graph_walk.mjs";
 import { colourOf } from "../lib/palette.mjs";
 import { element } from "../lib/panel.mjs";
-import { regionName, text } from "../lib/text.mjs";
+import { regionName, regionNames, text } from "../lib/text.mjs";
 
 /**
  * @typedef {import("./state.mjs").OverlayState} OverlayState
@@ -19,6 +19,9 @@ const LINE = 1.25;
 
 /** What the library calls the backend of masks that a person or another program made. */
 const BY_HAND = "by hand";
+
+/** It is what the other regions leave, in masks made by hand that have none. */
+const BACKGROUND = "background";
 
 /** @type {Record<string, (page: number, count: number) => number>} */
 const PAGE_KEYS = {
@@ -158,7 +161,7 @@ export class OverlayView {
     const drawn = paint(layers, {
       colours: preview.regions.map(({ name }) => colourOf(name)),
       // background is context: it stays readable under a thinner colour
-      shares: preview.regions.map(({ name }) => (hidden.has(name) ? 0 : opacity * (name === "background" ? 0.5 : 1))),
+      shares: preview.regions.map(({ name }) => (hidden.has(name) ? 0 : opacity * (name === BACKGROUND ? 0.5 : 1))),
       soft: preview.regions.findIndex(({ soft, name }) => soft && !hidden.has(name)),
       outline: state.outline,
       persons: state.persons && (preview.persons ?? 0) > 1,
@@ -309,17 +312,14 @@ export class OverlayView {
  */
 function aboutFile(preview) {
   if (!preview) return [];
-  const { absent, left_out: leftOut, aside } = preview;
+  const { absent = "", left_out: leftOut, aside } = preview;
+  const lacking = absent.split(", ").filter((region) => region && region !== BACKGROUND);
   return [
-    absent && text("overlay.byHandAbsent", { regions: names(absent) }),
-    leftOut && text("overlay.byHandLeftOut", { regions: names(leftOut) }),
+    lacking.length && text("overlay.byHandAbsent", { regions: regionNames(lacking.join(", ")) }),
+    absent.split(", ").includes(BACKGROUND) && text("overlay.byHandBackground"),
+    leftOut && text("overlay.byHandLeftOut", { regions: regionNames(leftOut) }),
     aside && text("overlay.damagedAside", { file: aside }),
   ];
-}
-
-/** @param {string} regions as the library lists them */
-function names(regions) {
-  return regions.split(", ").map(regionName).join(", ");
 }
 
 /**

@@ -1,6 +1,6 @@
 // How a training's numbers and endings read.
 import { faultInWords } from "../lib/faults.mjs";
-import { text } from "../lib/text.mjs";
+import { regionNames, text } from "../lib/text.mjs";
 
 /** @typedef {import("./runs.mjs").Run} Run */
 
@@ -39,6 +39,19 @@ function shortPath(path) {
 }
 
 /**
+ * The values of a note in the user's language.
+ * @param {string} kind
+ * @param {Record<string, string>} values
+ */
+function spoken(kind, { error, regions, ...values }) {
+  const own = {};
+  if (error !== undefined) own.error = faultInWords(error);
+  // what the keywords lack is named as they have to name it
+  if (regions !== undefined) own.regions = kind === "no_mask" ? regions : regionNames(regions);
+  return { ...values, ...own };
+}
+
+/**
  * What there is to say beside the curves.
  * @param {Run} run
  * @returns {string[]}
@@ -46,7 +59,7 @@ function shortPath(path) {
 export function notesOf(run) {
   const notes = run.notes.map(({ kind, text: english, values }) => {
     const key = `training.notes.${kind}`;
-    const said = text(key, values);
+    const said = text(key, spoken(kind, values));
     return said === key ? english : said;
   });
   if (run.state === "failed" && run.error) notes.unshift(faultInWords(run.error));

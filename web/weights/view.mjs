@@ -22,6 +22,7 @@ const FRAME_HEIGHT = 236;
 const ROW_HEIGHT = 25;
 const TERMS_HEIGHT = 101;
 const LINE_HEIGHT = 31;
+const OVERRULED_HEIGHT = 53; // three lines
 
 // kept in the workflow
 const SOCKETS = "semantic_focus_sockets";
@@ -95,6 +96,7 @@ export class WeightsPanel {
     this.scale = new Scale((step) => this.turn(step));
     this.said = element("div", { className: "sf-said sf-status sf-quiet" });
     this.said.setAttribute("role", "status");
+    this.overruled = element("div", { className: "sf-overruled sf-hidden", role: "status" });
     this.root = this.arrange();
     this.widget = addPanel(node, "semantic_focus_weights", this.root, this.minHeight);
     this.widget.options.getMinHeight = () => this.minHeight;
@@ -111,6 +113,7 @@ export class WeightsPanel {
       element("div", { className: "sf-row" }, [this.run, this.add]),
       this.map.root,
       this.scale.root,
+      this.overruled,
       this.said,
     ]);
     root.addEventListener("keydown", (event) => this.onKey(event));
@@ -122,7 +125,8 @@ export class WeightsPanel {
   get minHeight() {
     const lines = [this.form.open, this.offered().length > 0].filter(Boolean).length;
     const terms = this.node.properties[TERMS_OPEN] ? TERMS_HEIGHT : 0;
-    return FRAME_HEIGHT + this.rows.names.length * ROW_HEIGHT + lines * LINE_HEIGHT + terms;
+    const overruled = this.overruled.textContent ? OVERRULED_HEIGHT : 0;
+    return FRAME_HEIGHT + this.rows.names.length * ROW_HEIGHT + lines * LINE_HEIGHT + terms + overruled;
   }
 
   /** Own categories of the shown segmentation that have no weight yet. */
@@ -197,13 +201,13 @@ export class WeightsPanel {
     this.add.setAttribute("aria-expanded", String(this.form.open));
     this.terms.show(this.node.properties[TERMS_OPEN] ?? false, this.node.properties[SOCKETS] ?? false);
     this.showNative();
+    this.say();
     this.makeRoom();
     this.map.paint();
     const described = this.preview?.regions.map(
       ({ name }) => `${regionName(name)} ${written(effective.weights[name] ?? 0)}`,
     );
     this.map.above.setAttribute("aria-label", text("weights.map", { weights: described?.join(", ") ?? "" }));
-    this.say();
   }
 
   syncOffers() {
@@ -311,13 +315,16 @@ export class WeightsPanel {
     const standing = enabled ? free : text("weights.alike");
     const overruled = this.values.overruled().map(([name, weight]) => `${regionName(name)} ${written(weight)}`);
     const preset = text(`weights.presets.${this.values.get(PRESET)}`);
-    const other = overruled.length ? text("weights.overruled", { preset, weights: overruled.join(", ") }) : "";
+    const weights = overruled.join(text("notices.listComma"));
+    const other = overruled.length ? text("weights.overruled", { preset, weights }) : "";
+    if (this.overruled.textContent !== other) this.overruled.textContent = this.overruled.title = other;
+    this.overruled.classList.toggle("sf-hidden", !other);
     const unread = wrong === null ? "" : text("weights.wrongLine", { line: wrong });
     const running = this.runs ? text("weights.running") : "";
     this.hint.textContent = running || text("weights.notRun");
-    this.said.textContent = this.refused || this.hovered || unread || running || other || standing;
+    this.said.textContent = this.refused || this.hovered || unread || running || standing;
     this.said.title = this.said.textContent;
-    this.said.classList.toggle("sf-wrong", Boolean(this.refused || unread || other));
+    this.said.classList.toggle("sf-wrong", Boolean(this.refused || unread));
   }
 
   /**

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from tiny_velocity import TinyVelocity
 
-from semantic_focus.files.writing import writing
+from semantic_focus.files import writing
 from semantic_focus.lora.adapters import AdapterSettings
 from semantic_focus.lora.layers import linear_layers
 from semantic_focus.lora.network import LoraAdapters

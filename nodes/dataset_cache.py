@@ -23,6 +23,7 @@ from ..semantic_focus.datasets.listing import Bounds
 from ..semantic_focus.datasets.mask_file import mask_path
 from ..semantic_focus.datasets.remarks import remarks_on
 from ..semantic_focus.files.text import printable
+from ..semantic_focus.files.writing import NotWrittenError
 from ..semantic_focus.keywords import parse_keywords
 from ..semantic_focus.segmenters.protocol import SegmentRequest
 from .changes import ReadsFiles, note, note_existence, note_files, note_to_ask_again
@@ -131,7 +132,7 @@ class CacheDatasetMasks(ReadsFiles):
         failures = [printable(result.reason) for result in results if result.status == "failed"]
         summary = "\n".join([summarize(segmenter.name, found, failures, survey.with_problems), *remarks])
         if problem:
-            summary += f"\nreport: {problem}"
+            summary = printable(f"{summary}\nreport: {problem}")
         note_files(_mask_files, root, recursive)
         note_existence(page if report else page.with_suffix(".png"))
         if force or failures or problem:
@@ -197,8 +198,9 @@ def _write_reports(
             logging.info(f"{page}: writing the report of {len(survey.entries)} pictures")
             dataset_report.write(survey, page, stop_if_asked)
     except OSError as error:
-        logging.warning(f"the masks are there, but not their report: {error}")
-        return str(error)
+        said = error if isinstance(error, NotWrittenError) else NotWrittenError(page, error)
+        logging.warning(f"the masks are there, but not their report: {said}")
+        return str(said)
     return ""
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..files.text import printable
+
 CHECK_EVERY = 256
 """Entries between two looks at the clock."""
 MOST_NAMED = 3
@@ -41,7 +43,7 @@ class FolderEntries:
 
 @dataclass
 class Walk:
-    """Looks through a folder; `left_out` says afterwards what was not looked at, in sentences."""
+    """Looks through a folder; `left_out` says afterwards what was not looked at, in printable sentences."""
 
     bounds: Bounds = field(default_factory=Bounds)
     left_out: list[str] = field(default_factory=list)
@@ -63,7 +65,7 @@ class Walk:
         while waiting:
             here = waiting.pop()
             if here is not folder and (reason := self.bounds.refused(here)):
-                self._refused.append(reason)
+                self._refused.append(printable(reason))
                 continue
             try:
                 status = os.stat(here)
@@ -113,7 +115,7 @@ class Walk:
 
 
 def _named(folders: list[Path]) -> str:
-    named = ", ".join(map(str, folders[:MOST_NAMED]))
+    named = ", ".join(map(printable, folders[:MOST_NAMED]))
     more = len(folders) - MOST_NAMED
     return f"{named} and {more} more" if more > 0 else named
 

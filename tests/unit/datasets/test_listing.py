@@ -70,6 +70,24 @@ def test_a_folder_that_is_refused_is_not_opened_and_named(tree: Path):
     assert len(found) == 8
 
 
+def test_what_is_said_of_folders_whose_names_are_not_utf8_can_be_printed(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+):
+    name = os.fsdecode(b"\xff")
+    (tree / name).mkdir()
+    _, left_out = names(tree, Bounds(refused=lambda folder: f"{folder} is private" * (folder.name == name)))
+    assert left_out == f"{tree}/\\xff is private"
+    scandir = os.scandir
+
+    def closed(folder: Path):
+        if folder.name == name:
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    assert names(tree, Bounds())[1] == f"folders that cannot be opened: {tree}/\\xff"
+
+
 def test_folders_that_cannot_be_opened_are_named_and_the_others_listed(
     tree: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -19,7 +19,8 @@ from safetensors.torch import save_file
 from semantic_focus.commands import main as cli
 from semantic_focus.datasets.cached_latents import DatasetSource, load_dataset
 from semantic_focus.datasets.mask_file import save_masks
-from semantic_focus.files.command_lines import PACKAGE, command_lines, quoted, to_have_pip, to_install, to_run
+from semantic_focus.files import command_lines
+from semantic_focus.files.command_lines import PACKAGE, quoted, to_have_pip, to_install, to_run
 from semantic_focus.regions import matting
 from semantic_focus.segmenters.embedded import networks, weights
 from semantic_focus.segmenters.model_files import MODELS, download, missing_message, missing_package

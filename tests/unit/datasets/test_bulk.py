@@ -15,8 +15,8 @@ from semantic_focus.datasets.cache import get_or_segment
 from semantic_focus.datasets.claims import claim
 from semantic_focus.datasets.folder import load_picture, picture_files
 from semantic_focus.datasets.mask_file import mask_path, read_header, read_masks, save_masks
-from semantic_focus.files.writing import NotWrittenError
 from semantic_focus.files import writing as atomic
+from semantic_focus.files.writing import NotWrittenError
 from semantic_focus.keywords import Prompt
 from semantic_focus.segmenters.protocol import MissingWeightsError, SegmentRequest
 

@@ -79,6 +79,9 @@ def read_lora(
     text = tuple(key for key in tensors if key.startswith(TEXT_ENCODER_KEYS))
     if text:
         logging.info(f"{len(text)} LoRA keys of text encoders are left out: they are not trained here")
+    for key, tensor in tensors.items():
+        if key.endswith(".alpha") and tensor.numel() != 1:
+            raise ValueError(f"{key} is {list(tensor.shape)}, one number is expected: was the file damaged?")
     named: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         if not key.startswith(TEXT_ENCODER_KEYS):

@@ -89,6 +89,12 @@ def test_a_convolution_with_a_1x1_kernel_is_a_linear_map(kernel: tuple[int, ...]
     assert read.tensors()["diffusion_model.point.lora_up.weight"].tolist() == UP.tolist()
 
 
+@pytest.mark.parametrize("name", ["lora_unet_out", "lora_unet_conv", "somewhere"])
+def test_an_alpha_that_is_no_number_is_named(name: str):
+    with pytest.raises(ValueError, match=rf"{name}.alpha is \[4, 2\], one number is expected"):
+        read_lora(pair(name) | {f"{name}.alpha": UP}, LAYERS, KEY_MAP)
+
+
 def test_text_encoders_are_left_out_by_name():
     text = pair("lora_te1_layer")
     read = read_lora(text | pair("lora_unet_out"), LAYERS, KEY_MAP).complete()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..files.text import printable
 from .curves import TrainingCurves
 from .run import Kept
 from .step_record import StepRecord
@@ -83,7 +84,9 @@ class TrainingStatus:
             message: in English.
         """
         with self._lock:
-            self._notes = [*self._notes, {"kind": kind, "text": message, "values": values}][-MOST_NOTES:]
+            said = {name: printable(value) for name, value in values.items()}
+            note = {"kind": kind, "text": printable(message), "values": said}
+            self._notes = [*self._notes, note][-MOST_NOTES:]
         self._tell()
 
     def started(self, folder: Path, history: Iterable[StepRecord] = ()) -> None:
@@ -136,7 +139,10 @@ class TrainingStatus:
     def stopped(self, error: str | None = None) -> None:
         """The training ended early: it was asked to, or failed with an error."""
         with self._lock:
-            self._about.update(state="stopped" if error is None else "failed", error=error)
+            self._about.update(
+                state="stopped" if error is None else "failed",
+                error=None if error is None else printable(error),
+            )
         self._tell()
 
     def finished(self, rows: list[dict[str, Any]]) -> None:

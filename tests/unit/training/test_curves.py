@@ -164,6 +164,17 @@ def test_an_early_end_says_what_was_kept(status: TrainingStatus, told: list[dict
     assert (told[-1]["state"], told[-1]["error"]) == ("failed", "out of memory")
 
 
+def test_what_is_said_of_files_with_broken_names_can_be_printed(status: TrainingStatus):
+    name = b"\xff.png".decode("utf-8", "surrogateescape")
+    status.note("not_kept", f"{name} is full", error=name)
+    status.stopped(f"{name} is gone")
+    report = status.report()
+    assert report["notes"] == [
+        {"kind": "not_kept", "text": "\\xff.png is full", "values": {"error": "\\xff.png"}}
+    ]
+    assert report["error"] == "\\xff.png is gone"
+
+
 def test_a_watcher_that_fails_does_not_end_the_training(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     calls = []
 

@@ -20,7 +20,7 @@ from semantic_focus.datasets.freshness import Freshness, PictureResult
 from semantic_focus.datasets.mask_file import check_file, read_masks, save_masks
 from semantic_focus.datasets.mask_pictures import MaskPictureError, read_mask_picture
 from semantic_focus.datasets.ownership import DamagedMaskFileError, MaskFileError
-from semantic_focus.datasets.report import judge, read_entry
+from semantic_focus.datasets.survey import judge, read_entry
 from semantic_focus.datasets.thumbnails import region_layer, thumbnail
 from semantic_focus.lora.adapters import AdapterSettings
 from semantic_focus.lora.file import load_lora, load_metadata, save_lora

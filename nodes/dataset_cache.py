@@ -22,6 +22,8 @@ from ..semantic_focus.datasets.freshness import STATUSES, PictureResult
 from ..semantic_focus.datasets.listing import Bounds
 from ..semantic_focus.datasets.mask_file import mask_path
 from ..semantic_focus.datasets.remarks import remarks_on
+from ..semantic_focus.datasets.survey import DatasetSurvey
+from ..semantic_focus.datasets.survey import survey as survey_of
 from ..semantic_focus.files.text import printable
 from ..semantic_focus.files.writing import NotWrittenError
 from ..semantic_focus.keywords import parse_keywords
@@ -119,7 +121,7 @@ class CacheDatasetMasks(ReadsFiles):
             comfy.model_management.processing_interrupted,
         )
         stop_if_asked()
-        survey = dataset_report.survey(root, results)
+        survey = survey_of(root, results)
         remarks = remarks_on(listed.left_out, survey.entries, request, segmenter)
         survey = replace(survey, remarks=remarks)
         for remark in remarks:
@@ -184,7 +186,7 @@ def _mask_files(root: Path, recursive: bool) -> list[Path]:
 
 
 def _write_reports(
-    survey: dataset_report.DatasetSurvey,
+    survey: DatasetSurvey,
     sheet: Image.Image,
     page: Path,
     with_page: bool,

@@ -20,6 +20,8 @@ from ..datasets.contents import PictureList
 from ..datasets.folder import list_pictures
 from ..datasets.freshness import STATUSES, PictureResult
 from ..datasets.remarks import remarks_on
+from ..datasets.survey import DatasetSurvey
+from ..datasets.survey import survey as survey_of
 from ..keywords import parse_keywords
 from ..regions.refine import REFINEMENTS
 from ..segmenters.protocol import SegmentRequest
@@ -107,16 +109,14 @@ def run(options: argparse.Namespace) -> int:
 
 def _survey(
     listed: PictureList, outcome: _Outcome, request: SegmentRequest, segmenter: LazySegmenter
-) -> dataset_report.DatasetSurvey:
+) -> DatasetSurvey:
     """What the mask files say, and what there is to say of the folder."""
-    survey = dataset_report.survey(listed.folder, outcome.results)
+    survey = survey_of(listed.folder, outcome.results)
     remarks = remarks_on(listed.left_out, survey.entries, request, segmenter)
     return dataclasses.replace(survey, remarks=remarks)
 
 
-def _write_report(
-    options: argparse.Namespace, outcome: _Outcome, survey: dataset_report.DatasetSurvey
-) -> bool:
+def _write_report(options: argparse.Namespace, outcome: _Outcome, survey: DatasetSurvey) -> bool:
     """Whether it was written."""
     if outcome.interrupted:
         return False

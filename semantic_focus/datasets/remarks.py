@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from ..segmenters.protocol import SegmentRequest
 from ..segmenters.table import LazySegmenter
 from .captions import named
-from .report import FIRST_FRAME, Entry
+from .survey import FIRST_FRAME, Entry
 
 
 def remarks_on(

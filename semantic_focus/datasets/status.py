@@ -24,7 +24,7 @@ from .folder import DatasetError, dataset_folder
 from .formats import PICTURE_SUFFIXES, opened_picture, why_unreadable
 from .freshness import MISSING, PictureResult
 from .mask_file import mask_path
-from .report import BY_HAND, Entry, judge, read_entry
+from .survey import BY_HAND, Entry, judge, read_entry
 
 MOST_REMEMBERED = 50_000
 """Pictures that a memory keeps."""

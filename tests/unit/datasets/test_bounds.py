@@ -19,7 +19,7 @@ from semantic_focus.datasets.folder import DatasetError, load_picture
 from semantic_focus.datasets.freshness import PictureResult
 from semantic_focus.datasets.mask_file import MaskFileError, mask_path, read_masks, save_masks
 from semantic_focus.datasets.mask_levels import to_png
-from semantic_focus.datasets.report import read_entry
+from semantic_focus.datasets.survey import read_entry
 from semantic_focus.datasets.thumbnails import thumbnail
 from semantic_focus.regions import large
 from semantic_focus.regions.masks import SemanticMasks

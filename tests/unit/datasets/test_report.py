@@ -13,15 +13,8 @@ from PIL import Image
 from semantic_focus.datasets import report as dataset_report
 from semantic_focus.datasets.freshness import PictureResult
 from semantic_focus.datasets.mask_file import mask_path, save_masks
-from semantic_focus.datasets.report import (
-    DatasetSurvey,
-    Entry,
-    is_report,
-    spread_of,
-    survey,
-    thumbnail,
-    write,
-)
+from semantic_focus.datasets.report import is_report, thumbnail, write
+from semantic_focus.datasets.survey import DatasetSurvey, Entry, spread_of, survey
 from semantic_focus.regions.masks import SemanticMasks
 
 SIZE = (20, 30)

@@ -20,8 +20,8 @@ from semantic_focus.datasets.folder import list_pictures, load_picture, scan
 from semantic_focus.datasets.listing import Bounds, Walk
 from semantic_focus.datasets.mask_file import mask_path, save_masks
 from semantic_focus.datasets.remarks import remarks_on
-from semantic_focus.datasets.report import FIRST_FRAME, Entry
 from semantic_focus.datasets.status import dataset_status, picture_in
+from semantic_focus.datasets.survey import FIRST_FRAME, Entry
 from semantic_focus.datasets.thumbnails import thumbnail
 from semantic_focus.files.names import not_allowed
 from semantic_focus.keywords import Prompt

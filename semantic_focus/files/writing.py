@@ -238,6 +238,7 @@ def make_folder(folder: Path) -> None:
     Raises:
         FileNotFoundError: there is no folder to make it in, as when a path was mistyped.
         FileExistsError: a file of that name.
+        NotWrittenError: it cannot be made there.
     """
     try:
         folder.mkdir(exist_ok=True)
@@ -247,6 +248,8 @@ def make_folder(folder: Path) -> None:
         ) from error
     except FileExistsError as error:
         raise FileExistsError(f"{folder}: a file, not a folder. Give another path") from error
+    except OSError as error:
+        raise NotWrittenError(folder, error) from error
 
 
 def mark_of(name: str) -> str:

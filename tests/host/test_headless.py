@@ -274,7 +274,7 @@ def test_an_output_folder_that_takes_no_files_ends_with_2(
     process = start(path)
     output, messages = process.communicate(timeout=PATIENCE)
     assert (process.returncode, output) == (2, ""), messages
-    assert "a part of its path is a file, not a folder" in messages and "Traceback" not in messages
+    assert f"{tmp_path / 'output'}: a file, not a folder" in messages and "Traceback" not in messages
 
 
 def test_an_unusable_model_is_a_message_and_no_traceback(

@@ -1,5 +1,6 @@
 """Files are complete or absent, whatever happens; LoRA files among them."""
 
+import errno
 import itertools
 import json
 import os
@@ -230,7 +231,21 @@ class TestNames:
         (tmp_path / "file").touch()
         with pytest.raises(FileExistsError, match="a file, not a folder"):
             make_folder(tmp_path / "file")
+        with pytest.raises(NotWrittenError, match="new: cannot be written: a part of its path is a file"):
+            make_folder(tmp_path / "file" / "new")
         assert {path.name for path in tmp_path.iterdir()} == {"new", "file"}
+
+    @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.ENOSPC])
+    def test_a_folder_that_cannot_be_made_is_refused_in_words(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+    ):
+        def refuse_folder(folder: Path, **options: object) -> None:
+            raise OSError(number, os.strerror(number), str(folder))
+
+        monkeypatch.setattr(Path, "mkdir", refuse_folder)
+        with pytest.raises(NotWrittenError, match=r"new: cannot be written: \w") as caught:
+            make_folder(tmp_path / "new")
+        assert "Errno" not in str(caught.value) and caught.value.errno == number
 
 
 class TestDisksThatTakeNoFile:

@@ -131,7 +131,7 @@ def test_the_panel_says_what_was_made_by_hand_and_what_was_damaged(
     editor.page.evaluate(
         """id => {
             const [preview] = structuredClone(app.nodeOutputs[id].semantic_focus);
-            const about = {absent: "hair, tattoo", left_out: "sword", aside: "/set/one.damaged"};
+            const about = {absent: "hair, tattoo, background", left_out: "sword", aside: "/set/one.damaged"};
             Object.assign(preview, {backend: "by hand", seconds: null, cache: "1/1"}, about);
             const output = {semantic_focus: [preview]};
             window.comfyAPI.api.api.dispatchCustomEvent("executed", {node: String(id), output});
@@ -141,6 +141,7 @@ def test_the_panel_says_what_was_made_by_hand_and_what_was_damaged(
     panel(editor).get_by_text("1 person · made by hand · mask file · 320×320").wait_for()
     for said in (
         "have no hair, tattoo: empty",
+        "have no background: it is what the others leave",
         "sword of the masks made by hand",
         "kept as /set/one.damaged",
     ):

@@ -111,14 +111,11 @@ def without_titles(prompt: dict[str, Any]) -> dict[str, Any]:
 def with_new_inputs(then: dict[str, Any], sent: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
     """An older version's prompt with the inputs that our nodes have had since, each as its default."""
     for key, it in then.items():
-        groups = known[it["class_type"]]["input"].values()
-        defaults = {
-            name: rest[0].get("default") for group in groups for name, (_, *rest) in group.items() if rest
-        }
-        since = (
-            sent[key]["inputs"].keys() - it["inputs"].keys() if "SemanticFocus" in it["class_type"] else ()
-        )
-        it["inputs"] |= {name: defaults[name] for name in since}
+        if "SemanticFocus" in it["class_type"]:
+            groups = known[it["class_type"]]["input"]
+            options = {**groups.get("required", {}), **groups.get("optional", {})}
+            since = sent[key]["inputs"].keys() - it["inputs"].keys()
+            it["inputs"] |= {name: options[name][1]["default"] for name in since}
     return then
 
 

@@ -109,7 +109,7 @@ def test_what_lies_there_and_is_not_taken_is_named(editor: "Editor", folder: Pat
     for name in ("one.png", "two.png", "drei 好.JPG"):
         (folder / name).unlink()
     panel(editor).get_by_role("button", name="look at the folder again").click()
-    nothing = panel(editor).locator(".sf-dataset-empty")
+    nothing = panel(editor).locator(".sf-dataset-empty[role=status]")
     expect(nothing).to_contain_text("No picture is in this folder.")
     expect(nothing).to_contain_text("left out, folders with pictures of their own: 10_anna/")
 

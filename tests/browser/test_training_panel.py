@@ -157,6 +157,6 @@ def test_an_error_is_told_in_the_node(editor: "Editor", training: dict[str, Any]
     editor.press_run()
     wait_for_state(editor.page, "failed")
     expect(panel(editor.page).get_by_role("log")).to_contain_text(
-        "give a plain folder name, such as my_person"
+        "run_name is 'not/a/folder': / may not be in it. Give a plain name, such as my_person"
     )
     expect(panel(editor.page).get_by_role("button", name="Stop and save")).to_be_disabled()

@@ -54,7 +54,7 @@ def test_without_regions_the_whole_picture_looks_alike(editor: "Editor", weighte
         editor.load(weighted)
         preview(editor)
         assert np.abs(shown_weights(editor) - 1).max() <= 0.03, (enabled, preset)
-        expect(panel(editor).get_by_role("status")).to_have_text("The whole picture is trained alike.")
+        expect(panel(editor).locator(".sf-said")).to_have_text("The whole picture is trained alike.")
 
 
 def test_the_pointer_over_the_miniature_tells_region_and_weight_and_the_words_say_what_holds_the_rest(

@@ -26,7 +26,8 @@ RESERVED = (
 """Names that Windows keeps for devices, whatever ending they have."""
 
 
-def _is_long(name: str) -> bool:
+def is_long(name: str) -> bool:
+    """Whether a name is too long to be given to something new."""
     return len(os.fsencode(name)) > NAME_BYTES
 
 
@@ -42,7 +43,7 @@ def name_problem(name: str) -> str | None:
         return "it begins or ends with a dot or a blank"
     if name.split(".")[0].rstrip().upper() in RESERVED:
         return "Windows keeps it for a device"
-    if _is_long(name):
+    if is_long(name):
         return f"it is {len(os.fsencode(name))} bytes long, {NAME_BYTES} is the limit"
     return None
 

@@ -23,7 +23,7 @@ from PIL import Image
 from PIL.Image import Image as Picture
 from PIL.PngImagePlugin import PngInfo
 
-from .names import NAME_BYTES, _is_long
+from .names import NAME_BYTES, is_long
 from .text import printable
 
 TEMPORARY = re.compile(r"\.(?P<mark>.+)\.[0-9a-f]{8}\.part")
@@ -216,7 +216,7 @@ def move_aside(path: Path, why: str) -> Path:
 
     Nothing is ever replaced by it, and no program takes the file for what it was.
     """
-    name = os.fsencode(path.name)[:NAME_BYTES].decode("utf-8", "ignore") if _is_long(path.name) else path.name
+    name = os.fsencode(path.name)[:NAME_BYTES].decode("utf-8", "ignore") if is_long(path.name) else path.name
     for number in range(1, sys.maxsize):
         aside = path.with_name(f"{name}.{why}" + (f"_{number}" if number > 1 else ""))
         try:

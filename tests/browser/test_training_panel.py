@@ -8,7 +8,6 @@ from playwright.sync_api import Page, expect
 
 from .editor import EACH_ONCE
 from .training_ui import (
-    RUN_NAME,
     TRAIN,
     assert_same_curves,
     folder_of,
@@ -19,6 +18,7 @@ from .training_ui import (
     wait_for_step,
     written,
 )
+from .weights_ui import OBJECTIVE
 
 if TYPE_CHECKING:
     from host.serve import ComfyServer
@@ -151,12 +151,14 @@ def test_samples_are_shown_and_open_large(editor: "Editor", training: dict[str, 
 
 
 def test_an_error_is_told_in_the_node(editor: "Editor", training: dict[str, Any]):
-    training_node = node_of(training, TRAIN)
-    training_node["widgets_values"][RUN_NAME] = "not/a/folder"
+    """Only what is in no picture is weighted: that shows when the pictures are there."""
+    weights = ["custom", *[0] * 7]
+    node_of(training, OBJECTIVE)["widgets_values"][1:9] = weights
+    node_of(training, OBJECTIVE)["widgets_values"][12] = "tattoo: 1"
     editor.load(training)
     editor.press_run()
     wait_for_state(editor.page, "failed")
     expect(panel(editor.page).get_by_role("log")).to_contain_text(
-        "run_name is 'not/a/folder': / may not be in it. Give a plain name, such as my_person"
+        "none of the 2 pictures has a region with a weight above 0 (tattoo)"
     )
     expect(panel(editor.page).get_by_role("button", name="Stop and save")).to_be_disabled()

@@ -153,7 +153,8 @@ class Saving(Work):
     def write(self, folder: Path, version: int) -> None:
         """Both files with a content of their version."""
         plane = torch.full((256, 256), float(version))
-        save_masks(folder / "picture_zi_masks.safetensors", {"face": plane, "hair": 1 - plane})
+        ours = {"image_digest": "0" * 64}
+        save_masks(folder / "picture_zi_masks.safetensors", {"face": plane, "hair": 1 - plane}, ours)
         save_lora(folder / "lora.safetensors", {"x.lora_up.weight": torch.full((512, 512), float(version))})
 
     def read(self, file: Path) -> None:

@@ -5,6 +5,7 @@ installed).
 """
 
 import errno
+import filecmp
 import hashlib
 import logging
 import os
@@ -192,9 +193,14 @@ def nothing_is_there(path: Path) -> MakeWay:
 
 
 def others_aside(path: Path, is_ours: Callable[[Path], bool]) -> MakeWay:
-    """For `write_atomically`, where nobody chose the name: what is there and not ours gets another name."""
+    """For `write_atomically`, where nobody chose the name: what is there and not ours gets another name.
+
+    A file with the same content stays untouched.
+    """
 
     def make_way(temporary: Path) -> bool:
+        if is_regular(path) and filecmp.cmp(temporary, path, shallow=False):
+            return False
         if os.path.lexists(path) and not (is_regular(path) and is_ours(path)):
             aside = move_aside(path, "before")
             log.warning("%s", printable(f"{path}: it was not ours to replace, and is now {aside.name}"))

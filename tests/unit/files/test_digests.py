@@ -16,7 +16,7 @@ from semantic_focus.lora.file import load_lora, load_metadata, save_lora
 from semantic_focus.regions.masks import SemanticMasks
 from semantic_focus.training.state import TrainState, TrainStateError, load_train_state, save_train_state
 
-SAVED = Path(__file__).parent / "saved" / "0.2.0"
+SAVED = Path(__file__).parents[1] / "saved" / "0.2.0"
 TENSORS = {
     "diffusion_model.a.lora_up.weight": torch.linspace(-1, 1, 40).view(8, 5),
     "diffusion_model.a.lora_down.weight": torch.linspace(-2, 3, 30).view(5, 6).bfloat16(),

@@ -264,7 +264,7 @@ def _damage_named(path: Path) -> Iterator[None]:
 
 def _read_png(path: Path, header: Mapping[str, str], tensors: Mapping[str, Tensor]) -> SemanticMasks:
     size = _json(path, header, "image_size")
-    if not isinstance(size, list) or len(size) != 2 or not all(isinstance(side, int) for side in size):
+    if not isinstance(size, list) or len(size) != 2 or not all(type(side) is int for side in size):
         raise MaskFileError(path, f"its header field 'image_size' is {short(header.get('image_size'))}")
     height, width = size
     _check_sides(path, size)
@@ -312,7 +312,7 @@ def _read_persons(
 
 def _count_of_persons(path: Path, header: Mapping[str, str]) -> int:
     count = _json(path, header, "persons")
-    if not isinstance(count, int) or not 0 <= count <= MAX_PERSONS:
+    if type(count) is not int or not 0 <= count <= MAX_PERSONS:
         raise MaskFileError(path, f"its header field 'persons' is {short(header.get('persons'))}")
     return count
 

@@ -213,6 +213,7 @@ class TestHostilePng:
         [
             ({"image_size": "[4]"}, "image_size"),
             ({"image_size": "[4, 4.5]"}, "image_size"),
+            ({"image_size": "[true, 4]"}, "image_size"),
             ({"image_size": "[32768, 32768]"}, "a mask file holds 268435456 pixels"),
             ({"image_size": "[0, 4]"}, "sides must be"),
             ({"image_size": "[" * 100_000}, "'image_size' is not JSON"),

@@ -18,6 +18,7 @@ from torch import Tensor
 from semantic_focus.datasets.mask_file import save_masks
 from semantic_focus.training.run_folder import RunFolder
 
+from ..hearing import hearing_signals
 from .graphs import PATIENCE
 
 if TYPE_CHECKING:
@@ -101,8 +102,8 @@ def start(comfy: ModuleType, repo: Path) -> Iterator[Callable[..., subprocess.Po
         command = [comfy.environment_python(), "-I", repo / "semantic_focus", "train", path]
         command += ["--comfyui", comfy.comfyui_folder()]
         environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
-        running.append(
-            subprocess.Popen(
+        with hearing_signals():
+            process = subprocess.Popen(
                 command,
                 cwd=path.parent,
                 env=environment,
@@ -110,7 +111,7 @@ def start(comfy: ModuleType, repo: Path) -> Iterator[Callable[..., subprocess.Po
                 stderr=subprocess.PIPE,
                 text=True,
             )
-        )
+        running.append(process)
         return running[-1]
 
     yield run

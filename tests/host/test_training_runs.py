@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file
 
+from ..hearing import hearing_signals
 from .graphs import (
     OPTIONS,
     PATIENCE,
@@ -162,12 +163,8 @@ def test_a_signal_keeps_the_state_and_ends_the_server(
     eventually: Callable[..., Any],
     number: signal.Signals,
 ):
-    # where the tests themselves were started in the background, Ctrl-C is switched off, also for the server
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
+    with hearing_signals():
         started = start_server()
-    finally:
-        signal.signal(signal.SIGINT, before)
     with started as server:
         training["9"]["inputs"].update(steps=100_000, save_every=0, run_name="signalled")
         folder = run_folder(server, "signalled")

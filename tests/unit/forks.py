@@ -129,8 +129,9 @@ def _start(module: str, function: str, arguments: Sequence[Any], output: str, er
             _redirect(0, os.devnull, os.O_RDONLY)
             _redirect(1, output, os.O_WRONLY)
             _redirect(2, errors, os.O_WRONLY)
-            # where the tests themselves were started in the background, Ctrl-C is switched off
+            # where the tests themselves were started in the background, or by nohup, these are switched off
             signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
             status = _status_of(Path(module), function, arguments)
         finally:
             with contextlib.suppress(ValueError):

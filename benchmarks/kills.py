@@ -37,6 +37,7 @@ from semantic_focus.datasets.bulk import cache_pictures
 from semantic_focus.datasets.folder import picture_files
 from semantic_focus.datasets.mask_file import read_masks, save_masks
 from semantic_focus.lora.file import load_lora, save_lora
+from semantic_focus.lora.metadata import lora_metadata
 from semantic_focus.segmenters.protocol import SegmentRequest
 from semantic_focus.segmenters.table import LazySegmenter
 from semantic_focus.training.state import load_train_state
@@ -155,7 +156,8 @@ class Saving(Work):
         plane = torch.full((256, 256), float(version))
         ours = {"image_digest": "0" * 64}
         save_masks(folder / "picture_zi_masks.safetensors", {"face": plane, "hair": 1 - plane}, ours)
-        save_lora(folder / "lora.safetensors", {"x.lora_up.weight": torch.full((512, 512), float(version))})
+        tensors = {"x.lora_up.weight": torch.full((512, 512), float(version))}
+        save_lora(folder / "lora.safetensors", tensors, lora_metadata(tensors, "comfyui"))
 
     def read(self, file: Path) -> None:
         if file.suffix == ".safetensors":

@@ -40,6 +40,7 @@ from semantic_focus.lora.file import load_lora, save_lora
 from semantic_focus.lora.metadata import lora_metadata
 from semantic_focus.segmenters.protocol import SegmentRequest
 from semantic_focus.segmenters.table import LazySegmenter
+from semantic_focus.training.run_folder import RunFolder
 from semantic_focus.training.state import load_train_state
 
 PHOTOGRAPHS = CHECKOUT / ".cache" / "photographs"
@@ -130,7 +131,8 @@ class Training(Work):
             load_lora(file)
 
     def is_done(self, folder: Path) -> bool:
-        return any(folder.rglob("lora_000016.safetensors")) and any(folder.rglob("state_000016.safetensors"))
+        description = RunFolder(folder / "person").description()
+        return description is not None and description["finished"]
 
 
 class Saving(Work):

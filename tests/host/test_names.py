@@ -173,7 +173,8 @@ def test_a_dataset_of_broken_names_is_cached_listed_and_reported_in_words_that_c
             assert not UNPRINTABLE.search(line), line
     log = logged()
     assert r"caf\xe9_.png: cannot be read" in log and "Logging error" not in log
-    assert not UNPRINTABLE.search(log)
+    # from 0.28 on ComfyUI writes in colours of its own
+    assert not re.search("[\ud800-\udfff\u202e]", log) and BROKEN["an escape sequence"] not in log
 
 
 @pytest.mark.parametrize("name", [name for name in BROKEN if name != "255 bytes"])

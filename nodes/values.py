@@ -13,6 +13,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..semantic_focus.files.text import some
 from ..semantic_focus.lora.adapters import AdapterSettings
 from ..semantic_focus.objective.timesteps import TimestepSampling
 from ..semantic_focus.objective.total import Objective
@@ -165,8 +166,7 @@ def _listed(options: Iterable[Any]) -> str:
     options = [*map(str, options)]
     if not options:
         return "the choices, since there are none"
-    more = f" and {len(options) - MOST_OPTIONS} more" if len(options) > MOST_OPTIONS else ""
-    return ", ".join(options[:MOST_OPTIONS]) + more
+    return some(options, MOST_OPTIONS)
 
 
 def shown(value: Any) -> str:

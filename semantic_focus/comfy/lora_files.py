@@ -11,8 +11,9 @@ import comfy.sd
 import torch
 from torch import Tensor
 
+from ..files.text import some
 from ..lora.adapters import Adapter
-from ..lora.keys import PREFIX, KeyMap, generic_tensors, some, split_key
+from ..lora.keys import PREFIX, KeyMap, generic_tensors, split_key
 from ..lora.layers import adaptable_layers
 from ..lora.reading import read_lora
 from .key_map import comfy_key_map

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ..files.names import not_allowed
-from ..files.text import printable
+from ..files.text import some
 
 CAPTION_SUFFIXES = (".txt", ".caption")
 """The first that is there is used."""
@@ -112,7 +112,5 @@ def _times(names: list[str]) -> str:
 
 
 def named(names: Iterable[str], most: int = 10) -> str:
-    """The first names of a list, in printable characters, and how many more there are."""
-    names = list(names)
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return printable(", ".join(names[:most])) + more
+    """`some` of the names of files, as the remarks on a folder have them."""
+    return some(names, most)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..files.text import printable
+from ..files.text import printable, some
 
 CHECK_EVERY = 256
 """Entries between two looks at the clock."""
@@ -87,7 +87,7 @@ class Walk:
         if (more := len(self._refused) - MOST_NAMED) > 0:
             self.left_out.append(f"{more} more folders may not be read either")
         if self._closed:
-            self.left_out.append(f"folders that cannot be opened: {_named(self._closed)}")
+            self.left_out.append(f"folders that cannot be opened: {some(self._closed, MOST_NAMED)}")
 
     def _look(self, folder: Path) -> tuple[FolderEntries, str]:
         """What is in a folder, and the bound that was met."""
@@ -112,12 +112,6 @@ class Walk:
         if self._end is not None and time.monotonic() > self._end:
             return f"not all was looked at, it took more than {self.bounds.seconds:g} seconds: {way_out}"
         return ""
-
-
-def _named(folders: list[Path]) -> str:
-    named = ", ".join(map(printable, folders[:MOST_NAMED]))
-    more = len(folders) - MOST_NAMED
-    return f"{named} and {more} more" if more > 0 else named
 
 
 def _is(question: Callable[[], bool]) -> bool:

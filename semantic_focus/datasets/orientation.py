@@ -9,6 +9,7 @@ from pathlib import Path
 
 from PIL import ExifTags, Image
 
+from ..files.text import some
 from .folder import TURNS, DatasetError
 from .formats import opened_picture, why_unreadable
 
@@ -68,7 +69,5 @@ def shape_tells(picture: str | Path) -> bool:
 
 def said_of(pictures: Iterable[Path]) -> str:
     """The beginning of a message about pictures that are stored turned: their names, and what is meant."""
-    all_names = [picture.name for picture in pictures]
-    more = f" and {len(all_names) - MOST_NAMES} more" if len(all_names) > MOST_NAMES else ""
-    shown = ", ".join(all_names[:MOST_NAMES]) + more
-    return f"{shown}: stored turned, with an EXIF field that shows them upright"
+    names = some((picture.name for picture in pictures), MOST_NAMES)
+    return f"{names}: stored turned, with an EXIF field that shows them upright"

@@ -4,6 +4,7 @@ import json
 import math
 import re
 import textwrap
+from collections.abc import Iterable
 from typing import Any
 
 MOST_DIGITS = 100
@@ -34,6 +35,13 @@ def _written_out(character: re.Match[str]) -> str:
     if 0xDC80 <= code <= 0xDCFF:
         return f"\\x{code - 0xDC00:02x}"
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def some(names: Iterable[object], most: int = 5) -> str:
+    """The first of many names, in printable characters, and how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return printable(", ".join(map(str, names[:most]))) + more
 
 
 def short(value: object) -> str:

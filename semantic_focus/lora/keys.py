@@ -4,13 +4,14 @@ Inside, a LoRA has ComfyUI's generic keys: ``diffusion_model.<layer>.<suffix>``,
 Other programs name the layers otherwise, and split layers that ComfyUI has fused (q, k and v).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from ..files.text import some
 from .adapters import Adapter
 
 PREFIX = "diffusion_model."
@@ -267,9 +268,3 @@ def _diffusers_suffixes(name: str) -> tuple[str, str]:
         return ".lora_A.weight", ".lora_B.weight"
     mark = "_lora" if ".processor." in name else ".lora"
     return f"{mark}.down.weight", f"{mark}.up.weight"
-
-
-def some(names: Sequence[str]) -> str:
-    """The first of many names, and how many more there are."""
-    rest = len(names) - 5
-    return ", ".join(names[:5]) + (f" and {rest} more" if rest > 0 else "")

@@ -8,9 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ..files.text import some
 from .adapters import Adapter, LoHa, LoKr, LoRA
 from .file import load_lora
-from .keys import TEXT_ENCODER_KEYS, KeyMap, LayerRows, generic_tensors, some, split_key
+from .keys import TEXT_ENCODER_KEYS, KeyMap, LayerRows, generic_tensors, split_key
 from .layers import size_of
 
 LORA_PAIR = (("lora_up.weight", "lora_down.weight"),)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..files.text import some
 from ..lora.network import LoraAdapters
 from ..regions.masks import SemanticMasks
 from .data import UNCONDITIONAL, Batch, TrainingPictures, VelocityModel, called
@@ -117,13 +118,7 @@ def not_finite(value: Any, name: str = "") -> list[str]:
 def _pictures(indices: Sequence[int], count: int, names: Sequence[str]) -> str:
     if count > 1 and len(indices) == count:
         return f"all {count} pictures"
-    return some([called(index, names) for index in indices])
-
-
-def some(items: Sequence[str]) -> str:
-    """The first of many, and how many others there are."""
-    more = len(items) - MOST_NAMED
-    return ", ".join(items[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return some([called(index, names) for index in indices], MOST_NAMED)
 
 
 class BaseNotFinite(ValueError):
@@ -131,8 +126,8 @@ class BaseNotFinite(ValueError):
 
     def __init__(self, model: str, picture: str, u: float, weights: Sequence[str]):
         cause = (
-            f"its weights hold such numbers ({some(weights)}): the file is damaged or was converted badly, "
-            "take another one"
+            f"its weights hold such numbers ({some(weights, MOST_NAMED)}): the file is damaged or was "
+            "converted badly, take another one"
             if weights
             else f"its weights are finite: {PRECISION}"
         )
@@ -155,19 +150,20 @@ def trace(
     The adapters must be attached; the base model is asked once more for each picture.
     """
     pictures = dict.fromkeys(index for batch in batches for index in batch.pictures)
-    said = f"in a batch of {some([data.called(index) for index in pictures])}"
+    said = f"in a batch of {some([data.called(index) for index in pictures], MOST_NAMED)}"
     damaged = [
         f"{data.called(index)} ({', '.join(parts)})"
         for index in pictures
         if (parts := not_finite(_of_one(data, index)))
     ]
     if damaged:
-        return f"{said}. These hold such numbers themselves: {some(damaged)}. Encode and segment them again"
+        names = some(damaged, MOST_NAMED)
+        return f"{said}. These hold such numbers themselves: {names}. Encode and segment them again"
     base = [*_base_not_finite(model, adapters, data, batches, seed)]
     if base:
         return (
-            f"{said}. The base model's own prediction, without the LoRA, is not finite either: {some(base)}. "
-            f"Most likely {PRECISION}. Or leave these pictures out"
+            f"{said}. The base model's own prediction, without the LoRA, is not finite either: "
+            f"{some(base, MOST_NAMED)}. Most likely {PRECISION}. Or leave these pictures out"
         )
     if any(not_finite(parameter) for parameter in adapters.parameters()):
         return (

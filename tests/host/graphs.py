@@ -3,6 +3,8 @@
 import copy
 import io
 import json
+import os
+import subprocess
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -125,3 +127,19 @@ def failure(server: "ComfyServer", comfy: ModuleType, graph: Graph) -> str:
     with pytest.raises((comfy.PromptFailed, comfy.PromptRejected)) as caught:
         server.run(graph)
     return str(getattr(caught.value, "exception", caught.value))
+
+
+def measured_by(program: str, comfy: ModuleType) -> dict[str, Any]:
+    """What a program beside this file prints as JSON in its last line, run with ComfyUI.
+
+    One thread: on tensors this small, threads mostly wait for each other.
+    """
+    run = subprocess.run(
+        [comfy.environment_python(), Path(__file__).with_name(program), comfy.comfyui_folder()],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert run.returncode == 0, run.stderr[-4000:]
+    return json.loads(run.stdout.splitlines()[-1])

@@ -2,14 +2,12 @@
 previews. The numbers come from measure_families.py, run once.
 """
 
-import json
-import os
-import subprocess
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+
+from .graphs import measured_by
 
 FAMILIES = {
     "sd3": "velocity",
@@ -27,17 +25,7 @@ ROUNDING = 1e-3
 
 @pytest.fixture(scope="module")
 def measured(comfy: ModuleType) -> dict[str, Any]:
-    """One thread: on tensors this small, threads mostly wait for each other."""
-    program = Path(__file__).with_name("measure_families.py")
-    run = subprocess.run(
-        [comfy.environment_python(), program, comfy.comfyui_folder()],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert run.returncode == 0, run.stderr[-4000:]
-    return json.loads(run.stdout.splitlines()[-1])
+    return measured_by("measure_families.py", comfy)
 
 
 @pytest.fixture(params=FAMILIES)

@@ -253,6 +253,36 @@ def with_meta_weights(patcher: Any) -> Any:
     return patcher
 
 
+class OfAnotherPack(nn.Linear):
+    """Multiplies in its own way."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return nn.functional.linear(input, self.weight, self.bias)
+
+
+def with_closed_weights(patcher: Any) -> Any:
+    """Layers of a kind that is not known, whose weights cannot be saved for a backward pass."""
+    for block in patcher.model.diffusion_model.joint_blocks:
+        with torch.inference_mode():
+            own = block.x_block.attn.qkv
+            layer = OfAnotherPack(own.in_features, own.out_features)
+            layer.load_state_dict(own.state_dict())
+        block.x_block.attn.qkv = layer
+    return patcher
+
+
+def without_backward_pass(*blocks: int) -> Callable[[Any], Any]:
+    """Kernels that have none, as nunchaku's."""
+
+    def change(patcher: Any) -> Any:
+        for index in blocks:
+            block = patcher.model.diffusion_model.joint_blocks[index]
+            block.forward = torch.no_grad()(block.forward)
+        return patcher
+
+    return change
+
+
 def with_weight(value: float) -> Callable[[Any], Any]:
     def change(patcher: Any) -> Any:
         network = patcher.model.diffusion_model
@@ -313,6 +343,9 @@ BAD: dict[str, tuple[Callable[[Any], Any], Callable[[TrainingRequest], TrainingR
     "weight": (with_weight(NAN), unchanged),
     "infinite weight": (with_weight(math.inf), unchanged),
     "overflow": (that_overflows, unchanged),
+    "closed weights": (with_closed_weights, unchanged),
+    "no backward pass": (without_backward_pass(0, 1), unchanged),
+    "no backward pass in one block": (without_backward_pass(0), unchanged),
     "placeholders": (with_placeholders, unchanged),
     "meta weights": (with_meta_weights, unchanged),
 }

@@ -131,6 +131,12 @@ class ComfyVelocityModel:
         return type(self._model).__name__
 
     @property
+    def compute_dtype(self) -> torch.dtype:
+        """What the network computes in, as ComfyUI has chosen it for sampling."""
+        cast = self._model.manual_cast_dtype
+        return self._model.get_dtype() if cast is None else cast
+
+    @property
     def network(self) -> nn.Module:
         """The diffusion network that adapters go on."""
         return self._model.diffusion_model

@@ -260,8 +260,7 @@ class OfAnotherPack(nn.Linear):
         return nn.functional.linear(input, self.weight, self.bias)
 
 
-def with_closed_weights(patcher: Any) -> Any:
-    """Layers of a kind that is not known, whose weights cannot be saved for a backward pass."""
+def with_layers_of_another_pack(patcher: Any) -> Any:
     for block in patcher.model.diffusion_model.joint_blocks:
         with torch.inference_mode():
             own = block.x_block.attn.qkv
@@ -271,13 +270,20 @@ def with_closed_weights(patcher: Any) -> Any:
     return patcher
 
 
-def without_backward_pass(*blocks: int) -> Callable[[Any], Any]:
+def without_weights(patcher: Any) -> Any:
+    for block in patcher.model.diffusion_model.joint_blocks:
+        layer = block.x_block.attn.qkv
+        layer.weight = nn.Parameter(layer.weight.to("meta"), requires_grad=False)
+    return patcher
+
+
+def without_backward_pass(*parts: str) -> Callable[[Any], Any]:
     """Kernels that have none, as nunchaku's."""
 
     def change(patcher: Any) -> Any:
-        for index in blocks:
-            block = patcher.model.diffusion_model.joint_blocks[index]
-            block.forward = torch.no_grad()(block.forward)
+        for name in parts:
+            part = patcher.model.diffusion_model.get_submodule(name)
+            part.forward = torch.no_grad()(part.forward)
         return patcher
 
     return change
@@ -343,9 +349,10 @@ BAD: dict[str, tuple[Callable[[Any], Any], Callable[[TrainingRequest], TrainingR
     "weight": (with_weight(NAN), unchanged),
     "infinite weight": (with_weight(math.inf), unchanged),
     "overflow": (that_overflows, unchanged),
-    "closed weights": (with_closed_weights, unchanged),
-    "no backward pass": (without_backward_pass(0, 1), unchanged),
-    "no backward pass in one block": (without_backward_pass(0), unchanged),
+    "no weights": (without_weights, unchanged),
+    "no backward pass": (without_backward_pass("joint_blocks.0", "joint_blocks.1"), unchanged),
+    "no backward pass in a part": (without_backward_pass("joint_blocks.0.x_block.mlp"), unchanged),
+    "layers of another pack": (with_layers_of_another_pack, unchanged),
     "placeholders": (with_placeholders, unchanged),
     "meta weights": (with_meta_weights, unchanged),
 }

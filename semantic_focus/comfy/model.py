@@ -26,7 +26,12 @@ from .memory.placement import EVERYTHING, Placement
 from .memory.setting import MemorySetting
 from .noise import NoiseProcess
 from .sampling_patches import blamed, plain_options, sampling_patches, without_object_patches
-from .training_mode import checkpoint_blocks, leave_inference_mode, training_mode
+from .training_mode import (
+    checkpoint_blocks,
+    leave_inference_mode,
+    refuse_placeholders,
+    training_mode,
+)
 
 Conditioning = list[tuple[Tensor, dict[str, Any]]]
 """ComfyUI's CONDITIONING: text embedding Float[1, N, D] with its extras, one entry per prompt."""
@@ -138,9 +143,10 @@ class ComfyVelocityModel:
     def compute_dtype(self) -> torch.dtype:
         """What the network computes in, as ComfyUI has chosen it for sampling.
 
-        Training stays with it. bf16 in the place of fp16 would need no loss scale, but has 8 bits where fp16 has
-        11: it would round fp16 weights, and of fp8 weights too it gives gradients that are further off than
-        those of fp16 with a loss scale. And the LoRA would be trained on other predictions than it meets.
+        Training stays with it. bf16 in the place of fp16 would need no loss scale, but has 8 bits where fp16
+        has 11: it would round fp16 weights, and of fp8 weights too it gives gradients that are further off
+        than those of fp16 with a loss scale. And the LoRA would be trained on other predictions than it
+        meets.
         """
         cast = self._model.manual_cast_dtype
         return self._model.get_dtype() if cast is None else cast
@@ -368,7 +374,8 @@ def velocity_model(
         memory: how much of the model waits in RAM.
 
     Raises:
-        ValueError: the training adapter is not for this model, or a conditioning cannot be used.
+        ValueError: the training adapter is not for this model, a conditioning cannot be used, or weights are
+            not there.
         TrainingOutOfMemory: the model does not fit on its device, though all that can waits in RAM.
     """
     for conditioning in (*conditionings, *([] if unconditional is None else [unconditional])):
@@ -382,6 +389,7 @@ def velocity_model(
             active = with_training_adapter(base, training_adapter)
             stack.callback(_unload, active)
         stack.callback(active.cleanup)
+        refuse_placeholders(active.model)
         frozen = FrozenLayers(active.model, active.object_patches)
         placement = Placement(frozen, checkpoint_blocks(active.model), memory, gradient_checkpointing)
         stack.callback(placement.unload)

@@ -28,7 +28,7 @@ from .fingerprint import model_fingerprint
 from .lora_files import ModelLora, read_for_model
 from .memory.setting import MemorySetting
 from .model import ComfyVelocityModel, Conditioning, latents_for_model, velocity_model
-from .trial import Say, Trial, refuse_untrainable, say_in_log
+from .trial import Say, Trial, say_in_log
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,6 @@ def train_comfy_lora(
         start and start.fixed,
         request.memory,
     ) as velocity:
-        refuse_untrainable(velocity)
         data = training_pictures(
             velocity, request.patcher, request.latents, request.masks, request.repeats, request.names
         )

@@ -8,6 +8,8 @@ import comfy.model_management
 import torch
 from torch import Tensor, nn
 
+from ..files.text import some
+from ..lora.layers import all_linear_layers
 from .memory.frozen import FrozenLayers
 from .memory.inputs import recomputed
 
@@ -69,6 +71,21 @@ def _full_accumulation() -> Iterator[None]:
     finally:
         if before:
             products.allow_fp16_accumulation = True
+
+
+def refuse_placeholders(model: nn.Module) -> None:
+    """Refuse a model whose weights are not there.
+
+    Raises:
+        ValueError: some of the linear layers have none.
+    """
+    missing = [name for name, layer in all_linear_layers(model).items() if layer.weight.is_meta]
+    if missing:
+        raise ValueError(
+            f"{type(model).__name__} cannot be trained as it is loaded: the weights of {len(missing)} linear "
+            f"layers ({some(missing)}) are placeholders. Load it from a safetensors file (fp8, 16 or 32 bit) "
+            "or a GGUF file"
+        )
 
 
 def leave_inference_mode(model: nn.Module, frozen: FrozenLayers) -> None:

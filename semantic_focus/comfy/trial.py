@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from ..files.text import in_short, some
-from ..lora.layers import all_linear_layers
 from ..lora.network import LoraAdapters
 from ..training.data import Batch, TrainingPictures
 from ..training.not_finite import BaseNotFinite, not_finite, weights_not_finite
@@ -37,21 +36,6 @@ Say = Callable[..., None]
 def say_in_log(_kind: str, message: str, **_values: str) -> None:
     """Where there is no node: warn in the log."""
     logging.warning(f"LoRA training: {message}")
-
-
-def refuse_untrainable(velocity: ComfyVelocityModel) -> None:
-    """Refuse a model whose weights are not there.
-
-    Raises:
-        ValueError: some of the linear layers have placeholders in their place.
-    """
-    missing = [name for name, layer in all_linear_layers(velocity.network).items() if layer.weight.is_meta]
-    if missing:
-        raise ValueError(
-            f"{velocity.name} cannot be trained as it is loaded: the weights of {len(missing)} linear layers "
-            f"({some(missing)}) are placeholders. Load it from a safetensors file (fp8, 16 or 32 bit) or a "
-            "GGUF file"
-        )
 
 
 @dataclass(frozen=True)

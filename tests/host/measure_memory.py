@@ -269,7 +269,7 @@ def measure_shortage() -> dict[str, Any]:
     """What a training does when memory runs out, once or for good, on a device with a memory of its own."""
     found: dict[str, Any] = {}
     kept = placement.Placement._is_apart
-    placement.Placement._is_apart = lambda _self: True
+    placement.Placement._is_apart = lambda self: True
     subject: Any = {"name": "flux", "kind": "fp8", "checkpointing": True, "inference": True, "base": False}
     undisturbed = trained(**subject, memory=SETTINGS["all on the device"])
     for stage, (owner, name) in STAGES.items():

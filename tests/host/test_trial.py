@@ -77,7 +77,7 @@ BAD = {
     "weight": ("the base model's own prediction", "joint_blocks.0.x_block.attn.proj.weight", "damaged"),
     "infinite weight": ("the base model's own prediction", "joint_blocks.0.x_block.attn.proj.weight"),
     "overflow": ("the base model's own prediction", "its weights are finite", "--bf16-unet"),
-    "no weights": ("2 linear layers (joint_blocks.0.x_block.attn.qkv", "placeholders", "GGUF"),
+    "no weights": ("2 linear layers (diffusion_model.joint_blocks.0.x_block.attn.qkv", "are placeholders"),
     "no backward pass": ("no gradient comes back", "layers of the LoRA (joint_blocks.0.", "nunchaku"),
 }
 """What is wrong, and words that must be said of it."""
@@ -86,7 +86,7 @@ TRAINS = {
     "placeholders": [],
     "meta weights": [],
     "layers of another pack": [],
-    "no backward pass in a part": ["no_gradient: 2 of 15 layers get no gradient and learn nothing"],
+    "no backward pass in a part": ["no_gradient: 2 of 13 layers get no gradient and learn nothing"],
 }
 """What looks wrong and can be trained, and what is said of it."""
 

@@ -104,9 +104,8 @@ class Placement:
         What ComfyUI has loaded it moves by itself.
         """
         patcher = self._patcher
-        short = (
-            self._swap is not None and comfy.model_management.get_free_memory(patcher.load_device) < wanted
-        )
+        free: Any = comfy.model_management.get_free_memory
+        short = self._swap is not None and free(patcher.load_device) < wanted
         if short:
             self.unload()
         try:

@@ -5,6 +5,7 @@ as ComfyUI loads it, so that its classes are known by their names here.
 """
 
 import asyncio
+import importlib
 import json
 import logging
 import sys
@@ -22,18 +23,17 @@ from comfy.cli_args import args  # noqa: E402
 
 args.cpu = True
 
-import execution  # noqa: E402
 import folder_paths  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 
-import nodes  # noqa: E402
 from semantic_focus.datasets.fit import fit  # noqa: E402
 from semantic_focus.datasets.folder import load_picture  # noqa: E402
 from semantic_focus.datasets.mask_file import mask_path, read_masks, save_masks  # noqa: E402
 from semantic_focus.regions.masks import SemanticMasks  # noqa: E402
 
+nodes, execution = map(importlib.import_module, ("nodes", "execution"))
 REPO = Path(__file__).resolve().parents[2]
 PICTURES, SIZE, RESOLUTION, MULTIPLE = 6, (1200, 1600), 256, 64
 LABELS = ("face", "background")
@@ -114,6 +114,35 @@ def taken(value: Any, seen: set[int]) -> int:
     return sum(taken(one, seen) for one in value) if isinstance(value, list | tuple) else 0
 
 
+def run(folder: Path) -> dict[str, list[Any]]:
+    """The outputs of each node, as the executor keeps them."""
+    settings = {"lru": 0, "ram": 0.0, "ram_inactive": 0.0}
+    executor = execution.PromptExecutor(Server(), execution.CacheType.CLASSIC, settings)
+    executor.execute(graph(folder), "kept", {}, [FIT, SEGMENT, SHOW])
+    assert executor.success, executor.status_messages
+    kept = executor.caches.outputs
+    return {
+        name: kept.cache[kept.cache_key_set.get_data_key(name)].outputs
+        for name in (LOAD, SEGMENT, FIT, SCALE)
+    }
+
+
+def compare(outputs: dict[str, list[Any]], paths: list[Path]) -> dict[str, list[bool]]:
+    """Whether each is, to the bit, what the library and ComfyUI make of the files themselves."""
+    same = {"pictures": [], "masks": [], "persons": [], "scaled": []}
+    for number, path in enumerate(paths):
+        picture = load_picture(path)[None]
+        pictures, masks = fit(picture, read_masks(mask_path(path)), RESOLUTION, MULTIPLE)
+        assert masks is not None
+        found = outputs[FIT][1][number].unpacked()
+        scaled = nodes.ImageScale().upscale(picture, "area", 80, 60, "disabled")[0]
+        same["pictures"].append(torch.equal(outputs[FIT][0][number], pictures))
+        same["masks"].append(torch.equal(found.masks, masks.masks))
+        same["persons"].append(torch.equal(found.persons[0], masks.persons[0]))
+        same["scaled"].append(torch.equal(outputs[SCALE][0][number], scaled))
+    return same
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "pictures"
@@ -121,33 +150,14 @@ def main() -> None:
         folder_paths.set_temp_directory(place)
         paths = make_dataset(folder)
         assert asyncio.run(nodes.load_custom_node(str(REPO)))
-        executor = execution.PromptExecutor(
-            Server(),
-            execution.CacheType.CLASSIC,
-            {"lru": 0, "ram": 0.0, "ram_inactive": 0.0},  # pyright: ignore[reportArgumentType]
-        )
-        executor.execute(graph(folder), "kept", {}, [FIT, SEGMENT, SHOW])
-        assert executor.success, executor.status_messages
-        keys = executor.caches.outputs.cache_key_set
-        outputs = {
-            name: executor.caches.outputs.cache[keys.get_data_key(name)].outputs
-            for name in (LOAD, SEGMENT, FIT, SCALE)
-        }
+        outputs = run(folder)
         seen: set[int] = set()
-        kept = {name: taken(values, seen) for name, values in outputs.items()}
-        same = {"pictures": [], "masks": [], "persons": [], "scaled": []}
-        for number, path in enumerate(paths):
-            picture = load_picture(path)[None]
-            pictures, masks = fit(picture, read_masks(mask_path(path)), RESOLUTION, MULTIPLE)
-            assert masks is not None
-            found = outputs[FIT][1][number].unpacked()
-            scaled = nodes.ImageScale().upscale(picture, "area", 80, 60, "disabled")[0]
-            same["pictures"].append(torch.equal(outputs[FIT][0][number], pictures))
-            same["masks"].append(torch.equal(found.masks, masks.masks))
-            same["persons"].append(torch.equal(found.persons[0], masks.persons[0]))
-            same["scaled"].append(torch.equal(outputs[SCALE][0][number], scaled))
-        sizes = [list(picture.shape) for picture in outputs[FIT][0]]
-    sys.stdout.write(json.dumps({"kept": kept, "same": same, "sizes": sizes}))
+        found = {
+            "kept": {name: taken(values, seen) for name, values in outputs.items()},
+            "same": compare(outputs, paths),
+            "sizes": [list(picture.shape) for picture in outputs[FIT][0]],
+        }
+    sys.stdout.write(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ..objective.noise_weighting import NoiseLevel
 from ..training.data import UNCONDITIONAL
+from .encoded_prompts import EncodedPrompts
 from .lora_files import with_lora, with_training_adapter
 from .memory.frozen import FrozenLayers
 from .memory.placement import EVERYTHING, Placement
@@ -124,7 +125,7 @@ class ComfyVelocityModel:
         self._noise = NoiseProcess(patcher.get_model_object("model_sampling"))
         self._conditionings = conditionings
         self._unconditional = unconditional
-        self._encoded: dict[tuple[int, torch.Size], dict[str, comfy.conds.CONDRegular]] = {}
+        self._encoded = EncodedPrompts(self._encode)
         self._transformer_options = _transformer_options(patcher)
         self.patches = sampling_patches(patcher)
         """What other nodes have hung on the MODEL."""
@@ -281,10 +282,7 @@ class ComfyVelocityModel:
                 "training without caption was asked for but there is no empty prompt: connect the text "
                 "encoder's output for an empty text, or set the caption dropout to 0"
             )
-        key = (id(conditioning), noisy.shape)
-        if key not in self._encoded:
-            self._encoded[key] = self._encode(conditioning, noisy)
-        return self._encoded[key]
+        return self._encoded.of(conditioning, noisy)
 
     def _encode(self, conditioning: Conditioning, noisy: Tensor) -> dict[str, comfy.conds.CONDRegular]:
         """What the network is given for one picture: text embedding, pooled embedding and all extras."""

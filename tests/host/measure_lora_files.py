@@ -24,8 +24,9 @@ from semantic_focus.comfy.key_map import comfy_key_map  # noqa: E402
 from semantic_focus.comfy.model import velocity_model  # noqa: E402
 from semantic_focus.lora.adapters import AdapterSettings  # noqa: E402
 from semantic_focus.lora.keys import KEY_STYLES, KeyMap, export_lora  # noqa: E402
-from semantic_focus.lora.layers import LAYER_CHOICES, linear_layers  # noqa: E402
+from semantic_focus.lora.layers import LAYER_CHOICES, adaptable_layers, linear_layers  # noqa: E402
 from semantic_focus.lora.network import LoraAdapters  # noqa: E402
+from semantic_focus.lora.reading import read_lora  # noqa: E402
 
 NAMES = ("sd3", "flux", "z_image", "qwen_image", "wan_video", "sd15", "sdxl_v")
 KINDS = {
@@ -83,6 +84,12 @@ def patched_weights(patcher: Any, tensors: dict[str, Tensor]) -> dict[str, Tenso
         return weights
 
 
+def from_file(network: Any, tensors: dict[str, Tensor], key_map: KeyMap) -> LoraAdapters:
+    read = read_lora(tensors, adaptable_layers(network), key_map)
+    assert not read.rest
+    return LoraAdapters.of_adapters(network, read.adapters)
+
+
 def shaken(adapters: LoraAdapters) -> LoraAdapters:
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
@@ -107,7 +114,7 @@ def measure_styles(patcher: Any, key_map: KeyMap, adapters: LoraAdapters) -> dic
         except ValueError as error:
             results[style] = {"error": str(error)}
             continue
-        back = LoraAdapters.from_state_dict(network, exported, key_map)
+        back = from_file(network, exported, key_map)
         results[style] = {
             "loaded": difference(patched_weights(patcher, exported), generic),
             "back": difference(patched_weights(patcher, back.state_dict()), generic),
@@ -163,7 +170,7 @@ def split_origin(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def measure_origin(patcher: Any, key_map: KeyMap, adapters: LoraAdapters) -> float:
     """Such a file in core's loader against what our adapters made of it."""
     tensors = split_origin(adapters.state_dict())
-    ours = LoraAdapters.from_state_dict(patcher.model.diffusion_model, tensors, key_map)
+    ours = from_file(patcher.model.diffusion_model, tensors, key_map)
     return difference(patched_weights(patcher, ours.state_dict()), patched_weights(patcher, tensors))
 
 

@@ -22,7 +22,7 @@ def comfy_key_map(patcher: comfy.model_patcher.ModelPatcher) -> KeyMap:
     model: Any = patcher.model
     layers: dict[str, Any] = adaptable_layers(model.diffusion_model)
     names = {**KeyMap.of_layers(layers).names, **loaders_names(model)}
-    weights = [name.removeprefix(PREFIX) for name in names if name.startswith(PREFIX)]
+    weights = [rows.layer for name, rows in names.items() if name == PREFIX + rows.layer]
     styles = {"kohya": _kohya(model, names, weights)}
     diffusers = _diffusers(model, names)
     if diffusers:

@@ -16,6 +16,7 @@ args.use_pytorch_cross_attention = True
 
 import comfy.lora  # noqa: E402
 import comfy.sd  # noqa: E402
+import comfy.utils  # noqa: E402
 import tiny_models  # noqa: E402
 import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
@@ -174,9 +175,8 @@ def measure_origin(patcher: Any, key_map: KeyMap, adapters: LoraAdapters) -> flo
     return difference(patched_weights(patcher, ours.state_dict()), patched_weights(patcher, tensors))
 
 
-def flux2_names() -> dict[str, Any]:
-    """The names in a Flux 2 LoRA in diffusers keys, or why there is none; `map`: those that ComfyUI has."""
-    patcher = tiny_models._from_config("Flux2", FLUX2)
+def names_written(patcher: Any) -> dict[str, Any]:
+    """The names in a Flux LoRA in diffusers keys, or why there is none; `map`: those that ComfyUI has."""
     key_map = comfy_key_map(patcher)
     adapters = LoraAdapters(linear_layers(patcher.model.diffusion_model), KINDS["lora"], seed=0)
     found: dict[str, Any] = {"map": list(key_map.styles["diffusers"])}
@@ -185,6 +185,31 @@ def flux2_names() -> dict[str, Any]:
     except ValueError as error:
         return found | {"error": str(error)}
     return found | {"names": sorted({key.rsplit(".lora_", 1)[0] for key in exported})}
+
+
+LATER = {
+    "depth": ("transformer_blocks.{}.{}.weight", "{}double_blocks.{}.{}.weight", {
+        "ff.linear_in": "img_mlp.0", "ff.linear_out": "img_mlp.2",
+        "ff_context.linear_in": "txt_mlp.0", "ff_context.linear_out": "txt_mlp.2",
+    }),
+    "depth_single_blocks": ("single_transformer_blocks.{}.{}.weight", "{}single_blocks.{}.{}.weight", {
+        "attn.to_qkv_mlp_proj": "linear1", "attn.to_out": "linear2",
+    }),
+}  # fmt: skip
+"""The second names that ComfyUI 0.28 has for layers of Flux, by the setting that counts their blocks."""
+
+
+def map_with_later_names(settings: dict[str, Any], output_prefix: str = "") -> dict[str, Any]:
+    """ComfyUI's map of Flux as 0.28 has it, also on 0.3.75."""
+    found = FLUX_TO_DIFFUSERS(settings, output_prefix)
+    for count, (theirs, ours, layers) in LATER.items():
+        for block in range(settings[count]):
+            for name, layer in layers.items():
+                found.setdefault(theirs.format(block, name), ours.format(output_prefix, block, layer))
+    return found
+
+
+FLUX_TO_DIFFUSERS = comfy.utils.flux_to_diffusers
 
 
 def chosen(patcher: Any) -> dict[str, list[str]]:
@@ -215,7 +240,13 @@ def main() -> None:
         patched_weights(patcher, {"diffusion_model.nowhere.lora_up.weight": torch.zeros(1, 1)})
         result["complaints about a key of nothing"] = complaints.take()
         results[name] = result
-    results["flux2"] = flux2_names()
+    builds = {
+        "flux": tiny_models.FAMILIES["flux"].build,
+        "flux2": lambda: tiny_models._from_config("Flux2", FLUX2),
+    }
+    for source, flux_map in (("own", FLUX_TO_DIFFUSERS), ("later", map_with_later_names)):
+        comfy.utils.flux_to_diffusers = flux_map
+        results[f"{source} map"] = {name: names_written(build()) for name, build in builds.items()}
     sys.stdout.write(json.dumps(results, indent=1))
 
 

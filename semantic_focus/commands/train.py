@@ -85,12 +85,14 @@ def train(path: Path, comfyui: Path | None, signals: StopSignals, on_begin: Call
     signals.check()
     from ..comfy.headless_training import train_headless
 
-    lines = ProgressLines(config.training.steps)
-    options = RunOptions(
-        save_every=config.run.save_every,
-        on_begin=lambda folder, history: on_begin(folder),
-        on_step=lambda record: say(*lines.after(record)),
-        check=signals.check,
-        on_kept=lambda kept: say(str(kept)),
-    )
-    return train_headless(config, inputs, options)
+    def options_of(steps: int) -> RunOptions:
+        lines = ProgressLines(steps)
+        return RunOptions(
+            save_every=config.run.save_every,
+            on_begin=lambda folder, history: on_begin(folder),
+            on_step=lambda record: say(*lines.after(record)),
+            check=signals.check,
+            on_kept=lambda kept: say(str(kept)),
+        )
+
+    return train_headless(config, inputs, options_of)

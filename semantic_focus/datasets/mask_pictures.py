@@ -114,7 +114,9 @@ class MaskFiles:
         """The pictures of a folder that have the name of a mask, by the stem of its picture."""
         if place not in self._listed:
             if not place.is_dir():
-                raise MaskPictureError(f"{place}: no such folder. Give the folder that holds the mask pictures")
+                raise MaskPictureError(
+                    f"{place}: no such folder. Give the folder that holds the mask pictures"
+                )
             found: dict[str, list[Path]] = {}
             for path in sorted(place.iterdir()):
                 stem = path.stem[: len(path.stem) - len(self._ending)]

@@ -5,7 +5,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-
 NEVER = 1 << 30
 """Collections of middle-aged garbage before a full one."""
 

@@ -398,7 +398,13 @@ def test_a_server_that_the_network_reaches_reads_its_own_folders_only(
         links = server.base_directory / "input" / "links"
         links.mkdir()
         (links / "folder").symlink_to(house.private)
-        outside = [str(house.private), str(links / "folder"), f"{opened}/../../../{house.private}", "/etc", "~"]
+        outside = [
+            str(house.private),
+            str(links / "folder"),
+            f"{opened}/../../../{house.private}",
+            "/etc",
+            "~",
+        ]
         for folder in outside:
             for answer in (
                 house.post("dataset", folder=folder),

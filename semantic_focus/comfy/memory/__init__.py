@@ -1,0 +1,1 @@
+"""What a training needs of a device's memory: layers that keep nothing, blocks that wait in RAM, what it takes."""

@@ -1,0 +1,317 @@
+"""The bytes that a training step holds, counted on torch's meta device.
+
+Nothing is computed there, so a step of a model of any size takes seconds and no memory: the code that trains runs
+as it is, and every storage is counted while it lives. Storages on the meta device stand for those on the training
+device; storages on the CPU are what waits in RAM, taken from the system but never touched.
+"""
+
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import comfy.model_management
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from ...training.trainer import Trainer
+
+EVERYTHING = 10**15
+GRAIN = 512
+"""Bytes that CUDA's allocator rounds up to."""
+DEVICE = torch.device("meta")
+"""What stands for the training device."""
+SMALL = 1 << 20
+"""Bytes; a tensor below that is brought to the CPU to be read, and gets values."""
+
+
+@dataclass
+class Ledger:
+    """Live bytes of one kind of memory, and the most there were."""
+
+    now: int = 0
+    peak: int = 0
+
+    def add(self, size: int) -> None:
+        """`size` bytes more, or fewer."""
+        self.now += size
+        self.peak = max(self.peak, self.now)
+
+
+class LiveBytes(TorchDispatchMode):
+    """Counts the storages of all tensors that are made while it is entered.
+
+    Attributes:
+        device: of the training device.
+        ram: of what waits in RAM.
+        reads: whether a value on the training device may be asked for; it is 1 then. Where not, it is an error:
+            what a network does could depend on it.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.device, self.ram = Ledger(), Ledger()
+        self.reads = True
+        self._sizes: dict[int, tuple[Ledger, int]] = {}
+        self._results: dict[Any, tuple[Any, Any, torch.dtype]] = {}
+
+    def see(self, tensor: Tensor) -> None:
+        """Count a tensor's storage, once, until it is gone."""
+        for part in _plain_parts(tensor):
+            storage = part.untyped_storage()
+            key = storage._cdata
+            if key in self._sizes or part.device.type not in (DEVICE.type, "cpu"):
+                continue
+            ledger = self.device if part.device == DEVICE else self.ram
+            size = -(-storage.nbytes() // GRAIN) * GRAIN
+            self._sizes[key] = ledger, size
+            ledger.add(size)
+            weakref.finalize(storage, self._gone, key)
+
+    def _gone(self, key: int) -> None:
+        ledger, size = self._sizes.pop(key)
+        ledger.add(-size)
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """What happens in here leaves no peak."""
+        before = self.device.peak, self.ram.peak
+        try:
+            yield
+        finally:
+            self.device.peak, self.ram.peak = before
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = self._from_device(func, args, kwargs or {})
+        if out is None:
+            out = self._as_seen_before(func, args, kwargs or {})
+        if out is None:
+            out = func(*args, **(kwargs or {}))
+        for tensor in [out] if isinstance(out, Tensor) else tree_leaves(out):
+            if isinstance(tensor, Tensor):
+                self.see(tensor)
+        return out
+
+    def _as_seen_before(self, func: Any, args: Any, kwargs: Any) -> Tensor | None:
+        """The result of an operation on each element, made as it was for arguments of the same kind: torch finds
+        its shape out in Python, which takes most of a step's time.
+        """
+        if torch.Tag.pointwise not in func.tags and func not in COPIES:
+            return None
+        if func._schema.is_mutable:
+            in_place = func._schema.name.endswith("_") and type(args[0]) is Tensor and args[0].is_meta
+            return args[0] if in_place else None
+        key = func, *map(_kind, args), *((name, _kind(value)) for name, value in kwargs.items())
+        if None in key or not any(type(value) is Tensor and value.is_meta for value in args):
+            return None
+        if key not in self._results:
+            out = func(*args, **kwargs)
+            self._results[key] = out.shape, out.stride(), out.dtype
+            return out
+        shape, strides, dtype = self._results[key]
+        return torch.empty_strided(shape, strides, dtype=dtype, device=DEVICE)
+
+    def _from_device(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """What torch refuses on the meta device: reading values, and copies to the CPU. None: nothing of these."""
+        first = args[0] if args else None
+        if not isinstance(first, Tensor):
+            return None
+        if func is torch.ops.aten._local_scalar_dense.default and first.is_meta:
+            return self._value(first.dtype)
+        if func is torch.ops.aten._to_copy.default and first.is_meta:
+            to = kwargs.get("device")
+            if to is not None and torch.device(to).type == "cpu":
+                return self._on_cpu(first, kwargs.get("dtype") or first.dtype)
+        if func is torch.ops.aten.copy_.default and not first.is_meta and args[1].is_meta:
+            return first
+        return None
+
+    def _on_cpu(self, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+        small = tensor.numel() * dtype.itemsize < SMALL
+        if small and self.reads:
+            return torch.ones(tensor.shape, dtype=dtype)
+        return torch.empty(tensor.shape, dtype=dtype)
+
+    def _value(self, dtype: torch.dtype) -> bool | int | float:
+        if not self.reads:
+            raise CannotBeCounted("what the network does depends on a value that it computes")
+        return True if dtype == torch.bool else 1.0 if dtype.is_floating_point else 1
+
+
+def _kind(value: Any) -> Any:
+    """What of an argument decides the kind of the result; None where that is not known."""
+    if isinstance(value, Tensor):
+        plain = type(value) in (Tensor, nn.Parameter) and value.is_meta
+        return (value.shape, value.stride(), value.dtype) if plain else None
+    if isinstance(value, bool | int | float):
+        return type(value)
+    return value if isinstance(value, str | torch.dtype | torch.device | torch.memory_format) else None
+
+
+COPIES = (torch.ops.aten.clone.default, torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)
+"""Operations that give as many elements as they take, besides those that torch marks so."""
+
+
+class CannotBeCounted(RuntimeError):
+    """The model cannot be run without its values; the message says why."""
+
+
+def _plain_parts(tensor: Tensor) -> list[Tensor]:
+    """The tensors with storages of their own that a tensor consists of: several where it is quantised."""
+    if type(tensor) in (Tensor, nn.Parameter) or not hasattr(tensor, "__tensor_flatten__"):
+        return [tensor]
+    names, _ = tensor.__tensor_flatten__()  # pyright: ignore[reportAttributeAccessIssue]
+    return [part for name in names for part in _plain_parts(getattr(tensor, name))]
+
+
+class _Flash(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        *batch, heads, length, _ = query.shape
+        out = query.new_empty(*batch, length, heads, value.shape[-1]).transpose(-3, -2)
+        sums = query.new_empty(*batch, heads, length, dtype=torch.float32)
+        ctx.save_for_backward(query, key, value, out, sums)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
+        query, key, value, _, _ = ctx.saved_tensors
+        return torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
+
+
+@contextmanager
+def flash_attention() -> Iterator[None]:
+    """Let attention on the meta device hold what CUDA's kernels hold: the output and the logarithms of the sums.
+
+    Torch would decompose it into products there, of the square of the length.
+    """
+    functional: Any = torch.nn.functional
+    known = functional.scaled_dot_product_attention
+
+    def attention(query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if query.is_meta:
+            return _Flash.apply(query, key, value)
+        return known(query, key, value, *args, **kwargs)
+
+    functional.scaled_dot_product_attention = attention
+    try:
+        yield
+    finally:
+        functional.scaled_dot_product_attention = known
+
+
+@contextmanager
+def loading_on_meta() -> Iterator[None]:
+    """Let ComfyUI load models to the meta device, where there is room for all."""
+    management: Any = comfy.model_management
+    known = management.get_free_memory
+
+    def free(device: Any = None, torch_free_too: bool = False) -> Any:
+        if getattr(device, "type", "") != DEVICE.type:
+            return known(device, torch_free_too)
+        return (EVERYTHING, EVERYTHING) if torch_free_too else EVERYTHING
+
+    management.get_free_memory = free
+    try:
+        yield
+    finally:
+        management.get_free_memory = known
+
+
+@contextmanager
+def counting(model: nn.Module) -> Iterator[LiveBytes]:
+    """Count everything from here on, the tensors of the model included."""
+    live = LiveBytes()
+    for tensor in (*model.parameters(), *model.buffers()):
+        live.see(tensor)
+    with flash_attention(), live:
+        yield live
+
+
+@dataclass(frozen=True)
+class StepBytes:
+    """What a step held, in bytes.
+
+    Attributes:
+        peaks: of the training device, by phase: prior, forward, backward, optimizer.
+        ram: the most that waited in RAM.
+        kept: what the forward pass left for the backward pass.
+        before: what there was on the device before the step: weights, adapters, rings.
+    """
+
+    peaks: dict[str, int] = field(default_factory=dict)
+    ram: int = 0
+    kept: int = 0
+    before: int = 0
+
+    @property
+    def peak(self) -> int:
+        """The most that there was on the training device."""
+        return max(self.peaks.values())
+
+
+PRIOR, FORWARD, BACKWARD, OPTIMIZER = "prior", "forward", "backward", "optimizer"
+
+
+class _Phases:
+    """Tells from what is called in which phase a step is."""
+
+    def __init__(self, live: LiveBytes):
+        self._live, self._now = live, PRIOR
+        self.peaks: dict[str, int] = {}
+        self.after_forward = 0
+        live.device.peak = live.device.now
+
+    def enter(self, phase: str) -> None:
+        """The phase from here on."""
+        ledger = self._live.device
+        self.peaks[self._now] = max(self.peaks.get(self._now, 0), ledger.peak)
+        ledger.peak = ledger.now
+        self._now = phase
+
+    def before_network(self, *_: Any) -> None:
+        """A prediction begins."""
+        self.enter(FORWARD if torch.is_grad_enabled() else PRIOR)
+        self._live.reads = False
+
+    def after_network(self, *_: Any) -> None:
+        """A prediction is there."""
+        self._live.reads = True
+        if torch.is_grad_enabled():
+            self.after_forward = self._live.device.now
+            self.enter(BACKWARD)
+
+    def before_optimizer(self, *_: Any) -> None:
+        """The optimizer begins."""
+        self.enter(OPTIMIZER)
+
+
+def count_step(live: LiveBytes, network: nn.Module, trainer: Trainer) -> StepBytes:
+    """The next step of a training whose tensors are on the meta device.
+
+    The trainer's adapters must be attached.
+
+    Raises:
+        CannotBeCounted: the network needs values.
+    """
+    before = live.device.now
+    phases = _Phases(live)
+    handles = [
+        network.register_forward_pre_hook(phases.before_network),
+        network.register_forward_hook(phases.after_network),
+        register_optimizer_step_pre_hook(phases.before_optimizer),
+    ]
+    try:
+        trainer.step()
+    finally:
+        for handle in handles:
+            handle.remove()
+        live.reads = True
+    phases.enter("")
+    return StepBytes(phases.peaks, live.ram.peak, phases.after_forward - before, before)

@@ -137,7 +137,12 @@ REAL_MODELS = {
                 "target": "torch.nn.Linear", "params": {"in_features": 4096, "out_features": 2432}
             },
         },
-        {},
+        {
+            "depth": 8,  # which is its width too
+            "context_embedder_config": {
+                "target": "torch.nn.Linear", "params": {"in_features": 4096, "out_features": 512}
+            },
+        },
         (16, 128, 128), (154, 4096), 2048,
     ),
     "zimage": RealModel(

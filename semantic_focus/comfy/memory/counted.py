@@ -95,28 +95,38 @@ class LiveBytes(TorchDispatchMode):
             self.device.peak, self.ram.peak = before
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = self._from_device(func, args, kwargs or {})
-        if out is None:
-            out = self._as_seen_before(func, args, kwargs or {})
-        if out is None:
-            out = func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        out = self._from_device(func, args, kwargs)
+        if out is NOT_KNOWN:
+            out = self._known(func, args, kwargs)
+        if out is NOT_KNOWN:
+            out = func(*args, **kwargs)
         for tensor in [out] if isinstance(out, Tensor) else tree_leaves(out):
             if isinstance(tensor, Tensor):
                 self.see(tensor)
         return out
 
-    def _as_seen_before(self, func: Any, args: Any, kwargs: Any) -> Tensor | None:
-        """The result of an operation on each element, made as it was for arguments of the same kind: torch finds
-        its shape out in Python, which takes most of a step's time.
+    def _known(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """The result of an operation whose kind is known: torch finds it out in Python, which takes most of a
+        step's time.
         """
-        if torch.Tag.pointwise not in func.tags and func not in COPIES:
-            return None
+        first = args[0] if args else None
+        name = func._schema.name
+        if isinstance(first, list) and name.startswith("aten::_foreach_") and all(map(_is_plain, first)):
+            if name.endswith("_"):
+                return None
+            return [torch.empty_like(tensor) for tensor in first] if name in FOR_EACH else NOT_KNOWN
+        if not (torch.Tag.pointwise in func.tags or func in ALIKE) or not _is_plain(first):
+            return NOT_KNOWN
         if func._schema.is_mutable:
-            in_place = func._schema.name.endswith("_") and type(args[0]) is Tensor and args[0].is_meta
-            return args[0] if in_place else None
+            return first if name.endswith("_") else NOT_KNOWN
+        return self._as_seen_before(func, args, kwargs)
+
+    def _as_seen_before(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """The result as it was for arguments of the same kinds."""
         key = func, *map(_kind, args), *((name, _kind(value)) for name, value in kwargs.items())
-        if None in key or not any(type(value) is Tensor and value.is_meta for value in args):
-            return None
+        if None in key:
+            return NOT_KNOWN
         if key not in self._results:
             out = func(*args, **kwargs)
             self._results[key] = out.shape, out.stride(), out.dtype
@@ -125,10 +135,10 @@ class LiveBytes(TorchDispatchMode):
         return torch.empty_strided(shape, strides, dtype=dtype, device=DEVICE)
 
     def _from_device(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """What torch refuses on the meta device: reading values, and copies to the CPU. None: nothing of these."""
+        """What torch refuses on the meta device: reading values, and copies to the CPU."""
         first = args[0] if args else None
         if not isinstance(first, Tensor):
-            return None
+            return NOT_KNOWN
         if func is torch.ops.aten._local_scalar_dense.default and first.is_meta:
             return self._value(first.dtype)
         if func is torch.ops.aten._to_copy.default and first.is_meta:
@@ -137,7 +147,7 @@ class LiveBytes(TorchDispatchMode):
                 return self._on_cpu(first, kwargs.get("dtype") or first.dtype)
         if func is torch.ops.aten.copy_.default and not first.is_meta and args[1].is_meta:
             return first
-        return None
+        return NOT_KNOWN
 
     def _on_cpu(self, tensor: Tensor, dtype: torch.dtype) -> Tensor:
         small = tensor.numel() * dtype.itemsize < SMALL
@@ -154,15 +164,32 @@ class LiveBytes(TorchDispatchMode):
 def _kind(value: Any) -> Any:
     """What of an argument decides the kind of the result; None where that is not known."""
     if isinstance(value, Tensor):
-        plain = type(value) in (Tensor, nn.Parameter) and value.is_meta
-        return (value.shape, value.stride(), value.dtype) if plain else None
+        return (value.shape, value.stride(), value.dtype) if _is_plain(value) else None
     if isinstance(value, bool | int | float):
         return type(value)
     return value if isinstance(value, str | torch.dtype | torch.device | torch.memory_format) else None
 
 
-COPIES = (torch.ops.aten.clone.default, torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)
-"""Operations that give as many elements as they take, besides those that torch marks so."""
+def _is_plain(value: Any) -> bool:
+    return type(value) in (Tensor, nn.Parameter) and value.is_meta
+
+
+NOT_KNOWN = object()
+"""In the place of a result."""
+
+_ATEN = torch.ops.aten
+ALIKE = {
+    _ATEN.clone.default,
+    _ATEN._to_copy.default,
+    _ATEN.copy_.default,
+    _ATEN.zeros_like.default,
+    _ATEN.mm.default,
+    _ATEN.addmm.default,
+    _ATEN.linalg_vector_norm.default,
+}
+"""Operations besides those on each element whose results are of one kind for arguments of one kind."""
+FOR_EACH = {f"aten::_foreach_{name}" for name in ("sqrt", "add", "mul", "div", "neg", "sub", "reciprocal")}
+"""Optimizers' operations that give tensors like those that they take."""
 
 
 class CannotBeCounted(RuntimeError):

@@ -1,8 +1,8 @@
 """Frozen layers that keep no weight for the backward pass.
 
-The gradient of a frozen layer's input needs the weight and nothing else. A weight that is cast, restored, patched or
-moved for a forward pass is dropped after it, and fetched once more in the backward pass: output and gradients are
-those of the layer's own forward pass, to the bit.
+The gradient of a frozen layer's input needs the weight and nothing else. A weight that is cast, restored,
+patched or moved for a forward pass is dropped after it, and fetched once more in the backward pass: output
+and gradients are those of the layer's own forward pass, to the bit.
 """
 
 from collections.abc import Callable, Iterator
@@ -36,8 +36,8 @@ class _Product(torch.autograd.Function):
 
 
 def _no_view(tensor: Tensor) -> Tensor:
-    """The same numbers in the same place, to which a network may add in place (Flux's blocks do): of a view that
-    a custom function returns, autograd allows no such thing.
+    """The same numbers in the same place, to which a network may add in place (Flux's blocks do): of a view
+    that a custom function returns, autograd allows no such thing.
     """
     if not tensor._is_view():
         return tensor

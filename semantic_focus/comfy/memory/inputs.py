@@ -64,7 +64,9 @@ class _Inputs:
         }
 
     def wait_in_ram(self) -> None:
-        """Let go of what is large on the device. What needs no gradient is the same for many blocks, and stays."""
+        """Let go of what is large on the device. What needs no gradient is the same for many blocks, and
+        stays.
+        """
         self._args = [_put_away(value) for value in self._args]
         self._kwargs = {name: _put_away(value) for name, value in self._kwargs.items()}
 
@@ -73,13 +75,12 @@ class _InRam:
     """A tensor that waits in RAM."""
 
     def __init__(self, tensor: Tensor):
-        self._device, self._requires_grad = tensor.device, tensor.requires_grad
-        self._waiting = to_ram(tensor.detach())
+        self._device = tensor.device
+        self._waiting = to_ram(tensor.detach()).requires_grad_()
 
     def back(self) -> Tensor:
-        """On its device again."""
-        again = self._waiting.to(self._device, non_blocking=True, copy=True)
-        return again.requires_grad_(self._requires_grad)
+        """On its device again, no leaf of the graph: the block may write into it."""
+        return self._waiting.to(self._device, non_blocking=True, copy=True)
 
 
 def to_ram(tensor: Tensor) -> Tensor:

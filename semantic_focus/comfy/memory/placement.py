@@ -1,7 +1,7 @@
 """Where the weights of a MODEL lie while it is trained.
 
-Either ComfyUI loads the whole of it, and may push it out for a while (for the VAE of a preview); or a share of its
-blocks waits in RAM, and what is on the device is ours: ComfyUI does not know of it and moves nothing.
+Either ComfyUI loads the whole of it, and may push it out for a while (for the VAE of a preview); or a share
+of its blocks waits in RAM, and what is on the device is ours: ComfyUI does not know of it and moves nothing.
 """
 
 import logging
@@ -104,7 +104,9 @@ class Placement:
         What ComfyUI has loaded it moves by itself.
         """
         patcher = self._patcher
-        short = self._swap is not None and comfy.model_management.get_free_memory(patcher.load_device) < wanted
+        short = (
+            self._swap is not None and comfy.model_management.get_free_memory(patcher.load_device) < wanted
+        )
         if short:
             self.unload()
         try:
@@ -167,7 +169,7 @@ class Placement:
         swapped = sum(block.size for block in self._swap.blocks)
         logging.info(
             f"LoRA training: {len(waiting)} of {len(self._blocks)} blocks wait in RAM "
-            f"({swapped / 2**30:.1f} GiB), {self._swap.ring_bytes / 2**30:.1f} GiB of the device are for those "
+            f"({swapped / 2**30:.1f} GiB); {self._swap.ring_bytes / 2**30:.1f} GiB on the device for those "
             "on their way"
         )
 

@@ -14,8 +14,8 @@ class MemorySetting:
     """How much waits in RAM.
 
     Attributes:
-        swap: share in 0..1 of the blocks' weights that is brought to the device block by block. None: the least
-            that fits.
+        swap: share in 0..1 of the blocks' weights that is brought to the device block by block. None: the
+            least that fits.
         inputs: inputs of recomputed blocks wait in RAM too (only with gradient checkpointing).
     """
 
@@ -35,7 +35,9 @@ class MemorySetting:
             return cls(0.0)
         found = re.fullmatch(r"swap (\d{1,3}) ?%", text.strip())
         if found is None or not 0 <= int(found[1]) <= 100:
-            raise ValueError(f'memory is "{text}": choose "{AUTO}", "{ALL}" or "swap N %" with N from 0 to 100')
+            raise ValueError(
+                f'memory is "{text}": choose "{AUTO}", "{ALL}" or "swap N %" with N from 0 to 100'
+            )
         return cls(int(found[1]) / 100, inputs=int(found[1]) == 100)
 
     def said(self) -> str:

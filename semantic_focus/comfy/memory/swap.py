@@ -1,7 +1,7 @@
 """Blocks whose weights wait in RAM and come to the device when they are needed: "block swap".
 
-Two places on the device take turns: while one block computes, the next one's weights are on their way into the
-other place. The order is that of the network in a forward pass and the reverse in a backward pass.
+Two places on the device take turns: while one block computes, the next one's weights are on their way into
+the other place. The order is that of the network in a forward pass and the reverse in a backward pass.
 """
 
 from collections.abc import Sequence
@@ -111,7 +111,9 @@ class BlockSwap:
     def _send(self, number: int) -> _Place:
         """Begin to copy a block into the place that is not in use."""
         current = None if self._current is None else self.blocks[self._current]
-        place = next(place for place in reversed(self._places) if place.block is not current or current is None)
+        place = next(
+            place for place in reversed(self._places) if place.block is not current or current is None
+        )
         if place.block is not None:
             place.block.point_to(place.block.in_ram)
         block = self.blocks[number]
@@ -161,8 +163,8 @@ class _Bringer:
 
 
 def chosen_blocks(blocks: Sequence[Sequence[FrozenLayer]], share: float) -> list[int]:
-    """Which blocks wait in RAM: as many as make up a share of all bytes, spread evenly over the network, so that
-    one computes on the device while another is on its way.
+    """Which blocks wait in RAM: as many as make up a share of all bytes, spread evenly over the network, so
+    that one computes on the device while another is on its way.
 
     Args:
         blocks: the frozen layers of each.

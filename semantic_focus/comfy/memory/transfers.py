@@ -19,7 +19,8 @@ class Transfers:
         self._stream: Any = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def copy(self, pairs: list[tuple[Tensor, Tensor]]) -> Any:
-        """Begin to copy the second of each pair into the first, once the work asked for so far is done with it.
+        """Begin to copy the second of each pair into the first, once the work asked for so far is done with
+        it.
 
         Returns:
             What `wait` takes.
@@ -35,7 +36,9 @@ class Transfers:
             return self._stream.record_event()
 
     def wait(self, copied: Any) -> None:
-        """Let work that is asked for from now on begin after a copy has ended; the program goes on at once."""
+        """Let work that is asked for from now on begin after a copy has ended; the program goes on at
+        once.
+        """
         if copied is not None:
             torch.cuda.current_stream(self._device).wait_event(copied)
 

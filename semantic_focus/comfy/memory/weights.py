@@ -1,8 +1,8 @@
 """What a frozen layer multiplies with: fetched anew for each pass, by the layer's own way of keeping it.
 
-One protocol for all layers whose product is known: plain ones, those that ComfyUI casts, fp8, scaled fp8, ComfyUI's
-quantised tensors, GGUF, each with patches that are applied on the way. Layers of any other kind have a forward pass
-of their own and are left alone.
+One protocol for all layers whose product is known: plain ones, those that ComfyUI casts, fp8, scaled fp8,
+ComfyUI's quantised tensors, GGUF, each with patches that are applied on the way. Layers of any other kind
+have a forward pass of their own and are left alone.
 """
 
 from collections.abc import Callable
@@ -35,7 +35,9 @@ class Operand:
 
 
 Fetch = Callable[[Any, Tensor, int], Operand]
-"""fetch(layer, like, inputs): for a pass in the type and on the device of `like` and so many input elements."""
+"""fetch(layer, like, inputs): for a pass in the type and on the device of `like` and so many input
+elements.
+"""
 
 
 def fetch_for(layer: nn.Module) -> Fetch | None:

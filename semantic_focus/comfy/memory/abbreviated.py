@@ -27,7 +27,8 @@ class BlockBytes:
 
     Attributes:
         outputs: of each tensor that it gives: its form, or the place among the inputs that it shares bytes with.
-        structure: of its answer, with None for each tensor.
+        others: what else it gives, at its place in the answer; `_TENSOR` at that of a tensor.
+        structure: of the answer.
         differentiable: which outputs take gradients.
         held: places of the inputs that it keeps until the backward pass.
         kept: bytes of its own until then.
@@ -37,6 +38,7 @@ class BlockBytes:
     """
 
     outputs: tuple[Form | int, ...]
+    others: tuple[Any, ...]
     structure: Any
     differentiable: tuple[bool, ...]
     held: tuple[int, ...]
@@ -44,6 +46,9 @@ class BlockBytes:
     forward: int
     backward: int
     trained: tuple[bool, ...]
+
+
+_TENSOR = object()
 
 
 class AbbreviatedBlocks:
@@ -108,7 +113,9 @@ class AbbreviatedBlocks:
         else:
             outputs = _outputs(kind, tensors)
             _take(kind.forward - _bytes(kind.outputs))
-        return tree_unflatten(list(outputs), kind.structure) if kind.structure is not None else outputs[0]
+        tensor = iter(outputs)
+        answer = [next(tensor) if other is _TENSOR else other for other in kind.others]
+        return tree_unflatten(answer, kind.structure)
 
     def _run(self, block: nn.Module, forward: Callable[..., Any], leaves: list[Any], structure: Any) -> BlockBytes:
         """Run a block for once, forth and back where gradients are asked for."""
@@ -123,9 +130,9 @@ class AbbreviatedBlocks:
         args, kwargs = tree_unflatten(fresh, structure)
         answer = forward(*args, **kwargs)
         most = ledger.peak - begin
-        given, answer_structure = tree_flatten(answer)
-        if not all(isinstance(tensor, Tensor) for tensor in given):
-            raise TypeError(f"{type(block).__name__} gives more than tensors")
+        leaves, answer_structure = tree_flatten(answer)
+        given = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+        others = tuple(_TENSOR if isinstance(leaf, Tensor) else leaf for leaf in leaves)
         outputs = tuple(
             keys.index(tensor.untyped_storage()._cdata)
             if tensor.untyped_storage()._cdata in keys
@@ -134,7 +141,7 @@ class AbbreviatedBlocks:
         )
         differentiable = tuple(tensor.requires_grad for tensor in given)
         shared = {place for place in outputs if isinstance(place, int)}
-        del fresh, inputs, args, kwargs, answer
+        del fresh, inputs, args, kwargs, answer, leaves
         held = tuple(
             place for place, storage in enumerate(storages) if storage() is not None and place not in shared
         )
@@ -142,7 +149,7 @@ class AbbreviatedBlocks:
         kept = max(0, ledger.now - before - remaining - _bytes(outputs))
         roots = [tensor for tensor in given if tensor.requires_grad]
         back, trained = self._back(block, roots) if roots and torch.is_grad_enabled() else (0, ())
-        return BlockBytes(outputs, answer_structure, differentiable, held, kept, most, back, trained)
+        return BlockBytes(outputs, others, answer_structure, differentiable, held, kept, most, back, trained)
 
     def _back(self, block: nn.Module, roots: list[Tensor]) -> tuple[int, tuple[bool, ...]]:
         ledger = self._live.device

@@ -91,7 +91,8 @@ def _frozen(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         for parameter in trainable:
-            parameter.requires_grad_(True)
+            with torch.inference_mode(parameter.is_inference()):
+                parameter.requires_grad_(True)
 
 
 def checkpoint_blocks(model: nn.Module) -> list[nn.Module]:

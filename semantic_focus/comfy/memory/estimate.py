@@ -5,22 +5,23 @@ nothing is computed, and the step is put together of what was counted. So a new 
 """
 
 import gc
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
 
+from ...lora.layers import all_linear_layers
 from ...lora.network import LoraAdapters
 from ..model import ComfyVelocityModel
 from ..training_mode import checkpoint_blocks, training_mode
 from .abbreviated import AbbreviatedBlocks
-from .counted import FORWARD, PRIOR, CannotBeCounted, StepBytes, StepPlan, count_step, counting
+from .counted import DEVICE, FORWARD, PRIOR, StepBytes, count_step, counting
 from .frozen import FrozenLayer, FrozenLayers
 from .on_meta import copy_on_meta
 from .placement import Placement
 from .setting import MemorySetting
+from .step_plan import StepPlan
 from .swap import SwappedBlock, chosen_blocks
 
 GIB = 2**30
@@ -88,8 +89,10 @@ class Estimator:
     """
 
     def __init__(self, patcher: Any, conditioning: Any):
-        self._patcher = copy_on_meta(patcher)
-        model = self._patcher.model
+        self._of(copy_on_meta(patcher), conditioning)
+
+    def _of(self, copy: Any, conditioning: Any) -> None:
+        self._patcher, model = copy, copy.model
         self._conditioning = conditioning
         self._frozen = FrozenLayers(model)
         self._blocks = checkpoint_blocks(model)
@@ -123,6 +126,25 @@ class Estimator:
             ram=in_ram + step.ram,
             plan=replace(plan, memory=setting),
         )
+
+    def in_fp8(self) -> "Estimator | None":
+        """Of the same model with the weights of its linear layers in fp8; None where they are narrow already."""
+        copy = copy_on_meta(self._patcher)
+        wide = [
+            layer
+            for layer in all_linear_layers(copy.model.diffusion_model).values()
+            if type(layer.weight) in (torch.Tensor, nn.Parameter)
+            and layer.weight.dtype.itemsize > 1
+            and hasattr(layer, "comfy_cast_weights")
+        ]
+        if not wide:
+            return None
+        for layer in wide:
+            narrow = torch.empty(layer.weight.shape, dtype=torch.float8_e4m3fn, device=DEVICE)
+            layer.weight = nn.Parameter(narrow, requires_grad=False)
+        other = Estimator.__new__(Estimator)
+        other._of(copy, self._conditioning)
+        return other
 
     def _swapped(self, share: float) -> tuple[int, int]:
         """Bytes of the weights that wait in RAM, and of the places on the device for those on their way."""
@@ -181,27 +203,3 @@ class _AdaptersIn:
 def _bytes(tensor: torch.Tensor) -> int:
     size = tensor.numel() * tensor.element_size()
     return -(-size // 512) * 512
-
-
-def least_that_fits(
-    estimator: Estimator, plan: StepPlan, free: int, steps: Sequence[int] = tuple(range(0, 101, 5))
-) -> Estimate | None:
-    """The estimate of the memory setting that takes least from RAM and fits; None: none does.
-
-    First with all on the device, then with more and more of the blocks in RAM, then with their inputs there too.
-
-    Args:
-        free: bytes of the device.
-        steps: percents of the blocks to try, rising.
-    """
-    for inputs in (False, True) if plan.gradient_checkpointing else (False,):
-        for percent in steps:
-            if inputs and percent < steps[-1]:
-                continue
-            estimate = estimator.estimate(replace(plan, memory=MemorySetting(percent / 100, inputs)))
-            if estimate.fits(free):
-                return estimate
-    return None
-
-
-__all__ = ["CannotBeCounted", "Estimate", "Estimator", "StepPlan", "least_that_fits"]

@@ -1,7 +1,7 @@
 """Models of the sizes that people have, without weights: what benchmarks/memory_peaks.py counts.
 
-They are built by ComfyUI's own classes. Their memory is taken from the system but never touched, so that 38 GiB
-of weights cost nothing. Importing this file imports ComfyUI.
+They are built by ComfyUI's own classes. Their memory is taken from the system but never touched, so that 38
+GiB of weights cost nothing. Importing this file imports ComfyUI.
 """
 
 from collections.abc import Mapping

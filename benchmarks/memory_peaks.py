@@ -1,12 +1,13 @@
-"""Counted peak memory of a training step of models of real size, beside what it was before and what is asked for.
+"""Counted peak memory of a training step of models of real size, beside what it was before and what is asked
+for.
 
     python -m benchmarks.memory_peaks                 everything, minutes
     python -m benchmarks.memory_peaks flux wan33      some models
     python -m benchmarks.memory_peaks --estimates     by one block of each kind, seconds
 
-Nothing is computed and no device is needed, see semantic_focus/comfy/memory/counted.py. Batch 1, rank 16 on attention
-and feed-forward, AdamW, prior; a step as each is from the second on. To what is counted comes what is no tensor: 1.0
-to 1.5 GiB.
+Nothing is computed and no device is needed, see semantic_focus/comfy/memory/counted.py. Batch 1, rank 16 on
+attention and feed-forward, AdamW, prior; a step as each is from the second on. To what is counted comes what
+is no tensor: 1.0 to 1.5 GiB.
 """
 
 import argparse
@@ -170,8 +171,8 @@ def report(found: Sequence[Measured]) -> str:
         holds = it.peak / GIB <= row.limit
         judged = "" if row.limit == float("inf") else "holds" if holds else "MISSED"
         lines.append(
-            f"| {REAL_MODELS[row.model].name} | {row.dtype} | {'on' if row.checkpointing else 'off'} | {swap} "
-            f"| {it.peak / GIB:.2f} | {_number(row.before)} | {_number(row.bar)} | {judged} "
+            f"| {REAL_MODELS[row.model].name} | {row.dtype} | {'on' if row.checkpointing else 'off'} "
+            f"| {swap} | {it.peak / GIB:.2f} | {_number(row.before)} | {_number(row.bar)} | {judged} "
             f"| {it.ram / GIB:.1f} | {it.seconds:.1f} |"
         )
     peaks = {(it.row.model, it.row.dtype): it.peak for it in found if not it.row.checkpointing}
@@ -193,7 +194,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Count the peak memory of training steps.")
     parser.add_argument("models", nargs="*", help="names of benchmarks/memory_models.py; none: all")
     parser.add_argument("--comfyui", type=Path, default=CHECKOUT / ".cache" / "comfyui")
-    parser.add_argument("--estimates", action="store_true", help="what users are told instead of a whole step")
+    parser.add_argument(
+        "--estimates", action="store_true", help="what users are told instead of a whole step"
+    )
     given = parser.parse_args()
     import_comfyui(given.comfyui)
     rows = [row for row in ROWS if not given.models or row.model in given.models]

@@ -1,8 +1,8 @@
 """Networks on the meta device whose blocks are run once for each kind, forth and back, and then stood in for.
 
-Two blocks are of one kind when class, weights, adapted layers and inputs have the same types and shapes. What stands
-in for a block takes the same bytes at the same time: its inputs where the block keeps them, its activations, what it
-needs for a moment, its outputs, and the gradients of its adapters.
+Two blocks are of one kind when class, weights, adapted layers and inputs have the same types and shapes. What
+stands in for a block takes the same bytes at the same time: its inputs where the block keeps them, its
+activations, what it needs for a moment, its outputs, and the gradients of its adapters.
 """
 
 import weakref
@@ -26,7 +26,8 @@ class BlockBytes:
     """What a block of one kind takes.
 
     Attributes:
-        outputs: of each tensor that it gives: its form, or the place among the inputs that it shares bytes with.
+        outputs: of each tensor that it gives: its form, or the place among the inputs that it shares bytes
+            with.
         others: what else it gives, at its place in the answer; `_TENSOR` at that of a tensor.
         structure: of the answer.
         differentiable: which outputs take gradients.
@@ -117,7 +118,9 @@ class AbbreviatedBlocks:
         answer = [next(tensor) if other is _TENSOR else other for other in kind.others]
         return tree_unflatten(answer, kind.structure)
 
-    def _run(self, block: nn.Module, forward: Callable[..., Any], leaves: list[Any], structure: Any) -> BlockBytes:
+    def _run(
+        self, block: nn.Module, forward: Callable[..., Any], leaves: list[Any], structure: Any
+    ) -> BlockBytes:
         """Run a block for once, forth and back where gradients are asked for."""
         ledger = self._live.device
         before = ledger.now

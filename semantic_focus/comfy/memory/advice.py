@@ -1,9 +1,10 @@
-"""Which memory setting fits, and what to change where none does: each tried by the estimate before it is said."""
+"""Which memory setting fits, and what to change where none does: each tried by the estimate first."""
 
 import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import comfy.model_management
 import torch
@@ -39,7 +40,8 @@ def free_for_training(device: torch.device) -> int:
     """Bytes of a device that are free, or held by models of ComfyUI that make room for a training."""
     management = comfy.model_management
     loaded = [it for it in management.current_loaded_models if it.device == device and it.model is not None]
-    return int(management.get_free_memory(device) + sum(it.model_loaded_memory() for it in loaded))
+    free: Any = management.get_free_memory(device)
+    return int(free + sum(it.model_loaded_memory() for it in loaded))
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,8 @@ class Change:
 
 
 def advice(estimator: Estimator, plan: StepPlan, free: int) -> list[Change]:
-    """Up to three settings, each of which makes a training fit alone; where none does, several together; an empty
-    list where nothing helps.
+    """Up to three settings, each of which makes a training fit alone; where none does, several together; an
+    empty list where nothing helps.
 
     Args:
         plan: as it is now; an automatic memory setting may choose.
@@ -152,7 +154,9 @@ class _Trial:
             if chosen is not None:
                 yield Change(f"memory: {chosen.plan.memory.said()}", chosen)
         if not plan.gradient_checkpointing:
-            yield from self._if_it_fits("gradient checkpointing on", replace(plan, gradient_checkpointing=True))
+            yield from self._if_it_fits(
+                "gradient checkpointing on", replace(plan, gradient_checkpointing=True)
+            )
         if plan.batch > 1:
             yield from self._if_it_fits("batch 1", replace(plan, batch=1))
         if (narrow := self._estimator.in_fp8()) is not None:
@@ -195,7 +199,9 @@ class _Trial:
         if frames and frames[0] > 1:
             fewer = (frames[0] + 1) // 2
             said = f"{4 * (fewer - 1) + 1} frames"
-            yield from self._if_it_fits(said, replace(plan, latent=(channels, fewer, rows, columns)), estimator)
+            yield from self._if_it_fits(
+                said, replace(plan, latent=(channels, fewer, rows, columns)), estimator
+            )
         side = math.sqrt(rows * columns) * PIXELS
         below = range(math.ceil(side / MULTIPLE) * MULTIPLE - MULTIPLE, SMALLEST - 1, -MULTIPLE)
         sizes = list(below)

@@ -1,8 +1,8 @@
 """The bytes that a training step holds, counted on torch's meta device.
 
-Nothing is computed there, so a step of a model of any size takes seconds and no memory: the code that trains runs
-as it is, and every storage is counted while it lives. Storages on the meta device stand for those on the training
-device; storages on the CPU are what waits in RAM, taken from the system but never touched.
+Nothing is computed there, so a step of a model of any size takes seconds and no memory: the code that trains
+runs as it is, and every storage is counted while it lives. Storages on the meta device stand for those on the
+training device; storages on the CPU are what waits in RAM, taken from the system but never touched.
 """
 
 import weakref
@@ -49,8 +49,8 @@ class LiveBytes(TorchDispatchMode):
     Attributes:
         device: of the training device.
         ram: of what waits in RAM.
-        reads: whether a value on the training device may be asked for; it is 1 then. Where not, it is an error:
-            what a network does could depend on it.
+        reads: whether a value on the training device may be asked for; it is 1 then. Where not, it is an
+            error: what a network does could depend on it.
     """
 
     def __init__(self):
@@ -214,7 +214,7 @@ class _Flash(torch.autograd.Function):
 
 @contextmanager
 def flash_attention() -> Iterator[None]:
-    """Let attention on the meta device hold what CUDA's kernels hold: the output and the logarithms of the sums.
+    """Let attention on the meta device hold what CUDA's kernels hold: its output and the sums' logarithms.
 
     Torch would decompose it into products there, of the square of the length.
     """
@@ -346,7 +346,7 @@ def count_step(live: LiveBytes, network: nn.Module, trainer: Trainer) -> StepByt
 
 
 def _as_after_a_step(trainer: Trainer) -> None:
-    """Have the optimizer make what it keeps from step to step, as it does on CUDA: for all parameters at once."""
+    """Have the optimizer make what it keeps from step to step; as on CUDA, for all parameters at once."""
     optimizer = trainer._optimizer
     for group in optimizer.param_groups:
         if group.get("foreach", True) is None:

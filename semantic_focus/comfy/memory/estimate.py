@@ -1,7 +1,8 @@
 """What a training will take of its device, told before the model is loaded.
 
-The network is copied without its weights. One block of each kind is run there and back on torch's meta device, where
-nothing is computed, and the step is put together of what was counted. So a new family of models needs no table.
+The network is copied without its weights. One block of each kind is run there and back on torch's meta
+device, where nothing is computed, and the step is put together of what was counted. So a new family of models
+needs no table.
 """
 
 import gc
@@ -16,7 +17,7 @@ from ...lora.network import LoraAdapters
 from ..model import ComfyVelocityModel
 from ..training_mode import checkpoint_blocks, training_mode
 from .abbreviated import AbbreviatedBlocks
-from .counted import DEVICE, FORWARD, PRIOR, StepBytes, count_step, counting
+from .counted import DEVICE, FORWARD, PRIOR, CannotBeCounted, StepBytes, count_step, counting
 from .frozen import FrozenLayer, FrozenLayers
 from .on_meta import copy_on_meta
 from .placement import Placement
@@ -26,7 +27,9 @@ from .swap import SwappedBlock, chosen_blocks
 
 GIB = 2**30
 ALLOWANCE = 1.25 * GIB
-"""For what is no tensor: the device's context, workspaces of its libraries, gaps between tensors (1.0 to 1.5)."""
+"""For what is no tensor: the device's context, workspaces of its libraries, gaps between tensors (1.0 to
+1.5).
+"""
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ class Estimator:
         setting = replace(setting, inputs=setting.inputs and plan.gradient_checkpointing)
         key = replace(plan, memory=MemorySetting(0.0, setting.inputs))
         if key not in self._counts:
-            self._counts[key] = self._count(key)
+            self._counts[key] = self._counted(key)
         step, adapters = self._counts[key]
         in_ram, ring = self._swapped(setting.swap or 0.0)
         of_adapters = step.before - self.model_bytes
@@ -128,7 +131,9 @@ class Estimator:
         )
 
     def in_fp8(self) -> "Estimator | None":
-        """Of the same model with the weights of its linear layers in fp8; None where they are narrow already."""
+        """Of the same model with the weights of its linear layers in fp8; None where they are narrow
+        already.
+        """
         copy = copy_on_meta(self._patcher)
         wide = [
             layer
@@ -161,6 +166,14 @@ class Estimator:
     def _layers_of(self, block: nn.Module) -> list[FrozenLayer]:
         known = self._frozen.by_module
         return [known[part] for part in block.modules() if part in known]
+
+    def _counted(self, plan: StepPlan) -> tuple[StepBytes, int]:
+        try:
+            return self._count(plan)
+        except CannotBeCounted:
+            raise
+        except Exception as error:  # of a network that needs values: of any kind
+            raise CannotBeCounted(f"its network needs values ({type(error).__name__}: {error})") from error
 
     def _count(self, plan: StepPlan) -> tuple[StepBytes, int]:
         """A step with stand-ins for the blocks, and the bytes of the adapters."""

@@ -49,7 +49,7 @@ def _without_values(tensor: Tensor) -> Tensor:
 def _plain(tensor: Any) -> Any:
     if type(tensor) in (Tensor, nn.Parameter):
         return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=DEVICE)
-    if type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__:
+    if hasattr(tensor, "__tensor_flatten__"):
         names, context = tensor.__tensor_flatten__()
         parts = {name: _plain(getattr(tensor, name)) for name in names}
         return type(tensor).__tensor_unflatten__(parts, context, tensor.shape, tensor.stride())

@@ -65,7 +65,8 @@ def count_training(patcher: Any, conditioning: Any, plan: StepPlan) -> StepBytes
     """A step of a training, from the loading of the model on.
 
     Args:
-        patcher: ComfyUI's MODEL with the meta device as its own, and weights on the CPU that nobody has touched.
+        patcher: ComfyUI's MODEL with the meta device as its own, and weights on the CPU that nobody has
+            touched.
         conditioning: of every picture.
     """
     conditionings = [conditioning] * plan.batch

@@ -10,6 +10,7 @@ import comfy.model_management
 import comfy.utils
 import folder_paths
 
+from ..semantic_focus.comfy.memory.advice import Verdict
 from ..semantic_focus.comfy.model import ComfyVelocityModel
 from ..semantic_focus.comfy.preview import preview
 from ..semantic_focus.training.data import TrainingPictures
@@ -36,6 +37,13 @@ class TrainingProgress:
         """Warn in the log and in the node; see `TrainingStatus.note`."""
         logging.warning(f"LoRA training: {message}")
         self._status.note(kind, message, **values)
+
+    def needs(self, verdict: Verdict) -> None:
+        """Tell the log and the node what the training will take of the device."""
+        estimate = verdict.estimate
+        logging.info(f"LoRA training: {estimate.said(verdict.free)}")
+        setting = estimate.plan.memory
+        self._status.needs(estimate.peak_bytes, verdict.free, setting.swap or 0.0, setting.inputs)
 
     @contextmanager
     def watched(self) -> Iterator[None]:

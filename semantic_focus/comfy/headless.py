@@ -93,6 +93,11 @@ def check_model_file(path: Path) -> None:
         raise ValueError(f"[model] path {path} {fault}: download the file again")
 
 
+def loader_options(settings: ModelSettings) -> dict[str, Any]:
+    """What ComfyUI's loader is told."""
+    return {"dtype": DTYPES[settings.dtype]} if settings.dtype in DTYPES else {}
+
+
 def load_model(settings: ModelSettings) -> "ModelPatcher":
     """The MODEL of a file, as ComfyUI's node Load Diffusion Model gives it.
 
@@ -103,8 +108,7 @@ def load_model(settings: ModelSettings) -> "ModelPatcher":
 
     path = settings.path
     check_model_file(path)
-    options: dict[str, Any] = {"dtype": DTYPES[settings.dtype]} if settings.dtype in DTYPES else {}
     try:
-        return comfy.sd.load_diffusion_model(str(path), model_options=options)
+        return comfy.sd.load_diffusion_model(str(path), model_options=loader_options(settings))
     except (RuntimeError, SafetensorError) as error:
         raise ValueError(f"[model] path {path}: ComfyUI cannot load it ({error})") from error

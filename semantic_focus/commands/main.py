@@ -3,6 +3,7 @@
 semantic-focus masks DATASET      make the mask files of a dataset
 semantic-focus export DATASET     write them as the mask pictures of other trainers
 semantic-focus train CONFIG       train a LoRA without a graph
+semantic-focus plan CONFIG        tell how much memory that takes
 semantic-focus fetch NAME         fetch the weights of a segmenter
 """
 
@@ -14,10 +15,10 @@ from collections.abc import Sequence
 from ..datasets.bulk import SegmenterLoadError
 from ..datasets.folder import DatasetError
 from ..segmenters.protocol import MissingWeightsError
-from . import export, fetch, masks, train
+from . import export, fetch, masks, plan, train
 from .outcome import CANNOT_START, EXIT_CODES, INTERRUPTED, CannotStartError, say
 
-COMMANDS = {"masks": masks, "export": export, "train": train, "fetch": fetch}
+COMMANDS = {"masks": masks, "export": export, "train": train, "plan": plan, "fetch": fetch}
 
 
 def main(arguments: Sequence[str] | None = None, program: str = "semantic-focus") -> int:

@@ -19,6 +19,7 @@ SECONDS_BETWEEN = 0.25
 """Watchers hear of new steps no more often than this."""
 PACE_OVER = 40
 """The pace is a mean over so many moments, `SECONDS_BETWEEN` or a step apart."""
+GIB = 2**30
 MOST_TRAININGS = 8
 MOST_NOTES = 20
 
@@ -74,6 +75,7 @@ class TrainingStatus:
             "kept": None,
             "error": None,
             "rows": None,
+            "memory": None,
         }
 
     def note(self, kind: str, message: str, **values: str) -> None:
@@ -87,6 +89,19 @@ class TrainingStatus:
             said = {name: printable(value) for name, value in values.items()}
             note = {"kind": kind, "text": printable(message), "values": said}
             self._notes = [*self._notes, note][-MOST_NOTES:]
+        self._tell()
+
+    def needs(self, needed: int, free: int, swap: float, inputs: bool) -> None:
+        """How much of the device's memory the training will take was estimated.
+
+        Args:
+            needed, free: bytes.
+            swap: share in 0..1 of the model's blocks that waits in RAM.
+            inputs: those of the blocks wait there too.
+        """
+        memory = {"needed": needed / GIB, "free": free / GIB, "swap": round(100 * swap), "inputs": inputs}
+        with self._lock:
+            self._about["memory"] = memory
         self._tell()
 
     def started(self, folder: Path, history: Iterable[StepRecord] = ()) -> None:

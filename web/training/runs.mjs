@@ -10,10 +10,11 @@ import { isRunning } from "./words.mjs";
  * @typedef {{region: string, first: number, last: number, share: number | null, cover: number}} Row
  * @typedef {{step: number, state: string | null, lora: string | null, again: boolean}} Kept
  * @typedef {{kind: string, text: string, values: Record<string, string>}} Note
+ * @typedef {{needed: number, free: number, swap: number, inputs: boolean}} Memory GiB; swap in percent
  * @typedef {{run: string, revision: number, workflow: string | null, node: string, prompt: string | null,
  *   state: "starting" | "running" | "stopped" | "failed" | "finished" | "lost", step: number, steps: number,
  *   rate: number | null, folder: string | null, sample: Record<string, any> | null, kept: Kept | null,
- *   error: string | null, rows: Row[] | null, notes: Note[], gradient_share: Record<string, number>,
+ *   error: string | null, rows: Row[] | null, memory?: Memory | null, notes: Note[], gradient_share: Record<string, number>,
  *   coverage: Record<string, number>, after: number, points: any}} Report
  * @typedef {Omit<Report, "points"> & {points: Points}} Run
  */

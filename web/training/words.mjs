@@ -15,9 +15,16 @@ function duration(seconds) {
 /** @param {{state: string}} run */
 export const isRunning = (run) => run.state === "running" || run.state === "starting";
 
-/** @param {Run} run step, pace, time left, learning rate */
+/** @param {NonNullable<Run["memory"]>} memory what the training takes of the device, by the estimate */
+function needsOf({ needed, free, swap, inputs }) {
+  const setting = text(inputs ? "training.swapInputs" : swap ? "training.swap" : "training.noSwap", { percent: swap });
+  return text("training.needs", { needed: needed.toFixed(1), free: free.toFixed(1), setting });
+}
+
+/** @param {Run} run step, what it needs (until the first step is done), pace, time left, learning rate */
 export function progressOf(run) {
   const parts = [text("training.step", { step: run.step, steps: run.steps })];
+  if (run.memory && !run.points.step.length) parts.push(needsOf(run.memory));
   if (isRunning(run) && run.rate) {
     const pace = run.rate >= 1 ? "training.stepsPerSecond" : "training.secondsPerStep";
     parts.push(text(pace, { number: (run.rate >= 1 ? run.rate : 1 / run.rate).toPrecision(2) }));

@@ -86,8 +86,7 @@ class _InRam:
 def to_ram(tensor: Tensor) -> Tensor:
     """A copy in RAM, from which the way back does not hold up the program."""
     on_cuda = tensor.device.type == "cuda"
-    home = tensor.device if tensor.device.type == "meta" else "cpu"
-    copy = torch.empty_like(tensor, device=home, pin_memory=on_cuda)
+    copy = torch.empty_like(tensor, device="cpu", pin_memory=on_cuda)
     return copy.copy_(tensor, non_blocking=on_cuda)
 
 

@@ -1,0 +1,92 @@
+"""What a training without a graph would take of the device, from headers alone. Imports ComfyUI."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from ..datasets.cached_shapes import LargestInputs
+from ..settings.training import TrainConfig
+from .headless import loader_options
+from .memory.advice import Verdict, free_for_training, judge
+from .memory.beforehand import latent_of
+from .memory.estimate import GIB, Estimate, Estimator
+from .memory.from_file import model_of_file
+from .memory.setting import MemorySetting
+from .memory.step_plan import StepPlan
+
+SHOWN = (0, 20, 40, 60, 80, 100)
+"""Percents of the blocks in RAM."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a training takes.
+
+    Attributes:
+        model: what ComfyUI calls it.
+        device: it is trained on.
+        rows: with other memory settings, rising in what waits in RAM.
+        verdict: as it is set.
+    """
+
+    model: str
+    device: str
+    rows: tuple[Estimate, ...]
+    verdict: Verdict
+
+    def lines(self) -> Iterator[str]:
+        """For people: the table, then what is chosen or what to change."""
+        free, chosen = self.verdict.free, self.verdict.estimate
+        name = max(len(row.plan.memory.said()) for row in self.rows)
+        yield f"{self.model} on {self.device}, {free / GIB:.1f} GiB free"
+        yield f"{'memory':{name}}  peak GiB  in RAM"
+        for row in self.rows:
+            fits = "" if row.fits(free) else "  too much"
+            yield (
+                f"{row.plan.memory.said():{name}}  {row.peak_bytes / GIB:8.1f}  {row.ram / GIB:6.1f}{fits}"
+            )
+        yield (f"{self.model} {chosen.said(free)}" if self.verdict.fits else self.verdict.refusal(self.model))
+
+
+def plan_headless(config: TrainConfig, inputs: LargestInputs, free: int | None) -> Plan:
+    """The plan of a config.
+
+    Args:
+        free: bytes of the device; None: those that are free now.
+
+    Raises:
+        ValueError: no model that ComfyUI knows, or no layers that could be trained.
+        CannotBeCounted: its network cannot be run without values.
+    """
+    path = config.model.path
+    try:
+        patcher = model_of_file(path, loader_options(config.model))
+    except ValueError as error:
+        raise ValueError(f"[model] path {path}: {error}") from error
+    device = _training_device()
+    extras: dict[str, Any] = {"pooled_output": torch.zeros(1, inputs.pooled)} if inputs.pooled else {}
+    estimator = Estimator(patcher, [[torch.zeros(1, *inputs.text), extras]])
+    plan = StepPlan(
+        latent_of(patcher, inputs.latent),
+        config.training.batch_size,
+        config.adapter,
+        config.lora.layers,
+        config.training.optimizer,
+        config.run.gradient_checkpointing,
+        getattr(config.run, "memory", MemorySetting()),
+        config.objective.needs_base_prediction,
+        config.training.ema_decay > 0,
+    )
+    rows = [estimator.estimate(replace(plan, memory=MemorySetting(percent / 100))) for percent in SHOWN]
+    if plan.gradient_checkpointing:
+        rows.append(estimator.estimate(replace(plan, memory=MemorySetting(1.0, inputs=True))))
+    verdict = judge(estimator, plan, free_for_training(device) if free is None else free)
+    return Plan(type(patcher.model).__name__, str(device), tuple(rows), verdict)
+
+
+def _training_device() -> torch.device:
+    import comfy.model_management
+
+    return comfy.model_management.get_torch_device()

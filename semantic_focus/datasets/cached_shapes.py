@@ -1,0 +1,60 @@
+"""The sizes of a folder's cached latents and text embeddings, from the headers of its files."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..files.tensors import DamagedFileError, TensorFile
+from .cached_latents import LATENT_KEY, POOLED_KEY, TEXT_KEY, DatasetSource, find_pictures
+from .folder import DatasetError
+
+
+@dataclass(frozen=True)
+class LargestInputs:
+    """What a training on cached files takes most memory for.
+
+    Attributes:
+        latent: [C, *grid] of the largest picture.
+        text: tokens and width of the longest text embedding.
+        pooled: width of the pooled embedding; 0: there is none.
+        repeats: of all pictures.
+    """
+
+    latent: tuple[int, ...]
+    text: tuple[int, int]
+    pooled: int
+    repeats: tuple[int, ...]
+
+
+def largest_inputs(sources: Iterable[DatasetSource]) -> LargestInputs:
+    """Read the headers of all latents and text embeddings.
+
+    Raises:
+        DatasetError: as `cached_latents.load_dataset`.
+    """
+    latents, texts, pooled, repeats = [], [], 0, []
+    for source in sources:
+        for picture in find_pictures(source):
+            latents.append(_shape(picture.latent, LATENT_KEY, "latents"))
+            texts.append(_shape(picture.text, TEXT_KEY, "a text embedding"))
+            pooled = max(pooled, math.prod(_shapes(picture.text).get(POOLED_KEY, [0])))
+            repeats.append(source.num_repeats)
+    if not latents:
+        raise DatasetError("no [[dataset.sources]] given: name at least one folder of cached latents")
+    longest = max(texts, key=lambda shape: shape[0])
+    return LargestInputs(max(latents, key=math.prod), (longest[0], longest[-1]), pooled, tuple(repeats))
+
+
+def _shape(path: Path, prefix: str, what: str) -> tuple[int, ...]:
+    found = [shape for key, shape in _shapes(path).items() if key.startswith(prefix)]
+    if len(found) != 1 or len(found[0]) < 2:
+        raise DatasetError(f"{path}: holds no {what} ({prefix}…). It is no cache of this kind of model")
+    return tuple(found[0])
+
+
+def _shapes(path: Path) -> dict[str, list[int]]:
+    try:
+        return TensorFile(path).shapes
+    except (DamagedFileError, OSError) as error:
+        raise DatasetError(f"{path}: {error}. Cache it again") from error

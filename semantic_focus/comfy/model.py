@@ -23,13 +23,11 @@ from ..training.data import UNCONDITIONAL
 from .lora_files import with_lora, with_training_adapter
 from .noise import NoiseProcess
 from .sampling_patches import blamed, plain_options, sampling_patches, without_object_patches
+from .static_copy import EVERYTHING, drop, static_model
 from .training_mode import leave_inference_mode, training_mode
 
 Conditioning = list[tuple[Tensor, dict[str, Any]]]
 """ComfyUI's CONDITIONING: text embedding Float[1, N, D] with its extras, one entry per prompt."""
-
-EVERYTHING = 10**20
-"""Bytes asked for, so that ComfyUI moves every other model out of the way."""
 
 UNSUPPORTED_EXTRAS = {
     "control": "a ControlNet",
@@ -330,39 +328,24 @@ def velocity_model(
         fixed: of a LoRA, what is part of the base now (see `lora_files.ModelLora`).
 
     Raises:
-        ValueError: the training adapter is not for this model, or a conditioning cannot be used.
+        ValueError: the training adapter is not for this model, a conditioning cannot be used, or the model
+            cannot be read again (see `static_copy`).
     """
     for conditioning in (*conditionings, *([] if unconditional is None else [unconditional])):
         _check_conditioning(conditioning)
     with torch.inference_mode(False), torch.enable_grad(), ExitStack() as stack:
-        base = active = _static(patcher)
+        base = active = stack.enter_context(static_model(patcher))
         if fixed:
             base = active = with_lora(base, fixed)
             stack.callback(_unload, base)
         if training_adapter is not None:
             active = with_training_adapter(base, training_adapter)
             stack.callback(_unload, active)
+        stack.callback(drop, active, patcher)  # or its weights would first be moved to RAM
         stack.callback(active.cleanup)
         _load(active)
         stack.enter_context(training_mode(active.model, gradient_checkpointing))
         yield ComfyVelocityModel(active, conditionings, unconditional, base)
-
-
-def _static(patcher: Any) -> comfy.model_patcher.ModelPatcher:
-    """A patcher whose weights stay where they are loaded.
-
-    From 0.28 on, ComfyUI streams weights through memory that the next layer overwrites: nothing that a
-    backward pass could use.
-    """
-    if not (hasattr(patcher, "is_dynamic") and patcher.is_dynamic()):
-        return patcher
-    try:
-        return patcher.clone(disable_dynamic=True)
-    except RuntimeError as error:
-        raise ValueError(
-            f"{type(patcher.model).__name__} cannot be loaded completely ({error}): "
-            "start ComfyUI with --disable-dynamic-vram"
-        ) from error
 
 
 def _load(patcher: comfy.model_patcher.ModelPatcher) -> None:

@@ -125,6 +125,7 @@ class Subject:
             self.streamed: Any = Streamed(model, torch.device("cpu"), torch.device("cpu"))
             self.prompt = conditioning(SD3, 8, 1)
         self.result: Any = None
+        self.within: list[StorageWeakRef] = []
         self.lora = random_lora(model.diffusion_model, 2)
         Copy.ended, Copy.moved = False, []
 
@@ -163,7 +164,6 @@ class Subject:
             return [*patcher.model.parameters(), *patched.buffers()]
 
         before = [(weight, weight.clone()) for weight in kept()]
-        self.within: list[StorageWeakRef] = []
         error: BaseException | None = None
         try:
             use(patcher)

@@ -21,10 +21,13 @@ from torch import Tensor, nn
 from ..objective.noise_weighting import NoiseLevel
 from ..training.data import UNCONDITIONAL
 from .lora_files import with_lora, with_training_adapter
+from .memory.frozen import FrozenLayers
+from .memory.placement import EVERYTHING, Placement
+from .memory.setting import MemorySetting
 from .noise import NoiseProcess
 from .sampling_patches import blamed, plain_options, sampling_patches, without_object_patches
-from .static_copy import EVERYTHING, drop, static_model
-from .training_mode import leave_inference_mode, training_mode
+from .static_copy import drop, static_model
+from .training_mode import checkpoint_blocks, leave_inference_mode, training_mode
 
 Conditioning = list[tuple[Tensor, dict[str, Any]]]
 """ComfyUI's CONDITIONING: text embedding Float[1, N, D] with its extras, one entry per prompt."""
@@ -104,10 +107,14 @@ class ComfyVelocityModel:
         self,
         patcher: comfy.model_patcher.ModelPatcher,
         conditionings: Sequence[Conditioning],
+        placement: Placement,
+        frozen: FrozenLayers,
         unconditional: Conditioning | None = None,
         without_training_adapter: comfy.model_patcher.ModelPatcher | None = None,
     ):
         self._patcher = patcher
+        self._placement = placement
+        self._frozen = frozen
         self._without_training_adapter = without_training_adapter or patcher
         self._model = patcher.model
         self._noise = NoiseProcess(patcher.get_model_object("model_sampling"))
@@ -185,7 +192,7 @@ class ComfyVelocityModel:
         """
         patcher = self._patcher if training_adapter else self._without_training_adapter
         if patcher is not self._patcher:
-            _load(patcher)
+            self._placement.load(patcher)
         try:
             yield patcher
         finally:
@@ -207,10 +214,35 @@ class ComfyVelocityModel:
         return blamed(self.patches)
 
     def resume(self) -> None:
-        """Bring the model back to its device, as training needs it, after others have used the memory."""
-        _load(self._patcher)
-        leave_inference_mode(self._model)
+        """Bring the model back to its device, as training needs it, after others have used the memory.
+
+        Raises:
+            TrainingOutOfMemory: others hold on to what it needs.
+        """
+        self._placement.load(self._patcher)
+        leave_inference_mode(self._model, self._frozen)
         self._model.requires_grad_(False)
+
+    def fetches(self, layer: nn.Module) -> bool:
+        """Whether gradients pass a layer whatever its weight is: it is fetched anew for each pass."""
+        return layer in self._frozen.by_module
+
+    @property
+    def memory(self) -> MemorySetting:
+        """How much of the model waits in RAM now."""
+        return self._placement.setting
+
+    def make_room(self) -> bool:
+        """See `VelocityModel.make_room`: more of the blocks wait in RAM."""
+        if not self._placement.make_room():
+            return False
+        self._placement.reload()
+        leave_inference_mode(self._model, self._frozen)
+        return True
+
+    def lent(self, wanted: int) -> AbstractContextManager[None]:
+        """See `Placement.lent`."""
+        return self._placement.lent(wanted)
 
     def _run(self, noisy: Tensor, sigma: Tensor, conditions: dict[str, Any]) -> Tensor:
         raw: list[Any] = []
@@ -315,6 +347,7 @@ def velocity_model(
     unconditional: Conditioning | None = None,
     training_adapter: Mapping[str, Tensor] | None = None,
     fixed: Mapping[str, Tensor] | None = None,
+    memory: MemorySetting = MemorySetting(),  # noqa: B008
 ) -> Iterator[ComfyVelocityModel]:
     """Load a MODEL for training and leave it as it was found, also after an error.
 
@@ -326,10 +359,12 @@ def velocity_model(
         training_adapter: a LoRA that is active while training only: it undoes the distillation of a few-step
             model, whose result then works without it.
         fixed: of a LoRA, what is part of the base now (see `lora_files.ModelLora`).
+        memory: how much of the model waits in RAM.
 
     Raises:
         ValueError: the training adapter is not for this model, a conditioning cannot be used, or the model
             cannot be read again (see `static_copy`).
+        TrainingOutOfMemory: the model does not fit on its device, though all that can waits in RAM.
     """
     for conditioning in (*conditionings, *([] if unconditional is None else [unconditional])):
         _check_conditioning(conditioning)
@@ -343,14 +378,14 @@ def velocity_model(
             stack.callback(_unload, active)
         stack.callback(drop, active, patcher)  # or its weights would first be moved to RAM
         stack.callback(active.cleanup)
-        _load(active)
-        stack.enter_context(training_mode(active.model, gradient_checkpointing))
-        yield ComfyVelocityModel(active, conditionings, unconditional, base)
-
-
-def _load(patcher: comfy.model_patcher.ModelPatcher) -> None:
-    comfy.model_management.load_models_gpu([patcher], memory_required=EVERYTHING, force_full_load=True)
-    patcher.pre_run()
+        frozen = FrozenLayers(active.model)
+        placement = Placement(frozen, checkpoint_blocks(active.model), memory, gradient_checkpointing)
+        stack.callback(placement.unload)
+        placement.load(active)
+        stack.enter_context(
+            training_mode(active.model, frozen, gradient_checkpointing, lambda: placement.inputs_in_ram)
+        )
+        yield ComfyVelocityModel(active, conditionings, placement, frozen, unconditional, base)
 
 
 def _unload(patcher: comfy.model_patcher.ModelPatcher) -> None:

@@ -68,12 +68,11 @@ def preview(
     with torch.no_grad(), velocity.sampling(settings.training_adapter) as patcher:
         with own_random_numbers(settings.seed, velocity.device):
             latents = [_sample(patcher, c, negative, (1, *shape), settings) for c in conditionings]
-        images = [
-            latent_to_rgb(patcher.get_model_object("latent_format"), latent)
-            if vae is None
-            else vae.decode(latent)
-            for latent in latents
-        ]
+        if vae is None:
+            images = [latent_to_rgb(patcher.get_model_object("latent_format"), latent) for latent in latents]
+        else:
+            with velocity.lent(vae.memory_used_decode(latents[0].shape, vae.vae_dtype)):
+                images = [vae.decode(latent) for latent in latents]
     return torch.cat([image.reshape(-1, *image.shape[-3:])[..., :3].float().cpu() for image in images])
 
 

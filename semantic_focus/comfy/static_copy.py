@@ -13,8 +13,7 @@ import comfy.model_management
 import comfy.model_patcher
 from torch import nn
 
-EVERYTHING = 10**20
-"""Bytes asked for, so that ComfyUI moves every other model out of the way."""
+from .memory.placement import EVERYTHING
 
 
 @contextmanager

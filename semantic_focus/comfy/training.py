@@ -26,6 +26,7 @@ from ..training.step_record import StepRecord
 from ..training.trainer import Trainer
 from .fingerprint import model_fingerprint
 from .lora_files import ModelLora, read_for_model
+from .memory.setting import MemorySetting
 from .model import ComfyVelocityModel, Conditioning, latents_for_model, velocity_model
 from .trial import Say, Trial, refuse_untrainable, say_in_log
 
@@ -47,6 +48,7 @@ class TrainingRequest:
         state: of an earlier training that this one goes on from; `settings.steps` count from its beginning.
         model_name: the base model's name for people, for the file's header.
         names: of the pictures' files, for messages; empty: unknown.
+        memory: how much of the model waits in RAM; the result does not depend on it.
     """
 
     patcher: Any
@@ -65,6 +67,7 @@ class TrainingRequest:
     state: TrainState | None = None
     model_name: str = ""
     names: tuple[str, ...] = ()
+    memory: MemorySetting = MemorySetting()
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,7 @@ def train_comfy_lora(
         request.unconditional,
         request.training_adapter,
         start and start.fixed,
+        request.memory,
     ) as velocity:
         refuse_untrainable(velocity)
         data = training_pictures(
@@ -204,9 +208,11 @@ def _adapters(
     """New adapters, or those of a LoRA to train on: their kind, layers and rank are the file's."""
     settings = request.adapter
     if start is not None:
-        return LoraAdapters.of_adapters(velocity.network, start.adapters, settings.dropout, start.fixed)
+        return LoraAdapters.of_adapters(
+            velocity.network, start.adapters, settings.dropout, start.fixed, velocity.device
+        )
     layers = linear_layers(velocity.network, request.layers, settings.include, settings.exclude)
-    return LoraAdapters(layers, settings, request.settings.seed)
+    return LoraAdapters(layers, settings, request.settings.seed, velocity.device)
 
 
 def _identity(request: TrainingRequest, data: TrainingPictures, start: ModelLora | None) -> dict[str, Any]:

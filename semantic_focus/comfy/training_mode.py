@@ -5,24 +5,37 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import comfy.model_management
-import comfy.ops
 import torch
-import torch.utils.checkpoint
 from torch import Tensor, nn
+
+from .memory.frozen import FrozenLayers
+from .memory.inputs import recomputed
 
 
 @contextmanager
-def training_mode(model: nn.Module, gradient_checkpointing: bool) -> Iterator[None]:
-    """Freeze the weights, let gradients through every layer, and recompute blocks if asked to."""
-    leave_inference_mode(model)
+def training_mode(
+    model: nn.Module,
+    frozen: FrozenLayers,
+    gradient_checkpointing: bool,
+    inputs_in_ram: Callable[[], bool] = lambda: False,
+) -> Iterator[None]:
+    """Freeze the weights, let gradients through every layer, and recompute blocks if asked to.
+
+    Args:
+        frozen: its layers keep no weights. Fast products of fp8 and of quantised weights, which round the
+            activations and have no backward pass, are left alone by them: the base model's own prediction is
+            that of idle adapters.
+        inputs_in_ram: whether inputs of recomputed blocks wait there; asked in each forward pass.
+    """
+    leave_inference_mode(model, frozen)
     with ExitStack() as stack:
         stack.enter_context(_comfyui_in_training())
         stack.enter_context(_frozen(model))
-        stack.enter_context(_differentiable_products(model))
+        stack.enter_context(frozen.active())
         blocks = checkpoint_blocks(model)
         stack.enter_context(_unshared_inputs(blocks))
         if gradient_checkpointing:
-            stack.enter_context(_checkpointed(blocks))
+            stack.enter_context(recomputed(blocks, inputs_in_ram))
         yield
 
 
@@ -40,18 +53,33 @@ def _comfyui_in_training() -> Iterator[None]:
             management.in_training = before
 
 
-def leave_inference_mode(model: nn.Module) -> None:
+def leave_inference_mode(model: nn.Module, frozen: FrozenLayers) -> None:
     """Replace inference tensors by equal ordinary ones: autograd cannot save the former for the backward
     pass.
+
+    Args:
+        frozen: its layers save no weight, which stays as it is.
     """
     for module in model.modules():
         for name, parameter in module._parameters.items():
-            if parameter is not None and parameter.is_inference():
-                module._parameters[name] = nn.Parameter(parameter.detach().clone(), requires_grad=False)
+            if parameter is None or not parameter.is_inference():
+                continue
+            if name != "weight" or module not in frozen.by_module:
+                module._parameters[name] = nn.Parameter(_ordinary(parameter), requires_grad=False)
         for tensors in (module._buffers, vars(module)):
             for name, tensor in tensors.items():
                 if torch.is_tensor(tensor) and tensor.is_inference():
-                    tensors[name] = tensor.clone()
+                    tensors[name] = _ordinary(tensor)
+
+
+def _ordinary(tensor: Tensor) -> Tensor:
+    """A copy; of a tensor whose `clone` and `detach` give itself too (GGUF)."""
+    copy = tensor.detach().clone()
+    if not copy.is_inference():
+        return copy
+    plain: Any = tensor.as_subclass(Tensor).clone().as_subclass(type(tensor))
+    vars(plain).update(vars(tensor))
+    return plain
 
 
 @contextmanager
@@ -64,42 +92,6 @@ def _frozen(model: nn.Module) -> Iterator[None]:
     finally:
         for parameter in trainable:
             parameter.requires_grad_(True)
-
-
-@contextmanager
-def _differentiable_products(model: nn.Module) -> Iterator[None]:
-    """Let layers with fp8 or quantised weights multiply in the precision of the activations.
-
-    Their fast products round the activations, most have no backward pass, and some choose by whether a
-    gradient is needed: the base model's own prediction would then differ from that of idle adapters.
-    """
-    fp8_layers = [module for module in model.modules() if isinstance(module, comfy.ops.fp8_ops.Linear)]
-    quantised: list[Any] = [module for module in model.modules() if hasattr(module, "_full_precision_mm")]
-    changed = [(module, name) for module in fp8_layers for name in ("training", "weight_function")]
-    changed += [(module, "_full_precision_mm") for module in quantised]
-    own = [vars(module).get(name, _OF_THE_CLASS) for module, name in changed]
-    try:
-        for module in fp8_layers:
-            module.training = True
-            module.weight_function = [*module.weight_function, _as_it_is]
-        for module in quantised:
-            module._full_precision_mm = True
-        yield
-    finally:
-        for (module, name), value in zip(changed, own, strict=True):
-            if value is not _OF_THE_CLASS:
-                setattr(module, name, value)
-            elif name in vars(module):
-                delattr(module, name)
-
-
-_OF_THE_CLASS = object()
-"""Marks an attribute that a module has not got itself."""
-
-
-def _as_it_is(weight: Tensor) -> Tensor:
-    """A weight function for ComfyUI from 0.28: a layer that has one does not use its fp8 product."""
-    return weight
 
 
 def checkpoint_blocks(model: nn.Module) -> list[nn.Module]:
@@ -142,36 +134,3 @@ def _copy_input(_part: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | 
     if torch.is_grad_enabled() and torch.is_tensor(first) and first.requires_grad:
         return (first.clone(), *inputs[1:])
     return None
-
-
-@contextmanager
-def _checkpointed(blocks: list[nn.Module]) -> Iterator[None]:
-    """Recompute these blocks in the backward pass instead of keeping their activations."""
-    originals = [(block, vars(block).get("forward")) for block in blocks]
-    for block in blocks:
-        block.forward = _recomputed(block.forward)
-    try:
-        yield
-    finally:
-        for block, own in originals:
-            if own is None:
-                del block.forward
-            else:
-                block.forward = own
-
-
-def _recomputed(forward: Callable[..., Any]) -> Callable[..., Any]:
-    def on_copies(*args: Any, **kwargs: Any) -> Any:
-        """Flux's blocks write into their inputs, from which the second run must start again."""
-        return forward(*map(_copy, args), **{name: _copy(value) for name, value in kwargs.items()})
-
-    def run(*args: Any, **kwargs: Any) -> Any:
-        if not torch.is_grad_enabled():
-            return forward(*args, **kwargs)
-        return torch.utils.checkpoint.checkpoint(on_copies, *args, use_reentrant=False, **kwargs)
-
-    return run
-
-
-def _copy(value: Any) -> Any:
-    return value.clone() if torch.is_tensor(value) else value

@@ -9,7 +9,7 @@ import comfy.model_management
 import torch
 from torch import Tensor
 
-from ..files.text import in_short
+from ..files.text import in_short, some
 from ..lora.layers import all_linear_layers
 from ..lora.network import LoraAdapters
 from ..training.data import Batch, TrainingPictures
@@ -24,6 +24,12 @@ LEVELS = (0.1, 0.5, 0.95)
 ROUNDING = 0.02
 """Of the root mean square of a prediction: what kernels of 16 bit may differ by from one call to the next."""
 
+MOST_WITHOUT_GRADIENT = 0.5
+"""Share of the layers that may get no gradient; more, and the model is refused."""
+
+FEW_WITHOUT_GRADIENT = 0.05
+"""Share that is said in the log alone: a last block's text stream, which no prediction needs."""
+
 Say = Callable[..., None]
 """say(kind, message, **values): see `TrainingStatus.note`."""
 
@@ -34,26 +40,23 @@ def say_in_log(_kind: str, message: str, **_values: str) -> None:
 
 
 def refuse_untrainable(velocity: ComfyVelocityModel) -> None:
-    """Refuse layers that no gradient can pass, because their weights are placeholders or closed to autograd.
+    """Refuse layers that no gradient can pass: their product is not known and their weights are closed to
+    autograd.
 
     Raises:
-        ValueError: some of the linear layers are such, as GGUF files give them.
+        ValueError: some of the linear layers are such.
     """
-    network = velocity.network
-    stored = network.state_dict()
     closed = [
         name
-        for name, layer in all_linear_layers(network).items()
-        if (weight := layer.weight).is_inference()
-        or weight.is_meta
-        or stored.get(f"{name}.weight", weight).is_meta
+        for name, layer in all_linear_layers(velocity.network).items()
+        if layer.weight.is_meta or (layer.weight.is_inference() and not velocity.fetches(layer))
     ]
     if closed:
-        kind = type(network.get_submodule(closed[0]).weight).__name__
+        kind = type(velocity.network.get_submodule(closed[0]).weight).__name__
         raise ValueError(
-            f"{velocity.name} cannot be trained as it is loaded: the weights of {len(closed)} "
-            f"linear layers ({closed[0]} and others: {kind}) are quantised placeholders, as of GGUF files. "
-            "Load the model from a safetensors file (fp8, 16 or 32 bit)"
+            f"{velocity.name} cannot be trained as it is loaded: the weights of {len(closed)} linear layers "
+            f"({some(closed)}: {kind}) are placeholders, or of a kind that no gradient passes. Load it "
+            "from a safetensors file (fp8, 16 or 32 bit) or a GGUF file"
         )
 
 
@@ -102,7 +105,7 @@ class Trial:
                 weights_not_finite(self.velocity.network),
             )
         again = [self._predict(self.batch)]
-        trained = self._with_gradient()
+        trained = self._with_gradient(say)
         if self.idle:
             again.append(trained)
         names = ", ".join(self.velocity.patches.network)
@@ -143,27 +146,46 @@ class Trial:
             noisy, sigma, _ = self.velocity.corrupt(batch.clean, batch.noise, batch.u)
             return self.velocity.predict(noisy, sigma, batch.prompts)
 
-    def _with_gradient(self) -> Tensor:
+    def _with_gradient(self, say: Say) -> Tensor:
         """The prediction through the adapters, whose gradient is asked for and dropped."""
         with self._in_words():
             noisy, sigma, target = self.velocity.corrupt(self.batch.clean, self.batch.noise, self.batch.u)
             prediction = self.velocity.predict(noisy, sigma, self.batch.prompts)
-            if not self._reaches_adapters((prediction - target).square().mean()):
-                self._refuse_without_gradient()
-            return prediction.detach()
+            missed = self._without_gradient((prediction - target).square().mean())
+            layers = len(self.adapters.layers)
+            if len(missed) > MOST_WITHOUT_GRADIENT * layers:
+                self._refuse_without_gradient(missed)
+        if missed:
+            text = (
+                f"{len(missed)} of {layers} layers get no gradient and learn nothing: {some(missed)}. What "
+                "they give does not reach the picture, or passes a part that has no backward pass"
+            )
+            if len(missed) > FEW_WITHOUT_GRADIENT * layers:
+                say("no_gradient", text, layers=some(missed), count=str(len(missed)), of=str(layers))
+            else:
+                logging.info(f"LoRA training: {text}")
+        return prediction.detach()
 
-    def _reaches_adapters(self, loss: Tensor) -> bool:
+    def _without_gradient(self, loss: Tensor) -> list[str]:
+        """Names of the adapted layers that nothing comes back to."""
         if not loss.requires_grad:
-            return False
-        gradients = torch.autograd.grad(loss, self.adapters.parameters(), allow_unused=True)
-        return any(gradient is not None for gradient in gradients)
+            return list(self.adapters.layers)
+        owners = [(name, factor) for name, factors in self.adapters.layers.items() for factor in factors]
+        gradients = torch.autograd.grad(loss, [factor for _, factor in owners], allow_unused=True)
+        reached = {
+            name
+            for (name, _), gradient in zip(owners, gradients, strict=True)
+            if gradient is not None and bool(gradient.any())
+        }
+        return [name for name in self.adapters.layers if name not in reached]
 
-    def _refuse_without_gradient(self) -> None:
-        reason = "no gradient comes back from its prediction to the LoRA"
+    def _refuse_without_gradient(self, missed: list[str]) -> None:
+        reason = f"no gradient comes back from its prediction to {len(missed)} layers of the LoRA"
         if self.velocity.patches.network:
             raise RuntimeError(reason)  # for which the patches are blamed
         raise ValueError(
-            f"{self.velocity.name} cannot be trained: {reason}, its layers have no backward pass"
+            f"{self.velocity.name} cannot be trained: {reason} ({some(missed)}), these layers or those after "
+            "them have no backward pass (nunchaku's, say). Load the model from a safetensors or GGUF file"
         )
 
     @contextmanager

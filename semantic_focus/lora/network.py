@@ -25,21 +25,35 @@ class LoraAdapters:
             become the file's keys.
         settings: of every adapter.
         seed: of the random initialisation; torch's own generator is left alone.
+        device: where the network computes; None: where each layer's weight is.
     """
 
-    def __init__(self, layers: Mapping[str, nn.Module], settings: AdapterSettings, seed: int):
+    def __init__(
+        self,
+        layers: Mapping[str, nn.Module],
+        settings: AdapterSettings,
+        seed: int,
+        device: torch.device | None = None,
+    ):
         generator = torch.Generator().manual_seed(seed)
         make = ADAPTER_KINDS[settings.kind].new
         self._bind(
             layers,
             {name: make(*size_of(layer), settings, generator) for name, layer in layers.items()},
             settings.dropout,
+            device,
         )
 
-    def _bind(self, layers: Mapping[str, nn.Module], adapters: Mapping[str, Adapter], dropout: float) -> None:
+    def _bind(
+        self,
+        layers: Mapping[str, nn.Module],
+        adapters: Mapping[str, Adapter],
+        dropout: float,
+        device: torch.device | None,
+    ) -> None:
         self._layers: dict[str, Any] = dict(layers)
         self._adapters = {
-            name: adapter.to(self._layers[name].weight.device) for name, adapter in adapters.items()
+            name: adapter.to(device or self._layers[name].weight.device) for name, adapter in adapters.items()
         }
         self._dropout = dropout
         self._beside: dict[str, Tensor] = {}
@@ -54,6 +68,11 @@ class LoraAdapters:
             for name, adapter in self._adapters.items()
             for suffix, factor in adapter.named_factors().items()
         ]
+
+    @property
+    def layers(self) -> dict[str, list[nn.Parameter]]:
+        """The trainable tensors of each layer, by its dotted name."""
+        return {name: list(adapter.named_factors().values()) for name, adapter in self._adapters.items()}
 
     def parameters(self) -> list[nn.Parameter]:
         """The trainable tensors, in the order of `named_parameters`."""
@@ -204,6 +223,7 @@ class LoraAdapters:
         adapters: Mapping[str, Adapter],
         dropout: float = 0.0,
         beside: Mapping[str, Tensor] | None = None,
+        device: torch.device | None = None,
     ) -> "LoraAdapters":
         """Adapters that were read.
 
@@ -211,9 +231,10 @@ class LoraAdapters:
             adapters: by the names of the model's layers.
             beside: what the LoRA has for weights that no adapter can hold. It is handed on as it is; that it
                 acts, the caller sees to.
+            device: where the network computes; None: where each layer's weight is.
         """
         layers = adaptable_layers(model)
         loaded = cls.__new__(cls)
-        loaded._bind({name: layers[name] for name in adapters}, adapters, dropout)
+        loaded._bind({name: layers[name] for name in adapters}, adapters, dropout, device)
         loaded._beside = dict(beside or {})
         return loaded

@@ -198,13 +198,17 @@ class Trainer:
             except RuntimeError as error:
                 if not out_of_memory(error):
                     raise
-                if self._at_once == 1:
-                    raise TrainingOutOfMemory(
-                        f"step {self.steps_done + 1}: out of memory with one picture at a time ({error}). "
-                        "Switch gradient checkpointing on, lower the resolution of the pictures or the rank, "
-                        "or load the model in a smaller precision"
-                    ) from error
-            self._halve()  # not within the except block: the error holds on to all that the pass has made
+                said = str(error)
+            # not within the except block: the error holds on to all that the pass has made
+            self._optimizer.zero_grad()
+            _empty_device_cache()
+            if not self._make_room():
+                self._halve(said)
+
+    def _make_room(self) -> bool:
+        """Whether the model takes less from now on; see `VelocityModel`."""
+        make_room = getattr(self.model, "make_room", None)
+        return make_room is not None and make_room()
 
     def _pieces(self, batches: list[Batch], check: Callable[[], None]) -> list[JudgedPass]:
         judged = []
@@ -224,14 +228,18 @@ class Trainer:
             (value.total * share).backward()
         return JudgedPass.of(batch, value, seen[0] if seen else torch.zeros_like(v_pred))
 
-    def _halve(self) -> None:
+    def _halve(self, said: str) -> None:
+        if self._at_once == 1:
+            raise TrainingOutOfMemory(
+                f"step {self.steps_done + 1}: out of memory with one picture at a time ({said}). "
+                "Switch gradient checkpointing on, lower the resolution of the pictures or the rank, "
+                "or load the model in a smaller precision"
+            )
         self._at_once = (self._at_once + 1) // 2
         logging.warning(
             f"LoRA training: out of memory, going on with {self._at_once} of {self.settings.batch_size} "
             "pictures at a time. The result is the same up to rounding, a step takes longer"
         )
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
 
     def state(self) -> TrainState:
         """Everything needed to go on as if nothing had stopped, copied."""
@@ -337,6 +345,11 @@ def _check_something_to_learn(data: TrainingPictures, objective: Objective) -> N
             f"none of the {len(data.latents)} pictures has a region with a weight above 0 ({wanted}): "
             "check the segmentation preview, or raise global_fallback"
         )
+
+
+def _empty_device_cache() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def out_of_memory(error: RuntimeError) -> bool:

@@ -31,6 +31,7 @@ from tiny_models import conditioning  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from torch.multiprocessing.reductions import StorageWeakRef  # noqa: E402
 
+from semantic_focus.comfy.memory.setting import MemorySetting  # noqa: E402
 from semantic_focus.comfy.model import ComfyVelocityModel, velocity_model  # noqa: E402
 from semantic_focus.comfy.training import RunPlace, TrainingRequest, train_comfy_lora  # noqa: E402
 from semantic_focus.lora.adapters import AdapterSettings  # noqa: E402
@@ -240,6 +241,9 @@ def measure() -> dict[str, Any]:
     uses: dict[str, Callable[[Subject], dict[str, Any]]] = {
         "a prediction": lambda s: s.outcome(s.predicting()),
         "checkpointing": lambda s: s.outcome(s.predicting(gradient_checkpointing=True)),
+        "blocks in RAM": lambda s: s.outcome(
+            s.predicting(memory=MemorySetting(0.5), training_adapter=s.lora), s.with_lora()
+        ),
         "a LoRA of the MODEL": lambda s: s.outcome(s.predicting(), s.with_lora()),
         "a training adapter": lambda s: s.outcome(s.predicting(training_adapter=s.lora)),
         "a LoRA to start from": lambda s: s.outcome(s.predicting(fixed=s.lora)),

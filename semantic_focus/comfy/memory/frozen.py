@@ -1,0 +1,156 @@
+"""Frozen layers that keep no weight for the backward pass.
+
+The gradient of a frozen layer's input needs the weight and nothing else. A weight that is cast, restored,
+patched or moved for a forward pass is dropped after it, and fetched once more in the backward pass: output
+and gradients are those of the layer's own forward pass, to the bit.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import comfy.ops
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from .weights import Fetch, Operand, fetch_for, used_as_it_is
+
+
+class _Product(torch.autograd.Function):
+    """x through a frozen layer; nothing of the weight outlives either pass."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, layer: "FrozenLayer") -> Tensor:
+        ctx.layer, ctx.shape, ctx.strides = layer, x.shape, x.stride()
+        return _no_view(layer.product(x, layer.operand(x, x.numel())))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        layer: FrozenLayer = ctx.layer
+        (gradient,) = gradients
+        operand = layer.operand(gradient, ctx.shape.numel())
+        return layer.gradient(gradient, operand, ctx.shape, ctx.strides), None
+
+
+def _no_view(tensor: Tensor) -> Tensor:
+    """The same numbers in the same place, to which a network may add in place (Flux's blocks do): of a view
+    that a custom function returns, autograd allows no such thing.
+    """
+    if not tensor._is_view():
+        return tensor
+    alone = tensor.new_empty(0)
+    return alone.set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride())
+
+
+class FrozenLayer:
+    """One layer whose product is known.
+
+    Args:
+        layer: linear, or a convolution.
+        fetch: how it gives its weights.
+    """
+
+    def __init__(self, layer: Any, fetch: Fetch):
+        self.layer = layer
+        self._fetch = fetch
+        self.forward_before = layer.forward
+        self.bring: Callable[[], None] | None = None
+        """Called before the weight is asked for, where it is not always on the device."""
+
+    def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """In the place of the layer's forward pass."""
+        if self.bring is None:
+            if used_as_it_is(self.layer, x):
+                return self.forward_before(x, *args, **kwargs)
+        else:
+            self.bring()
+        if args or kwargs:
+            return self.forward_before(x, *args, **kwargs)
+        comfy.ops.run_every_op()  # where a cancel comes through
+        if torch.is_grad_enabled() and x.requires_grad:
+            return _Product.apply(x, self)
+        return self.product(x, self.operand(x, x.numel()))
+
+    def operand(self, like: Tensor, inputs: int) -> Operand:
+        """What the layer multiplies with, in the type and on the device of `like`."""
+        if self.bring is not None:
+            self.bring()
+        return self._fetch(self.layer, like, inputs)
+
+    def product(self, x: Tensor, operand: Operand) -> Tensor:
+        """Float[..., out] of x Float[..., in]; of a convolution, Float[B, out, *grid]."""
+        if operand.input_scale is not None:
+            x = x * operand.input_scale
+        if self.is_convolution:
+            return self.layer._conv_forward(x, operand.weight, operand.bias)
+        return F.linear(x, operand.weight, operand.bias)
+
+    def gradient(
+        self, gradient: Tensor, operand: Operand, shape: torch.Size, strides: tuple[int, ...]
+    ) -> Tensor:
+        """Of the input, Float[shape].
+
+        Args:
+            strides: of the input: convolutions choose their layout by it.
+        """
+        if self.is_convolution:
+            of_input = self._convolution_gradient(gradient, operand.weight, shape, strides)
+        else:
+            of_input = gradient @ operand.weight
+        return of_input if operand.input_scale is None else of_input * operand.input_scale
+
+    @property
+    def is_convolution(self) -> bool:
+        """Whether the layer is no linear one."""
+        return isinstance(self.layer, nn.Conv1d | nn.Conv2d | nn.Conv3d)
+
+    def _convolution_gradient(
+        self, gradient: Tensor, weight: Tensor, shape: torch.Size, strides: tuple[int, ...]
+    ) -> Tensor:
+        layer = self.layer
+        in_its_place = gradient.new_empty_strided(shape, strides)  # only its size and layout are looked at
+        return torch.ops.aten.convolution_backward(
+            gradient, in_its_place, weight, None, layer.stride, layer.padding, layer.dilation, False,
+            [0] * len(layer.stride), layer.groups, [True, False, False],
+        )[0]  # fmt: skip
+
+
+def _can_be_rebuilt(layer: Any) -> bool:
+    return is_plain_convolution(layer) if hasattr(layer, "padding_mode") else True
+
+
+def is_plain_convolution(layer: Any) -> bool:
+    """Whether a convolution pads with zeros, by numbers."""
+    return layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+
+
+class FrozenLayers:
+    """All layers of a network whose product is known, by dotted name.
+
+    Args:
+        network: frozen.
+    """
+
+    def __init__(self, network: nn.Module):
+        self.by_name: dict[str, FrozenLayer] = {}
+        for name, layer in network.named_modules():
+            fetch = fetch_for(layer)
+            if fetch is not None and _can_be_rebuilt(layer):
+                self.by_name[name] = FrozenLayer(layer, fetch)
+        self.by_module: dict[nn.Module, FrozenLayer] = {
+            frozen.layer: frozen for frozen in self.by_name.values()
+        }
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Let them stand in for the layers' own forward passes; afterwards all is as it was."""
+        try:
+            for frozen in self.by_name.values():
+                frozen.layer.forward = frozen
+            yield
+        finally:
+            for frozen in self.by_name.values():
+                vars(frozen.layer).pop("forward", None)

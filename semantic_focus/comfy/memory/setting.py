@@ -1,0 +1,48 @@
+"""How much of a model stays on the device while it is trained."""
+
+import re
+from dataclasses import dataclass
+
+AUTO = "auto"
+ALL = "all on the GPU"
+CHOICES = (AUTO, ALL, *(f"swap {percent} %" for percent in range(10, 101, 10)))
+"""What a user chooses among; a text setting takes any whole number of percent."""
+
+
+@dataclass(frozen=True)
+class MemorySetting:
+    """How much waits in RAM.
+
+    Attributes:
+        swap: share in 0..1 of the blocks' weights that is brought to the device block by block. None: the
+            least that fits.
+        inputs: inputs of recomputed blocks wait in RAM too (only with gradient checkpointing).
+    """
+
+    swap: float | None = None
+    inputs: bool = False
+
+    @classmethod
+    def of(cls, text: str) -> "MemorySetting":
+        """From what a user set: "auto", "all on the GPU" or "swap N %".
+
+        Raises:
+            ValueError: anything else.
+        """
+        if text == AUTO:
+            return cls()
+        if text == ALL:
+            return cls(0.0)
+        found = re.fullmatch(r"swap (\d{1,3}) ?%", text.strip())
+        if found is None or not 0 <= int(found[1]) <= 100:
+            raise ValueError(
+                f'memory is "{text}": choose "{AUTO}", "{ALL}" or "swap N %" with N from 0 to 100'
+            )
+        return cls(int(found[1]) / 100, inputs=int(found[1]) == 100)
+
+    def said(self) -> str:
+        """As a user would set it."""
+        if self.swap is None:
+            return AUTO
+        text = f"swap {self.swap:.0%}".replace("%", " %") if self.swap else ALL
+        return f"{text}, inputs of blocks in RAM" if self.inputs and self.swap < 1 else text

@@ -1,0 +1,217 @@
+"""Blocks whose weights wait in RAM and come to the device when they are needed: "block swap".
+
+Two places on the device take turns: while one block computes, the next one's weights are on their way into
+the other place. The order is that of the network in a forward pass and the reverse in a backward pass.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .frozen import FrozenLayer
+from .transfers import Transfers, pinned, unpin
+
+ALIGNMENT = 512
+"""Bytes between two weights' beginnings in a place, as CUDA's allocator has them."""
+
+ROUNDING = 1e-9
+
+
+class SwappedBlock:
+    """The frozen layers of one block, whose weights stay in RAM.
+
+    Args:
+        layers: of the block.
+    """
+
+    def __init__(self, layers: Sequence[FrozenLayer]):
+        self.layers = [frozen.layer for frozen in layers]
+        self.in_ram: list[nn.Parameter] = [layer._parameters["weight"] for layer in self.layers]
+
+    @property
+    def size(self) -> int:
+        """Bytes that a place must have for it."""
+        return sum(_aligned(_stored_bytes(weight)) for weight in self.in_ram if not _is_wrapper(weight))
+
+    def point_to(self, weights: Sequence[nn.Parameter]) -> None:
+        """Let the layers compute with these."""
+        for layer, weight in zip(self.layers, weights, strict=True):
+            layer._parameters["weight"] = weight
+
+
+class _Place:
+    """Room for one block on the device."""
+
+    def __init__(self, size: int, device: torch.device):
+        self._bytes = torch.empty(size, dtype=torch.uint8, device=device)
+        self._device = device
+        self.block: SwappedBlock | None = None
+        self.copied: Any = None
+        self._known: dict[SwappedBlock, list[nn.Parameter]] = {}
+
+    def weights_of(self, block: SwappedBlock) -> list[nn.Parameter]:
+        """The block's weights as they will lie here."""
+        if block not in self._known:
+            weights, begin = [], 0
+            for weight in block.in_ram:
+                if _is_wrapper(weight):
+                    continue
+                end = begin + _stored_bytes(weight)
+                weights.append(_like(weight, self._bytes[begin:end]))
+                begin += _aligned(end - begin)
+            self._known[block] = weights
+        known = iter(self._known[block])
+        return [
+            nn.Parameter(weight.to(self._device), requires_grad=False) if _is_wrapper(weight) else next(known)
+            for weight in block.in_ram
+        ]
+
+
+class BlockSwap:
+    """Blocks in RAM and the two places on the device.
+
+    Args:
+        blocks: the frozen layers of each, in the order of the network's forward pass.
+        device: where they compute.
+    """
+
+    def __init__(self, blocks: Sequence[Sequence[FrozenLayer]], device: torch.device):
+        self.blocks = [SwappedBlock(layers) for layers in blocks]
+        self._frozen = [list(layers) for layers in blocks]
+        self.transfers = Transfers(device)
+        size = max(block.size for block in self.blocks)
+        self._places = [_Place(size, device) for _ in self.blocks[:2]]
+        self._pinned = pinned([_stored(weight) for block in self.blocks for weight in block.in_ram])
+        self._current: int | None = None
+        for number, layers in enumerate(self._frozen):
+            for frozen in layers:
+                frozen.bring = _Bringer(self, number)
+
+    @property
+    def ring_bytes(self) -> int:
+        """What the two places take of the device's memory."""
+        return sum(place._bytes.numel() for place in self._places)
+
+    def bring(self, number: int) -> None:
+        """Have a block on the device, and the one that comes after it on its way."""
+        if number == self._current:
+            return
+        place = self._place_of(number) or self._send(number)
+        self.transfers.wait(place.copied)
+        before, self._current = self._current, number
+        following = self._following(before, number)
+        if following is not None and self._place_of(following) is None:
+            self._send(following)
+
+    def _place_of(self, number: int) -> _Place | None:
+        return next((place for place in self._places if place.block is self.blocks[number]), None)
+
+    def _send(self, number: int) -> _Place:
+        """Begin to copy a block into the place that is not in use."""
+        current = None if self._current is None else self.blocks[self._current]
+        place = next(
+            place for place in reversed(self._places) if place.block is not current or current is None
+        )
+        if place.block is not None:
+            place.block.point_to(place.block.in_ram)
+        block = self.blocks[number]
+        place.block = None
+        weights = place.weights_of(block)
+        place.copied = self.transfers.copy(
+            [
+                (_stored(there), _stored(here))
+                for there, here in zip(weights, block.in_ram, strict=True)
+                if not _is_wrapper(here)
+            ]
+        )
+        place.block = block
+        block.point_to(weights)
+        return place
+
+    def _following(self, before: int | None, number: int) -> int | None:
+        """The block that will be needed after this one."""
+        last = len(self.blocks) - 1
+        forward = before is None or number > before or (number == 0 and before == last and last > 1)
+        if forward and number < last:
+            return number + 1
+        if forward:  # a pass without gradient is followed by another from the beginning
+            return None if torch.is_grad_enabled() else 0
+        return number - 1 if number else None
+
+    def close(self) -> None:
+        """Everything as it was; this needs no memory on the device."""
+        for block, layers in zip(self.blocks, self._frozen, strict=True):
+            block.point_to(block.in_ram)
+            for frozen in layers:
+                frozen.bring = None
+        self.transfers.close()
+        unpin(self._pinned)
+        self._pinned, self._places, self._current = [], [], None
+
+
+class _Bringer:
+    """Brings one block; a layer that asks twice in one pass is answered at once."""
+
+    def __init__(self, swap: BlockSwap, number: int):
+        self._swap, self._number = swap, number
+
+    def __call__(self) -> None:
+        if self._swap._current != self._number:
+            self._swap.bring(self._number)
+
+
+def chosen_blocks(blocks: Sequence[Sequence[FrozenLayer]], share: float) -> list[int]:
+    """Which blocks wait in RAM: as many as make up a share of all bytes, spread evenly over the network, so
+    that one computes on the device while another is on its way.
+
+    Args:
+        blocks: the frozen layers of each.
+        share: in 0..1.
+    """
+    sizes = [sum(_stored_bytes(frozen.layer.weight) for frozen in layers) for layers in blocks]
+    wanted, chosen, owed = share * sum(sizes), [], 0.0
+    so_far = 0
+    for number, size in enumerate(sizes):
+        owed += share * size
+        if size and so_far < wanted and owed >= size * (1 - ROUNDING):
+            chosen.append(number)
+            so_far += size
+            owed -= size
+    for number in reversed(range(len(sizes))):
+        if so_far >= wanted * (1 - ROUNDING):
+            break
+        if number not in chosen and sizes[number]:
+            chosen.append(number)
+            so_far += sizes[number]
+    return sorted(chosen)
+
+
+def _is_wrapper(tensor: Tensor) -> bool:
+    """Whether a tensor has no bytes of its own but others inside (ComfyUI's quantised tensors)."""
+    return type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__
+
+
+def _stored(tensor: Tensor) -> Tensor:
+    """The bytes of a tensor, whatever they stand for, in the shape in which they lie."""
+    return tensor if _is_wrapper(tensor) else tensor.data.as_subclass(Tensor)
+
+
+def _stored_bytes(tensor: Tensor) -> int:
+    stored = _stored(tensor)
+    return stored.numel() * stored.element_size()
+
+
+def _like(weight: nn.Parameter, place: Tensor) -> nn.Parameter:
+    """Bytes of a place as a weight of the same kind as another."""
+    stored = _stored(weight)
+    view: Any = place.view(stored.dtype).view(stored.size())
+    if type(weight) not in (nn.Parameter, Tensor):
+        view = view.as_subclass(type(weight))
+        vars(view).update(vars(weight))
+    return nn.Parameter(view, requires_grad=False)
+
+
+def _aligned(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT

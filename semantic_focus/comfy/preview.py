@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..training.random_numbers import own_random_numbers
+from .memory.placement import EVERYTHING
 from .model import ComfyVelocityModel, Conditioning
 
 
@@ -71,9 +72,16 @@ def preview(
         if vae is None:
             images = [latent_to_rgb(patcher.get_model_object("latent_format"), latent) for latent in latents]
         else:
-            with velocity.lent(vae.memory_used_decode(latents[0].shape, vae.vae_dtype)):
+            with velocity.lent(_wanted_by(vae, latents[0])):
                 images = [vae.decode(latent) for latent in latents]
     return torch.cat([image.reshape(-1, *image.shape[-3:])[..., :3].float().cpu() for image in images])
+
+
+def _wanted_by(vae: Any, latent: Tensor) -> int:
+    """Bytes that a VAE of ComfyUI needs to decode a latent; of another, it is not known: all there are."""
+    if not hasattr(vae, "memory_used_decode"):
+        return EVERYTHING
+    return int(vae.memory_used_decode(latent.shape, vae.vae_dtype))
 
 
 def latent_to_rgb(latent_format: Any, latent: Tensor) -> Tensor:

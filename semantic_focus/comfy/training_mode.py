@@ -30,6 +30,7 @@ def training_mode(
     leave_inference_mode(model, frozen)
     with ExitStack() as stack:
         stack.enter_context(_comfyui_in_training())
+        stack.enter_context(_full_accumulation())
         stack.enter_context(_frozen(model))
         stack.enter_context(frozen.active())
         blocks = checkpoint_blocks(model)
@@ -51,6 +52,23 @@ def _comfyui_in_training() -> Iterator[None]:
     finally:
         if before is not None:
             management.in_training = before
+
+
+@contextmanager
+def _full_accumulation() -> Iterator[None]:
+    """Have products of fp16 summed in fp32, whatever ComfyUI was started with (--fast fp16_accumulation).
+
+    Sums in fp16 overflow, the more so with a loss that is scaled.
+    """
+    products: Any = torch.backends.cuda.matmul
+    before = getattr(products, "allow_fp16_accumulation", None)  # from torch 2.7 on
+    if before:
+        products.allow_fp16_accumulation = False
+    try:
+        yield
+    finally:
+        if before:
+            products.allow_fp16_accumulation = True
 
 
 def leave_inference_mode(model: nn.Module, frozen: FrozenLayers) -> None:
@@ -91,7 +109,8 @@ def _frozen(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         for parameter in trainable:
-            parameter.requires_grad_(True)
+            with torch.inference_mode(parameter.is_inference()):
+                parameter.requires_grad_(True)
 
 
 def checkpoint_blocks(model: nn.Module) -> list[nn.Module]:

@@ -40,23 +40,17 @@ def say_in_log(_kind: str, message: str, **_values: str) -> None:
 
 
 def refuse_untrainable(velocity: ComfyVelocityModel) -> None:
-    """Refuse layers that no gradient can pass: their product is not known and their weights are closed to
-    autograd.
+    """Refuse a model whose weights are not there.
 
     Raises:
-        ValueError: some of the linear layers are such.
+        ValueError: some of the linear layers have placeholders in their place.
     """
-    closed = [
-        name
-        for name, layer in all_linear_layers(velocity.network).items()
-        if layer.weight.is_meta or (layer.weight.is_inference() and not velocity.fetches(layer))
-    ]
-    if closed:
-        kind = type(velocity.network.get_submodule(closed[0]).weight).__name__
+    missing = [name for name, layer in all_linear_layers(velocity.network).items() if layer.weight.is_meta]
+    if missing:
         raise ValueError(
-            f"{velocity.name} cannot be trained as it is loaded: the weights of {len(closed)} linear layers "
-            f"({some(closed)}: {kind}) are placeholders, or of a kind that no gradient passes. Load it "
-            "from a safetensors file (fp8, 16 or 32 bit) or a GGUF file"
+            f"{velocity.name} cannot be trained as it is loaded: the weights of {len(missing)} linear layers "
+            f"({some(missing)}) are placeholders. Load it from a safetensors file (fp8, 16 or 32 bit) or a "
+            "GGUF file"
         )
 
 

@@ -1,0 +1,301 @@
+"""What test_memory.py asserts, measured inside a ComfyUI: `python measure_memory.py COMFYUI` prints JSON.
+
+With --all, every family is trained with every kind of weights.
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+sys.path.append(sys.argv[1])
+from comfy.cli_args import args  # noqa: E402
+
+args.cpu = True
+logging.disable(logging.WARNING)
+
+import torch  # noqa: E402
+from tiny_models import FAMILIES, conditioning  # noqa: E402
+from torch import Tensor  # noqa: E402
+from two_devices import TwoDevices  # noqa: E402
+from weight_kinds import KINDS, stored_as  # noqa: E402
+
+from semantic_focus.comfy.memory import frozen, inputs, placement, swap  # noqa: E402
+from semantic_focus.comfy.memory.setting import MemorySetting  # noqa: E402
+from semantic_focus.comfy.memory.transfers import Transfers  # noqa: E402
+from semantic_focus.comfy.model import ComfyVelocityModel, velocity_model  # noqa: E402
+from semantic_focus.lora.adapters import AdapterSettings  # noqa: E402
+from semantic_focus.lora.layers import linear_layers  # noqa: E402
+from semantic_focus.lora.network import LoraAdapters  # noqa: E402
+from semantic_focus.objective.total import Objective  # noqa: E402
+from semantic_focus.training.data import TrainingPictures  # noqa: E402
+from semantic_focus.training.settings import TrainingSettings  # noqa: E402
+from semantic_focus.training.trainer import Trainer  # noqa: E402
+
+inputs.SMALLEST_IN_RAM = 1
+
+SETTINGS = {
+    "all on the device": MemorySetting(0.0),
+    "half in RAM": MemorySetting(0.5),
+    "all in RAM": MemorySetting(1.0, inputs=True),
+}
+OF_TWO_FAMILIES = ("flux", "sdxl_v")
+"""Transformer and UNet, which are trained with every kind of weights."""
+
+SAME_AS = {"fast fp8": "fp8"}
+"""Products in fp8 round the activations and have no gradient: trained with those in the activations' type."""
+
+OPTIONS: dict[str, Any] = {"batch_size": 1, "accumulation": 2, "ema_decay": 0.9, "learning_rate": 0.01}
+
+
+@contextmanager
+def layers_own_products() -> Iterator[None]:
+    """As without frozen layers; what closes its weights to autograd is opened beforehand."""
+    before = frozen.fetch_for
+    frozen.fetch_for = lambda _layer: None
+    try:
+        yield
+    finally:
+        frozen.fetch_for = before
+
+
+def snapshot(model: Any) -> dict[str, Any]:
+    """The bytes of its weights, and what its layers have beside them (but for ComfyUI's own marks)."""
+    return {
+        "weights": {
+            key: value.as_subclass(Tensor).contiguous().view(torch.uint8).clone()
+            for key, value in model.named_parameters()
+            if value.ndim
+        },
+        "attributes": {
+            name: sorted(key for key in vars(module) if "comfy" not in key and not key.endswith("_function"))
+            for name, module in model.named_modules()
+        },
+        "hooks": [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()],
+    }
+
+
+def as_it_was(model: Any, before: dict[str, Any]) -> bool:
+    after = snapshot(model)
+    return all(after[part] == before[part] for part in ("attributes", "hooks")) and all(
+        torch.equal(value, before["weights"][key]) for key, value in after["weights"].items()
+    )
+
+
+def trained(
+    name: str,
+    kind: str,
+    checkpointing: bool,
+    memory: MemorySetting,
+    inference: bool,
+    prior: float = 2.0,
+    base: bool = True,
+    found: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Two updates.
+
+    Args:
+        inference: the model is made in inference mode, as ComfyUI's nodes make it.
+        base: the base model's own prediction before them too.
+        found: takes "as found", also after an error.
+    """
+    found = {} if found is None else found
+    family = FAMILIES[name]
+    with torch.inference_mode(inference):
+        patcher = stored_as(family.build(), kind)
+        prompts = [conditioning(family, 8, 1), conditioning(family, 8, 2)]
+    generator = torch.Generator().manual_seed(4)
+    latents = tuple(torch.randn(2, *family.grid, generator=generator).unbind())
+    height, width = family.grid[-2:]
+    mask = (torch.arange(width) < 4).float().expand(1, height, width)
+    before = snapshot(patcher.model)
+    try:
+        return _trained(patcher, prompts, latents, mask, checkpointing, memory, prior, base)
+    finally:
+        found["as found"] = as_it_was(patcher.model, before)
+
+
+def _trained(
+    patcher: Any,
+    prompts: Any,
+    latents: Any,
+    mask: Tensor,
+    checkpointing: bool,
+    memory: Any,
+    prior: float,
+    with_base: bool,
+) -> dict[str, Any]:
+    with velocity_model(patcher, prompts, checkpointing, memory=memory) as velocity:
+        layers = linear_layers(velocity.network)
+        adapters = LoraAdapters(layers, AdapterSettings(rank=2, alpha=2.0, dropout=0.2), 0, velocity.device)
+        data = TrainingPictures(latents, (mask, mask), ("face",), device=velocity.device)
+        objective = Objective(weights={"face": 1.0}, prior_weight=prior)
+        trainer = Trainer(velocity, adapters, data, objective, TrainingSettings(steps=2, **OPTIONS))
+        with adapters.attached():
+            base = torch.zeros(())
+            if with_base:
+                noisy, sigma, _ = velocity.corrupt(latents[0][None], latents[1][None], torch.tensor([0.6]))
+                with torch.no_grad(), adapters.disabled():
+                    base = velocity.predict(noisy, sigma, [0])
+            records = [trainer.step() for _ in range(2)]
+        lora = trainer.lora()
+    return {
+        "base": base,
+        "losses": torch.tensor([record.total for record in records]),
+        "gradients": torch.tensor([record.gradient_norm for record in records]),
+        **lora,
+    }
+
+
+def equal(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(value, other[key]) for key, value in one.items())
+
+
+def measure_equality(everything: bool) -> dict[str, Any]:
+    """Per family, kind of weights and checkpointing: whether each setting gives what the layers' own products
+    do.
+    """
+    found: dict[str, Any] = {}
+    for name in FAMILIES:
+        for kind in KINDS if everything or name in OF_TWO_FAMILIES else ("fp32",):
+            for checkpointing in (False, True):
+                with layers_own_products():
+                    own = trained(name, SAME_AS.get(kind, kind), checkpointing, MemorySetting(0.0), False)
+                row = f"{name}, {kind}, {'with' if checkpointing else 'without'} checkpointing"
+                found[row] = {
+                    text: equal(trained(name, kind, checkpointing, setting, inference=True), own)
+                    for text, setting in SETTINGS.items()
+                }
+                found[row]["moved"] = bool(own["losses"].isfinite().all()) and any(
+                    bool(value.any()) for key, value in own.items() if "lora_up" in key
+                )
+    return found
+
+
+@contextmanager
+def recorded(events: list[Any]) -> Iterator[None]:
+    """Note which block is entered, sent to the device and waited for, in the order of the program."""
+    originals = swap.BlockSwap._send, swap.BlockSwap.bring, Transfers.wait
+
+    def send(self: Any, number: int) -> Any:
+        events.append(["send", number])
+        return originals[0](self, number)
+
+    def bring(self: Any, number: int) -> None:
+        if self._current != number:
+            events.append(["enter", number])
+            originals[1](self, number)
+
+    def wait(self: Any, copied: Any) -> None:
+        events.append(["wait"])
+        originals[2](self, copied)
+
+    swap.BlockSwap._send, swap.BlockSwap.bring, Transfers.wait = send, bring, wait
+    try:
+        yield
+    finally:
+        swap.BlockSwap._send, swap.BlockSwap.bring, Transfers.wait = originals
+
+
+def measure_transfers() -> dict[str, Any]:
+    """Of two updates of a network with four blocks, all of them in RAM."""
+    found: dict[str, Any] = {}
+    for name in ("flux", "sdxl_v"):
+        for checkpointing in (False, True):
+            for prior in (True, False):
+                events: list[Any] = []
+                with recorded(events):
+                    trained(name, "fp32", checkpointing, SETTINGS["all in RAM"], True, 2.0 if prior else 0.0)
+                found[f"{name}, {checkpointing}, {prior}"] = events
+    return found
+
+
+def measure_two_devices() -> dict[str, Any]:
+    """A training in which nothing in RAM may be computed with."""
+    found: dict[str, Any] = {}
+    for name in FAMILIES:
+        memories = TwoDevices()
+        put_away, load = inputs.to_ram, swap.BlockSwap.__init__
+
+        def begin(self: Any, blocks: Any, device: Any, load: Any = load, memories: Any = memories) -> None:
+            load(self, blocks, device)
+            for block in self.blocks:
+                for weight in block.in_ram:
+                    memories.put_in_ram(weight)
+
+        inputs.to_ram = lambda tensor, put_away=put_away, memories=memories: memories.put_in_ram(
+            put_away(tensor)
+        )
+        swap.BlockSwap.__init__ = begin
+        try:
+            with memories:
+                trained(name, "fp32", True, SETTINGS["all in RAM"], True)
+            found[name] = memories.transfers
+        except RuntimeError as error:
+            found[name] = str(error)
+        finally:
+            inputs.to_ram, swap.BlockSwap.__init__ = put_away, load
+    return found
+
+
+class Shortage:
+    """Memory that runs out so many times at one place."""
+
+    def __init__(self, times: int):
+        self.times = times
+
+    def before(self, function: Any) -> Any:
+        def short(*arguments: Any, **options: Any) -> Any:
+            if self.times:
+                self.times -= 1
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+            return function(*arguments, **options)
+
+        return short
+
+
+STAGES: dict[str, tuple[Any, str]] = {
+    "loading": (placement.Placement, "_load"),
+    "forward": (ComfyVelocityModel, "predict"),
+    "backward": (frozen.FrozenLayer, "gradient"),
+    "optimizer": (torch.optim.AdamW, "step"),
+}
+"""Where memory is made to run out."""
+
+
+def measure_shortage() -> dict[str, Any]:
+    """What a training does when memory runs out, once or for good, on a device with a memory of its own."""
+    found: dict[str, Any] = {}
+    kept = placement.Placement._is_apart
+    placement.Placement._is_apart = lambda _self: True
+    subject: Any = {"name": "flux", "kind": "fp8", "checkpointing": True, "inference": True, "base": False}
+    undisturbed = trained(**subject, memory=SETTINGS["all on the device"])
+    for stage, (owner, name) in STAGES.items():
+        original = getattr(owner, name)
+        for times in (1, 1000):
+            setattr(owner, name, Shortage(times).before(original))
+            before: dict[str, Any] = {}
+            try:
+                result = trained(**subject, memory=SETTINGS["all on the device"], found=before)
+                said = "equal" if equal(result, undisturbed) else "another result"
+            except Exception as error:  # whatever comes is what is measured
+                said = f"{type(error).__name__}: {error}"
+            setattr(owner, name, original)
+            found[f"{stage}, {times}"] = {"said": said, **before}
+    placement.Placement._is_apart = kept
+    return found
+
+
+def main() -> None:
+    found = {
+        "equality": measure_equality("--all" in sys.argv),
+        "transfers": measure_transfers(),
+        "two devices": measure_two_devices(),
+        "shortage": measure_shortage(),
+    }
+    sys.stdout.write(json.dumps(found))
+
+
+main()

@@ -27,6 +27,7 @@ from .memory.placement import EVERYTHING, Placement
 from .memory.setting import MemorySetting
 from .noise import NoiseProcess
 from .sampling_patches import blamed, plain_options, sampling_patches, without_object_patches
+from .static_copy import drop, static_model
 from .training_mode import (
     checkpoint_blocks,
     leave_inference_mode,
@@ -371,20 +372,21 @@ def velocity_model(
         memory: how much of the model waits in RAM.
 
     Raises:
-        ValueError: the training adapter is not for this model, a conditioning cannot be used, or weights are
-            not there.
+        ValueError: the training adapter is not for this model, a conditioning cannot be used, weights are
+            not there, or the model cannot be read again (see `static_copy`).
         TrainingOutOfMemory: the model does not fit on its device, though all that can waits in RAM.
     """
     for conditioning in (*conditionings, *([] if unconditional is None else [unconditional])):
         _check_conditioning(conditioning)
     with torch.inference_mode(False), torch.enable_grad(), ExitStack() as stack:
-        base = active = _static(patcher)
+        base = active = stack.enter_context(static_model(patcher))
         if fixed:
             base = active = with_lora(base, fixed)
             stack.callback(_unload, base)
         if training_adapter is not None:
             active = with_training_adapter(base, training_adapter)
             stack.callback(_unload, active)
+        stack.callback(drop, active, patcher)  # or its weights would first be moved to RAM
         stack.callback(active.cleanup)
         refuse_placeholders(active.model)
         frozen = FrozenLayers(active.model, active.object_patches)
@@ -395,23 +397,6 @@ def velocity_model(
             training_mode(active.model, frozen, gradient_checkpointing, lambda: placement.inputs_in_ram)
         )
         yield ComfyVelocityModel(active, conditionings, placement, frozen, unconditional, base)
-
-
-def _static(patcher: Any) -> comfy.model_patcher.ModelPatcher:
-    """A patcher whose weights stay where they are loaded.
-
-    From 0.28 on, ComfyUI streams weights through memory that the next layer overwrites: nothing that a
-    backward pass could use.
-    """
-    if not (hasattr(patcher, "is_dynamic") and patcher.is_dynamic()):
-        return patcher
-    try:
-        return patcher.clone(disable_dynamic=True)
-    except RuntimeError as error:
-        raise ValueError(
-            f"{type(patcher.model).__name__} cannot be loaded completely ({error}): "
-            "start ComfyUI with --disable-dynamic-vram"
-        ) from error
 
 
 def _unload(patcher: comfy.model_patcher.ModelPatcher) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..semantic_focus.comfy.conditioning import conditioning_per_picture
 from ..semantic_focus.comfy.family import recipe_of
 from ..semantic_focus.comfy.fingerprint import looks_distilled
-from ..semantic_focus.comfy.model import ComfyVelocityModel, conditioning_per_picture
+from ..semantic_focus.comfy.model import ComfyVelocityModel
 from ..semantic_focus.comfy.training import RunPlace, TrainingRequest, train_comfy_lora
 from ..semantic_focus.lora.adapters import AdapterSettings
 from ..semantic_focus.lora.layers import LAYER_CHOICES

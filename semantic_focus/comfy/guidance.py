@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from ..settings.recipes import Recipe
-from .model import Conditioning
+from .conditioning import Conditioning
 from .training import TrainingRequest
 
 GUIDANCE = "guidance"

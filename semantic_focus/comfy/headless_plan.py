@@ -8,12 +8,12 @@ import torch
 
 from ..datasets.cached_shapes import LargestInputs
 from ..settings.training import TrainConfig
+from ..training.memory import MemorySetting
 from .headless import loader_options
 from .memory.advice import Verdict, free_for_training, judge
 from .memory.beforehand import latent_of
 from .memory.estimate import GIB, Estimate, Estimator
 from .memory.from_file import model_of_file
-from .memory.setting import MemorySetting
 from .memory.step_plan import StepPlan
 
 SHOWN = (0, 20, 40, 60, 80, 100)

@@ -20,11 +20,12 @@ from torch import Tensor, nn
 
 from ..objective.noise_weighting import NoiseLevel
 from ..training.data import UNCONDITIONAL
+from ..training.memory import MemorySetting
+from .conditioning import Conditioning, check_conditioning, detached
 from .encoded_prompts import EncodedPrompts
 from .lora_files import with_lora, with_training_adapter
 from .memory.frozen import FrozenLayers
 from .memory.placement import EVERYTHING, Placement
-from .memory.setting import MemorySetting
 from .noise import NoiseProcess
 from .sampling_patches import blamed, plain_options, sampling_patches, without_object_patches
 from .static_copy import drop, static_model
@@ -34,18 +35,6 @@ from .training_mode import (
     refuse_placeholders,
     training_mode,
 )
-
-Conditioning = list[tuple[Tensor, dict[str, Any]]]
-"""ComfyUI's CONDITIONING: text embedding Float[1, N, D] with its extras, one entry per prompt."""
-
-UNSUPPORTED_EXTRAS = {
-    "control": "a ControlNet",
-    "gligen": "GLIGEN boxes",
-    "area": "an area",
-    "mask": "a mask",
-    "hooks": "hooks (a LoRA or model options for this prompt alone)",
-    "start_percent": "a range of timesteps",
-}
 
 
 def latents_for_model(patcher: comfy.model_patcher.ModelPatcher, samples: Sequence[Tensor]) -> list[Tensor]:
@@ -85,25 +74,6 @@ def latents_for_model(patcher: comfy.model_patcher.ModelPatcher, samples: Sequen
         scaled = latent_format.process_in(latent.detach().cpu().float().clone())
         pictures.extend(scaled.unbind(0))
     return pictures
-
-
-def conditioning_per_picture(conditionings: Sequence[Conditioning], pictures: int) -> list[Conditioning]:
-    """One conditioning per picture, from a list as long as the pictures, one with as many entries, or a
-    single one.
-
-    Raises:
-        ValueError: the numbers do not match.
-    """
-    if len(conditionings) == 1 and len(conditionings[0]) == pictures:
-        return [[entry] for entry in conditionings[0]]
-    if len(conditionings) == 1:
-        return list(conditionings) * pictures
-    if len(conditionings) != pictures:
-        raise ValueError(
-            f"{pictures} pictures but {len(conditionings)} conditionings: give one for all, or one per "
-            "picture (connect the captions of the dataset to the text encoder)"
-        )
-    return list(conditionings)
 
 
 class ComfyVelocityModel:
@@ -147,7 +117,8 @@ class ComfyVelocityModel:
 
         Training stays with it. bf16 in the place of fp16 would need no loss scale, but has 8 bits where fp16
         has 11: it would round fp16 weights, and of fp8 weights too it gives gradients that are further off
-        than those of fp16 with a loss scale. And the LoRA would meet other predictions than it was trained on.
+        than those of fp16 with a loss scale. And the LoRA would meet other predictions than those it was
+        trained on.
         """
         cast = self._model.manual_cast_dtype
         return self._model.get_dtype() if cast is None else cast
@@ -246,7 +217,13 @@ class ComfyVelocityModel:
         return self._placement.setting
 
     def make_room(self) -> bool:
-        """See `VelocityModel.make_room`: more of the blocks wait in RAM."""
+        """Take less of the device from now on: encoded prompts go first, then more of the blocks wait in RAM.
+
+        Returns:
+            Whether there was anything left to do.
+        """
+        if self._encoded.drop():
+            return True
         if not self._placement.make_room():
             return False
         self._placement.reload()
@@ -287,7 +264,7 @@ class ComfyVelocityModel:
 
     def _encode(self, conditioning: Conditioning, noisy: Tensor) -> dict[str, comfy.conds.CONDRegular]:
         """What the network is given for one picture: text embedding, pooled embedding and all extras."""
-        entries = comfy.sampler_helpers.convert_cond(_detached(conditioning))
+        entries = comfy.sampler_helpers.convert_cond(detached(conditioning))
         with torch.no_grad():
             entries = comfy.samplers.encode_model_conds(
                 self._model.extra_conds, entries, noisy, self.device, "positive",
@@ -295,17 +272,6 @@ class ComfyVelocityModel:
             )  # fmt: skip
             conditions = entries[0]["model_conds"]
             return {name: cond.process_cond(batch_size=1, area=None) for name, cond in conditions.items()}
-
-
-def _check_conditioning(conditioning: Conditioning) -> None:
-    """Raise ValueError for a conditioning that training cannot use."""
-    if len(conditioning) != 1:
-        raise ValueError(
-            f"a picture has {len(conditioning)} combined prompts: training takes one conditioning per picture"
-        )
-    for name, meaning in UNSUPPORTED_EXTRAS.items():
-        if conditioning[0][1].get(name) is not None:
-            raise ValueError(f"the conditioning carries {meaning}, which training cannot use: take it out")
 
 
 def _concatenable(conditions: Sequence[dict[str, comfy.conds.CONDRegular]]) -> list[list[int]]:
@@ -338,17 +304,6 @@ def _torch_attention(_chosen: Any, *args: Any, **kwargs: Any) -> Tensor:
     return comfy.ldm.modules.attention.attention_pytorch(*args, **kwargs)
 
 
-def _detached(value: Any) -> Any:
-    """A copy of nested conditioning whose tensors may be used in training (inference tensors may not)."""
-    if torch.is_tensor(value):
-        return value.detach().clone()
-    if isinstance(value, dict):
-        return {key: _detached(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_detached(item) for item in value)
-    return value
-
-
 @contextmanager
 def velocity_model(
     patcher: comfy.model_patcher.ModelPatcher,
@@ -377,7 +332,7 @@ def velocity_model(
         TrainingOutOfMemory: the model does not fit on its device, though all that can waits in RAM.
     """
     for conditioning in (*conditionings, *([] if unconditional is None else [unconditional])):
-        _check_conditioning(conditioning)
+        check_conditioning(conditioning)
     with torch.inference_mode(False), torch.enable_grad(), ExitStack() as stack:
         base = active = stack.enter_context(static_model(patcher))
         if fixed:

@@ -17,6 +17,7 @@ from ..objective.total import Objective
 from ..regions.masks import SemanticMasks
 from ..training.data import TrainingPictures
 from ..training.digest import digest
+from ..training.memory import MemorySetting
 from ..training.not_finite import refuse_damaged
 from ..training.run import RunOptions, provenance_of, run_identity, run_training
 from ..training.run_folder import choose_run
@@ -24,10 +25,10 @@ from ..training.settings import TrainingSettings
 from ..training.state import TrainState
 from ..training.step_record import StepRecord
 from ..training.trainer import Trainer
+from .conditioning import Conditioning
 from .fingerprint import model_fingerprint
 from .lora_files import ModelLora, read_for_model
-from .memory.setting import MemorySetting
-from .model import ComfyVelocityModel, Conditioning, latents_for_model, velocity_model
+from .model import ComfyVelocityModel, latents_for_model, velocity_model
 from .trial import Say, Trial, say_in_log
 
 

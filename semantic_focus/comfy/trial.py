@@ -14,7 +14,7 @@ from ..lora.network import LoraAdapters
 from ..training.data import Batch, TrainingPictures
 from ..training.not_finite import BaseNotFinite, not_finite, weights_not_finite
 from ..training.random_numbers import own_random_numbers
-from ..training.trainer import out_of_memory
+from ..training.shortage import out_of_memory
 from .model import ComfyVelocityModel
 
 LEVELS = (0.1, 0.5, 0.95)

@@ -12,7 +12,8 @@ from ..lora.file import load_lora
 from ..settings.training import load_config
 from ..training.progress import ProgressLines
 from ..training.run import RunOptions, StopTraining
-from ..training.trainer import TrainingDiverged, TrainingOutOfMemory
+from ..training.shortage import TrainingOutOfMemory
+from ..training.trainer import TrainingDiverged
 from .outcome import CANNOT_START, FAILED, SUCCESS, answer, say
 from .stop_signals import StopSignals
 

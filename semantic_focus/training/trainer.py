@@ -21,11 +21,11 @@ from .optimizers import make_optimizer
 from .random_numbers import own_random_numbers
 from .sampler import PictureSampler
 from .settings import TrainingSettings
+from .shortage import TrainingOutOfMemory, empty_device_cache, out_of_memory
 from .state import TrainState, TrainStateError, differences, pack_optimizer, same_groups, unpack_optimizer
 from .step_record import StepRecord
 from .step_report import JudgedPass, report
 
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
 SEEDS = 2**31 - 1
 """How many seeds there are for what draws from torch's own generators."""
 
@@ -36,10 +36,6 @@ class TrainingDiverged(RuntimeError):
     def __init__(self, step: int, what: str, cause: str):
         super().__init__(f"step {step}: the {what} is not a finite number, {cause}")
         self.step = step
-
-
-class TrainingOutOfMemory(RuntimeError):
-    """Not even one picture at a time fits into memory."""
 
 
 def training_loss(
@@ -215,7 +211,7 @@ class Trainer:
                 said = str(error)
             # not within the except block: the error holds on to all that the pass has made
             self._optimizer.zero_grad()
-            _empty_device_cache()
+            empty_device_cache()
             if not self._make_room():
                 self._halve(said)
 
@@ -362,17 +358,6 @@ def _check_something_to_learn(data: TrainingPictures, objective: Objective) -> N
             f"none of the {len(data.latents)} pictures has a region with a weight above 0 ({wanted}): "
             "check the segmentation preview, or raise global_fallback"
         )
-
-
-def _empty_device_cache() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-
-
-def out_of_memory(error: RuntimeError) -> bool:
-    """CUDA has a type for it; other devices, its libraries and the CPU only say so."""
-    said = str(error).lower()
-    return isinstance(error, torch.cuda.OutOfMemoryError) or any(words in said for words in OUT_OF_MEMORY)
 
 
 def train(

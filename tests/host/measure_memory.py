@@ -23,7 +23,6 @@ from two_devices import TwoDevices  # noqa: E402
 from weight_kinds import KINDS, stored_as  # noqa: E402
 
 from semantic_focus.comfy.memory import frozen, inputs, placement, swap  # noqa: E402
-from semantic_focus.comfy.memory.setting import MemorySetting  # noqa: E402
 from semantic_focus.comfy.memory.transfers import Transfers  # noqa: E402
 from semantic_focus.comfy.model import ComfyVelocityModel, velocity_model  # noqa: E402
 from semantic_focus.lora.adapters import AdapterSettings  # noqa: E402
@@ -31,6 +30,7 @@ from semantic_focus.lora.layers import linear_layers  # noqa: E402
 from semantic_focus.lora.network import LoraAdapters  # noqa: E402
 from semantic_focus.objective.total import Objective  # noqa: E402
 from semantic_focus.training.data import TrainingPictures  # noqa: E402
+from semantic_focus.training.memory import MemorySetting  # noqa: E402
 from semantic_focus.training.settings import TrainingSettings  # noqa: E402
 from semantic_focus.training.trainer import Trainer  # noqa: E402
 

@@ -31,12 +31,12 @@ from tiny_models import conditioning  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from torch.multiprocessing.reductions import StorageWeakRef  # noqa: E402
 
-from semantic_focus.comfy.memory.setting import MemorySetting  # noqa: E402
 from semantic_focus.comfy.model import ComfyVelocityModel, velocity_model  # noqa: E402
 from semantic_focus.comfy.training import RunPlace, TrainingRequest, train_comfy_lora  # noqa: E402
 from semantic_focus.lora.adapters import AdapterSettings  # noqa: E402
 from semantic_focus.objective.total import Objective  # noqa: E402
 from semantic_focus.regions.masks import SemanticMasks  # noqa: E402
+from semantic_focus.training.memory import MemorySetting  # noqa: E402
 from semantic_focus.training.run import RunOptions  # noqa: E402
 from semantic_focus.training.settings import TrainingSettings  # noqa: E402
 

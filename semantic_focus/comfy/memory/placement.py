@@ -14,9 +14,9 @@ import comfy.model_patcher
 import torch
 from torch import Tensor, nn
 
-from ...training.trainer import TrainingOutOfMemory, out_of_memory
+from ...training.memory import MemorySetting
+from ...training.shortage import TrainingOutOfMemory, out_of_memory
 from .frozen import FrozenLayers
-from .setting import MemorySetting
 from .swap import BlockSwap, chosen_blocks
 
 EVERYTHING = 10**20

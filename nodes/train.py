@@ -11,7 +11,8 @@ from ..semantic_focus.comfy.conditioning import conditioning_per_picture
 from ..semantic_focus.comfy.family import recipe_of
 from ..semantic_focus.comfy.fingerprint import looks_distilled
 from ..semantic_focus.comfy.model import ComfyVelocityModel
-from ..semantic_focus.comfy.training import RunPlace, TrainingRequest, train_comfy_lora
+from ..semantic_focus.comfy.request import TrainingRequest
+from ..semantic_focus.comfy.training import RunPlace, train_comfy_lora
 from ..semantic_focus.lora.adapters import AdapterSettings
 from ..semantic_focus.lora.layers import LAYER_CHOICES
 from ..semantic_focus.settings.filling import Choice
@@ -19,6 +20,7 @@ from ..semantic_focus.settings.training import RECIPE_MODES
 from ..semantic_focus.training.data import TrainingPictures
 from ..semantic_focus.training.diagnostics import sigma_bins
 from ..semantic_focus.training.learning_rate import RATE_SCHEDULES
+from ..semantic_focus.training.memory import MEMORY_CHOICES, MemorySetting
 from ..semantic_focus.training.run import RunOptions
 from ..semantic_focus.training.settings import TrainingSettings
 from ..semantic_focus.training.step_record import StepRecord
@@ -128,6 +130,15 @@ class LoraTrainStep(ReadsFiles):
                     "layers, timesteps) is as it suits the model's family; the panel says which values. Flux "
                     "dev is trained at guidance 1. off: everything is as the node has it.",
                 ),
+                io.Combo.Input(
+                    "memory",
+                    options=list(MEMORY_CHOICES),
+                    default=MEMORY_CHOICES[0],
+                    optional=True,
+                    tooltip="How much of the model waits in RAM and comes to the GPU block by block: less "
+                    "memory, more time, the same result. auto: as little as fits, by an estimate that the "
+                    "panel shows.",
+                ),
                 AdapterSocket.Input("adapter", optional=True),
                 TimestepsSocket.Input("timestep_options", optional=True),
                 TrainingOptionsSocket.Input("options", optional=True),
@@ -200,6 +211,7 @@ class LoraTrainStep(ReadsFiles):
             repeats=tuple(rest.get("repeats") or ()),
             state=values.get("train_state"),
             model_name=Path(name).stem,
+            memory=MemorySetting.of(values.get("memory", MEMORY_CHOICES[0])),
         )
         place = RunPlace(
             output_folder(RUNS),
@@ -220,7 +232,7 @@ class LoraTrainStep(ReadsFiles):
                     progress.say(note.kind, note.text, **note.values)
                 return progress.options(velocity, data, values.get("save_every", 100), check_termination)
 
-            result = train_comfy_lora(request, place, options_for, progress.say)
+            result = train_comfy_lora(request, place, options_for, progress.say, progress.needs)
         note_existence(result.folder)
         rows = summary_rows(result.history)
         status.finished([dataclasses.asdict(row) for row in rows])

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..semantic_focus.comfy.guidance import NO_GUIDANCE, guided, missing_guidance
-from ..semantic_focus.comfy.training import TrainingRequest
+from ..semantic_focus.comfy.request import TrainingRequest
 from ..semantic_focus.objective.timesteps import TimestepSampling
 from ..semantic_focus.settings.filling import COLUMNS, Choice, Filled, fill, said
 from ..semantic_focus.settings.recipes import Recipe

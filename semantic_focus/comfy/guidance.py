@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from ..settings.recipes import Recipe
 from .conditioning import Conditioning
-from .training import TrainingRequest
+from .request import TrainingRequest
 
 GUIDANCE = "guidance"
 """Its name among the extras of a conditioning; the node Flux Guidance writes it."""

@@ -75,7 +75,7 @@ def plan_headless(config: TrainConfig, inputs: LargestInputs, free: int | None) 
         config.lora.layers,
         config.training.optimizer,
         config.run.gradient_checkpointing,
-        getattr(config.run, "memory", MemorySetting()),
+        config.run.memory,
         config.objective.needs_base_prediction,
         config.training.ema_decay > 0,
     )

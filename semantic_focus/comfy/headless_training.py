@@ -22,7 +22,8 @@ from .headless import DTYPES, LoraNotWrittenError, load_model
 from .key_map import comfy_key_map
 from .lora_files import read_for_model
 from .model import ComfyVelocityModel
-from .training import RunPlace, TrainingRequest, TrainingResult, train_comfy_lora
+from .request import TrainingRequest
+from .training import RunPlace, TrainingResult, train_comfy_lora
 
 RUNS = "runs"
 """Folder of the runs, below the output folder."""
@@ -62,6 +63,7 @@ def train_headless(
         inputs.training_adapter,
         model_name=config.model.path.stem,
         names=tuple(dataset.names),
+        memory=plan.memory,
     )
     if guidance is not None:
         request = guided(request, guidance)

@@ -18,6 +18,7 @@ from ..lora.patterns import layer_patterns
 from ..objective.timesteps import ACRF_ANCHORS, TimestepKind, TimestepSampling
 from ..objective.total import Objective
 from ..training.learning_rate import RATE_SCHEDULES
+from ..training.memory import MemorySetting
 from ..training.optimizers import OPTIMIZERS
 from ..training.settings import TrainingSettings
 from .objective import SECTION, objective_of
@@ -29,6 +30,7 @@ from .toml import (
     flag,
     given,
     meant,
+    memory,
     number,
     numbers,
     one_of,
@@ -95,6 +97,7 @@ class RunPlan:
         keep_last: how many states stay.
         resume: go on with an unfinished run of the same settings.
         gradient_checkpointing: less memory, a third more time.
+        memory: how much of the model waits in RAM.
     """
 
     output: Path = Path("output")
@@ -104,6 +107,7 @@ class RunPlan:
     keep_last: int = 3
     resume: bool = True
     gradient_checkpointing: bool = True
+    memory: MemorySetting = MemorySetting()
 
 
 @dataclass(frozen=True)
@@ -223,12 +227,9 @@ RUN = {
     "keep_last": Setting(whole(1), ("training.keep_last",)),
     "resume": Setting(flag, ("training.resume",)),
     "gradient_checkpointing": Setting(
-        flag,
-        (
-            "training.gradient_checkpointing",
-            "advanced.gradient_checkpointing",
-        ),
+        flag, ("training.gradient_checkpointing", "advanced.gradient_checkpointing")
     ),
+    "memory": Setting(memory, ("training.memory",)),
 }
 RECIPE = {"recipe": Setting(one_of(RECIPE_MODES), ("training.recipe",))}
 EPOCHS = {

@@ -17,7 +17,7 @@ from tiny_models import FAMILIES, FLUX, SDXL_UNET, UNET, conditioning  # noqa: E
 from semantic_focus.comfy.family import recipe_of  # noqa: E402
 from semantic_focus.comfy.guidance import guided, missing_guidance  # noqa: E402
 from semantic_focus.comfy.model import velocity_model  # noqa: E402
-from semantic_focus.comfy.training import TrainingRequest  # noqa: E402
+from semantic_focus.comfy.request import TrainingRequest  # noqa: E402
 from semantic_focus.objective.total import Objective  # noqa: E402
 from semantic_focus.settings.recipes import FLUX_DEV, SDXL  # noqa: E402
 from semantic_focus.training.settings import TrainingSettings  # noqa: E402

@@ -32,7 +32,8 @@ from torch import Tensor, nn  # noqa: E402
 from torch.multiprocessing.reductions import StorageWeakRef  # noqa: E402
 
 from semantic_focus.comfy.model import ComfyVelocityModel, velocity_model  # noqa: E402
-from semantic_focus.comfy.training import RunPlace, TrainingRequest, train_comfy_lora  # noqa: E402
+from semantic_focus.comfy.request import TrainingRequest  # noqa: E402
+from semantic_focus.comfy.training import RunPlace, train_comfy_lora  # noqa: E402
 from semantic_focus.lora.adapters import AdapterSettings  # noqa: E402
 from semantic_focus.objective.total import Objective  # noqa: E402
 from semantic_focus.regions.masks import SemanticMasks  # noqa: E402

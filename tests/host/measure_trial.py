@@ -23,7 +23,8 @@ from tiny_models import FAMILIES, Family, conditioning  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from semantic_focus.comfy.model import velocity_model  # noqa: E402
-from semantic_focus.comfy.training import RunPlace, TrainingRequest, train_comfy_lora  # noqa: E402
+from semantic_focus.comfy.request import TrainingRequest  # noqa: E402
+from semantic_focus.comfy.training import RunPlace, train_comfy_lora  # noqa: E402
 from semantic_focus.lora.adapters import AdapterSettings  # noqa: E402
 from semantic_focus.objective.total import Objective  # noqa: E402
 from semantic_focus.regions.masks import SemanticMasks  # noqa: E402

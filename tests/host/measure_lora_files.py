@@ -247,7 +247,7 @@ def main() -> None:
     for source, flux_map in (("own", FLUX_TO_DIFFUSERS), ("later", map_with_later_names)):
         comfy.utils.flux_to_diffusers = flux_map
         results[f"{source} map"] = {name: names_written(build()) for name, build in builds.items()}
-    sys.stdout.write(json.dumps(results, indent=1))
+    sys.stdout.write(json.dumps(results))
 
 
 main()

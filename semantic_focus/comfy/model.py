@@ -136,7 +136,7 @@ class ComfyVelocityModel:
 
         Training stays with it. bf16 in the place of fp16 would need no loss scale, but has 8 bits where fp16
         has 11: it would round fp16 weights, and of fp8 weights too it gives gradients that are further off
-        than those of fp16 with a loss scale. And the LoRA would meet other predictions than it was trained on.
+        than those of fp16 with a loss scale. And the LoRA would be used on other predictions than trained on.
         """
         cast = self._model.manual_cast_dtype
         return self._model.get_dtype() if cast is None else cast

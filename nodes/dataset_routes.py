@@ -36,13 +36,13 @@ from ..semantic_focus.datasets.pauses import no_full_collections
 from ..semantic_focus.datasets.status import StatusMemory, dataset_status
 from ..semantic_focus.datasets.thumbnails import region_layer, thumbnail
 from ..semantic_focus.datasets.turns import Turns, Waits
-from ..semantic_focus.files.text import printable
+from ..semantic_focus.files.text import printable, shortened
 from ..semantic_focus.keywords import format_keywords, parse_keywords
 from ..semantic_focus.regions.overlay import Colour
 from ..semantic_focus.regions.refine import REFINEMENTS
 from ..semantic_focus.segmenters.protocol import SegmentRequest
 from ..semantic_focus.segmenters.table import LazySegmenter
-from .paths import folder_to_read, picture_to_read, refusals, shown
+from .paths import folder_to_read, picture_to_read, refusals
 from .routes import server_routes
 from .segment import weight_folders
 
@@ -241,7 +241,7 @@ async def send_thumbnail(
     folder = query.get("folder", "")
     if folder not in listed:
         return _wrong(
-            f"{shown(folder)!r} was not listed since ComfyUI started: refresh the list of pictures", 403
+            f"{shortened(folder)!r} was not listed since ComfyUI started: refresh the list of pictures", 403
         )
     side = query.get("side", str(SIDES[0]))
     if side not in map(str, SIDES):

@@ -16,6 +16,7 @@ from ..semantic_focus.datasets.folder import dataset_folder
 from ..semantic_focus.datasets.ownership import SUFFIX
 from ..semantic_focus.datasets.status import picture_in
 from ..semantic_focus.files.names import name_problem, named_path
+from ..semantic_focus.files.text import shortened
 from ..semantic_focus.settings.access import (
     FILE,
     VARIABLE,
@@ -23,7 +24,6 @@ from ..semantic_focus.settings.access import (
     AccessError,
     is_network,
     server_access,
-    shown,
 )
 
 SYSTEM_FOLDERS = ("/dev", "/proc", "/sys")
@@ -105,13 +105,14 @@ def file_to_write(name: str, value: str) -> Path:
     """
     path = _named(name, value)
     if not path.name.endswith(SUFFIX):
-        raise ValueError(f"{name} is {shown(value)!r}: give a path that ends in {SUFFIX}")
+        raise ValueError(f"{name} is {shortened(value)!r}: give a path that ends in {SUFFIX}")
     if not path.is_absolute():
         raise ValueError(
-            f"{name} is {shown(value)!r}: give the whole path, a relative one starts where the server does"
+            f"{name} is {shortened(value)!r}: give the whole path, a relative one starts where the server "
+            "does"
         )
     if any(_is_of_the_system(folder) for folder in (path.parent, Path(os.path.realpath(path.parent)))):
-        raise ValueError(f"{name} is {shown(value)!r}: give a path outside {', '.join(SYSTEM_FOLDERS)}")
+        raise ValueError(f"{name} is {shortened(value)!r}: give a path outside {', '.join(SYSTEM_FOLDERS)}")
     return path
 
 
@@ -137,7 +138,7 @@ def new_output_files(name: str, prefix: str, ending: str) -> Iterator[Path]:
         folder, stem, first, *_ = folder_paths.get_save_image_path(place, str(output_folder()))
     except OSError as error:
         raise ValueError(
-            f"{name} is {shown(prefix)!r}: its folder cannot be made ({error.strerror})"
+            f"{name} is {shortened(prefix)!r}: its folder cannot be made ({error.strerror})"
         ) from error
     return (Path(folder) / f"{stem}_{number:05}_{ending}" for number in itertools.count(first))
 
@@ -151,12 +152,14 @@ def output_prefix(prefix: str) -> str:
     parts = prefix.replace("\\", "/").strip().split("/")
     if PureWindowsPath(prefix).anchor or prefix.startswith("/") or ".." in parts:
         raise ValueError(
-            f"{shown(prefix)!r}: it leads out of ComfyUI's output folder. Give a path that starts in it, "
+            f"{shortened(prefix)!r}: it leads out of ComfyUI's output folder. Give a path that starts in it, "
             "such as loras/my_person"
         )
     for part in parts:
         if problem := name_problem(part):
-            raise ValueError(f"{shown(prefix)!r}: {shown(part)!r} is no name to save under: {problem}")
+            raise ValueError(
+                f"{shortened(prefix)!r}: {shortened(part)!r} is no name to save under: {problem}"
+            )
     return "/".join(parts)
 
 
@@ -167,7 +170,7 @@ def new_folder_name(name: str) -> str:
         ValueError: it is no plain name.
     """
     if problem := name_problem(name):
-        raise ValueError(f"{shown(name)!r}: {problem}. Give a plain folder name, such as my_person")
+        raise ValueError(f"{shortened(name)!r}: {problem}. Give a plain folder name, such as my_person")
     return name
 
 
@@ -184,4 +187,4 @@ def _named(name: str, value: str, base: Path = Path()) -> Path:
     try:
         return access().named(value, find)
     except ValueError as error:
-        raise ValueError(f"{name} is {shown(value)!r}: {error}") from error
+        raise ValueError(f"{name} is {shortened(value)!r}: {error}") from error

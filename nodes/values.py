@@ -13,7 +13,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..semantic_focus.files.text import some
+from ..semantic_focus.files.text import short, some
 from ..semantic_focus.lora.adapters import AdapterSettings
 from ..semantic_focus.objective.timesteps import TimestepSampling
 from ..semantic_focus.objective.total import Objective
@@ -175,8 +175,7 @@ def shown(value: Any) -> str:
         return f"a tensor of {tuple(value.shape)}"
     if not isinstance(value, str | Real | dict | list | tuple | None):
         return f"a {type(value).__name__}"
-    text = repr(value)
-    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"
+    return short(value, MOST_SHOWN)
 
 
 def _is_tensor(value: Any) -> bool:

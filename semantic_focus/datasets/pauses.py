@@ -20,8 +20,8 @@ class _Holding:
     def begin(self) -> None:
         with self._lock:
             if not self._count:
-                *younger, self._usual = gc.get_threshold()
-                gc.set_threshold(*younger, NEVER)
+                young, middle_aged, self._usual = gc.get_threshold()
+                gc.set_threshold(young, middle_aged, NEVER)
             self._count += 1
 
     def end(self) -> None:

@@ -44,10 +44,16 @@ def some(names: Iterable[object], most: int = 5) -> str:
     return printable(", ".join(map(str, names[:most]))) + more
 
 
-def short(value: object) -> str:
-    """A value of somebody else's file as far as a message can have it."""
-    text = repr(value)
-    return text if len(text) <= 200 else f"{text[:150]} ... ({len(text)} characters)"
+def shortened(text: object, most: int = 200) -> str:
+    """A text with its middle left out if it has more characters than a message can have."""
+    text = str(text)
+    kept = most - len(" ... ")
+    return text if len(text) <= most else f"{text[: kept - kept // 2]} ... {text[-(kept // 2) :]}"
+
+
+def short(value: object, most: int = 200) -> str:
+    """A value that somebody else wrote, as Python writes it, as far as a message can have it."""
+    return shortened(repr(value), most)
 
 
 def parsed_json(text: str) -> Any:

@@ -312,6 +312,7 @@ def download(name: str, folder: Path) -> Path:
     except Exception as error:  # the client raises errors of its own, of its transport and of the disk
         access = f" Ask for access at https://huggingface.co/{model.hub}, then log in:{_to_log_in()}"
         hint = access if model.gated else ""
-        of_disk = isinstance(error, OSError) and error.errno and error.filename
-        why = NotWrittenError(Path(error.filename), error) if of_disk else f"{error}.{hint}"
+        why: object = f"{error}.{hint}"
+        if isinstance(error, OSError) and error.errno and error.filename:
+            why = NotWrittenError(Path(error.filename), error)
         raise RuntimeError(f"could not download {name} from {model.hub}: {why}") from error

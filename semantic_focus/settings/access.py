@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import Path
 
 from ..datasets.folder import DatasetError
-from ..files.text import printable
-from .toml import ConfigError, Setting, TomlFile, check_keys, flag, given, shortened, texts
+from ..files.text import printable, shortened
+from .toml import ConfigError, Setting, TomlFile, check_keys, flag, given, texts
 
 FILE = "semantic_focus.toml"
 VARIABLE = "SEMANTIC_FOCUS_READ"
@@ -63,7 +63,7 @@ class Access:
         _check_form(text)
         if is_network(text) and not any(_below_as_written(text, folder) for folder in self.folders):
             raise AccessError(
-                f"{shown(path)}: a network or device path that is not allowed: nothing is asked of it, "
+                f"{shortened(path)}: a network or device path that is not allowed: nothing is asked of it, "
                 f"because Windows may log in to whoever it names. If you know it, {HOW}"
             )
         if self.anywhere:
@@ -73,8 +73,8 @@ class Access:
             raise AccessError(self._refusal(path))
         if (link := self._stray_link(place)) is not None:
             raise AccessError(
-                f"{shown(path)}: {shown(link)} in it is a link that leads out of the folders that may be "
-                f"read. Put a copy there; or, to allow the folder that it leads to, {HOW}"
+                f"{shortened(path)}: {shortened(link)} in it is a link that leads out of the folders that "
+                f"may be read. Put a copy there; or, to allow the folder that it leads to, {HOW}"
             )
         return Path(place)
 
@@ -104,10 +104,10 @@ class Access:
 
     def _refusal(self, said: Path | str) -> str:
         if self.problem:
-            return f"{shown(said)}: it is not known whether this may be read: {self.problem}"
+            return f"{shortened(said)}: it is not known whether this may be read: {self.problem}"
         return (
-            f"{shown(said)}: this ComfyUI does not read that place for those who can reach it, only its own "
-            f"folders (input, output, temp, user, models) and what its operator allows: {HOW}"
+            f"{shortened(said)}: this ComfyUI does not read that place for those who can reach it, only its "
+            f"own folders (input, output, temp, user, models) and what its operator allows: {HOW}"
         )
 
     def _stray_link(self, place: str) -> str | None:
@@ -155,11 +155,6 @@ def is_network(text: str) -> bool:
     return NETWORK.match(text) is not None
 
 
-def shown(path: Path | str) -> str:
-    """A path as a message has it: as long as a message may be."""
-    return shortened(str(path))
-
-
 def _file_rules(file: Path) -> tuple[list[str], bool]:
     """The folders that a file lists, and whether it is strict."""
     if not file.exists():
@@ -180,7 +175,7 @@ def _whole(folders: Iterable[str], name: str) -> list[str]:
     whole = [os.path.expanduser(folder) for folder in folders]
     for path in whole:
         if not os.path.isabs(path) and not is_network(path):
-            raise ConfigError(f'{name} has "{shown(path)}": give the whole path of the folder')
+            raise ConfigError(f'{name} has "{shortened(path)}": give the whole path of the folder')
     return whole
 
 
@@ -198,17 +193,18 @@ def _is_loopback(address: str) -> bool:
 def _check_form(text: str) -> None:
     """Refuse what no file system can have, before one is asked and fails in its own words."""
     if "\0" in text:
-        raise AccessError(f"{shown(text)!r}: a zero byte is in it, which no path can have")
+        raise AccessError(f"{shortened(text)!r}: a zero byte is in it, which no path can have")
     try:
         length = len(os.fsencode(text))
         longest = max(len(os.fsencode(part)) for part in re.split(r"[\\/]", text))
     except UnicodeEncodeError as error:
         raise AccessError(
-            f"{shown(text)}: {error.object[error.start]!r} is no character that a path can have"
+            f"{shortened(text)}: {error.object[error.start]!r} is no character that a path can have"
         ) from None
     if length > LONGEST_PATH or longest > LONGEST_NAME:
         raise AccessError(
-            f"{shown(text)}: too long: a path has at most {LONGEST_PATH} bytes, a name in it {LONGEST_NAME}"
+            f"{shortened(text)}: too long: a path has at most {LONGEST_PATH} bytes, a name in it "
+            f"{LONGEST_NAME}"
         )
 
 

@@ -17,6 +17,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+from ..files.text import shortened
+
 Parse = Callable[[Any], Any]
 """Gives the value of a setting, or raises ValueError saying what it must be."""
 
@@ -233,11 +235,6 @@ def shown(value: Any) -> str:
     if isinstance(value, int):  # Python refuses to write very long ones
         return str(value) if value.bit_length() <= 256 else f"a number of {value.bit_length()} bits"
     return _SHORT.repr(value) if isinstance(value, list | dict) else str(value)
-
-
-def shortened(text: str) -> str:
-    """A text with its middle left out if it is long."""
-    return text if len(text) <= 200 else f"{text[:98]} ... {text[-97:]}"
 
 
 def whole(low: int, high: int | None = None) -> Parse:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from semantic_focus.files.text import in_short, parsed_json, printable
+from semantic_focus.files.text import in_short, parsed_json, printable, short, shortened
 
 
 @pytest.mark.parametrize(
@@ -56,3 +56,17 @@ class TestParsedJson:
     def test_what_cannot_be_used_later_is_refused_now(self, text: str):
         with pytest.raises(ValueError):
             parsed_json(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "most", "said"),
+    [
+        ("a path", 6, "a path"),
+        ("0123456789abcdef", 15, "01234 ... bcdef"),
+        ("0123456789abcdef", 14, "01234 ... cdef"),
+        ("x" * 201, 200, "x" * 98 + " ... " + "x" * 97),
+    ],
+)
+def test_of_a_long_text_the_middle_is_left_out(text: str, most: int, said: str):
+    assert shortened(text, most) == said and len(said) <= most
+    assert short(text, len(text) + 2) == repr(text)

@@ -13,8 +13,8 @@ GIB = 2**30
 
 HELP = (
     "Tell how much memory the training of a config.toml takes with each memory setting, how much is free, "
-    "and what would make it fit. Only the headers of the model and of the dataset are read. Exit code 1: it does "
-    "not fit."
+    "and what would make it fit. Only the headers of the model and of the dataset are read. Exit code 1: it "
+    "does not fit."
 )
 
 

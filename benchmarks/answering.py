@@ -1,6 +1,6 @@
 """Whether the server keeps answering while nodes and routes of this pack are at work.
 
-    python -m benchmarks.answering [--megapixels 12] [--pictures 1000] [--labels 40]
+    python -m benchmarks.answering [--megapixels 12] [--pictures 1000] [--labels 40] [--many 90000]
 
 Starts a real ComfyUI, asks it for /system_stats without a pause, and prints for each kind of work the
 longest time that an answer took. An idle server's is printed first: on a busy machine that is not nothing.
@@ -37,11 +37,13 @@ def main() -> int:
     parser.add_argument("--megapixels", type=float, default=12)
     parser.add_argument("--pictures", type=int, default=1000)
     parser.add_argument("--labels", type=int, default=40)
+    parser.add_argument("--many", type=int, default=90_000, help="pictures of one more folder, without masks")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="answering_") as name:
         folder = Path(name)
         first, large = (one_photograph(folder / f"{size:g}", size) for size in (0.1, options.megapixels))
         many = small_pictures(folder / "many", options.pictures)
+        linked = links_to_one_picture(folder / "linked", options.many)
         masks = many_labels(folder / "labels", options.labels)
         with ComfyServer(folder / "comfyui") as server:
             idle = longest(server, lambda: time.sleep(IDLE_SECONDS))
@@ -53,6 +55,7 @@ def main() -> int:
                 ),
                 "its thumbnail and regions": lambda: listed(server, large, looked_at=True),
                 f"a folder of {options.pictures} pictures is listed": lambda: listed(server, many),
+                f"a folder of {options.many} pictures is opened": lambda: opened(server, linked),
                 f"a mask file of {options.labels} labels is read and drawn": lambda: server.run(shown(masks)),
                 "a request of 20 MB of brackets": lambda: asked(server, "[" * 20_000_000),
                 "a request of 20 MB of keywords": lambda: asked(server, "a: b\n" * 4_000_000),
@@ -115,6 +118,16 @@ def small_pictures(folder: Path, count: int) -> Path:
     return folder
 
 
+def links_to_one_picture(folder: Path, count: int) -> Path:
+    """A folder of so many names of one small picture, without mask files."""
+    folder.mkdir()
+    first = folder / "0.png"
+    Image.new("RGB", (8, 8)).save(first)
+    for number in range(1, count):
+        (folder / f"{number}.png").hardlink_to(first)
+    return folder
+
+
 def many_labels(folder: Path, labels: int) -> Path:
     """A folder with one picture of 4 megapixels and a mask file of so many labels."""
     folder.mkdir()
@@ -163,6 +176,15 @@ def listed(server: ComfyServer, folder: Path, looked_at: bool = False) -> None:
         place = f"folder={answer['folder']}&name={answer['pictures'][0]['name']}&side=1024"
         for layer in ("", "&layer=regions"):
             server._request(f"/semantic_focus/thumbnail?{place}{layer}")
+
+
+def opened(server: ComfyServer, folder: Path) -> None:
+    """What the browser asks for at first: the list, however far it is checked, and once more."""
+    for _ in range(2):
+        # not read as JSON: that would keep this process from asking meanwhile
+        answer = server._request("/semantic_focus/dataset", {"folder": str(folder)})
+        count, left = answer.count(b'"status":'), answer.count(b'"status": "unchecked"')
+        print(f"  {count} pictures, {count - left} checked", file=sys.stderr)
 
 
 def asked(server: ComfyServer, text: str) -> None:

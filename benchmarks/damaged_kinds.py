@@ -23,8 +23,8 @@ from semantic_focus.datasets.ownership import DamagedMaskFileError, MaskFileErro
 from semantic_focus.datasets.survey import judge, read_entry
 from semantic_focus.datasets.thumbnails import region_layer, thumbnail
 from semantic_focus.lora.adapters import AdapterSettings
-from semantic_focus.lora.file import load_lora, load_metadata, save_lora
-from semantic_focus.lora.keys import KeyMap
+from semantic_focus.lora.file import load_metadata, save_lora
+from semantic_focus.lora.keys import KeyMap, generic_tensors
 from semantic_focus.lora.layers import linear_layers
 from semantic_focus.lora.network import LoraAdapters
 from semantic_focus.lora.reading import read_lora
@@ -211,7 +211,7 @@ def _read_lora(folder: Path) -> Any:
     linear = {name: layer for name, layer in layers.items() if isinstance(layer, nn.Linear)}
     path = folder / "a.safetensors"
     metadata = load_metadata(path)
-    return metadata, read_lora(load_lora(path), linear, KeyMap.of_layers(linear)).complete().tensors()
+    return metadata, generic_tensors(read_lora(path, linear, KeyMap.of_layers(linear)).adapters)
 
 
 def _make_origin(folder: Path) -> None:

@@ -115,8 +115,8 @@ def import_comfyui(folder: Path) -> None:
 
 def counted(row: Row, few: bool = False) -> Measured:
     """A row's peak, by a whole step."""
-    from semantic_focus.comfy.memory.setting import MemorySetting
     from semantic_focus.comfy.memory.step_plan import StepPlan, count_training
+    from semantic_focus.training.memory import MemorySetting
 
     from .memory_models import REAL_MODELS
 
@@ -134,8 +134,8 @@ def counted(row: Row, few: bool = False) -> Measured:
 def estimated(rows: Iterable[Row], few: bool = False) -> list[Measured]:
     """The rows' peaks as a user is told them, without the allowance for what is no tensor."""
     from semantic_focus.comfy.memory.estimate import Estimator
-    from semantic_focus.comfy.memory.setting import MemorySetting
     from semantic_focus.comfy.memory.step_plan import StepPlan
+    from semantic_focus.training.memory import MemorySetting
 
     from .memory_models import REAL_MODELS
 

@@ -77,7 +77,7 @@ def table(folder: Path, megapixels: list[float]) -> int:
         likeness = sum(row["iou"] for row in rows) / len(rows)
         print(f"{size:5g} {peaks['shell']:10.0f} {peaks['segment']:8.0f} {peaks['read']:8.0f} ", end="")
         print(f"{peaks['drawn']:8.0f} {likeness:7.4f}", flush=True)
-        within = max(peaks["shell"], peaks["segment"], peaks["read"]) <= MEMORY_BAR or size > 40
+        within = max(peaks.values()) <= MEMORY_BAR or size > 40
         missed = missed or not within or likeness < IOU_BAR
     return int(missed)
 
@@ -110,10 +110,10 @@ class Peak:
         self._before = self._field("VmRSS")
 
     def since(self) -> float:
-        """MB at most since the last call, or since the beginning."""
+        """MB (of 10^6 bytes) at most since the last call, or since the beginning."""
         most = self._field("VmHWM") - self._before
         Path("/proc/self/clear_refs").write_text("5")
-        return most / 1024
+        return most * 1024 / MEGA
 
     @staticmethod
     def _field(name: str) -> int:

@@ -32,7 +32,14 @@ TRAINED = tuple(map(str, range(1, 12)))
 """Nodes of the workflow up to the LoRA and its report."""
 SMALL = {
     "SemanticFocusFit": {"resolution": 128, "multiple_of": 16},
-    "SemanticFocusTrain": {"rank": 4, "alpha": 4.0, "learning_rate": 1e-3, "save_every": 5, "resume": False},
+    "SemanticFocusTrain": {
+        "rank": 4,
+        "alpha": 4.0,
+        "learning_rate": 1e-3,
+        "save_every": 5,
+        "resume": False,
+        "recipe": "off",
+    },
 }
 
 MEMORY_BAR = 0.03

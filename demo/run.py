@@ -39,6 +39,7 @@ SETTINGS = {
         "rank": 8,
         "alpha": 8.0,
         "gradient_checkpointing": False,
+        "recipe": "off",
     },
     graphs.PROMPT: {"text": "astronaut woman portrait wide left low"},
     graphs.EMPTY: {"width": SIDE, "height": SIDE, "batch_size": 4},

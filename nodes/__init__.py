@@ -26,28 +26,31 @@ from . import (
 from .messages import keep_logs_printable, with_printable_errors
 from .prompts import watch_prompts
 from .values import with_checked_inputs
+from .waiting import with_little_kept
 
 NODES = with_printable_errors(
-    with_checked_inputs(
-        [
-            *dataset.NODES,
-            *training_cache.NODES,
-            *segment.NODES,
-            *persons.NODES,
-            *refine.NODES,
-            *mask.NODES,
-            *cache.NODES,
-            *dataset_cache.NODES,
-            *preview.NODES,
-            *latent.NODES,
-            *loss.NODES,
-            *timesteps.NODES,
-            *training_options.NODES,
-            *lora.NODES,
-            *train.NODES,
-            *train_state.NODES,
-            *report.NODES,
-        ]
+    with_little_kept(
+        with_checked_inputs(
+            [
+                *dataset.NODES,
+                *training_cache.NODES,
+                *segment.NODES,
+                *persons.NODES,
+                *refine.NODES,
+                *mask.NODES,
+                *cache.NODES,
+                *dataset_cache.NODES,
+                *preview.NODES,
+                *latent.NODES,
+                *loss.NODES,
+                *timesteps.NODES,
+                *training_options.NODES,
+                *lora.NODES,
+                *train.NODES,
+                *train_state.NODES,
+                *report.NODES,
+            ]
+        )
     )
 )
 

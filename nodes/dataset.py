@@ -5,7 +5,7 @@ import logging
 from comfy_api.latest import io
 
 from ..semantic_focus.datasets.fit import LEAST_RESOLUTION, MOST_RESOLUTION, fit, parse_resolutions
-from ..semantic_focus.datasets.folder import dataset_files, load_pictures, scan
+from ..semantic_focus.datasets.folder import dataset_files, pictures_on_disk, scan
 from ..semantic_focus.datasets.formats import has_several_frames
 from ..semantic_focus.datasets.remarks import first_frame_lines, left_out_lines
 from .changes import ReadsFiles, note_files
@@ -57,13 +57,13 @@ class LoadSemanticDataset(ReadsFiles):
         path = folder_to_read(folder)
         note_files(dataset_files, path)
         dataset = scan(path, default_caption, literal_brackets)
-        images = load_pictures([picture.path for picture in dataset.pictures])
+        images = pictures_on_disk([picture.path for picture in dataset.pictures])
         moving = [picture.path.name for picture in dataset.pictures if has_several_frames(picture.path)]
         remarks = [*left_out_lines(dataset.left_out), *dataset.notes, *first_frame_lines(moving)]
         for remark in remarks:
             logging.warning(f"{path}: {remark}")
         return io.NodeOutput(
-            [image[None] for image in images],
+            images,
             [picture.caption for picture in dataset.pictures],
             [str(picture.mask_file.absolute()) for picture in dataset.pictures],
             ui={

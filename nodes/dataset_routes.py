@@ -32,6 +32,7 @@ from comfy.cli_args import args
 from ..semantic_focus.comfy.segmenters import BACKENDS
 from ..semantic_focus.datasets.folder import DatasetError, caption_of, list_pictures
 from ..semantic_focus.datasets.listing import Bounds
+from ..semantic_focus.datasets.pauses import no_full_collections
 from ..semantic_focus.datasets.status import StatusMemory, dataset_status
 from ..semantic_focus.datasets.thumbnails import region_layer, thumbnail
 from ..semantic_focus.datasets.turns import Turns, Waits
@@ -192,6 +193,7 @@ def _waits(request: web.Request) -> bool:
     return request.transport is not None
 
 
+@no_full_collections()
 def _listing(memory: StatusMemory, question: Question, waits: Waits) -> Answer:
     def check() -> None:
         if not waits():

@@ -171,7 +171,9 @@ class SaveLoraAs(ReadsFiles):
         metadata = lora_metadata(generic, key_style, _provenance(train_state, model, name))
         path = save_new_lora(places, exported, metadata)
         note_existence(path)
-        return io.NodeOutput(str(path), ui=ui.PreviewText(str(path)))
+        return io.NodeOutput(
+            str(path), ui=ui.PreviewText("\n".join(filter(None, (str(path), read.kept_as_it_is))))
+        )
 
 
 def _provenance(state: TrainState | None, model: Any, name: str) -> Provenance:

@@ -11,13 +11,9 @@ import torch
 import torch.nn.functional as F
 from comfy_api.latest import io, ui
 
+from ..semantic_focus.comfy.conditioning import Conditioning, conditioning_per_picture
 from ..semantic_focus.comfy.lora_files import read_for_model
-from ..semantic_focus.comfy.model import (
-    ComfyVelocityModel,
-    Conditioning,
-    conditioning_per_picture,
-    velocity_model,
-)
+from ..semantic_focus.comfy.model import ComfyVelocityModel, velocity_model
 from ..semantic_focus.comfy.training import training_pictures
 from ..semantic_focus.lora.network import LoraAdapters
 from ..semantic_focus.regions.masks import SemanticMasks

@@ -6,7 +6,7 @@ CATEGORY = "SemanticFocus"
 """Menu folder of all nodes."""
 
 SemanticMasksSocket = io.Custom("SEMANTIC_MASKS")
-"""A `SemanticMasks` at the size of the pictures."""
+"""A `SemanticMasks` at the size of the pictures; it waits between two nodes as `PackedMasks`."""
 
 LatentMasksSocket = io.Custom("SEMANTIC_LATENT_MASKS")
 """A `SemanticMasks` on the latent grid."""

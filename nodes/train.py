@@ -7,15 +7,20 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..semantic_focus.comfy.conditioning import conditioning_per_picture
+from ..semantic_focus.comfy.family import recipe_of
 from ..semantic_focus.comfy.fingerprint import looks_distilled
-from ..semantic_focus.comfy.model import ComfyVelocityModel, conditioning_per_picture
-from ..semantic_focus.comfy.training import RunPlace, TrainingRequest, train_comfy_lora
+from ..semantic_focus.comfy.model import ComfyVelocityModel
+from ..semantic_focus.comfy.request import TrainingRequest
+from ..semantic_focus.comfy.training import RunPlace, train_comfy_lora
 from ..semantic_focus.lora.adapters import AdapterSettings
 from ..semantic_focus.lora.layers import LAYER_CHOICES
-from ..semantic_focus.objective.timesteps import TimestepSampling
+from ..semantic_focus.settings.filling import Choice
+from ..semantic_focus.settings.training import RECIPE_MODES
 from ..semantic_focus.training.data import TrainingPictures
 from ..semantic_focus.training.diagnostics import sigma_bins
 from ..semantic_focus.training.learning_rate import RATE_SCHEDULES
+from ..semantic_focus.training.memory import MEMORY_CHOICES, MemorySetting
 from ..semantic_focus.training.run import RunOptions
 from ..semantic_focus.training.settings import TrainingSettings
 from ..semantic_focus.training.step_record import StepRecord
@@ -36,6 +41,7 @@ from .sockets import (
 )
 from .termination import termination_noted
 from .train_progress import TrainingProgress
+from .train_recipe import before_training, filled_by_recipe
 from .training_status import watched_training
 
 DISTILLED = (
@@ -115,6 +121,24 @@ class LoraTrainStep(ReadsFiles):
                     optional=True,
                     tooltip="Go on with a stopped training of exactly these settings, pictures and model.",
                 ),
+                io.Combo.Input(
+                    "recipe",
+                    options=list(RECIPE_MODES),
+                    default="auto",
+                    optional=True,
+                    tooltip="auto: what still has a new node's value (steps, learning_rate, rank, alpha, "
+                    "layers, timesteps) is as it suits the model's family; the panel says which values. Flux "
+                    "dev is trained at guidance 1. off: everything is as the node has it.",
+                ),
+                io.Combo.Input(
+                    "memory",
+                    options=list(MEMORY_CHOICES),
+                    default=MEMORY_CHOICES[0],
+                    optional=True,
+                    tooltip="How much of the model waits in RAM and comes to the GPU block by block: less "
+                    "memory, more time, the same result. auto: as little as fits, by an estimate that the "
+                    "panel shows.",
+                ),
                 AdapterSocket.Input("adapter", optional=True),
                 TimestepsSocket.Input("timestep_options", optional=True),
                 TrainingOptionsSocket.Input("options", optional=True),
@@ -167,17 +191,19 @@ class LoraTrainStep(ReadsFiles):
     ) -> io.NodeOutput:
         values = {name: value[0] for name, value in rest.items() if value and value[0] is not None}
         name = model_file(cls.hidden.prompt, cls.hidden.unique_id)
+        recipe, defaults = recipe_of(model[0], name), _defaults(cls)
+        pictures = sum(len(latent["samples"]) for latent in latents)
+        filled = filled_by_recipe(values, defaults, recipe, pictures)
         request = TrainingRequest(
             patcher=model[0],
             latents=[latent["samples"] for latent in latents],
-            conditionings=conditioning_per_picture(
-                conditioning, sum(len(latent["samples"]) for latent in latents)
-            ),
+            conditionings=conditioning_per_picture(conditioning, pictures),
             masks=latent_masks,
             objective=objective[0],
-            settings=_settings(values),
-            adapter=values.get("adapter") or AdapterSettings(rank=values["rank"], alpha=values["alpha"]),
-            layers=values["layers"],
+            settings=_settings(values, filled.choice),
+            adapter=values.get("adapter")
+            or AdapterSettings(rank=filled.choice.rank, alpha=filled.choice.alpha),
+            layers=filled.choice.layers,
             gradient_checkpointing=gradient_checkpointing[0],
             start_from=values.get("start_from"),
             unconditional=values.get("empty_prompt"),
@@ -185,6 +211,7 @@ class LoraTrainStep(ReadsFiles):
             repeats=tuple(rest.get("repeats") or ()),
             state=values.get("train_state"),
             model_name=Path(name).stem,
+            memory=MemorySetting.of(values.get("memory", MEMORY_CHOICES[0])),
         )
         place = RunPlace(
             output_folder(RUNS),
@@ -193,6 +220,9 @@ class LoraTrainStep(ReadsFiles):
         )
         status = watched_training(request.settings.steps, cls.hidden.unique_id, cls.hidden.extra_pnginfo)
         progress = TrainingProgress(cls.hidden.unique_id, values.get("preview"), status)
+        request, notes = before_training(request, recipe, filled, values, defaults)
+        for note in notes:
+            progress.say(note.kind, note.text, **note.values)
         if looks_distilled(name) and request.training_adapter is None and values.get("preview") is None:
             progress.say("distilled", DISTILLED.format(name), model=name)
         with termination_noted() as check_termination, progress.watched():
@@ -202,7 +232,7 @@ class LoraTrainStep(ReadsFiles):
                     progress.say(note.kind, note.text, **note.values)
                 return progress.options(velocity, data, values.get("save_every", 100), check_termination)
 
-            result = train_comfy_lora(request, place, options_for, progress.say)
+            result = train_comfy_lora(request, place, options_for, progress.say, progress.needs)
         note_existence(result.folder)
         rows = summary_rows(result.history)
         status.finished([dataclasses.asdict(row) for row in rows])
@@ -218,16 +248,21 @@ class LoraTrainStep(ReadsFiles):
         )
 
 
-def _settings(values: dict[str, Any]) -> TrainingSettings:
-    """From the node's inputs, the optional ones as far as they are connected."""
+def _defaults(node: type[io.ComfyNode]) -> dict[str, Any]:
+    """What a new node has in its widgets, by input."""
+    return {it.id: getattr(it, "default", None) for it in node.define_schema().inputs}
+
+
+def _settings(values: dict[str, Any], choice: Choice) -> TrainingSettings:
+    """From the node's inputs, the optional ones as far as they are connected, and the recipe."""
     state = values.get("train_state")
     return TrainingSettings(
-        steps=values["steps"] + (state.step if state else 0),
+        steps=choice.steps + (state.step if state else 0),
         batch_size=values["batch_size"],
-        learning_rate=values["learning_rate"],
+        learning_rate=choice.learning_rate,
         schedule=values["lr_schedule"],
         seed=values["seed"],
-        timesteps=values.get("timestep_options") or TimestepSampling(values["timesteps"]),
+        timesteps=values.get("timestep_options") or choice.timesteps,
         **values.get("options", {}),
     )
 

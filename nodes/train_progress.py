@@ -11,6 +11,7 @@ import comfy.utils
 import folder_paths
 
 from ..semantic_focus.comfy.memory.advice import Verdict
+from ..semantic_focus.comfy.memory.beforehand import needs_in_log
 from ..semantic_focus.comfy.model import ComfyVelocityModel
 from ..semantic_focus.comfy.preview import preview
 from ..semantic_focus.training.data import TrainingPictures
@@ -40,8 +41,8 @@ class TrainingProgress:
 
     def needs(self, verdict: Verdict) -> None:
         """Tell the log and the node what the training will take of the device."""
+        needs_in_log(verdict)
         estimate = verdict.estimate
-        logging.info(f"LoRA training: {estimate.said(verdict.free)}")
         setting = estimate.plan.memory
         self._status.needs(estimate.peak_bytes, verdict.free, setting.swap or 0.0, setting.inputs)
 

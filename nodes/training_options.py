@@ -6,7 +6,7 @@ from typing import Any
 import comfy.samplers
 from comfy_api.latest import io
 
-from ..semantic_focus.comfy.model import Conditioning
+from ..semantic_focus.comfy.conditioning import Conditioning
 from ..semantic_focus.comfy.preview import PreviewSettings
 from ..semantic_focus.training.optimizers import OPTIMIZERS
 from ..semantic_focus.training.settings import TrainingSettings

@@ -20,7 +20,7 @@ WORKFLOWS = REPO / "workflows"
 
 SMALL = {
     "SemanticFocusFit": {"resolution": 128, "multiple_of": 16},
-    "SemanticFocusTrain": {"steps": 3, "rank": 4, "alpha": 4.0, "learning_rate": 1e-3},
+    "SemanticFocusTrain": {"steps": 3, "rank": 4, "alpha": 4.0, "learning_rate": 1e-3, "recipe": "off"},
     "EmptySD3LatentImage": {"width": 128, "height": 128},
     "KSampler": {"steps": 2, "cfg": 1.0},
 }

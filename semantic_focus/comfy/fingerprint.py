@@ -14,7 +14,8 @@ SAMPLED_VALUES = 16
 """How many values of each tensor count; they are spread evenly over it."""
 
 DISTILLED = re.compile(
-    r"(?<![a-z])(turbo|schnell|lightning|hyper|lcm|tcd|dmd2?|flash|pcm|distill(ed)?|few-?steps?|[1248]-?steps?)"
+    r"(?<![a-z])(?<!(?<![a-z])de-)"  # a de-distilled model is none
+    r"(turbo|schnell|lightning|hyper|lcm|tcd|dmd2?|flash|pcm|distill(ed)?|few-?steps?|[1248]-?steps?)"
     r"(?![a-z])",
     re.IGNORECASE,
 )
@@ -33,6 +34,8 @@ def model_fingerprint(patcher: comfy.model_patcher.ModelPatcher) -> str:
 
     From the names, shapes, types and a few values of every tensor: quick, the same in every session and
     however much of the model is loaded, and different for another checkpoint, precision or LoRA strength.
+    Weights in a form of their own count by what is stored of them, placeholders by name and shape alone: no
+    model is refused here.
     """
     weights = {
         name: _sampled(patcher.backup[name].weight if name in patcher.backup else tensor)
@@ -45,17 +48,27 @@ def model_fingerprint(patcher: comfy.model_patcher.ModelPatcher) -> str:
 
 
 def _tensors(model: torch.nn.Module) -> Mapping[str, Tensor]:
+    """What state_dict() has of an ordinary network; quantised layers give other things there."""
     network: Any = model.diffusion_model
-    return {f"diffusion_model.{name}": tensor for name, tensor in network.state_dict().items()}
+    found: dict[str, Tensor] = {}
+    for path, module in network.named_modules(prefix="diffusion_model", remove_duplicate=False):
+        for name, tensor in (*module._parameters.items(), *module._buffers.items()):
+            if tensor is not None and name not in module._non_persistent_buffers_set:
+                found[f"{path}.{name}"] = tensor
+    return found
 
 
 def _sampled(tensor: Tensor) -> list[Any]:
     """Shape, type and evenly spread values; of a quantised tensor, those of its codes."""
-    stored = getattr(tensor, "_qdata", tensor).detach()
-    count = stored.numel()
-    where = torch.linspace(0, max(count - 1, 0), min(count, SAMPLED_VALUES), dtype=torch.float64).long()
-    values = stored.reshape(-1)[where.to(stored.device)]
-    return [str(tensor.dtype), list(tensor.shape), str(stored.dtype), values.cpu()]
+    kind = [str(tensor.dtype), list(tensor.shape)]
+    try:
+        # a subclass may answer with more of its kind, whose shape is not that of what is stored
+        stored = getattr(tensor, "_qdata", tensor).detach().as_subclass(Tensor)
+        count = stored.numel()
+        where = torch.linspace(0, max(count - 1, 0), min(count, SAMPLED_VALUES), dtype=torch.float64).long()
+        return [*kind, str(stored.dtype), stored.reshape(-1)[where.to(stored.device)].cpu()]
+    except (RuntimeError, NotImplementedError, TypeError):  # a placeholder, or stored out of our reach
+        return [*kind, type(tensor).__qualname__]
 
 
 def _described(value: Any) -> Any:

@@ -8,12 +8,12 @@ import torch
 
 from ..datasets.cached_shapes import LargestInputs
 from ..settings.training import TrainConfig
+from ..training.memory import MemorySetting
 from .headless import loader_options
 from .memory.advice import Verdict, free_for_training, judge
 from .memory.beforehand import latent_of
 from .memory.estimate import GIB, Estimate, Estimator
 from .memory.from_file import model_of_file
-from .memory.setting import MemorySetting
 from .memory.step_plan import StepPlan
 
 SHOWN = (*(MemorySetting(percent / 100) for percent in range(0, 100, 20)), MemorySetting(1.0, inputs=True))
@@ -75,7 +75,7 @@ def plan_headless(config: TrainConfig, inputs: LargestInputs, free: int | None) 
         config.lora.layers,
         config.training.optimizer,
         config.run.gradient_checkpointing,
-        getattr(config.run, "memory", MemorySetting()),
+        config.run.memory,
         config.objective.needs_base_prediction,
         config.training.ema_decay > 0,
     )

@@ -2,30 +2,40 @@
 
 import itertools
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..datasets.cached_latents import TrainingInputs
+from ..datasets.cached_latents import OriginDataset, TrainingInputs
 from ..lora.file import SAFETENSORS, numbered, save_new_lora
 from ..lora.keys import export_lora, generic_tensors
 from ..lora.metadata import lora_metadata
+from ..settings.filling import fill_config, said
 from ..settings.training import TrainConfig
 from ..training.data import TrainingPictures
 from ..training.run import RunOptions, provenance_of
 from ..training.run_folder import RunFolder
 from ..training.untrained import untrained
+from .family import recipe_of
+from .guidance import NO_GUIDANCE, guided, missing_guidance
 from .headless import DTYPES, LoraNotWrittenError, load_model
 from .key_map import comfy_key_map
 from .lora_files import read_for_model
 from .model import ComfyVelocityModel
-from .training import RunPlace, TrainingRequest, TrainingResult, train_comfy_lora
+from .request import TrainingRequest
+from .training import RunPlace, TrainingResult, train_comfy_lora
 
 RUNS = "runs"
 """Folder of the runs, below the output folder."""
 
 
-def train_headless(config: TrainConfig, inputs: TrainingInputs, options: RunOptions) -> Path:
+def train_headless(
+    config: TrainConfig, inputs: TrainingInputs, options_of: Callable[[int], RunOptions]
+) -> Path:
     """Train as `config` says, going on with an unfinished run of the same kind; the path of the LoRA.
+
+    Args:
+        options_of: gives the options of a training of so many steps, which are known when the model is.
 
     Raises:
         ValueError: model, dataset and settings do not fit each other.
@@ -35,6 +45,8 @@ def train_headless(config: TrainConfig, inputs: TrainingInputs, options: RunOpti
     """
     patcher = load_model(config.model)
     dataset, plan = inputs.dataset, config.run
+    config, guidance = _with_recipe(config, patcher, dataset)
+    options = options_of(config.training.steps)
     request = TrainingRequest(
         patcher,
         [latent["samples"] for latent in dataset.latents],
@@ -51,7 +63,10 @@ def train_headless(config: TrainConfig, inputs: TrainingInputs, options: RunOpti
         inputs.training_adapter,
         model_name=config.model.path.stem,
         names=tuple(dataset.names),
+        memory=plan.memory,
     )
+    if guidance is not None:
+        request = guided(request, guidance)
     place = RunPlace(plan.output / RUNS, plan.name, plan.resume, plan.keep_last, must_keep=True)
 
     def options_for(_velocity: ComfyVelocityModel, data: TrainingPictures) -> RunOptions:
@@ -72,6 +87,24 @@ def train_headless(config: TrainConfig, inputs: TrainingInputs, options: RunOpti
         raise LoraNotWrittenError(
             f"The training is done but its LoRA could not be written: {error}. {where}"
         ) from error
+
+
+def _with_recipe(
+    config: TrainConfig, patcher: Any, dataset: OriginDataset
+) -> tuple[TrainConfig, float | None]:
+    """What the config leaves open as the recipe of the model's family has it, and the guidance to train at;
+    as it is where the config does not ask for a recipe.
+    """
+    recipe = recipe_of(patcher, config.model.path.name)
+    guidance = missing_guidance(recipe, dataset.conditionings)
+    if config.recipe == "off":
+        if guidance is not None:
+            logging.warning(NO_GUIDANCE.format(family=recipe.name, guidance=f"{guidance:g}"))
+        return config, None
+    config, taken = fill_config(config, recipe, len(dataset.latents))
+    if values := said(taken, guidance):
+        logging.info(f"LoRA training: recipe {recipe.name}: {values}")
+    return config, guidance
 
 
 def _save(config: TrainConfig, result: TrainingResult, patcher: Any) -> Path:

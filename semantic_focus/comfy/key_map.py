@@ -11,8 +11,8 @@ import comfy.model_base
 import comfy.model_patcher
 import comfy.utils
 
-from ..lora.keys import PREFIX, KeyMap, LayerRows
-from ..lora.layers import adaptable_layers, is_pointwise
+from ..lora.keys import PREFIX, KeyMap, LayerRows, first_cover
+from ..lora.layers import adaptable_layers, is_pointwise, size_of
 
 WEIGHT = ".weight"
 
@@ -21,18 +21,34 @@ def comfy_key_map(patcher: comfy.model_patcher.ModelPatcher) -> KeyMap:
     """The names that ComfyUI's LoRA loader understands for a MODEL, and those to write per key style."""
     model: Any = patcher.model
     layers: dict[str, Any] = adaptable_layers(model.diffusion_model)
-    names = {**KeyMap.of_layers(layers).names}
-    for name, target in comfy.lora.model_lora_keys_unet(model, {}).items():
-        rows = _rows(target)
-        if rows is not None:
-            names[name] = rows
-    weights = [name.removeprefix(PREFIX) for name in names if name.startswith(PREFIX)]
+    names = {**KeyMap.of_layers(layers).names, **loaders_names(model)}
+    weights = [rows.layer for name, rows in names.items() if name == PREFIX + rows.layer]
     styles = {"kohya": _kohya(model, names, weights)}
     diffusers = _diffusers(model, names)
     if diffusers:
         styles["diffusers"] = diffusers
+        names |= _numbered_parts(diffusers, layers)
     kernels = {name: len(layer.kernel_size) for name, layer in layers.items() if is_pointwise(layer)}
     return KeyMap(names, styles, kernels)
+
+
+def loaders_names(model: Any) -> dict[str, LayerRows]:
+    """The names that ComfyUI's LoRA loader itself has for rows of layers' weights."""
+    targets = {name: _rows(target) for name, target in comfy.lora.model_lora_keys_unet(model, {}).items()}
+    return {name: rows for name, rows in targets.items() if rows is not None}
+
+
+def _numbered_parts(diffusers: Mapping[str, LayerRows], layers: Mapping[str, Any]) -> dict[str, LayerRows]:
+    """OneTrainer's OMI keys count the parts that diffusers has of a layer: `qkv.0`, `qkv.1`, `qkv.2`."""
+    names: dict[str, dict[str, LayerRows]] = {}
+    for name, rows in diffusers.items():
+        names.setdefault(rows.layer, {})[name] = rows
+    found = {}
+    for layer in names.keys() & layers.keys():
+        parts = first_cover(names[layer], size_of(layers[layer])[0]) or {}
+        if len(parts) > 1:
+            found |= {f"{PREFIX}{layer}.{index}": rows for index, rows in enumerate(parts.values())}
+    return found
 
 
 def _rows(target: Any) -> LayerRows | None:

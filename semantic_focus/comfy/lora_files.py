@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import comfy.lora
+import comfy.lora_convert
 import comfy.model_patcher
 import comfy.sd
 import torch
@@ -13,10 +13,11 @@ from torch import Tensor
 
 from ..files.text import some
 from ..lora.adapters import Adapter
-from ..lora.keys import PREFIX, KeyMap, generic_tensors, split_key
+from ..lora.keys import PREFIX, KeyMap, LayerRows, generic_tensors, split_key
 from ..lora.layers import adaptable_layers
 from ..lora.reading import read_lora
-from .key_map import comfy_key_map
+from .key_map import comfy_key_map, loaders_names
+from .lora_loader import keys_without_effect
 
 LARGEST_FOREIGN_SHARE = 0.1
 """Of the names in a file: more belong to another base model, fewer to something beside the network."""
@@ -24,18 +25,34 @@ LARGEST_FOREIGN_SHARE = 0.1
 
 @dataclass(frozen=True)
 class ModelLora:
-    """A LoRA as a model takes it.
+    """A LoRA as a model takes it. Each of its keys is in one of `trained`, `fixed`, `foreign` and
+    `text_encoder`.
 
     Attributes:
         adapters: what can be trained on, by the names of the model's layers.
         fixed: what ComfyUI's loader applies to weights and no adapter can hold (larger convolutions, norms,
             biases, DoRA, OFT), under keys that this loader knows.
-        foreign: keys that have no meaning for the model.
+        trained: keys that the adapters were read from.
+        foreign: keys that have no effect on the model.
+        text_encoder: keys of text encoders.
     """
 
     adapters: Mapping[str, Adapter]
     fixed: Mapping[str, Tensor]
+    trained: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
+    text_encoder: tuple[str, ...] = ()
+
+    @property
+    def kept_as_it_is(self) -> str:
+        """A sentence about what cannot be trained on; empty where there is nothing such."""
+        if not self.fixed:
+            return ""
+        keys = len(self.trained) + len(self.fixed) + len(self.foreign) + len(self.text_encoder)
+        return (
+            f"{len(self.fixed)} of the {keys} keys of this LoRA cannot be trained on; they stay as they are: "
+            f"{some(self.fixed)}"
+        )
 
     def tensors(self) -> dict[str, Tensor]:
         """All that has an effect, for ComfyUI's loader."""
@@ -64,32 +81,41 @@ def read_for_model(patcher: comfy.model_patcher.ModelPatcher, lora: Mapping[str,
         ValueError: it is of another base model, of a text encoder alone, cut short, or shapes do not fit.
     """
     model: Any = patcher.model
-    key_map = comfy_key_map(patcher)
-    read = read_lora(lora, adaptable_layers(model.diffusion_model), key_map)
-    rest = _in_known_keys(read.rest, key_map)
-    unknown = set(_foreign_keys(model, rest))
-    foreign = tuple(key for key in rest if key in unknown)
-    fixed = {key: tensor for key, tensor in rest.items() if key not in unknown}
-    if not read.adapters and not rest:
-        raise ValueError("this LoRA has no key for the diffusion model: is it one of a text encoder?")
-    strange = len({split_key(key)[0] for key in foreign})
-    names = len(read.adapters) + len({split_key(key)[0] for key in rest})
-    if strange > LARGEST_FOREIGN_SHARE * names:
+    name, key_map = type(model).__name__, comfy_key_map(patcher)
+    lora = comfy.lora_convert.convert_lora(dict(lora))
+    if resized := [key for key in lora if key.endswith(".reshape_weight")]:
         raise ValueError(
-            f"{strange} of {names} names in this LoRA mean nothing to {type(model).__name__}: "
-            f"{some(foreign)}. Is it of another base model?"
+            f"this LoRA changes the size of a layer ({some(resized)}): it controls the model by a picture, "
+            "and cannot be used in a training"
+        )
+    read = read_lora(lora, adaptable_layers(model.diffusion_model), key_map)
+    spelled = _in_known_keys(read.rest, key_map, loaders_names(model))
+    without = keys_without_effect(model, {known: tensor for known, (_, tensor) in spelled.items()})
+    fixed = {known: tensor for known, (_, tensor) in spelled.items() if known not in without}
+    foreign = tuple(key for known, (key, _) in spelled.items() if known in without)
+    if not read.trained and not spelled:
+        raise ValueError("this LoRA has no key for the diffusion model: is it one of a text encoder?")
+    strange = {split_key(key)[0] for key in foreign}
+    strange = {layer for layer in strange if key_map.find(layer) is None}
+    names = len({split_key(key)[0] for key in (*read.trained, *(key for key, _ in spelled.values()))})
+    if len(strange) > LARGEST_FOREIGN_SHARE * names:
+        raise ValueError(
+            f"{len(strange)} of {names} names in this LoRA mean nothing to {name}: {some(foreign)}. "
+            "Is it of another base model?"
+        )
+    if not read.adapters and not fixed:
+        raise ValueError(
+            f"nothing in this LoRA has an effect on {name}: ComfyUI's loader does not read {some(foreign)}"
         )
     if foreign:
         logging.warning(
-            f"{len(foreign)} keys of this LoRA mean nothing to {type(model).__name__} and are left out: "
-            f"{some(foreign)}"
+            f"{len(foreign)} keys of this LoRA have no effect on {name} in ComfyUI's loader, and are left "
+            f"out: {some(foreign)}"
         )
+    found = ModelLora(read.adapters, fixed, read.trained, foreign, read.text_encoder)
     if fixed:
-        logging.info(
-            f"{len(fixed)} of the {len(lora)} keys of this LoRA cannot be trained on; they stay as they are: "
-            f"{some(list(fixed))}"
-        )
-    return ModelLora(read.adapters, fixed, foreign)
+        logging.info(found.kept_as_it_is)
+    return found
 
 
 def with_lora(
@@ -121,38 +147,23 @@ def with_training_adapter(
     return with_lora(patcher, read.tensors())
 
 
-def _in_known_keys(rest: Mapping[str, Mapping[str, Tensor]], key_map: KeyMap) -> dict[str, Tensor]:
-    """Tensors by ComfyUI's names for their layers, or by their own where these stand for a part of one."""
-    known: dict[str, Tensor] = {}
+def _in_known_keys(
+    rest: Mapping[str, Mapping[str, Tensor]], key_map: KeyMap, loaders: Mapping[str, LayerRows]
+) -> dict[str, tuple[str, Tensor]]:
+    """The file's keys and their tensors, by ComfyUI's keys for the same thing, or their own if it has none.
+
+    Raises:
+        ValueError: two keys mean the same.
+    """
+    names = {rows: name for name, rows in reversed({**loaders}.items())}
+    names |= {rows: PREFIX + rows.layer for rows in names if rows == LayerRows(rows.layer)}
+    known: dict[str, tuple[str, Tensor]] = {}
     for name, group in rest.items():
         rows = key_map.find(name)
-        whole = rows is not None and rows.length is None and not rows.halves_swapped
+        own = names.get(rows, name) if rows else name
         for key, tensor in group.items():
-            suffix = split_key(key)[1] or key.rpartition(".")[2]
-            known[f"{PREFIX}{rows.layer}.{suffix}" if rows and whole else key] = tensor
+            same = f"{own}.{split_key(key)[1] or key.removeprefix(name + '.')}" if own != name else key
+            if same in known:
+                raise ValueError(f"{known[same][0]}, {key}: the same thing twice: which of them is meant?")
+            known[same] = (key, tensor)
     return known
-
-
-class _NotedReads(dict[str, Tensor]):
-    """A dictionary that knows what was taken out of it."""
-
-    def __init__(self, tensors: Mapping[str, Tensor]):
-        super().__init__(tensors)
-        self.taken: set[str] = set()
-
-    def __getitem__(self, key: str) -> Tensor:
-        self.taken.add(key)
-        return super().__getitem__(key)
-
-    def get(self, key: str, default: Any = None) -> Any:
-        self.taken.add(key)
-        return super().get(key, default)
-
-
-def _foreign_keys(model: Any, tensors: Mapping[str, Tensor]) -> list[str]:
-    """The keys that ComfyUI's loader makes nothing of."""
-    if not tensors:
-        return []
-    noted, known = _NotedReads(tensors), comfy.lora.model_lora_keys_unet(model, {})
-    comfy.lora.load_lora(noted, known, log_missing=False)
-    return [key for key in tensors if key not in noted.taken]

@@ -20,25 +20,21 @@ from torch import Tensor, nn
 
 from ..objective.noise_weighting import NoiseLevel
 from ..training.data import UNCONDITIONAL
+from ..training.memory import MemorySetting
+from .conditioning import Conditioning, check_conditioning, detached
+from .encoded_prompts import EncodedPrompts
 from .lora_files import with_lora, with_training_adapter
 from .memory.frozen import FrozenLayers
 from .memory.placement import EVERYTHING, Placement
-from .memory.setting import MemorySetting
 from .noise import NoiseProcess
 from .sampling_patches import blamed, plain_options, sampling_patches, without_object_patches
-from .training_mode import checkpoint_blocks, leave_inference_mode, training_mode
-
-Conditioning = list[tuple[Tensor, dict[str, Any]]]
-"""ComfyUI's CONDITIONING: text embedding Float[1, N, D] with its extras, one entry per prompt."""
-
-UNSUPPORTED_EXTRAS = {
-    "control": "a ControlNet",
-    "gligen": "GLIGEN boxes",
-    "area": "an area",
-    "mask": "a mask",
-    "hooks": "hooks (a LoRA or model options for this prompt alone)",
-    "start_percent": "a range of timesteps",
-}
+from .static_copy import drop, static_model
+from .training_mode import (
+    checkpoint_blocks,
+    leave_inference_mode,
+    refuse_placeholders,
+    training_mode,
+)
 
 
 def latents_for_model(patcher: comfy.model_patcher.ModelPatcher, samples: Sequence[Tensor]) -> list[Tensor]:
@@ -80,25 +76,6 @@ def latents_for_model(patcher: comfy.model_patcher.ModelPatcher, samples: Sequen
     return pictures
 
 
-def conditioning_per_picture(conditionings: Sequence[Conditioning], pictures: int) -> list[Conditioning]:
-    """One conditioning per picture, from a list as long as the pictures, one with as many entries, or a
-    single one.
-
-    Raises:
-        ValueError: the numbers do not match.
-    """
-    if len(conditionings) == 1 and len(conditionings[0]) == pictures:
-        return [[entry] for entry in conditionings[0]]
-    if len(conditionings) == 1:
-        return list(conditionings) * pictures
-    if len(conditionings) != pictures:
-        raise ValueError(
-            f"{pictures} pictures but {len(conditionings)} conditionings: give one for all, or one per "
-            "picture (connect the captions of the dataset to the text encoder)"
-        )
-    return list(conditionings)
-
-
 class ComfyVelocityModel:
     """One loaded ComfyUI model with its pictures' conditioning; made by `velocity_model`."""
 
@@ -119,7 +96,7 @@ class ComfyVelocityModel:
         self._noise = NoiseProcess(patcher.get_model_object("model_sampling"))
         self._conditionings = conditionings
         self._unconditional = unconditional
-        self._encoded: dict[tuple[int, torch.Size], dict[str, comfy.conds.CONDRegular]] = {}
+        self._encoded = EncodedPrompts(self._encode)
         self._transformer_options = _transformer_options(patcher)
         self.patches = sampling_patches(patcher)
         """What other nodes have hung on the MODEL."""
@@ -133,6 +110,18 @@ class ComfyVelocityModel:
     def name(self) -> str:
         """What ComfyUI calls its kind of model."""
         return type(self._model).__name__
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """What the network computes in, as ComfyUI has chosen it for sampling.
+
+        Training stays with it. bf16 in the place of fp16 would need no loss scale, but has 8 bits where fp16
+        has 11: it would round fp16 weights, and of fp8 weights too it gives gradients that are further off
+        than those of fp16 with a loss scale. And the LoRA would meet other predictions than those it was
+        trained on.
+        """
+        cast = self._model.manual_cast_dtype
+        return self._model.get_dtype() if cast is None else cast
 
     @property
     def network(self) -> nn.Module:
@@ -222,17 +211,19 @@ class ComfyVelocityModel:
         leave_inference_mode(self._model, self._frozen)
         self._model.requires_grad_(False)
 
-    def fetches(self, layer: nn.Module) -> bool:
-        """Whether gradients pass a layer whatever its weight is: it is fetched anew for each pass."""
-        return layer in self._frozen.by_module
-
     @property
     def memory(self) -> MemorySetting:
         """How much of the model waits in RAM now."""
         return self._placement.setting
 
     def make_room(self) -> bool:
-        """See `VelocityModel.make_room`: more of the blocks wait in RAM."""
+        """Take less of the device from now on: encoded prompts go first, then more of the blocks wait in RAM.
+
+        Returns:
+            Whether there was anything left to do.
+        """
+        if self._encoded.drop():
+            return True
         if not self._placement.make_room():
             return False
         self._placement.reload()
@@ -269,14 +260,11 @@ class ComfyVelocityModel:
                 "training without caption was asked for but there is no empty prompt: connect the text "
                 "encoder's output for an empty text, or set the caption dropout to 0"
             )
-        key = (id(conditioning), noisy.shape)
-        if key not in self._encoded:
-            self._encoded[key] = self._encode(conditioning, noisy)
-        return self._encoded[key]
+        return self._encoded.of(conditioning, noisy)
 
     def _encode(self, conditioning: Conditioning, noisy: Tensor) -> dict[str, comfy.conds.CONDRegular]:
         """What the network is given for one picture: text embedding, pooled embedding and all extras."""
-        entries = comfy.sampler_helpers.convert_cond(_detached(conditioning))
+        entries = comfy.sampler_helpers.convert_cond(detached(conditioning))
         with torch.no_grad():
             entries = comfy.samplers.encode_model_conds(
                 self._model.extra_conds, entries, noisy, self.device, "positive",
@@ -284,17 +272,6 @@ class ComfyVelocityModel:
             )  # fmt: skip
             conditions = entries[0]["model_conds"]
             return {name: cond.process_cond(batch_size=1, area=None) for name, cond in conditions.items()}
-
-
-def _check_conditioning(conditioning: Conditioning) -> None:
-    """Raise ValueError for a conditioning that training cannot use."""
-    if len(conditioning) != 1:
-        raise ValueError(
-            f"a picture has {len(conditioning)} combined prompts: training takes one conditioning per picture"
-        )
-    for name, meaning in UNSUPPORTED_EXTRAS.items():
-        if conditioning[0][1].get(name) is not None:
-            raise ValueError(f"the conditioning carries {meaning}, which training cannot use: take it out")
 
 
 def _concatenable(conditions: Sequence[dict[str, comfy.conds.CONDRegular]]) -> list[list[int]]:
@@ -327,17 +304,6 @@ def _torch_attention(_chosen: Any, *args: Any, **kwargs: Any) -> Tensor:
     return comfy.ldm.modules.attention.attention_pytorch(*args, **kwargs)
 
 
-def _detached(value: Any) -> Any:
-    """A copy of nested conditioning whose tensors may be used in training (inference tensors may not)."""
-    if torch.is_tensor(value):
-        return value.detach().clone()
-    if isinstance(value, dict):
-        return {key: _detached(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_detached(item) for item in value)
-    return value
-
-
 @contextmanager
 def velocity_model(
     patcher: comfy.model_patcher.ModelPatcher,
@@ -361,21 +327,24 @@ def velocity_model(
         memory: how much of the model waits in RAM.
 
     Raises:
-        ValueError: the training adapter is not for this model, or a conditioning cannot be used.
+        ValueError: the training adapter is not for this model, a conditioning cannot be used, weights are
+            not there, or the model cannot be read again (see `static_copy`).
         TrainingOutOfMemory: the model does not fit on its device, though all that can waits in RAM.
     """
     for conditioning in (*conditionings, *([] if unconditional is None else [unconditional])):
-        _check_conditioning(conditioning)
+        check_conditioning(conditioning)
     with torch.inference_mode(False), torch.enable_grad(), ExitStack() as stack:
-        base = active = _static(patcher)
+        base = active = stack.enter_context(static_model(patcher))
         if fixed:
             base = active = with_lora(base, fixed)
             stack.callback(_unload, base)
         if training_adapter is not None:
             active = with_training_adapter(base, training_adapter)
             stack.callback(_unload, active)
+        stack.callback(drop, active, patcher)  # or its weights would first be moved to RAM
         stack.callback(active.cleanup)
-        frozen = FrozenLayers(active.model)
+        refuse_placeholders(active.model)
+        frozen = FrozenLayers(active.model, active.object_patches)
         placement = Placement(frozen, checkpoint_blocks(active.model), memory, gradient_checkpointing)
         stack.callback(placement.unload)
         placement.load(active)
@@ -383,23 +352,6 @@ def velocity_model(
             training_mode(active.model, frozen, gradient_checkpointing, lambda: placement.inputs_in_ram)
         )
         yield ComfyVelocityModel(active, conditionings, placement, frozen, unconditional, base)
-
-
-def _static(patcher: Any) -> comfy.model_patcher.ModelPatcher:
-    """A patcher whose weights stay where they are loaded.
-
-    From 0.28 on, ComfyUI streams weights through memory that the next layer overwrites: nothing that a
-    backward pass could use.
-    """
-    if not (hasattr(patcher, "is_dynamic") and patcher.is_dynamic()):
-        return patcher
-    try:
-        return patcher.clone(disable_dynamic=True)
-    except RuntimeError as error:
-        raise ValueError(
-            f"{type(patcher.model).__name__} cannot be loaded completely ({error}): "
-            "start ComfyUI with --disable-dynamic-vram"
-        ) from error
 
 
 def _unload(patcher: comfy.model_patcher.ModelPatcher) -> None:

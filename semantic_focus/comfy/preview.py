@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from ..training.random_numbers import own_random_numbers
+from .conditioning import Conditioning
 from .memory.placement import EVERYTHING
-from .model import ComfyVelocityModel, Conditioning
+from .model import ComfyVelocityModel
 
 
 @dataclass(frozen=True)

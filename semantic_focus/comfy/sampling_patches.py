@@ -11,7 +11,7 @@ import comfy.patcher_extension
 import comfy.utils
 
 from ..files.text import in_short
-from ..training.trainer import out_of_memory
+from ..training.shortage import out_of_memory
 
 OF_THE_MODEL = ("model_sampling", "latent_format", "manual_cast_dtype")
 """Objects of a model that nodes replace and training goes by: noise schedule, latent space, precision."""

@@ -2,72 +2,33 @@
 
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from ..lora.adapters import AdapterSettings
 from ..lora.layers import linear_layers
 from ..lora.metadata import lora_metadata
 from ..lora.network import LoraAdapters
-from ..objective.total import Objective
 from ..regions.masks import SemanticMasks
 from ..training.data import TrainingPictures
 from ..training.digest import digest
+from ..training.memory import MemorySetting
 from ..training.not_finite import refuse_damaged
 from ..training.run import RunOptions, provenance_of, run_identity, run_training
 from ..training.run_folder import choose_run
-from ..training.settings import TrainingSettings
 from ..training.state import TrainState
 from ..training.step_record import StepRecord
 from ..training.trainer import Trainer
 from .fingerprint import model_fingerprint
 from .lora_files import ModelLora, read_for_model
-from .memory.setting import MemorySetting
-from .model import ComfyVelocityModel, Conditioning, latents_for_model, velocity_model
-from .trial import Say, Trial, refuse_untrainable, say_in_log
-
-
-@dataclass(frozen=True)
-class TrainingRequest:
-    """What is trained on what, and how.
-
-    Attributes:
-        patcher: ComfyUI's MODEL; left as it is.
-        latents: LATENT samples, Float[B, C, *grid] each.
-        conditionings: one per picture.
-        masks: on the latent grid, in the order of the latents.
-        layers: a name of `LAYER_CHOICES`.
-        repeats: how often each picture comes in one pass; empty: once each.
-        start_from: a LoRA that is trained on, in any key style; its kind, rank and layers are then kept.
-        unconditional: the empty prompt, for caption dropout.
-        training_adapter: a LoRA that is active while training and absent from the result.
-        state: of an earlier training that this one goes on from; `settings.steps` count from its beginning.
-        model_name: the base model's name for people, for the file's header.
-        names: of the pictures' files, for messages; empty: unknown.
-        memory: how much of the model waits in RAM; the result does not depend on it.
-    """
-
-    patcher: Any
-    latents: Sequence[Tensor]
-    conditionings: Sequence[Conditioning]
-    masks: Sequence[SemanticMasks]
-    objective: Objective
-    settings: TrainingSettings
-    adapter: AdapterSettings = field(default_factory=AdapterSettings)
-    layers: str = "attention + feed-forward"
-    repeats: tuple[int, ...] = ()
-    gradient_checkpointing: bool = True
-    start_from: Mapping[str, Tensor] | None = None
-    unconditional: Conditioning | None = None
-    training_adapter: Mapping[str, Tensor] | None = None
-    state: TrainState | None = None
-    model_name: str = ""
-    names: tuple[str, ...] = ()
-    memory: MemorySetting = MemorySetting()
+from .memory.advice import Verdict
+from .memory.beforehand import judge_training, needs_in_log
+from .model import ComfyVelocityModel, latents_for_model, velocity_model
+from .request import TrainingRequest
+from .trial import Say, Trial, say_in_log
 
 
 @dataclass(frozen=True)
@@ -105,12 +66,14 @@ def train_comfy_lora(
     place: RunPlace,
     options: Callable[[ComfyVelocityModel, TrainingPictures], RunOptions],
     say: Say = say_in_log,
+    needs: Callable[[Verdict], None] = needs_in_log,
 ) -> TrainingResult:
     """Train a LoRA and keep its run on disk.
 
     Args:
         options: made once model and pictures are loaded, because previews are sampled with them.
         say: told of what is odd about the model, before the first step.
+        needs: told what the training will take of its device, before the model is loaded.
 
     Raises:
         ValueError: model, pictures and settings do not fit each other, or something is not finite.
@@ -131,9 +94,8 @@ def train_comfy_lora(
         request.unconditional,
         request.training_adapter,
         start and start.fixed,
-        request.memory,
+        _memory(request, say, needs),
     ) as velocity:
-        refuse_untrainable(velocity)
         data = training_pictures(
             velocity, request.patcher, request.latents, request.masks, request.repeats, request.names
         )
@@ -200,6 +162,18 @@ def _check_empty_prompt(request: TrainingRequest) -> None:
             f"caption_dropout is {dropout:g} but there is no empty prompt to train with: encode an empty "
             "text and connect it to empty_prompt, or set caption_dropout to 0"
         )
+
+
+def _memory(request: TrainingRequest, say: Say, needs: Callable[[Verdict], None]) -> MemorySetting:
+    """The setting that the training begins with; an automatic one as the estimate has it."""
+    verdict = judge_training(request)
+    if verdict is None:
+        return request.memory
+    needs(verdict)
+    if not verdict.fits:
+        said = verdict.refusal(type(request.patcher.model).__name__)
+        say("too_much", said, advice=said)
+    return verdict.estimate.plan.memory
 
 
 def _adapters(

@@ -8,6 +8,8 @@ import comfy.model_management
 import torch
 from torch import Tensor, nn
 
+from ..files.text import some
+from ..lora.layers import all_linear_layers
 from .memory.frozen import FrozenLayers
 from .memory.inputs import recomputed
 
@@ -30,6 +32,7 @@ def training_mode(
     leave_inference_mode(model, frozen)
     with ExitStack() as stack:
         stack.enter_context(_comfyui_in_training())
+        stack.enter_context(_full_accumulation())
         stack.enter_context(_frozen(model))
         stack.enter_context(frozen.active())
         blocks = checkpoint_blocks(model)
@@ -51,6 +54,38 @@ def _comfyui_in_training() -> Iterator[None]:
     finally:
         if before is not None:
             management.in_training = before
+
+
+@contextmanager
+def _full_accumulation() -> Iterator[None]:
+    """Have products of fp16 summed in fp32, whatever ComfyUI was started with (--fast fp16_accumulation).
+
+    Sums in fp16 overflow, the more so with a loss that is scaled.
+    """
+    products: Any = torch.backends.cuda.matmul
+    before = getattr(products, "allow_fp16_accumulation", None)  # from torch 2.7 on
+    if before:
+        products.allow_fp16_accumulation = False
+    try:
+        yield
+    finally:
+        if before:
+            products.allow_fp16_accumulation = True
+
+
+def refuse_placeholders(model: nn.Module) -> None:
+    """Refuse a model whose weights are not there.
+
+    Raises:
+        ValueError: some of the linear layers have none.
+    """
+    missing = [name for name, layer in all_linear_layers(model).items() if layer.weight.is_meta]
+    if missing:
+        raise ValueError(
+            f"{type(model).__name__} cannot be trained as it is loaded: the weights of {len(missing)} linear "
+            f"layers ({some(missing)}) are placeholders. Load it from a safetensors file (fp8, 16 or 32 bit) "
+            "or a GGUF file"
+        )
 
 
 def leave_inference_mode(model: nn.Module, frozen: FrozenLayers) -> None:

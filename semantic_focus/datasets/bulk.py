@@ -118,9 +118,9 @@ def cache_pictures(
 
 
 def _refuse_shared_files(pictures: Sequence[Path]) -> None:
-    first: dict[Path, Path] = {}
+    first: dict[str, Path] = {}
     for picture in pictures:
-        if (other := first.setdefault(mask_path(picture), picture)) is not picture:
+        if (other := first.setdefault(str(mask_path(picture)), picture)) is not picture:
             raise ValueError(f"{other} and {picture.name} would share one mask file: rename one of them")
 
 

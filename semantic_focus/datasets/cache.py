@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -235,9 +235,10 @@ def get_or_segment(
     for image, path in zip(images, paths, strict=True):
         fields = {**wanted, "image_digest": picture_digest(image)}
         size = (image.shape[0], image.shape[1])
+        question = _Question(fields, asked.labels, size, segmenter.fixed, said)
         masks, aside = None, ""
         if path is not None:
-            masks, aside = _look(path, fields, asked.labels, size, segmenter.fixed, said)
+            masks, aside = _look(path, question)
         if masks is None:
             masks = _segment_and_keep(image, path, asked, segmenter, fields, said)
             masks = replace(masks, provenance={**masks.provenance, **({"aside": aside} if aside else {})})
@@ -267,26 +268,45 @@ def _joined_scores(found: Sequence[SemanticMasks]) -> dict[str, str]:
     return {"scores": json.dumps(sum(scores, []), ensure_ascii=False)} if all(scores) else {}
 
 
-def _look(
-    path: Path,
-    fields: Mapping[str, str],
-    labels: tuple[str, ...],
-    size: tuple[int, int],
-    more_will_do: bool,
-    report: Callable[[str], None],
-) -> tuple[SemanticMasks | None, str]:
+@dataclass(frozen=True)
+class _Question:
+    """What a mask file is asked for.
+
+    Attributes:
+        fields: of its header; see `stale_reason`.
+        labels: the regions that are wanted.
+        size: (height, width) of the picture.
+        more_will_do: regions in another order, or more of them, do not matter.
+        report: told in a sentence what is done with the file, and why.
+    """
+
+    fields: Mapping[str, str]
+    labels: tuple[str, ...]
+    size: tuple[int, int]
+    more_will_do: bool
+    report: Callable[[str], None]
+
+    def is_answered_by(self, masks: SemanticMasks) -> bool:
+        """Whether masks are of these labels and this size."""
+        wanted, there = set(self.labels), set(masks.labels)
+        right = wanted <= there if self.more_will_do else self.labels == masks.labels
+        return right and masks.size == self.size
+
+
+def _look(path: Path, question: _Question) -> tuple[SemanticMasks | None, str]:
     """The masks of a mask file, None when they have to be made, and where a damaged file was moved to."""
     try:
-        masks = _read_if_fresh(path, fields, labels, size, more_will_do, report)
+        masks = _read_if_fresh(path, question)
         if masks is None:
             place_to_write(path)
         return masks, ""
     except DamagedMaskFileError as error:
-        report(f"{error}; segmenting again")
+        question.report(f"{error}; segmenting again")
         try:
             return None, keep_damaged(path, error)
         except OSError as problem:
-            report(f"{path}: it cannot be moved aside ({problem.strerror or problem}), and stays as it is")
+            why = problem.strerror or problem
+            question.report(f"{path}: it cannot be moved aside ({why}), and stays as it is")
             return None, ""
 
 
@@ -303,37 +323,28 @@ def scores_of(provenance: Mapping[str, str]) -> list[dict[str, float]]:
     return scores if told else []
 
 
-def _read_if_fresh(
-    path: Path,
-    fields: Mapping[str, str],
-    labels: tuple[str, ...],
-    size: tuple[int, int],
-    more_will_do: bool,
-    report: Callable[[str], None],
-) -> SemanticMasks | None:
+def _read_if_fresh(path: Path, question: _Question) -> SemanticMasks | None:
     try:
         header = header_of_ours(path)
     except FileNotFoundError:
         return None
     except ForeignMaskFileError:
-        return _read_by_hand(path, labels, size, report)
-    reason = stale_reason(header, fields)
+        return _read_by_hand(path, question)
+    reason = stale_reason(header, question.fields)
     try:
         masks = None if reason else read_masks(path)
     except MaskFileError as error:  # it can be made again
-        report(f"{error}; segmenting again")
+        question.report(f"{error}; segmenting again")
         return None
-    if masks is not None and not _holds(masks, labels, size, more_will_do):
+    if masks is not None and not question.is_answered_by(masks):
         reason = f"it holds {', '.join(masks.labels)} of {masks.size[1]}x{masks.size[0]}"
     if reason:
-        report(f"{path.name} is stale: {reason}; segmenting again")
+        question.report(f"{path.name} is stale: {reason}; segmenting again")
         return None
     return masks
 
 
-def _read_by_hand(
-    path: Path, labels: tuple[str, ...], size: tuple[int, ...], report: Callable[[str], None]
-) -> SemanticMasks:
+def _read_by_hand(path: Path, question: _Question) -> SemanticMasks:
     """Masks that a person or another program made, with the labels of the request.
 
     A region that they lack is empty, and the background what the others leave.
@@ -347,13 +358,14 @@ def _read_by_hand(
         raise MaskFileError(
             path, f"it was made by hand or by another program, and {error.problem}", way_out
         ) from error
-    if masks.size != size:
-        there, wanted = (f"{width}x{height}" for height, width in (masks.size, size))
+    if masks.size != question.size:
+        there, wanted = (f"{width}x{height}" for height, width in (masks.size, question.size))
         raise MaskFileError(
             path,
             f"it was made by hand or by another program for a picture of {there}, and this one is {wanted}",
             way_out,
         )
+    labels = question.labels
     absent = [label for label in labels if label not in masks.labels]
     left_out = [label for label in masks.labels if label not in labels]
     said = [f"{path.name}: it was made by hand or by another program, and is read as it is"]
@@ -361,7 +373,7 @@ def _read_by_hand(
         said.append(f"it has no {', '.join(absent)}")
     if left_out:
         said.append(f"{', '.join(left_out)} is not among the keywords and left out")
-    report("; ".join(said))
+    question.report("; ".join(said))
     regions = [_region_by_hand(masks, label) for label in labels]
     about = {"backend": BY_HAND, "absent": ", ".join(absent), "left_out": ", ".join(left_out)}
     return SemanticMasks(torch.stack(regions, 1), labels, masks.persons, about)
@@ -378,9 +390,3 @@ def _region_by_hand(masks: SemanticMasks, label: str) -> Tensor:
             else torch.ones_like(masks.masks[:, 0])
         )
     return torch.zeros_like(masks.masks[:, 0])
-
-
-def _holds(masks: SemanticMasks, labels: tuple[str, ...], size: tuple[int, int], more_will_do: bool) -> bool:
-    """Whether masks are of these labels, in their order or, where more will do, among others."""
-    right = set(labels) <= set(masks.labels) if more_will_do else labels == masks.labels
-    return right and masks.size == size

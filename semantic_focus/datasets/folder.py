@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from .contents import PictureList, list_folder
 from .formats import PICTURE_SUFFIXES, opened_picture, why_unreadable
 from .listing import Bounds
 from .mask_file import mask_path
+from .on_disk import OnDisk
 
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -252,21 +254,40 @@ def load_picture(path: str | Path) -> Tensor:
     return torch.from_numpy(pixels)
 
 
-def load_pictures(paths: Sequence[Path]) -> list[Tensor]:
-    """`load_picture` of each file.
+def pictures_on_disk(paths: Sequence[Path]) -> list[OnDisk]:
+    """`load_picture` of each file as Float[1, H, W, 3]; they wait on the disk.
+
+    Each is read once to see that it can be. One that is used after its file was changed raises DatasetError.
 
     Raises:
         DatasetError: some cannot be read; all of them are named.
     """
-    loaded, faults = [], []
+    waiting, faults = [], []
     for path in paths:
         try:
-            picture = load_picture(path)
+            state = _state(path)
+            shape = (1, *load_picture(path).shape)
         except (ValueError, OSError) as error:
-            loaded.clear()  # the others are only looked at
             faults.append(str(error))
         else:
-            if not faults:
-                loaded.append(picture)
+            waiting.append(OnDisk(partial(_read_again, path, state), shape))
     _refuse(faults)
-    return loaded
+    return waiting
+
+
+def _read_again(path: Path, state: tuple[int, ...] | None) -> Tensor:
+    if _state(path) != state:
+        raise DatasetError(
+            f"{path}: it was changed, moved or deleted after the folder had been read. Run again, with the "
+            "file as it is to be"
+        )
+    return load_picture(path)[None]
+
+
+def _state(path: Path) -> tuple[int, ...] | None:
+    """Tells one version of a file from another; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns

@@ -14,7 +14,6 @@ The header is a mapping of strings to strings; nested values are JSON.
 
 import io
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,16 +28,11 @@ from ..categories import is_soft_layer
 from ..files.names import check_readable
 from ..files.tensors import DamagedFileError, TensorFile, write_safetensors
 from ..files.text import parsed_json, short
-from ..regions.large import LONGEST_SIDE, kept_as
+from ..regions.blocks import at_full_size, persons_size, size_in_blocks, to_blocks
+from ..regions.by_hand import BACKGROUND
+from ..regions.large import LONGEST_SIDE, is_large, kept_as
 from ..regions.masks import SemanticMasks
-from .mask_levels import (
-    is_the_rest,
-    partitioned,
-    person_steps,
-    put,
-    region_steps,
-    to_png,
-)
+from .mask_levels import Rest, partitioned, person_steps, put, region_steps, to_png
 from .ownership import SUFFIX, DamagedMaskFileError, MaskFileError, place_to_write, way_for_masks
 
 FORMAT_VERSION = "2"
@@ -121,22 +115,29 @@ class _Region:
 
 def _png_tensors(masks: SemanticMasks) -> tuple[dict[str, Tensor], dict[str, _Region]]:
     """The tensors of a png file by name, and the regions by label; one after the other, to take little."""
-    persons = {"persons": to_png(person_steps(masks.persons[0]))} if masks.persons else {}
-    steps, tensors, regions = region_steps(masks), {}, {}
-    for index, label in enumerate(masks.labels):
-        of_255 = steps[index].numpy()
+    found: dict[str, Tensor] = {}
+    regions: dict[str, _Region] = {}
+    among, rest = partitioned(masks.labels), Rest(masks.size)
+    # the background last: whether it is just what the others leave is known then
+    order = sorted(range(len(masks.labels)), key=lambda index: masks.labels[index] == BACKGROUND)
+    for index, steps in zip(order, region_steps(masks, order), strict=True):
+        label, of_255 = masks.labels[index], steps.numpy()
         regions[label] = _Region(float(of_255.mean(dtype=np.float64)) / 255, bool(of_255.max() >= 128))
-        if not is_the_rest(steps, masks.labels, index):
-            layer = steps[index, ::2, ::2] if is_soft_layer(label) else steps[index]
-            tensors[f"{label}_mask"] = to_png(layer)
-    return {**tensors, **persons}, regions
+        if label != BACKGROUND or len(masks.labels) == 1 or not rest.is_just(steps):
+            found[label] = to_png(steps[::2, ::2] if is_soft_layer(label) else steps)
+        if index in among:
+            rest.take(steps)
+    tensors = {f"{label}_mask": found[label] for label in masks.labels if label in found}
+    if masks.persons:
+        tensors["persons"] = to_png(person_steps(masks))
+    return tensors, {label: regions[label] for label in masks.labels}
 
 
 def _float_tensors(masks: SemanticMasks) -> tuple[dict[str, Tensor], dict[str, _Region]]:
     layers = dict(zip(masks.labels, masks.masks[0], strict=True))
     tensors = {f"{label}_mask": mask.to(torch.float16) for label, mask in layers.items()}
     if masks.persons:
-        tensors["persons"] = masks.persons[0].to(torch.float16)
+        tensors["persons"] = at_full_size(masks.persons[0].to(torch.float16), masks.size)
     return tensors, {label: _Region.of(mask) for label, mask in layers.items()}
 
 
@@ -230,9 +231,7 @@ def read_masks(path: str | Path) -> SemanticMasks:
         masks = torch.empty(len(labels), *size, dtype=kept_as(size))
         for into, label in zip(masks, labels, strict=True):
             into.copy_(_to_float(path, label, file.tensor(f"{label}_mask")))
-        persons = ()
-        if "persons" in shapes:
-            persons = (_to_float(path, "persons", file.tensor("persons")).to(masks.dtype),)
+        persons = (_persons_kept(path, file.tensor("persons"), size),) if "persons" in shapes else ()
     return SemanticMasks(masks[None], tuple(labels), persons, header)
 
 
@@ -279,18 +278,18 @@ def _read_png(path: Path, header: Mapping[str, str], tensors: Mapping[str, Tenso
     if problem := _sum_problem(len(labels), persons, size):
         raise MaskFileError(path, problem)
     masks = torch.zeros(1, len(labels), height, width, dtype=kept_as((height, width)))
-    taken = torch.zeros(height if absent else 0, width, dtype=torch.int32)
+    among, rest = partitioned(labels), Rest((height, width))
     for index, label in enumerate(labels):
         if names[index] in absent:
             continue
         half = is_soft_layer(label)
-        shape = (math.ceil(height / 2), math.ceil(width / 2)) if half else (height, width)
+        shape = size_in_blocks((height, width)) if half else (height, width)
         steps = _from_png(path, names[index], tensors[names[index]], shape)
         put(masks[0, index], steps, half)
-        if absent and index in partitioned(labels):
-            taken += steps
+        if absent and index in among:
+            rest.take(steps)
     for name in absent:
-        masks[0, names.index(name)] = (255 - taken).clamp_(min=0).float() / 255
+        put(masks[0, names.index(name)], rest.left, in_blocks=False)
     return SemanticMasks(masks, labels, _read_persons(path, header, tensors, (height, width)), dict(header))
 
 
@@ -302,11 +301,11 @@ def _read_persons(
     count = _count_of_persons(path, header)
     if count == 0:
         return (torch.zeros(0, *size),)
-    rows, columns = math.ceil(size[0] / 2), math.ceil(size[1] / 2)
-    steps = _from_png(path, "persons", tensors["persons"], (count * rows, columns))
-    persons = torch.empty(count, *size, dtype=kept_as(size))
-    for into, levels in zip(persons, steps.view(count, rows, columns), strict=True):
-        put(into, levels, in_blocks=True)
+    rows, columns = size_in_blocks(size)
+    steps = _from_png(path, "persons", tensors["persons"], (count * rows, columns)).view(count, rows, columns)
+    persons = torch.empty(count, *persons_size(size), dtype=kept_as(size))
+    for into, levels in zip(persons, steps, strict=True):
+        put(into, levels, in_blocks=into.shape != levels.shape)
     return (persons,)
 
 
@@ -375,6 +374,15 @@ def _check_sides(path: Path, size: list[int]) -> None:
         raise MaskFileError(path, f"masks are {short(size)}, sides must be 1 to {MAX_SIDE}")
     if size_problem(size[0], size[1]):
         raise MaskFileError(path, f"masks are {size}, a mask file holds {MAX_PIXELS} pixels")
+
+
+def _persons_kept(path: Path, stored: Tensor, size: tuple[int, int]) -> Tensor:
+    """Float[P, *persons_size(size)] of the persons of a float file, one after the other, to take little."""
+    persons = torch.empty(len(stored), *persons_size(size), dtype=kept_as(size))
+    for into, person in zip(persons, stored, strict=True):
+        person = _to_float(path, "persons", person)
+        into.copy_(to_blocks(person[None])[0] if is_large(size) else person)
+    return persons
 
 
 def _to_float(path: Path, name: str, mask: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 import io
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -10,11 +10,13 @@ from PIL import Image
 from torch import Tensor
 
 from ..categories import SEMANTIC_CATEGORIES, is_soft_layer
+from ..regions.blocks import from_blocks, to_blocks
+from ..regions.large import is_large
 from ..regions.masks import SemanticMasks
 
 REGION_STEPS, SOFT_STEPS, PERSON_STEPS = 51, 31, 15
 """Steps between 0 and 1 of a region, a soft layer and a person in a png file."""
-ROWS = 32
+ROWS = 128
 """Rows that are rounded at a time; even, for blocks of 2x2."""
 
 
@@ -38,24 +40,48 @@ def as_stored(masks: SemanticMasks, encoding: str = "png", own: bool = False) ->
     if not own:
         rounded = replace(rounded, persons=tuple(map(torch.empty_like, masks.persons)))
     for into, persons in zip(rounded.persons, masks.persons, strict=True):
-        for top in range(0, masks.size[0], ROWS):
-            into[:, top : top + ROWS] = _person_steps(persons[:, top : top + ROWS]) / 255
+        whole = tuple(persons.shape[1:]) == masks.size
+        for top in range(0, persons.shape[1], ROWS):
+            band = persons[:, top : top + ROWS]
+            steps = _person_steps(to_blocks(band) if whole else band.float())
+            steps = from_blocks(steps, (band.shape[1], band.shape[2])) if whole else steps
+            into[:, top : top + ROWS] = steps / 255
     return rounded
 
 
-def region_steps(masks: SemanticMasks) -> Tensor:
-    """uint8[K, H, W]: the regions of one picture in 0..255, rounded as by `as_stored`."""
-    steps = torch.empty(masks.masks.shape[1:], dtype=torch.uint8)
-    for top in range(0, masks.size[0], ROWS):
-        band = slice(top, top + ROWS)
-        steps[:, band] = _region_steps(masks.masks[:1, :, band], masks.labels)[0].to(torch.uint8)
-    return steps
+def region_steps(masks: SemanticMasks, order: Sequence[int]) -> Iterator[Tensor]:
+    """uint8[H, W] of each region of one picture in this order, in 0..255, rounded as by `as_stored`.
+
+    Of a large picture one after the other: all of them take half as much memory again as the masks do.
+    """
+    if not is_large(masks.size):
+        steps = _steps(masks, range(len(masks.labels)), _region_steps)
+        yield from (steps[index] for index in order)
+        return
+    among = partitioned(masks.labels)
+    for index in order:
+        if index in among:  # what it gets depends on those before it
+            yield _steps(masks, among[: among.index(index) + 1], _last_steps)[0]
+        else:
+            yield _steps(masks, [index], _region_steps)[0]
 
 
-def person_steps(persons: Tensor) -> Tensor:
-    """uint8[P, ceil(H/2), ceil(W/2)]: the blocks of Float[P, H, W] in 0..255, rounded as by `as_stored`."""
+def _steps(
+    masks: SemanticMasks, indices: Sequence[int], rounded: Callable[[Tensor, Sequence[str]], Tensor]
+) -> Tensor:
+    """uint8[K, H, W]: what `rounded` makes of some regions of one picture, band by band."""
+    labels = [masks.labels[index] for index in indices]
+    bands = masks.masks[:1].split(ROWS, 2)
+    return torch.cat([rounded(band[:, indices], labels)[0].to(torch.uint8) for band in bands], 1).cpu()
+
+
+def person_steps(masks: SemanticMasks) -> Tensor:
+    """uint8[P, ceil(H/2), ceil(W/2)]: the persons of one picture in 0..255, rounded as by `as_stored`."""
+    persons = masks.persons[0]
+    whole = tuple(persons.shape[1:]) == masks.size
     bands = [persons[:, top : top + ROWS] for top in range(0, persons.shape[1], ROWS)]
-    return torch.cat([_person_steps(band)[:, ::2, ::2].to(torch.uint8) for band in bands], 1).cpu()
+    steps = [_person_steps(to_blocks(band) if whole else band.float()).to(torch.uint8) for band in bands]
+    return torch.cat(steps, 1).cpu()
 
 
 def _region_steps(stack: Tensor, labels: Sequence[str]) -> Tensor:
@@ -63,23 +89,33 @@ def _region_steps(stack: Tensor, labels: Sequence[str]) -> Tensor:
     stack = stack.float()
     rounded = (stack * REGION_STEPS).round() / REGION_STEPS
     among = partitioned(labels)
-    running = (stack[:, among].cumsum(1) * REGION_STEPS).round()
-    shares = running.diff(dim=1, prepend=torch.zeros_like(running[:, :1]))
-    rounded[:, among] = shares.clamp(0, REGION_STEPS) / REGION_STEPS  # overlaps may sum to more than 1
+    rounded[:, among] = _shares(stack[:, among].cumsum(1))
     for index, label in enumerate(labels):
         if is_soft_layer(label):
-            levels = (blocks(stack[:, index]) * SOFT_STEPS).round() / SOFT_STEPS
+            levels = (to_blocks(stack[:, index]) * SOFT_STEPS).round() / SOFT_STEPS
             rounded[:, index] = from_blocks(levels, (stack.shape[2], stack.shape[3]))
     return (rounded * 255).round()
 
 
-def _person_steps(persons: Tensor) -> Tensor:
-    """Float[P, h, W] in whole steps of 1/255, rounded together: what summed to 1 or less still does."""
-    if not len(persons):
-        return persons.float()
-    running = (blocks(persons).cumsum(0) * PERSON_STEPS).round()
+def _last_steps(stack: Tensor, labels: Sequence[str]) -> Tensor:
+    """The last of the `_region_steps` of labels that exclude each other, Float[B, 1, h, W]."""
+    return (_shares(stack.float().cumsum(1)[:, -2:])[:, -1:] * 255).round()
+
+
+def _shares(sums: Tensor) -> Tensor:
+    """Float[B, K, h, W] of running sums: the differences of the rounded ones."""
+    running = (sums * REGION_STEPS).round()
+    shares = running.diff(dim=1, prepend=torch.zeros_like(running[:, :1]))
+    return shares.clamp(0, REGION_STEPS) / REGION_STEPS  # overlaps may sum to more than 1
+
+
+def _person_steps(blocks: Tensor) -> Tensor:
+    """Float[P, h, w] in whole steps of 1/255, rounded together: what summed to 1 or less still does."""
+    if not len(blocks):
+        return blocks
+    running = (blocks.cumsum(0) * PERSON_STEPS).round()
     steps = running.diff(dim=0, prepend=torch.zeros_like(running[:1])).clamp(0, PERSON_STEPS)
-    return from_blocks((steps * (255 / PERSON_STEPS)).round(), (persons.shape[1], persons.shape[2]))
+    return (steps * (255 / PERSON_STEPS)).round()
 
 
 def partitioned(labels: Sequence[str]) -> list[int]:
@@ -91,27 +127,22 @@ def partitioned(labels: Sequence[str]) -> list[int]:
     ]
 
 
-def is_the_rest(steps: Tensor, labels: Sequence[str], index: int) -> bool:
-    """Whether a label is the background and exactly what the other regions leave of each pixel.
+class Rest:
+    """What regions that exclude each other leave of a picture's pixels: `left`, uint8[H, W], 255 at first."""
 
-    Args:
-        steps: uint8[K, H, W].
-    """
-    if labels[index] != "background" or len(labels) == 1:
-        return False
-    among = partitioned(labels)
-    bands = (steps[among, top : top + ROWS] for top in range(0, steps.shape[1], ROWS))
-    return all(bool((band.sum(0) == 255).all()) for band in bands)
+    def __init__(self, size: tuple[int, int]):
+        self.left = torch.full(size, 255, dtype=torch.uint8)
+        self._too_much = False
 
+    def take(self, steps: Tensor) -> None:
+        """One more region, uint8[H, W]; where there is not enough, nothing is left."""
+        for left, wanted in zip(self.left.split(ROWS), steps.split(ROWS), strict=True):
+            self._too_much = self._too_much or bool((wanted > left).any())
+            left -= torch.minimum(wanted, left)
 
-def blocks(layers: Tensor) -> Tensor:
-    """Float[B, ceil(H/2), ceil(W/2)]: the mean of each 2x2 block of Float[B, H, W]."""
-    return torch.nn.functional.avg_pool2d(layers[:, None].float(), 2, ceil_mode=True)[:, 0]
-
-
-def from_blocks(levels: Tensor, size: tuple[int, int]) -> Tensor:
-    """[B, H, W] of one value for each 2x2 block."""
-    return levels.repeat_interleave(2, -2).repeat_interleave(2, -1)[..., : size[0], : size[1]]
+    def is_just(self, steps: Tensor) -> bool:
+        """Whether a region is exactly this, and the others took nothing twice."""
+        return not self._too_much and torch.equal(self.left, steps)
 
 
 def put(into: Tensor, levels: Tensor, in_blocks: bool) -> None:

@@ -59,73 +59,84 @@ class MaskPicture:
     understood: str = ""
 
 
-def find_mask_picture(picture: str | Path, form: str, folder: str | Path | None = None) -> Path:
-    """The file that holds the mask of a picture.
+class MaskFiles:
+    """Where the masks of pictures are; each folder is listed once.
 
     Args:
         form: one of `FORMS`.
-        folder: where the masks are; needed for "folder", beside the picture for "masklabel" when None.
+        folder: where the masks are; needed for "folder", beside the pictures for "masklabel" when None.
 
     Raises:
-        MaskPictureError: it is not there, or there are several of one stem.
         ValueError: another form, or no folder.
     """
-    picture = Path(picture)
-    folder = checked_folder(form, folder)
-    if form == "alpha":
-        return picture
-    place = folder or picture.parent
-    if not place.is_dir():
-        raise MaskPictureError(f"{place}: no such folder. Give the folder that holds the mask pictures")
-    stem = picture.stem + (FOREIGN_MASK_SUFFIX if form == "masklabel" else "")
-    found = [path for path in sorted(place.iterdir()) if _is_mask_of(path, picture, form) and path.is_file()]
-    if not found and form == "masklabel":
-        raise MaskPictureError(
-            f"{place / stem}.png: no mask of {picture.name} there. Export it, or choose another form"
-        )
-    if not found:
-        raise MaskPictureError(
-            f"{place}: no mask of {picture.name} there. Put a grey picture {stem}.png into it"
-        )
-    if len(found) > 1:
-        raise MaskPictureError(
-            f"{place}: {found[0].name} and {found[1].name} are both masks of {picture.name}: keep one"
-        )
-    return found[0]
 
+    def __init__(self, form: str, folder: str | Path | None = None):
+        self.form, self._folder = form, checked_folder(form, folder)
+        self._ending = FOREIGN_MASK_SUFFIX if form == "masklabel" else ""
+        self._listed: dict[Path, dict[str, list[Path]]] = {}
 
-def _is_mask_of(path: Path, picture: Path, form: str) -> bool:
-    """Whether a file has the name of a picture's mask."""
-    ending = FOREIGN_MASK_SUFFIX if form == "masklabel" else ""
-    return (
-        path.stem.startswith(picture.stem)
-        and path.stem[len(picture.stem) :].lower() == ending
-        and path.suffix.lower() in PICTURE_SUFFIXES
-    )
+    def of(self, picture: Path) -> Path:
+        """The file that holds the mask of a picture.
+
+        Raises:
+            MaskPictureError: it is not there, or there are several of one stem.
+            OSError: its folder cannot be read.
+        """
+        if self.form == "alpha":
+            return picture
+        place = self._folder or picture.parent
+        found = [path for path in self._by_stem(place).get(picture.stem, ()) if path.is_file()]
+        if not found and self.form == "masklabel":
+            missing = f"{place / picture.stem}{self._ending}.png"
+            raise MaskPictureError(
+                f"{missing}: no mask of {picture.name} there. Export it, or choose another form"
+            )
+        if not found:
+            raise MaskPictureError(
+                f"{place}: no mask of {picture.name} there. Put a grey picture {picture.stem}.png into it"
+            )
+        if len(found) > 1:
+            raise MaskPictureError(
+                f"{place}: {found[0].name} and {found[1].name} are both masks of {picture.name}: keep one"
+            )
+        return found[0]
+
+    def those_of(self, pictures: Sequence[Path]) -> list[Path]:
+        """The files that may hold masks of these pictures. Raises as `of`."""
+        if self.form == "alpha":
+            return list(pictures)
+        stems = {picture.stem for picture in pictures}
+        places = {self._folder or picture.parent for picture in pictures}
+        by_stem = [pair for place in places for pair in self._by_stem(place).items()]
+        return sorted(path for stem, paths in by_stem if stem in stems for path in paths)
+
+    def _by_stem(self, place: Path) -> dict[str, list[Path]]:
+        """The pictures of a folder that have the name of a mask, by the stem of its picture."""
+        if place not in self._listed:
+            if not place.is_dir():
+                raise MaskPictureError(
+                    f"{place}: no such folder. Give the folder that holds the mask pictures"
+                )
+            found: dict[str, list[Path]] = {}
+            for path in sorted(place.iterdir()):
+                stem = path.stem[: len(path.stem) - len(self._ending)]
+                if path.stem[len(stem) :].lower() == self._ending and path.suffix.lower() in PICTURE_SUFFIXES:
+                    found.setdefault(stem, []).append(path)
+            self._listed[place] = found
+        return self._listed[place]
 
 
 def mask_picture_files(pictures: Sequence[Path], form: str, folder: str | Path | None = None) -> list[Path]:
     """The files that may hold masks of these pictures.
 
     Args:
-        form, folder: as in `find_mask_picture`.
+        form, folder: as of `MaskFiles`.
 
     Raises:
         OSError: a folder cannot be read.
         ValueError: another form, or no folder.
     """
-    folder = checked_folder(form, folder)
-    if form == "alpha":
-        return list(pictures)
-    by_stem = {picture.stem: picture for picture in pictures}
-    places = {folder} if folder else {picture.parent for picture in pictures}
-    ending = len(FOREIGN_MASK_SUFFIX) if form == "masklabel" else 0
-    return sorted(
-        path
-        for place in places
-        for path in place.iterdir()
-        if (picture := by_stem.get(path.stem[: len(path.stem) - ending])) and _is_mask_of(path, picture, form)
-    )
+    return MaskFiles(form, folder).those_of(pictures)
 
 
 def _doubt(pictures: Sequence[Path], folder: str | Path | None) -> str:
@@ -148,7 +159,7 @@ def import_masks(
         MaskPictureError: some cannot be had, see `import_mask`; all of them are named.
         ValueError: another form, or no folder.
     """
-    checked_folder(form, folder)
+    files = MaskFiles(form, folder)
     if orientation not in ORIENTATIONS:
         raise ValueError(f"orientation must be one of {', '.join(ORIENTATIONS)}; got {orientation!r}")
     found: list[MaskPicture] = []
@@ -156,11 +167,11 @@ def import_masks(
     doubtful: list[Path] = []
     for picture in pictures:
         try:
-            way_up = _orientation_of_mask(picture, form, folder, orientation)
+            way_up = _orientation_of_mask(picture, files, orientation)
             if way_up == BY_SIZE:
                 doubtful.append(picture)
             else:
-                found.append(_imported(picture, form, folder, way_up))
+                found.append(_imported(picture, files, way_up))
         except (ValueError, OSError) as error:
             faults.append(str(error))
     if doubtful:
@@ -178,7 +189,7 @@ def import_mask(
 
     Args:
         picture: the training picture; the mask must have its size.
-        form, folder: as in `find_mask_picture`.
+        form, folder: as of `MaskFiles`.
         orientation: one of `ORIENTATIONS`, for a picture that is stored turned. "by size": as the mask's size
             tells; of the form "masklabel", OneTrainer's, it is upright.
 
@@ -190,12 +201,12 @@ def import_mask(
     return masks[0]
 
 
-def _orientation_of_mask(picture: Path, form: str, folder: str | Path | None, wanted: str) -> str:
+def _orientation_of_mask(picture: Path, files: MaskFiles, wanted: str) -> str:
     """Which way up the mask of a picture is; "by size" if that cannot be told."""
     orientation = orientation_of(picture)
-    if orientation == 1 or form == "alpha":
+    if orientation == 1 or files.form == "alpha":
         return UPRIGHT
-    path = find_mask_picture(picture, form, folder)
+    path = files.of(picture)
     if orientation_of(path) == orientation:  # turned alike, it is shown as its picture is
         return UPRIGHT
     with opened_picture(path) as mask, opened_picture(picture) as stored:
@@ -205,16 +216,16 @@ def _orientation_of_mask(picture: Path, form: str, folder: str | Path | None, wa
         return known
     if wanted != BY_SIZE:
         return wanted
-    if form == "masklabel":
+    if files.form == "masklabel":
         return UPRIGHT
     if not shape_tells(picture):
         return BY_SIZE
     return AS_STORED if has_stored_size else UPRIGHT
 
 
-def _imported(picture: Path, form: str, folder: str | Path | None, way_up: str) -> MaskPicture:
-    path = find_mask_picture(picture, form, folder)
-    if form == "alpha":
+def _imported(picture: Path, files: MaskFiles, way_up: str) -> MaskPicture:
+    path = files.of(picture)
+    if files.form == "alpha":
         return _alpha(path)
     found = understand(path, orientation_of(picture) if way_up == AS_STORED else None)
     height, width = load_picture(picture).shape[:2]

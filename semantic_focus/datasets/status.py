@@ -26,8 +26,8 @@ from .freshness import MISSING, PictureResult
 from .mask_file import mask_path
 from .survey import BY_HAND, Entry, judge, read_entry
 
-MOST_REMEMBERED = 50_000
-"""Pictures that a memory keeps."""
+MOST_REMEMBERED = 100_000
+"""Pictures that a memory keeps: of a folder with more, the check would never come to an end."""
 
 
 @dataclass(frozen=True)
@@ -123,8 +123,8 @@ def dataset_status(
     Args:
         segmenter: asked for its name and weights only.
         memory: what earlier calls found out.
-        seconds: after this long, no more files are opened and the rest is "unchecked"; a later call with the
-            same memory goes on.
+        seconds: after this long of looking into files, no more are opened and the rest is "unchecked"; a
+            later call with the same memory goes on.
         check: called again and again; it ends the work by an exception.
 
     Raises:
@@ -186,10 +186,14 @@ def _find(
     """What is known of each picture, from the memory where it has it."""
     known = {picture: memory.get(key) for picture, key in files.items()}
     found = {picture: one for picture, one in known.items() if one is not None}
-    deadline = time.monotonic() + seconds
+    deadline: float | None = None
 
     def late() -> bool:
+        nonlocal deadline
         check()
+        if deadline is None:  # what comes before takes long for a large folder, and would be all that is done
+            deadline = time.monotonic() + seconds
+            return False
         return time.monotonic() > deadline
 
     def settled(result: PictureResult) -> None:

@@ -23,6 +23,8 @@ KEY_STYLES: Mapping[str, str] = {
     "diffusers": "diffusers and PEFT",
 }
 
+PAIR = ("lora_down.weight", "lora_up.weight")
+
 FOREIGN_SUFFIXES: Mapping[str, str] = {
     ".lora_down.weight": "lora_down.weight",
     ".lora_A.weight": "lora_down.weight",
@@ -43,7 +45,28 @@ FOREIGN_SUFFIXES: Mapping[str, str] = {
     **{f".lokr_{name}": f"lokr_{name}" for name in ("w1", "w1_a", "w1_b", "w2", "w2_a", "w2_b")},
 }
 
-TEXT_ENCODER_KEYS = ("lora_te", "text_encoder", "te1.", "te2.", "lycoris_text_")
+BIASES = (".diff_b", ".b_norm")
+"""What is added to a layer's bias, whatever its weight gets."""
+
+LOADERS_SUFFIXES = (
+    *(".dora_scale", ".lora_mid.weight", ".reshape_weight", ".hada_t1", ".hada_t2", ".lokr_t2"),
+    *(".oft_blocks", ".rescale", ".a1.weight", ".a2.weight", ".b1.weight", ".b2.weight"),
+    *(".diff", ".set_weight", ".w_norm", *BIASES),
+)
+"""What ComfyUI's loader reads beside the factors of adapters."""
+
+UNREAD_SUFFIXES = tuple(
+    f".{part}{name}{end}"
+    for part, end in (("lora_B", ".bias"), ("lora_up", ".bias"), ("oft_R", ".weight"))
+    for name in ("", ".default")
+) + tuple(f".lora_magnitude_vector{end}" for end in ("", ".weight", ".default.weight"))
+"""What programs write of a layer and ComfyUI's loader does not read."""
+
+TEXT_ENCODER_KEYS = (
+    *("lora_te", "lora_prior_te", "lycoris_text_model", "text_encoder", "te1.", "te2."),
+    *("clip_l.", "clip_g.", "t5.", "bundle_emb."),
+)
+"""What keys of text encoders begin with, and of embeddings in a LoRA file."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +86,10 @@ class LayerRows:
         return slice(self.start, out if self.length is None else self.start + self.length)
 
 
-WRAPPERS = ("base_model.model.", "model.", "unet.", "transformer.", PREFIX)
+WRAPPERS = (
+    *("base_model.model.", "model.", "unet.", "transformer.", PREFIX),
+    *("lora_unet.", "lora_transformer."),
+)
 """What programs put before dotted names."""
 
 FLAT_PREFIXES = ("lora_unet__", "lora_unet_", "lora_transformer_", "lycoris_")
@@ -116,17 +142,20 @@ class KeyMap:
 
 
 def _unwrapped(name: str) -> str:
-    for wrapper in WRAPPERS:
+    while wrapper := next((wrapper for wrapper in WRAPPERS if name.startswith(wrapper)), None):
         name = name.removeprefix(wrapper)
     return name
 
 
+SUFFIXES = (*FOREIGN_SUFFIXES, *LOADERS_SUFFIXES, *UNREAD_SUFFIXES)
+
+
 def split_key(key: str) -> tuple[str, str | None]:
-    """The name of a layer and the generic suffix; None where the suffix is not understood."""
-    suffix = max((s for s in FOREIGN_SUFFIXES if key.endswith(s)), key=len, default=None)
+    """The name of a layer and the generic suffix; None where the suffix is none of an adapter."""
+    suffix = max((s for s in SUFFIXES if key.endswith(s)), key=len, default=None)
     if suffix is None:
         return key.rpartition(".")[0], None
-    return key.removesuffix(suffix), FOREIGN_SUFFIXES[suffix]
+    return key.removesuffix(suffix), FOREIGN_SUFFIXES.get(suffix)
 
 
 def generic_tensors(adapters: Mapping[str, Adapter]) -> dict[str, Tensor]:
@@ -155,8 +184,8 @@ def export_lora(
         style: one of `KEY_STYLES`.
         key_map: of the base model; only comfyui needs none.
         dtype: of the tensors besides alpha; as they are without it.
-        beside: tensors for weights that no adapter can hold, in ComfyUI's keys. They pass through, in kohya's
-            style under kohya's names for the layers.
+        beside: tensors for weights that no adapter can hold, in ComfyUI's keys. They pass through under the
+            style's names of the layers; where it has none for a whole layer, under ComfyUI's.
 
     Raises:
         ValueError: no such style, or none for this network, this kind of adapter or one of its layers.
@@ -184,8 +213,7 @@ def export_lora(
             targets = _targets(layer, key_map.styles[style], style)
             tensors = _kohya(targets, parts) if style == "kohya" else _diffusers(name, targets, parts)
             written.update(_with_kernel(tensors, key_map.kernels.get(layer, 0)))
-    for key, tensor in (beside or {}).items():
-        written[_kohya_key(key, key_map.styles[style]) if key_map and style == "kohya" else key] = tensor
+    written.update(_beside(beside or {}, key_map.styles.get(style, {}) if key_map else {}, style))
     return {
         key: tensor.to("cpu", tensor.dtype if key.endswith(".alpha") else dtype or tensor.dtype, copy=True)
         for key, tensor in written.items()
@@ -203,9 +231,8 @@ def _targets(layer: str, names: Mapping[str, LayerRows], style: str) -> dict[str
 
 def _with_kernel(tensors: Mapping[str, Tensor], dimensions: int) -> dict[str, Tensor]:
     """Pairs of a convolution as other programs read them, Float[out, in, 1, 1]."""
-    pair = ("lora_up.weight", "lora_down.weight")
     return {
-        key: tensor.reshape(*tensor.shape, *[1] * dimensions) if split_key(key)[1] in pair else tensor
+        key: tensor.reshape(*tensor.shape, *[1] * dimensions) if split_key(key)[1] in PAIR else tensor
         for key, tensor in tensors.items()
     }
 
@@ -215,12 +242,35 @@ def _kohya(targets: Mapping[str, LayerRows], parts: Mapping[str, Tensor]) -> dic
     return {f"{name}.{suffix}": tensor for suffix, tensor in parts.items()}
 
 
-def _kohya_key(key: str, names: Mapping[str, LayerRows]) -> str:
-    """A generic key with kohya's name of its layer; any other key as it is."""
-    name, _ = split_key(key)
-    layer = LayerRows(name.removeprefix(PREFIX))
-    kohya = next((own for own, rows in names.items() if rows == layer and name.startswith(PREFIX)), name)
-    return kohya + key.removeprefix(name)
+def _beside(tensors: Mapping[str, Tensor], names: Mapping[str, LayerRows], style: str) -> dict[str, Tensor]:
+    """Tensors in generic keys with another style's names of whole layers; any other key as it is."""
+    whole = {
+        PREFIX + rows.layer: name
+        for name, rows in reversed({**names}.items())
+        if rows == LayerRows(rows.layer)
+    }
+    layers: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        layers.setdefault(split_key(key)[0], {})[key] = tensor
+    written = {}
+    for layer, group in layers.items():
+        name = whole.get(layer, layer)
+        parts = {key.removeprefix(f"{layer}."): tensor for key, tensor in group.items()}
+        if style == "diffusers" and name != layer and {*PAIR} <= parts.keys() <= {*PAIR, "alpha"}:
+            written.update(_pair_of_diffusers(name, parts))
+        else:
+            written.update({name + key.removeprefix(layer): tensor for key, tensor in group.items()})
+    return written
+
+
+def _pair_of_diffusers(
+    name: str, parts: Mapping[str, Tensor], rows: slice = slice(None)
+) -> dict[str, Tensor]:
+    """A pair as diffusers has it, with alpha / rank in `up`, of which only some rows may be meant."""
+    down, up = (parts[suffix] for suffix in PAIR)
+    scale = float(parts["alpha"]) / len(down) if "alpha" in parts else 1.0
+    below, above = _diffusers_suffixes(name)
+    return {name + below: down, name + above: up[rows].float() * scale if scale != 1 else up[rows]}
 
 
 def _diffusers(
@@ -228,25 +278,23 @@ def _diffusers(
 ) -> dict[str, Tensor]:
     if "lora_up.weight" not in parts:
         raise ValueError(f"{generic}: diffusers has no keys for LoHa and LoKr: save with kohya keys")
-    up, down = parts["lora_up.weight"], parts["lora_down.weight"]
-    scale = float(parts["alpha"]) / len(down) if "alpha" in parts else 1.0
-    chosen = _first_cover(targets, len(up))
+    out = len(parts["lora_up.weight"])
+    chosen = first_cover(targets, out)
     if chosen is None:
         raise ValueError(
-            f"{', '.join(targets)} do not add up to the {len(up)} rows of {generic}: save with comfyui keys"
+            f"{', '.join(targets)} do not add up to the {out} rows of {generic}: save with comfyui keys"
         )
     written = {}
     for name, rows in chosen.items():
-        block = up[rows.of(len(up))]
-        block = block.float() * scale if scale != 1 else block
+        pair = _pair_of_diffusers(name, parts, rows.of(out))
         if rows.halves_swapped:
-            block = block.roll(len(block) // 2, 0)
-        below, above = _diffusers_suffixes(name)
-        written[name + below], written[name + above] = down, block
+            above = next(reversed(pair))
+            pair[above] = pair[above].roll(len(pair[above]) // 2, 0)
+        written.update(pair)
     return written
 
 
-def _first_cover(names: Mapping[str, LayerRows], out: int, start: int = 0) -> dict[str, LayerRows] | None:
+def first_cover(names: Mapping[str, LayerRows], out: int, start: int = 0) -> dict[str, LayerRows] | None:
     """The first of these names that have rows `start` to `out` once each; None when none do.
 
     A layer may have several names for the same rows: programs that came later gave it others.
@@ -256,7 +304,7 @@ def _first_cover(names: Mapping[str, LayerRows], out: int, start: int = 0) -> di
     for name, rows in names.items():
         where = rows.of(out)
         if where.start == start < where.stop <= out:
-            rest = _first_cover(names, out, where.stop)
+            rest = first_cover(names, out, where.stop)
             if rest is not None:
                 return {name: rows, **rest}
     return None

@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from .adapters import ADAPTER_KINDS, Adapter, AdapterSettings
-from .keys import PREFIX, KeyMap, generic_tensors
+from .keys import PREFIX, generic_tensors
 from .layers import adaptable_layers, is_pointwise, size_of
-from .reading import read_lora
 
 
 class LoraAdapters:
@@ -194,29 +193,6 @@ class LoraAdapters:
             adapter.alpha = float(adapter.rank if alpha is None else alpha)
 
     @classmethod
-    def from_state_dict(
-        cls,
-        model: nn.Module,
-        tensors: Mapping[str, Tensor],
-        key_map: KeyMap | None = None,
-        dropout: float = 0.0,
-    ) -> "LoraAdapters":
-        """Adapters that do what a LoRA, LoHa or LoKr does to `model`, as `reading.read_lora` reads it.
-
-        Args:
-            tensors: of a LoRA file.
-            key_map: the names that other programs have for the layers; without it, the keys must be those of
-                ComfyUI (``diffusion_model.…``) or kohya's ``lora_unet_…`` after the same names.
-
-        Raises:
-            ValueError: a key names no layer of the model that an adapter can go on, or shapes do not fit it.
-                (Keys of text encoders are left out, which is logged.)
-        """
-        layers = adaptable_layers(model)
-        read = read_lora(tensors, layers, key_map or KeyMap.of_layers(layers))
-        return cls.of_adapters(model, read.complete().adapters, dropout)
-
-    @classmethod
     def of_adapters(
         cls,
         model: nn.Module,
@@ -225,7 +201,7 @@ class LoraAdapters:
         beside: Mapping[str, Tensor] | None = None,
         device: torch.device | None = None,
     ) -> "LoraAdapters":
-        """Adapters that were read.
+        """Adapters that `reading.read_lora` found in a file.
 
         Args:
             adapters: by the names of the model's layers.

@@ -1,8 +1,10 @@
 """The one way from a LoRA of any key style to adapters: what it says, and what cannot be taken from it."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -11,12 +13,14 @@ from torch import Tensor, nn
 from ..files.text import some
 from .adapters import Adapter, LoHa, LoKr, LoRA
 from .file import load_lora
-from .keys import TEXT_ENCODER_KEYS, KeyMap, LayerRows, generic_tensors, split_key
+from .keys import BIASES, LOADERS_SUFFIXES, TEXT_ENCODER_KEYS, KeyMap, LayerRows, split_key
 from .layers import size_of
 
 LORA_PAIR = (("lora_up.weight", "lora_down.weight"),)
-BIAS = ".diff_b"
-"""What is added to a layer's bias, whatever its weight gets."""
+Piece = tuple[str, LayerRows, Adapter]
+"""A name in a file, the rows of a layer that it stands for, and what is to be added to them."""
+WHOLE_CHANGES = (".diff", ".set_weight", ".w_norm", ".oft_blocks", ".a1.weight")
+"""Each a change of a weight on its own; of several, ComfyUI's loader takes the last."""
 LOHA_PAIRS = (("hada_w1_a", "hada_w1_b"), ("hada_w2_a", "hada_w2_b"))
 
 
@@ -26,37 +30,16 @@ class ReadLora:
 
     Attributes:
         adapters: by the names of the model's layers, in their order.
+        trained: the keys that they were read from.
         text_encoder: keys of text encoders, which are left out.
-        rest: name -> key -> tensor, of all names that belong to no layer of the model which an adapter can go
-            on, or say more of one than an adapter does.
+        rest: name -> key -> tensor, of everything else: names of no layer that an adapter can go on, and
+            what no adapter holds of one.
     """
 
     adapters: Mapping[str, Adapter]
+    trained: tuple[str, ...]
     text_encoder: tuple[str, ...]
     rest: Mapping[str, Mapping[str, Tensor]]
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The adapters under generic keys, in fp32 on the CPU."""
-        return generic_tensors(self.adapters)
-
-    def complete(self) -> "ReadLora":
-        """The same.
-
-        Raises:
-            ValueError: something for the diffusion model would be left out, or there is nothing for it.
-        """
-        unread = []
-        for name, group in self.rest.items():
-            unread += [key for key in group if split_key(key)[1] is None] or [name]
-        if unread:
-            raise ValueError(
-                f"{len(unread)} names in this LoRA belong to no layer of the model, or mean something that "
-                f"cannot be trained on: {some(unread)}. Is it of another base model, or does it adapt "
-                "convolutions larger than 1x1, norms or DoRA magnitudes?"
-            )
-        if not self.adapters:
-            raise ValueError("this LoRA has no key for the diffusion model: is it one of a text encoder?")
-        return self
 
 
 def read_lora(
@@ -65,7 +48,8 @@ def read_lora(
     """Read a LoRA, LoHa or LoKr in any of the key styles for a model with these layers.
 
     Ranks and kinds may differ from layer to layer. Parts of a fused layer (to_q, to_k, to_v) become one
-    adapter whose rank is the sum of theirs; if they have `down` in common, it stays as it is.
+    adapter whose rank is the sum of theirs; if they have `down` in common, it stays as it is. Parts that
+    make no adapter together (LoKr, or one of each kind) are left in `rest`.
 
     Args:
         lora: a file, or its tensors in any floating point type; a missing alpha is the rank.
@@ -74,56 +58,97 @@ def read_lora(
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a complete safetensors file, or shapes that do not fit the model or each other.
+        ValueError: not a complete safetensors file, shapes that do not fit the model or each other, or the
+            same rows of a layer twice.
     """
     tensors = lora if isinstance(lora, Mapping) else load_lora(lora)
     text = tuple(key for key in tensors if key.startswith(TEXT_ENCODER_KEYS))
     if text:
-        logging.info(f"{len(text)} LoRA keys of text encoders are left out: they are not trained here")
+        logging.info(
+            f"{len(text)} LoRA keys of text encoders are left out: they are not trained here ({some(text)})"
+        )
+    named: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         if key.endswith(".alpha") and tensor.numel() != 1:
             raise ValueError(f"{key} is {list(tensor.shape)}, one number is expected: was the file damaged?")
-    named: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
         if not key.startswith(TEXT_ENCODER_KEYS):
             named.setdefault(split_key(key)[0], {})[key] = tensor
-    pieces: dict[str, list[tuple[str, LayerRows, dict[str, Tensor]]]] = {}
-    rest = {}
+    pieces: dict[str, list[Piece]] = {}
+    claims: dict[str, list[tuple[str, LayerRows]]] = {}
+    rest: dict[str, Mapping[str, Tensor]] = {}
     for name, group in named.items():
-        biases = {key: tensor for key, tensor in group.items() if key.endswith(BIAS)}
-        parts = {suffix: tensor for key, tensor in group.items() if (suffix := split_key(key)[1])}
-        rows = key_map.find(name)
-        if rows is None or rows.layer not in layers or len(parts) + len(biases) < len(group) or not parts:
+        rows, parts = key_map.find(name), _parts(group)
+        others = {key: tensor for key, tensor in group.items() if split_key(key)[1] is None}
+        of_weight = [key for key in others if key.endswith(LOADERS_SUFFIXES) and not key.endswith(BIASES)]
+        _refuse_several_changes(name, parts, of_weight)
+        if rows is not None and (parts or of_weight):
+            claims.setdefault(rows.layer, []).append((name, rows))
+        if rows is None or rows.layer not in layers or of_weight or not parts:
             rest[name] = group
             continue
-        pieces.setdefault(rows.layer, []).append((name, rows, parts))
-        if biases:
-            rest[name] = biases
-    adapters = {
-        layer: _adapter(pieces[layer], *size_of(module))
-        for layer, module in layers.items()
-        if layer in pieces
-    }
-    return ReadLora(adapters, text, rest)
+        pieces.setdefault(rows.layer, []).append((name, rows, _whole(name, parts)))
+        if others:
+            rest[name] = others
+    for claimed in claims.values():
+        _refuse_overlaps(claimed)
+    adapters = {}
+    for layer, module in layers.items():
+        if layer in pieces:
+            adapter = _adapter(pieces[layer], *size_of(module))
+            if adapter is None:
+                rest.update({name: named[name] for name, _, _ in pieces[layer]})
+            else:
+                adapters[layer] = adapter
+    left = {*text, *(key for group in rest.values() for key in group)}
+    return ReadLora(adapters, tuple(key for key in tensors if key not in left), text, rest)
 
 
-def _adapter(pieces: Sequence[tuple[str, LayerRows, dict[str, Tensor]]], out: int, inputs: int) -> Adapter:
-    """One adapter of a layer of this size, from what a file has for it."""
-    built = [(name, rows, _whole(name, parts)) for name, rows, parts in pieces]
-    covered = torch.zeros(out, dtype=torch.int)
-    for name, rows, adapter in built:
+def _parts(group: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The factors among the tensors of one name, by their generic suffixes.
+
+    Raises:
+        ValueError: one of them is there twice, in two spellings.
+    """
+    keys: dict[str, str] = {}
+    for key in group:
+        if suffix := split_key(key)[1]:
+            if suffix in keys:
+                raise ValueError(f"{keys[suffix]}, {key}: the same thing twice: which of them is meant?")
+            keys[suffix] = key
+    return {suffix: group[key] for suffix, key in keys.items()}
+
+
+def _refuse_several_changes(name: str, parts: Iterable[str], others: Iterable[str]) -> None:
+    """Raise ValueError where one name has more than one change of its weight."""
+    changes = [key for key in others if key.endswith(WHOLE_CHANGES)]
+    if changes and len(changes) + bool({*parts} - {"alpha"}) > 1:
+        raise ValueError(
+            f"{name} has {some(changes)} beside another change of the same weight: which of them is meant?"
+        )
+
+
+def _refuse_overlaps(claimed: Iterable[tuple[str, LayerRows]]) -> None:
+    """Raise ValueError where two names stand for the same rows of one layer."""
+    ordered = sorted(claimed, key=lambda named: named[1].start)
+    for (name, rows), (other, after) in pairwise(ordered):
+        if after.start < (math.inf if rows.length is None else rows.start + rows.length):
+            raise ValueError(f"{name}, {other}: one layer is adapted twice in this LoRA")
+
+
+def _adapter(pieces: Sequence[Piece], out: int, inputs: int) -> Adapter | None:
+    """One adapter of a layer of this size, from what a file has for it; None where there is no such one."""
+    for name, rows, adapter in pieces:
         where = rows.of(out)
-        covered[where] += 1
         if where.stop > out or adapter.shape != (where.stop - where.start, inputs):
             raise ValueError(
                 f"{name}: its update is {list(adapter.shape)}, the model needs "
                 f"{[where.stop - where.start, inputs]}: was it trained on another base model?"
             )
-    if covered.max() > 1:
-        raise ValueError(f"{some([name for name, _, _ in built])}: one layer is adapted twice in this LoRA")
-    if len(built) == 1 and built[0][1].of(out) == slice(0, out) and not built[0][1].halves_swapped:
-        return built[0][2]
-    return _fused(built, out)
+    _, rows, first = pieces[0]
+    if len(pieces) == 1 and rows.of(out) == slice(0, out) and not rows.halves_swapped:
+        return first
+    kinds = {type(adapter) for _, _, adapter in pieces}
+    return None if len(kinds) > 1 or LoKr in kinds else _fused(pieces, out)
 
 
 def _whole(name: str, parts: Mapping[str, Tensor]) -> Adapter:
@@ -163,20 +188,14 @@ def _whole(name: str, parts: Mapping[str, Tensor]) -> Adapter:
     return adapter
 
 
-def _fused(built: Sequence[tuple[str, LayerRows, Adapter]], out: int) -> Adapter:
-    """One adapter for rows of a layer that have adapters of their own.
+def _fused(pieces: Sequence[Piece], out: int) -> Adapter:
+    """One adapter for rows of a layer that have adapters of their own, of one kind.
 
     up_i @ down_i on rows i is blockdiag(up) @ stacked(down) on all rows; the Hadamard product of two of them
     is that of the parts. With `down` in common, the `up` are put above each other instead.
     """
-    kinds = {type(adapter) for _, _, adapter in built}
-    if len(kinds) > 1 or LoKr in kinds:
-        raise ValueError(
-            f"{some([name for name, _, _ in built])}: the model has these as one layer, and "
-            f"{' and '.join(sorted(kind.__name__ for kind in kinds))} cannot be put together"
-        )
-    pairs = LORA_PAIR if kinds == {LoRA} else LOHA_PAIRS
-    parts = [(rows.of(out), rows.halves_swapped, adapter) for _, rows, adapter in built]
+    pairs = LORA_PAIR if isinstance(pieces[0][2], LoRA) else LOHA_PAIRS
+    parts = [(rows.of(out), rows.halves_swapped, adapter) for _, rows, adapter in pieces]
     factors = [adapter.named_factors() for _, _, adapter in parts]
     shared = len({adapter.scale for _, _, adapter in parts}) == 1 and all(
         torch.equal(factors[0][down], other[down]) for other in factors for _, down in pairs

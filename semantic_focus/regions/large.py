@@ -18,6 +18,8 @@ VERY_LARGE = 4
 """Times `LARGE` from which on a picture is worked on at half of it: its masks take the memory."""
 LONGEST_SIDE = 32768
 """Of a picture, in pixels: longer ones come from nowhere but a hostile file, and take a codec long."""
+ROWS = 256
+"""Rows that are enlarged at a time."""
 MOST_PIXELS = 100_000_000
 """Pixels of a picture that masks are made of; benchmarks/segment_memory.py measures what they take."""
 
@@ -72,17 +74,37 @@ def enlarge_into(large: Tensor, layers: Iterable[Tensor]) -> None:
     """Put Float[h, w] layers into Float[K, H, W], one after the other; what summed to 1 still does."""
     size = (large.shape[1], large.shape[2])
     for into, layer in zip(large, layers, strict=True):
-        fits = tuple(layer.shape) == size
-        into.copy_(layer if fits else torch.from_numpy(_resized(layer.float().cpu().numpy(), size)))
+        if tuple(layer.shape) == size:
+            into.copy_(layer)
+            continue
+        pixels = layer.float().cpu().numpy()
+        if layer.shape[0] > size[0]:
+            into.copy_(torch.from_numpy(_resized(pixels, size, smaller=True)))
+            continue
+        for top in range(0, size[0], ROWS):  # not all at once: as fp32 a layer is twice as large
+            band = into[top : top + ROWS]
+            band.copy_(torch.from_numpy(_enlarged_rows(pixels, size, range(top, top + len(band)))))
 
 
-def enlarged(layers: Tensor, size: tuple[int, int]) -> Tensor:
-    """[K, H, W] of Float[K, h, w], of the type that masks of this size have; the same where it fits."""
+def enlarged(layers: Tensor, size: tuple[int, int], dtype: torch.dtype | None = None) -> Tensor:
+    """[K, H, W] of Float[K, h, w], of this type or the one that masks of this size have; the same where it
+    fits.
+    """
     if tuple(layers.shape[1:]) == size:
         return layers
-    large = torch.empty((len(layers), *size), dtype=kept_as(size), device=layers.device)
+    large = torch.empty((len(layers), *size), dtype=dtype or kept_as(size), device=layers.device)
     enlarge_into(large, layers)
     return large
+
+
+def _enlarged_rows(pixels: np.ndarray, size: tuple[int, int], rows: range) -> np.ndarray:
+    """Float[len(rows), W]: some rows of Float[h, w] enlarged to [H, W], bilinear."""
+    place = (np.arange(rows.start, rows.stop) + 0.5) * (len(pixels) / size[0]) - 0.5
+    place = place.clip(0, len(pixels) - 1)
+    above = np.floor(place).astype(np.intp)
+    below = np.minimum(above + 1, len(pixels) - 1)
+    share = (place - above).astype(np.float32)[:, None]
+    return _resized(pixels[above] * (1 - share) + pixels[below] * share, (len(rows), size[1]))
 
 
 def _resized(pixels: np.ndarray, size: tuple[int, int], smaller: bool = False) -> np.ndarray:

@@ -1,12 +1,13 @@
 """Named soft masks of a batch of pictures, their partition, and their way to the latent grid."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from ..categories import PARTITION_PRIORITY
+from .blocks import at_full_size
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class SemanticMasks:
         labels: K region names, unique.
         persons: for each of the B pictures Float[P, H, W] in 0..1, one soft mask per person, ordered left to
             right (P may be 0 and may differ between pictures); empty when the source cannot tell persons
-            apart.
+            apart. Of large pictures Float[P, ceil(H/2), ceil(W/2)], see `blocks.py`.
         provenance: what made the masks ("backend", "weights", settings), as strings, stored with the cache.
     """
 
@@ -66,7 +67,7 @@ class SemanticMasks:
             self,
             provenance=of_another_picture(self.provenance),
             masks=self.masks[:, :, window[0], window[1]],
-            persons=tuple(p[:, window[0], window[1]] for p in self.persons),
+            persons=tuple(p[:, window[0], window[1]] for p in self._whole_persons()),
         )
 
     def mirrored(self) -> "SemanticMasks":
@@ -75,7 +76,7 @@ class SemanticMasks:
             self,
             provenance=of_another_picture(self.provenance),
             masks=self.masks.flip(3),
-            persons=tuple(p.flip(2).flip(0) for p in self.persons),
+            persons=tuple(p.flip(2).flip(0) for p in self._whole_persons()),
         )
 
     def padded(self, top: int, left: int, bottom: int, right: int) -> "SemanticMasks":
@@ -85,8 +86,12 @@ class SemanticMasks:
             self,
             provenance=of_another_picture(self.provenance),
             masks=torch.nn.functional.pad(self.masks, borders),
-            persons=tuple(torch.nn.functional.pad(p, borders) for p in self.persons),
+            persons=tuple(torch.nn.functional.pad(p, borders) for p in self._whole_persons()),
         )
+
+    def _whole_persons(self) -> Iterator[Tensor]:
+        """Float[P, H, W] of each picture."""
+        return (at_full_size(persons, self.size) for persons in self.persons)
 
     def to_latent(self, latent_size: tuple[int, int]) -> "SemanticMasks":
         """Area-pool every mask to `latent_size` (height, width); coverage is kept exactly.

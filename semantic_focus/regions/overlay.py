@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ..categories import SEMANTIC_CATEGORIES, is_soft_layer
+from .large import is_large, worked_on, working_size
 from .masks import SemanticMasks
 
 Colour = tuple[int, int, int]
@@ -53,18 +54,21 @@ def overlay(images: Tensor, masks: SemanticMasks, opacity: float = 0.5) -> Tenso
         opacity: 0..1 of the colour.
 
     Returns:
-        Float[B, H, W, 3] in 0..1.
+        Float[B, h, w, 3] in 0..1; h and w are H and W, of large pictures those of `working_size`.
     """
     palette = torch.tensor([(255, 255, 255), *map(region_colour, masks.labels)], dtype=torch.float32) / 255
-    drawn = torch.empty_like(images)
+    strength = torch.full((len(palette),), opacity)
+    strength[0] = 0
+    # background is context: it stays readable under a thinner colour
+    if "background" in masks.labels:
+        strength[masks.labels.index("background") + 1] *= 0.5
+    drawn = images.new_empty((len(images), *working_size(masks.size), 3))
     for into, picture, regions in zip(drawn, images, masks.masks, strict=True):
+        if is_large(masks.size):
+            picture = worked_on(picture).to(picture)
+            regions = torch.stack([worked_on(layer) for layer in regions]).to(regions.device)
         indices = index_map(regions, masks.labels)
         borders = _borders(indices)
-        strength = torch.full((len(palette),), opacity)
-        strength[0] = 0
-        # background is context: it stays readable under a thinner colour
-        if "background" in masks.labels:
-            strength[masks.labels.index("background") + 1] *= 0.5
         for row in range(0, len(picture), ROWS):  # not all at once: a colour for each pixel takes much memory
             band = slice(row, row + ROWS)
             colours, share = palette[indices[band].long()], strength[indices[band].long()][..., None]

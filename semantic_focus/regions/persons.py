@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..categories import is_soft_layer
 from ..files.text import parsed_json
+from .blocks import at_full_size
 from .by_hand import BACKGROUND, edited, overlaps, parts_of, with_parts
 from .masks import SemanticMasks
 
@@ -66,7 +67,7 @@ def select_persons(masks: SemanticMasks, which: str) -> SemanticMasks:
     shares, chosen, warnings = [], [], []
     for number, persons in enumerate(masks.persons, 1):
         indices = _indices(persons, choice)
-        shares.append(_share(persons, indices))
+        shares.append(at_full_size(_share(persons, indices)[None], masks.size)[0])
         chosen.append(persons[indices])
         if missing := _missing(choice, len(persons)):
             warnings.append(f"picture {number} has {_count(len(persons))}: {missing} is not in it")

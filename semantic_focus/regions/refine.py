@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from ..categories import is_soft_layer
+from .blocks import persons_kept
 from .by_hand import BACKGROUND, edited, overlaps, parts_of, with_parts
-from .large import enlarge_into, enlarged, is_large, worked_on, working_size
+from .large import enlarge_into, is_large, worked_on, working_size
 from .masks import SemanticMasks, downsample_mask_to_latent
 from .matting import matte
 
@@ -159,7 +160,7 @@ def _refine_large(masks: SemanticMasks, images: Tensor, settings: RefineSettings
         for index, label in enumerate(masks.labels):
             layer = before[index] if is_soft_layer(label) else layers[index]
             enlarge_into(into[index : index + 1], [layer])
-    persons = tuple(enlarged(person, masks.size) for person in refined.persons)
+    persons = tuple(persons_kept(person, masks.size) for person in refined.persons)
     return replace(refined, masks=channels, persons=persons)
 
 

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..categories import PARTITION_PRIORITY
-from ..regions.large import enlarge_into, enlarged, kept_as, too_large, trim, worked_on
+from ..regions.blocks import persons_kept
+from ..regions.large import enlarge_into, kept_as, too_large, trim, worked_on
 from ..regions.lighting import lighting
 from ..regions.masks import SemanticMasks, partition
 from ..regions.refine import RefineSettings, refine
@@ -66,7 +67,7 @@ def segment_pictures(
         trim(size)
         enlarge_into(masks[index], layers)
         if findings.persons is not None:
-            persons.append(enlarged(instances.to(images.device), size))
+            persons.append(persons_kept(instances.to(images.device), size))
         scores.append({label: round(value, 4) for label, value in findings.scores.items()})
     said = {**provenance, "refine": request.refine, "scores": json.dumps(scores, ensure_ascii=False)}
     return SemanticMasks(masks, request.labels, tuple(persons), said)

@@ -60,7 +60,8 @@ def _is_text(start: bytes) -> bool:
 def _damaged_form(file: Path, start: bytes, size: int) -> str | None:
     """By the file's ending: whether it is what that says, and all of it."""
     if file.suffix == SAFETENSORS:
-        if start.startswith((PICKLE, ZIP)):
+        # a header of 128 or 384 bytes begins like a pickle
+        if start.startswith(ZIP) or start.startswith(PICKLE) and start[8:9] != b"{":
             return "is a PyTorch file (.pt) under another name, no safetensors"
         return _damaged_safetensors(file, start, size)
     if file.suffix == TFLITE:
@@ -122,6 +123,10 @@ class WeightsNotLoadedError(ValueError):
     """Weights are there, but cannot be loaded; the message names the file."""
 
 
+class OtherNetworkError(ValueError):
+    """Weights of another network than they should be; the message names the file and what does not fit."""
+
+
 @contextmanager
 def loading(backend: str, path: Path, advice: str) -> Iterator[None]:
     """Around whatever loads the weights in `path`: its errors name file and way out.
@@ -140,7 +145,9 @@ def loading(backend: str, path: Path, advice: str) -> Iterator[None]:
         if "out of memory" in str(error).lower():
             raise
         faults = [f"{file} {fault}" for file, fault in damaged_files(path)]
-        what = "; ".join(faults) or f"{path} does not load ({in_short(error)}): damaged, or of another kind"
+        unlike = str(error) if isinstance(error, OtherNetworkError) else ""
+        unlike = unlike or f"{path} does not load ({in_short(error)}): damaged, or of another kind"
+        what = "; ".join(faults) or unlike
         raise WeightsNotLoadedError(
             f"segmentation backend {backend!r}: {what}. Move it away and get it again:\n{advice}"
         ) from error

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from ..files.command_lines import INDENT, line, python, to_install, to_run
+from ..files.writing import NotWrittenError
 from .damage import LARGEST_HEADER, is_whole, seen_instead
 from .protocol import MissingWeightsError, WeightFolders
 
@@ -307,8 +308,10 @@ def download(name: str, folder: Path) -> Path:
         if not _is_one_file(model):
             return Path(snapshot_download(model.hub, allow_patterns=list(model.files), local_dir=folder))
         fetched = Path(hf_hub_download(model.hub, model.files[0], local_dir=folder))
+        return fetched.replace(Path(folder) / fetched.name)
     except Exception as error:  # the client raises errors of its own, of its transport and of the disk
         access = f" Ask for access at https://huggingface.co/{model.hub}, then log in:{_to_log_in()}"
         hint = access if model.gated else ""
-        raise RuntimeError(f"could not download {name} from {model.hub}: {error}.{hint}") from error
-    return fetched.replace(Path(folder) / fetched.name)
+        of_disk = isinstance(error, OSError) and error.errno and error.filename
+        why = NotWrittenError(Path(error.filename), error) if of_disk else f"{error}.{hint}"
+        raise RuntimeError(f"could not download {name} from {model.hub}: {why}") from error

@@ -17,6 +17,7 @@ from .model_files import (
     missing_package,
     offers,
 )
+from .pretrained import pretrained
 from .prompted import Instances, PromptedSegmenter
 from .protocol import Segmenter, WeightFolders
 from .runtimes import broken
@@ -63,9 +64,7 @@ def load(folders: WeightFolders = MappingProxyType({}), device: str = "cpu") -> 
     with loading(NAME, folder, offers(["sam3"], folders)):
         from transformers import Sam3Model, Sam3Processor
 
-        model: Any = Sam3Model.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype=precision(device)
-        )
+        model = pretrained(Sam3Model, folder, precision(device))
         processor = Sam3Processor.from_pretrained(folder, local_files_only=True)
     return PromptedSegmenter(Sam3(model.to(device).eval(), processor, weights_id(folders)))
 

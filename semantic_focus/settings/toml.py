@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..training.memory import MEMORY_CHOICES, MemorySetting
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -296,6 +298,13 @@ def one_of(options: Iterable[str]) -> Parse:
         return value
 
     return parse
+
+
+def memory(value: Any) -> MemorySetting:
+    """How much of a model waits in RAM, in the words of `MemorySetting`."""
+    if not isinstance(value, str):
+        raise ValueError(f"it must be one of {', '.join(MEMORY_CHOICES)}")
+    return MemorySetting.of(value)
 
 
 def texts(value: Any) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ that mean nothing here are kept in `TrainConfig.ignored`.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -18,9 +18,11 @@ from ..lora.patterns import layer_patterns
 from ..objective.timesteps import ACRF_ANCHORS, TimestepKind, TimestepSampling
 from ..objective.total import Objective
 from ..training.learning_rate import RATE_SCHEDULES
+from ..training.memory import MemorySetting
 from ..training.optimizers import OPTIMIZERS
 from ..training.settings import TrainingSettings
 from .objective import SECTION, objective_of
+from .origin import ORIGIN_KEYS, ORIGIN_SECTIONS
 from .toml import (
     Setting,
     TomlFile,
@@ -28,6 +30,7 @@ from .toml import (
     flag,
     given,
     meant,
+    memory,
     number,
     numbers,
     one_of,
@@ -40,6 +43,7 @@ from .toml import (
 MODEL_DTYPES = ("default", "bf16", "fp16", "fp32")
 LORA_DTYPES = ("fp32", "bf16", "fp16")
 DEVICES = ("auto", "cpu")
+RECIPE_MODES = ("auto", "off")
 MAX_SEED = 2**64 - 1
 MOST_REPEATS = 100_000
 """Of one source; `TrainingPictures` has a limit for their sum."""
@@ -93,6 +97,7 @@ class RunPlan:
         keep_last: how many states stay.
         resume: go on with an unfinished run of the same settings.
         gradient_checkpointing: less memory, a third more time.
+        memory: how much of the model waits in RAM.
     """
 
     output: Path = Path("output")
@@ -102,6 +107,7 @@ class RunPlan:
     keep_last: int = 3
     resume: bool = True
     gradient_checkpointing: bool = True
+    memory: MemorySetting = MemorySetting()
 
 
 @dataclass(frozen=True)
@@ -112,6 +118,8 @@ class TrainConfig:
         epochs: passes over the dataset; takes the place of the steps in `training`.
         empty_prompt: text file of the empty caption.
         ignored: keys of the origin trainer without a meaning here, "[section] key".
+        recipe: "auto" has what is not stated filled with the values of the model's family, see `filling.py`.
+        stated: names of the settings that the file gives.
     """
 
     model: ModelSettings
@@ -124,6 +132,8 @@ class TrainConfig:
     epochs: int | None = None
     empty_prompt: Path | None = None
     ignored: tuple[str, ...] = ()
+    recipe: str = "off"
+    stated: frozenset[str] = frozenset()
 
     def for_pictures(self, repeats: Iterable[int]) -> "TrainConfig":
         """The same with steps in the place of epochs, for pictures with these repeats."""
@@ -217,13 +227,11 @@ RUN = {
     "keep_last": Setting(whole(1), ("training.keep_last",)),
     "resume": Setting(flag, ("training.resume",)),
     "gradient_checkpointing": Setting(
-        flag,
-        (
-            "training.gradient_checkpointing",
-            "advanced.gradient_checkpointing",
-        ),
+        flag, ("training.gradient_checkpointing", "advanced.gradient_checkpointing")
     ),
+    "memory": Setting(memory, ("training.memory",)),
 }
+RECIPE = {"recipe": Setting(one_of(RECIPE_MODES), ("training.recipe",))}
 EPOCHS = {
     "epochs": Setting(
         whole(1), ("training.epochs", "training.num_train_epochs", "advanced.num_train_epochs")
@@ -253,23 +261,6 @@ SOURCE = {
     "image_directory": text,
 }
 """Keys of [[dataset.sources]]."""
-
-ORIGIN_SECTIONS = ("advanced", "optimization", "network", "optimizer", "reg_dataset", "controlnet", "general")
-"""Sections of the origin trainer alone: what is not read of them is ignored."""
-ORIGIN_KEYS: Mapping[str, str] = {
-    "model": "dit vae text_encoder vae_path text_encoder_path model_type",
-    "lora": "train_adaln train_norm train_single_stream train_refiner resume_training resume_lora_path",
-    "acrf": "snr_gamma snr_floor use_anchor use_dynamic_shifting base_shift max_shift enable_turbo raft_mode "
-    "free_stream_ratio latent_jitter_scale l2_schedule_mode l2_initial_ratio l2_final_ratio l2_milestones "
-    "l2_include_anchor l2_anchor_ratio enable_timestep_aware_loss timestep_high_threshold "
-    "timestep_low_threshold enable_curvature lambda_curvature curvature_interval curvature_start_epoch "
-    "cfg_training cfg_scale cfg_training_ratio loss_weighting",
-    "training": "lr_num_cycles lambda_l1 lambda_cosine lambda_fft enable_freq lambda_freq alpha_hf beta_lf "
-    "enable_style lambda_style lambda_struct lambda_light lambda_color lambda_tex loss_mode snr_gamma "
-    "snr_floor mixed_precision adafactor_relative_step",
-    "dataset": "shuffle enable_bucket num_workers max_sequence_length cache_arch",
-}
-"""Keys of the origin trainer in sections that we have too, without a meaning here."""
 
 
 def load_config(path: str | Path) -> TrainConfig:
@@ -301,24 +292,29 @@ def load_config(path: str | Path) -> TrainConfig:
         raise file.error(
             "lora", "key_style", "is diffusers, which has no LoHa or LoKr: choose kohya or comfyui"
         )
+    timesteps, recipe = _timesteps(file), given(file, RECIPE)
+    stated = {**training, **lora, **adapter, **({"timesteps": timesteps} if timesteps else {})}
+    stated |= {"steps": epochs} if epochs else {}
     return TrainConfig(
         ModelSettings(**model),
         _sources(file),
         AdapterSettings(**adapter),
         LoraSettings(**lora),
-        TrainingSettings(**training, timesteps=_timesteps(file)),
+        TrainingSettings(**training, timesteps=timesteps or TimestepSampling()),
         RunPlan(**_with_paths(file, {"output": str(RunPlan.output), **run}, "output")),
         objective_of(file) if SECTION in file.tables else Objective(),
         epochs,
         empty_prompt,
         ignored,
+        **recipe,
+        stated=frozenset(stated),
     )
 
 
 def _check_all_keys(file: TomlFile) -> tuple[str, ...]:
     """The keys that are ignored; ConfigError for those that nobody knows."""
     known: dict[str, list[str]] = {section: [] for section in (SECTION, "dataset", *ORIGIN_SECTIONS)}
-    for group in (MODEL, ADAPTER, LORA, TRAINING, RUN, EPOCHS, TIMESTEPS, ACRF, DATASET):
+    for group in (MODEL, ADAPTER, LORA, TRAINING, RECIPE, RUN, EPOCHS, TIMESTEPS, ACRF, DATASET):
         for setting in group.values():
             for place in setting.places:
                 section, key = place.split(".")
@@ -362,10 +358,13 @@ def _sources(file: TomlFile) -> tuple[DatasetSource, ...]:
     return tuple(sources)
 
 
-def _timesteps(file: TomlFile) -> TimestepSampling:
+def _timesteps(file: TomlFile) -> TimestepSampling | None:
+    """None: the file does not say."""
     own, origin = given(file, TIMESTEPS), given(file, ACRF)
     if own and origin:
         raise file.error("acrf", "", "and [timesteps] say the same: keep one of them")
+    if not own and not origin:
+        return None
     section = "acrf" if origin else "timesteps"
     try:
         return _acrf(**origin) if origin else TimestepSampling(**own)

@@ -22,7 +22,10 @@ def called(picture: int, names: Sequence[str]) -> str:
 
 
 class VelocityModel(Protocol):
-    """A diffusion model as the trainer sees it: frozen, with conditioning already bound to each picture."""
+    """A diffusion model as the trainer sees it: frozen, with conditioning already bound to each picture.
+
+    One whose network computes in 16 bit says so by an attribute `compute_dtype`.
+    """
 
     def corrupt(self, clean: Tensor, noise: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Noise a batch to the positions u.
@@ -45,6 +48,11 @@ class VelocityModel(Protocol):
     def noise_level(self, u: Tensor) -> NoiseLevel:
         """What the objective may want to know about the positions u, Float[B]."""
         ...
+
+
+def compute_dtype(model: VelocityModel) -> torch.dtype:
+    """What the network of a model computes in: fp32 where the model does not say otherwise."""
+    return getattr(model, "compute_dtype", torch.float32)
 
 
 @dataclass(frozen=True)

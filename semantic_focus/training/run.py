@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 from ..lora.file import save_lora
 from ..lora.metadata import Provenance
 from .run_folder import RunFolder
+from .shortage import TrainingOutOfMemory
 from .state import TrainState
 from .step_record import StepRecord
-from .trainer import Trainer, TrainingDiverged, TrainingOutOfMemory
+from .trainer import Trainer, TrainingDiverged
 
 T = TypeVar("T")
 

@@ -13,18 +13,19 @@ from torch import Tensor
 
 from ..lora.network import LoraAdapters
 from ..objective.total import Objective, ObjectiveValue
-from .data import UNCONDITIONAL, Batch, TrainingPictures, VelocityModel
+from .data import UNCONDITIONAL, Batch, TrainingPictures, VelocityModel, compute_dtype
 from .ema import MovingAverage
+from .loss_scale import LossScale
 from .not_finite import trace
 from .optimizers import make_optimizer
 from .random_numbers import own_random_numbers
 from .sampler import PictureSampler
 from .settings import TrainingSettings
+from .shortage import TrainingOutOfMemory, empty_device_cache, out_of_memory
 from .state import TrainState, TrainStateError, differences, pack_optimizer, same_groups, unpack_optimizer
 from .step_record import StepRecord
 from .step_report import JudgedPass, report
 
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
 SEEDS = 2**31 - 1
 """How many seeds there are for what draws from torch's own generators."""
 
@@ -35,10 +36,6 @@ class TrainingDiverged(RuntimeError):
     def __init__(self, step: int, what: str, cause: str):
         super().__init__(f"step {step}: the {what} is not a finite number, {cause}")
         self.step = step
-
-
-class TrainingOutOfMemory(RuntimeError):
-    """Not even one picture at a time fits into memory."""
 
 
 def training_loss(
@@ -105,6 +102,7 @@ class Trainer:
             self._generator,
         )
         self._at_once = settings.batch_size
+        self._loss_scale = LossScale.of(compute_dtype(model))
 
     def step(self, check: Callable[[], None] = lambda: None) -> StepRecord:
         """One update.
@@ -118,20 +116,31 @@ class Trainer:
             TrainingOutOfMemory: not even one picture at a time fits.
         """
         before = self._generator.get_state(), self._sampler.state_dict()
+        scale = self._loss_scale
         try:
-            return self._step(check)
+            record = self._step(check)
         except BaseException:
             self._generator.set_state(before[0])
             self._sampler.load_state_dict(before[1])
+            self._loss_scale = scale
             raise
+        if change := self._loss_scale.change_since(scale):
+            logging.info(f"LoRA training: from step {record.step} on, {change}")
+        return record
 
     def _step(self, check: Callable[[], None]) -> StepRecord:
         number, rate = self.steps_done + 1, self.settings.rate_at(self.steps_done)
         batches = self._draw()
         seed = int(torch.randint(SEEDS, (), generator=self._generator))
-        judged = self._gradients(batches, seed, check)
-        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.settings.max_grad_norm or math.inf)
-        record = report(number, rate, judged, norm, self.objective)
+        while True:
+            judged = self._gradients(batches, seed, check)
+            self._loss_scale.divide_out(self._parameters)
+            norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.settings.max_grad_norm or math.inf)
+            record = report(number, rate, judged, norm, self.objective)
+            overflowed = math.isfinite(record.total) and not math.isfinite(record.gradient_norm)
+            if not overflowed or self._loss_scale.factor == 1:
+                break
+            self._loss_scale = self._loss_scale.after_overflow()
         for what, value in (("loss", record.total), ("gradient", record.gradient_norm)):
             if not math.isfinite(value):
                 cause = trace(self.model, self.adapters, self.data, batches, seed, rate)
@@ -142,6 +151,7 @@ class Trainer:
         self._optimizer.zero_grad()
         if self._average:
             self._average.update()
+        self._loss_scale = self._loss_scale.after_step()
         self.steps_done = number
         self.is_whole = True
         return record
@@ -201,7 +211,7 @@ class Trainer:
                 said = str(error)
             # not within the except block: the error holds on to all that the pass has made
             self._optimizer.zero_grad()
-            _empty_device_cache()
+            empty_device_cache()
             if not self._make_room():
                 self._halve(said)
 
@@ -223,10 +233,11 @@ class Trainer:
         with_prior = self.objective.needs_base_prediction_at(self.steps_done)
         value, v_pred = training_loss(self.model, self.adapters, self.objective, batch, with_prior=with_prior)
         seen: list[Tensor] = []
+        scale = self._loss_scale.factor
         if value.total.requires_grad:
             v_pred.register_hook(seen.append)
-            (value.total * share).backward()
-        return JudgedPass.of(batch, value, seen[0] if seen else torch.zeros_like(v_pred))
+            (value.total * (share * scale)).backward()
+        return JudgedPass.of(batch, value, seen[0] / scale if seen else torch.zeros_like(v_pred))
 
     def _halve(self, said: str) -> None:
         if self._at_once == 1:
@@ -258,6 +269,7 @@ class Trainer:
                 "sampler": self._sampler.state_dict(),
                 "averaged": self._average.updates if self._average else 0,
                 "at_once": self._at_once,
+                **self._loss_scale.values(),
             },
             copy.deepcopy(self._identity),
         )
@@ -296,6 +308,7 @@ class Trainer:
             self._at_once = min(max(1, int(state.values["at_once"])), self.settings.batch_size)
         else:
             logging.warning("LoRA training: other pictures or batch size, the walk through them starts anew")
+        self._loss_scale = self._loss_scale.loaded(state.values)
         settings = self.settings
         if differences(before, now) and settings.schedule != "constant" and not settings.schedule_steps:
             logging.warning(
@@ -345,17 +358,6 @@ def _check_something_to_learn(data: TrainingPictures, objective: Objective) -> N
             f"none of the {len(data.latents)} pictures has a region with a weight above 0 ({wanted}): "
             "check the segmentation preview, or raise global_fallback"
         )
-
-
-def _empty_device_cache() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-
-
-def out_of_memory(error: RuntimeError) -> bool:
-    """CUDA has a type for it; other devices, its libraries and the CPU only say so."""
-    said = str(error).lower()
-    return isinstance(error, torch.cuda.OutOfMemoryError) or any(words in said for words in OUT_OF_MEMORY)
 
 
 def train(

@@ -17,6 +17,7 @@ args.cpu = True
 args.use_pytorch_cross_attention = True
 logging.disable(logging.WARNING)
 
+import comfy.ldm.modules.attention  # noqa: E402
 import comfy.sample  # noqa: E402
 import comfy.sd  # noqa: E402
 import torch  # noqa: E402
@@ -281,6 +282,7 @@ def main(families: Sequence[str]) -> None:
         del measurement
         gc.collect()
     found["special_cases"] = measure_special_cases()
+    found["attention"] = comfy.ldm.modules.attention.optimized_attention.__name__
     sys.stdout.write(json.dumps(found))
 
 

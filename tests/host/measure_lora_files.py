@@ -16,6 +16,7 @@ args.use_pytorch_cross_attention = True
 
 import comfy.lora  # noqa: E402
 import comfy.sd  # noqa: E402
+import comfy.utils  # noqa: E402
 import tiny_models  # noqa: E402
 import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
@@ -24,8 +25,9 @@ from semantic_focus.comfy.key_map import comfy_key_map  # noqa: E402
 from semantic_focus.comfy.model import velocity_model  # noqa: E402
 from semantic_focus.lora.adapters import AdapterSettings  # noqa: E402
 from semantic_focus.lora.keys import KEY_STYLES, KeyMap, export_lora  # noqa: E402
-from semantic_focus.lora.layers import LAYER_CHOICES, linear_layers  # noqa: E402
+from semantic_focus.lora.layers import LAYER_CHOICES, adaptable_layers, linear_layers  # noqa: E402
 from semantic_focus.lora.network import LoraAdapters  # noqa: E402
+from semantic_focus.lora.reading import read_lora  # noqa: E402
 
 NAMES = ("sd3", "flux", "z_image", "qwen_image", "wan_video", "sd15", "sdxl_v")
 KINDS = {
@@ -83,6 +85,12 @@ def patched_weights(patcher: Any, tensors: dict[str, Tensor]) -> dict[str, Tenso
         return weights
 
 
+def from_file(network: Any, tensors: dict[str, Tensor], key_map: KeyMap) -> LoraAdapters:
+    read = read_lora(tensors, adaptable_layers(network), key_map)
+    assert not read.rest
+    return LoraAdapters.of_adapters(network, read.adapters)
+
+
 def shaken(adapters: LoraAdapters) -> LoraAdapters:
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
@@ -107,7 +115,7 @@ def measure_styles(patcher: Any, key_map: KeyMap, adapters: LoraAdapters) -> dic
         except ValueError as error:
             results[style] = {"error": str(error)}
             continue
-        back = LoraAdapters.from_state_dict(network, exported, key_map)
+        back = from_file(network, exported, key_map)
         results[style] = {
             "loaded": difference(patched_weights(patcher, exported), generic),
             "back": difference(patched_weights(patcher, back.state_dict()), generic),
@@ -163,13 +171,12 @@ def split_origin(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def measure_origin(patcher: Any, key_map: KeyMap, adapters: LoraAdapters) -> float:
     """Such a file in core's loader against what our adapters made of it."""
     tensors = split_origin(adapters.state_dict())
-    ours = LoraAdapters.from_state_dict(patcher.model.diffusion_model, tensors, key_map)
+    ours = from_file(patcher.model.diffusion_model, tensors, key_map)
     return difference(patched_weights(patcher, ours.state_dict()), patched_weights(patcher, tensors))
 
 
-def flux2_names() -> dict[str, Any]:
-    """The names in a Flux 2 LoRA in diffusers keys, or why there is none; `map`: those that ComfyUI has."""
-    patcher = tiny_models._from_config("Flux2", FLUX2)
+def names_written(patcher: Any) -> dict[str, Any]:
+    """The names in a Flux LoRA in diffusers keys, or why there is none; `map`: those that ComfyUI has."""
     key_map = comfy_key_map(patcher)
     adapters = LoraAdapters(linear_layers(patcher.model.diffusion_model), KINDS["lora"], seed=0)
     found: dict[str, Any] = {"map": list(key_map.styles["diffusers"])}
@@ -178,6 +185,31 @@ def flux2_names() -> dict[str, Any]:
     except ValueError as error:
         return found | {"error": str(error)}
     return found | {"names": sorted({key.rsplit(".lora_", 1)[0] for key in exported})}
+
+
+LATER = {
+    "depth": ("transformer_blocks.{}.{}.weight", "{}double_blocks.{}.{}.weight", {
+        "ff.linear_in": "img_mlp.0", "ff.linear_out": "img_mlp.2",
+        "ff_context.linear_in": "txt_mlp.0", "ff_context.linear_out": "txt_mlp.2",
+    }),
+    "depth_single_blocks": ("single_transformer_blocks.{}.{}.weight", "{}single_blocks.{}.{}.weight", {
+        "attn.to_qkv_mlp_proj": "linear1", "attn.to_out": "linear2",
+    }),
+}  # fmt: skip
+"""The second names that ComfyUI 0.28 has for layers of Flux, by the setting that counts their blocks."""
+
+
+def map_with_later_names(settings: dict[str, Any], output_prefix: str = "") -> dict[str, Any]:
+    """ComfyUI's map of Flux as 0.28 has it, also on 0.3.75."""
+    found = FLUX_TO_DIFFUSERS(settings, output_prefix)
+    for count, (theirs, ours, layers) in LATER.items():
+        for block in range(settings[count]):
+            for name, layer in layers.items():
+                found.setdefault(theirs.format(block, name), ours.format(output_prefix, block, layer))
+    return found
+
+
+FLUX_TO_DIFFUSERS = comfy.utils.flux_to_diffusers
 
 
 def chosen(patcher: Any) -> dict[str, list[str]]:
@@ -208,8 +240,14 @@ def main() -> None:
         patched_weights(patcher, {"diffusion_model.nowhere.lora_up.weight": torch.zeros(1, 1)})
         result["complaints about a key of nothing"] = complaints.take()
         results[name] = result
-    results["flux2"] = flux2_names()
-    sys.stdout.write(json.dumps(results, indent=1))
+    builds = {
+        "flux": tiny_models.FAMILIES["flux"].build,
+        "flux2": lambda: tiny_models._from_config("Flux2", FLUX2),
+    }
+    for source, flux_map in (("own", FLUX_TO_DIFFUSERS), ("later", map_with_later_names)):
+        comfy.utils.flux_to_diffusers = flux_map
+        results[f"{source} map"] = {name: names_written(build()) for name, build in builds.items()}
+    sys.stdout.write(json.dumps(results))
 
 
 main()

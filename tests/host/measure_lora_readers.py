@@ -223,7 +223,7 @@ def main() -> None:
             for spelling, tensors in spellings(generic, key_map).items()
         }
         results[f"{name} beside"] = measure_beside(name, patcher, key_map)
-    sys.stdout.write(json.dumps(results, indent=1))
+    sys.stdout.write(json.dumps(results))
 
 
 main()

@@ -6,8 +6,9 @@ With --all, every family is trained with every kind of weights.
 import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 sys.path.append(sys.argv[1])
@@ -16,21 +17,24 @@ from comfy.cli_args import args  # noqa: E402
 args.cpu = True
 logging.disable(logging.WARNING)
 
+import comfy.model_management  # noqa: E402
 import torch  # noqa: E402
+from measure_special_cases import CatchingVae  # noqa: E402
 from tiny_models import FAMILIES, conditioning  # noqa: E402
 from torch import Tensor  # noqa: E402
 from two_devices import TwoDevices  # noqa: E402
 from weight_kinds import KINDS, stored_as  # noqa: E402
 
 from semantic_focus.comfy.memory import frozen, inputs, placement, swap  # noqa: E402
-from semantic_focus.comfy.memory.setting import MemorySetting  # noqa: E402
 from semantic_focus.comfy.memory.transfers import Transfers  # noqa: E402
 from semantic_focus.comfy.model import ComfyVelocityModel, velocity_model  # noqa: E402
+from semantic_focus.comfy.preview import PreviewSettings, preview  # noqa: E402
 from semantic_focus.lora.adapters import AdapterSettings  # noqa: E402
 from semantic_focus.lora.layers import linear_layers  # noqa: E402
 from semantic_focus.lora.network import LoraAdapters  # noqa: E402
 from semantic_focus.objective.total import Objective  # noqa: E402
 from semantic_focus.training.data import TrainingPictures  # noqa: E402
+from semantic_focus.training.memory import MemorySetting  # noqa: E402
 from semantic_focus.training.settings import TrainingSettings  # noqa: E402
 from semantic_focus.training.trainer import Trainer  # noqa: E402
 
@@ -84,62 +88,63 @@ def as_it_was(model: Any, before: dict[str, Any]) -> bool:
     )
 
 
-def trained(
-    name: str,
-    kind: str,
-    checkpointing: bool,
-    memory: MemorySetting,
-    inference: bool,
-    prior: float = 2.0,
-    base: bool = True,
-    found: dict[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Two updates.
+@dataclass(frozen=True)
+class Case:
+    """A training of two updates.
 
-    Args:
+    Attributes:
         inference: the model is made in inference mode, as ComfyUI's nodes make it.
         base: the base model's own prediction before them too.
+        between: done after the first of them.
+    """
+
+    name: str
+    kind: str = "fp32"
+    checkpointing: bool = True
+    memory: MemorySetting = MemorySetting(0.0)
+    inference: bool = True
+    prior: float = 2.0
+    base: bool = True
+    between: Callable[[ComfyVelocityModel, Any], None] = lambda _velocity, _prompts: None
+
+
+def trained(case: Case, found: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What comes of it.
+
+    Args:
         found: takes "as found", also after an error.
     """
     found = {} if found is None else found
-    family = FAMILIES[name]
-    with torch.inference_mode(inference):
-        patcher = stored_as(family.build(), kind)
+    family = FAMILIES[case.name]
+    with torch.inference_mode(case.inference):
+        patcher = stored_as(family.build(), case.kind)
         prompts = [conditioning(family, 8, 1), conditioning(family, 8, 2)]
-    generator = torch.Generator().manual_seed(4)
-    latents = tuple(torch.randn(2, *family.grid, generator=generator).unbind())
-    height, width = family.grid[-2:]
-    mask = (torch.arange(width) < 4).float().expand(1, height, width)
     before = snapshot(patcher.model)
     try:
-        return _trained(patcher, prompts, latents, mask, checkpointing, memory, prior, base)
+        return _trained(case, patcher, prompts)
     finally:
         found["as found"] = as_it_was(patcher.model, before)
 
 
-def _trained(
-    patcher: Any,
-    prompts: Any,
-    latents: Any,
-    mask: Tensor,
-    checkpointing: bool,
-    memory: Any,
-    prior: float,
-    with_base: bool,
-) -> dict[str, Any]:
-    with velocity_model(patcher, prompts, checkpointing, memory=memory) as velocity:
+def _trained(case: Case, patcher: Any, prompts: Any) -> dict[str, Any]:
+    grid = FAMILIES[case.name].grid
+    latents = tuple(torch.randn(2, *grid, generator=torch.Generator().manual_seed(4)).unbind())
+    mask = (torch.arange(grid[-1]) < 4).float().expand(1, *grid[-2:])
+    with velocity_model(patcher, prompts, case.checkpointing, memory=case.memory) as velocity:
         layers = linear_layers(velocity.network)
         adapters = LoraAdapters(layers, AdapterSettings(rank=2, alpha=2.0, dropout=0.2), 0, velocity.device)
         data = TrainingPictures(latents, (mask, mask), ("face",), device=velocity.device)
-        objective = Objective(weights={"face": 1.0}, prior_weight=prior)
+        objective = Objective(weights={"face": 1.0}, prior_weight=case.prior)
         trainer = Trainer(velocity, adapters, data, objective, TrainingSettings(steps=2, **OPTIONS))
         with adapters.attached():
             base = torch.zeros(())
-            if with_base:
+            if case.base:
                 noisy, sigma, _ = velocity.corrupt(latents[0][None], latents[1][None], torch.tensor([0.6]))
                 with torch.no_grad(), adapters.disabled():
                     base = velocity.predict(noisy, sigma, [0])
-            records = [trainer.step() for _ in range(2)]
+            records = [trainer.step()]
+            case.between(velocity, prompts)
+            records.append(trainer.step())
         lora = trainer.lora()
     return {
         "base": base,
@@ -162,10 +167,10 @@ def measure_equality(everything: bool) -> dict[str, Any]:
         for kind in KINDS if everything or name in OF_TWO_FAMILIES else ("fp32",):
             for checkpointing in (False, True):
                 with layers_own_products():
-                    own = trained(name, SAME_AS.get(kind, kind), checkpointing, MemorySetting(0.0), False)
+                    own = trained(Case(name, SAME_AS.get(kind, kind), checkpointing, inference=False))
                 row = f"{name}, {kind}, {'with' if checkpointing else 'without'} checkpointing"
                 found[row] = {
-                    text: equal(trained(name, kind, checkpointing, setting, inference=True), own)
+                    text: equal(trained(Case(name, kind, checkpointing, setting)), own)
                     for text, setting in SETTINGS.items()
                 }
                 found[row]["moved"] = bool(own["losses"].isfinite().all()) and any(
@@ -207,7 +212,7 @@ def measure_transfers() -> dict[str, Any]:
             for prior in (True, False):
                 events: list[Any] = []
                 with recorded(events):
-                    trained(name, "fp32", checkpointing, SETTINGS["all in RAM"], True, 2.0 if prior else 0.0)
+                    trained(Case(name, "fp32", checkpointing, SETTINGS["all in RAM"], prior=2.0 * prior))
                 found[f"{name}, {checkpointing}, {prior}"] = events
     return found
 
@@ -231,7 +236,7 @@ def measure_two_devices() -> dict[str, Any]:
         swap.BlockSwap.__init__ = begin
         try:
             with memories:
-                trained(name, "fp32", True, SETTINGS["all in RAM"], True)
+                trained(Case(name, memory=SETTINGS["all in RAM"]))
             found[name] = memories.transfers
         except RuntimeError as error:
             found[name] = str(error)
@@ -269,16 +274,16 @@ def measure_shortage() -> dict[str, Any]:
     """What a training does when memory runs out, once or for good, on a device with a memory of its own."""
     found: dict[str, Any] = {}
     kept = placement.Placement._is_apart
-    placement.Placement._is_apart = lambda _self: True
-    subject: Any = {"name": "flux", "kind": "fp8", "checkpointing": True, "inference": True, "base": False}
-    undisturbed = trained(**subject, memory=SETTINGS["all on the device"])
+    placement.Placement._is_apart = lambda self: True
+    case = Case("flux", "fp8", base=False)
+    undisturbed = trained(case)
     for stage, (owner, name) in STAGES.items():
         original = getattr(owner, name)
         for times in (1, 1000):
             setattr(owner, name, Shortage(times).before(original))
             before: dict[str, Any] = {}
             try:
-                result = trained(**subject, memory=SETTINGS["all on the device"], found=before)
+                result = trained(case, before)
                 said = "equal" if equal(result, undisturbed) else "another result"
             except Exception as error:  # whatever comes is what is measured
                 said = f"{type(error).__name__}: {error}"
@@ -288,12 +293,71 @@ def measure_shortage() -> dict[str, Any]:
     return found
 
 
+def with_samples(vae: Any) -> Callable[[ComfyVelocityModel, Any], None]:
+    """A preview in the midst of a training, for which the VAE pushes some of the model out."""
+
+    def between(velocity: ComfyVelocityModel, prompts: Any) -> None:
+        try:
+            with torch.inference_mode():
+                preview(
+                    velocity, prompts[:1], prompts[1], FAMILIES["flux"].grid, PreviewSettings(steps=2), vae
+                )
+        except torch.OutOfMemoryError:
+            pass  # a training does without, see nodes/train_progress.py
+
+    return between
+
+
+class PushingVae(CatchingVae):
+    """Takes the memory of the model."""
+
+    def decode(self, latent: Tensor) -> Tensor:
+        for loaded in comfy.model_management.current_loaded_models:
+            loaded.model.partially_unload(loaded.model.offload_device, 1e9)
+        return super().decode(latent)
+
+
+class ShortVae(CatchingVae):
+    """Does not fit."""
+
+    def decode(self, latent: Tensor) -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
+def cancelled(_velocity: ComfyVelocityModel, _prompts: Any) -> None:
+    """The next layer that computes hears of it."""
+    comfy.model_management.interrupt_current_processing()
+
+
+def measure_disturbance() -> dict[str, Any]:
+    """Trainings of fp8 weights that are disturbed after the first update."""
+    found: dict[str, Any] = {}
+    for setting in ("all on the device", "half in RAM"):
+        case = Case("flux", "fast fp8", memory=SETTINGS[setting], base=False)
+        undisturbed = trained(case)
+        for what, between in {
+            "samples": with_samples(CatchingVae()),
+            "samples by a VAE that needs room": with_samples(PushingVae()),
+            "samples by a VAE that does not fit": with_samples(ShortVae()),
+            "cancel": cancelled,
+        }.items():
+            before: dict[str, Any] = {}
+            try:
+                result = trained(replace(case, between=between), before)
+                said = "equal" if equal(result, undisturbed) else "another result"
+            except comfy.model_management.InterruptProcessingException:
+                said = "cancelled"
+            found[f"{what}, {setting}"] = {"said": said, **before}
+    return found
+
+
 def main() -> None:
     found = {
         "equality": measure_equality("--all" in sys.argv),
         "transfers": measure_transfers(),
         "two devices": measure_two_devices(),
         "shortage": measure_shortage(),
+        "disturbance": measure_disturbance(),
     }
     sys.stdout.write(json.dumps(found))
 

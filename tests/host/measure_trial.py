@@ -23,7 +23,8 @@ from tiny_models import FAMILIES, Family, conditioning  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from semantic_focus.comfy.model import velocity_model  # noqa: E402
-from semantic_focus.comfy.training import RunPlace, TrainingRequest, train_comfy_lora  # noqa: E402
+from semantic_focus.comfy.request import TrainingRequest  # noqa: E402
+from semantic_focus.comfy.training import RunPlace, train_comfy_lora  # noqa: E402
 from semantic_focus.lora.adapters import AdapterSettings  # noqa: E402
 from semantic_focus.objective.total import Objective  # noqa: E402
 from semantic_focus.regions.masks import SemanticMasks  # noqa: E402
@@ -253,6 +254,42 @@ def with_meta_weights(patcher: Any) -> Any:
     return patcher
 
 
+class OfAnotherPack(nn.Linear):
+    """Multiplies in its own way."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return nn.functional.linear(input, self.weight, self.bias)
+
+
+def with_layers_of_another_pack(patcher: Any) -> Any:
+    for block in patcher.model.diffusion_model.joint_blocks:
+        with torch.inference_mode():
+            own = block.x_block.attn.qkv
+            layer = OfAnotherPack(own.in_features, own.out_features)
+            layer.load_state_dict(own.state_dict())
+        block.x_block.attn.qkv = layer
+    return patcher
+
+
+def without_weights(patcher: Any) -> Any:
+    for block in patcher.model.diffusion_model.joint_blocks:
+        layer = block.x_block.attn.qkv
+        layer.weight = nn.Parameter(layer.weight.to("meta"), requires_grad=False)
+    return patcher
+
+
+def without_backward_pass(*parts: str) -> Callable[[Any], Any]:
+    """Kernels that have none, as nunchaku's."""
+
+    def change(patcher: Any) -> Any:
+        for name in parts:
+            part = patcher.model.diffusion_model.get_submodule(name)
+            part.forward = torch.no_grad()(part.forward)
+        return patcher
+
+    return change
+
+
 def with_weight(value: float) -> Callable[[Any], Any]:
     def change(patcher: Any) -> Any:
         network = patcher.model.diffusion_model
@@ -313,6 +350,10 @@ BAD: dict[str, tuple[Callable[[Any], Any], Callable[[TrainingRequest], TrainingR
     "weight": (with_weight(NAN), unchanged),
     "infinite weight": (with_weight(math.inf), unchanged),
     "overflow": (that_overflows, unchanged),
+    "no weights": (without_weights, unchanged),
+    "no backward pass": (without_backward_pass("joint_blocks.0", "joint_blocks.1"), unchanged),
+    "no backward pass in a part": (without_backward_pass("joint_blocks.0.x_block.mlp"), unchanged),
+    "layers of another pack": (with_layers_of_another_pack, unchanged),
     "placeholders": (with_placeholders, unchanged),
     "meta weights": (with_meta_weights, unchanged),
 }

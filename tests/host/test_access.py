@@ -384,3 +384,46 @@ def test_other_routes_are_answered_while_whole_disks_are_listed(built: House):
         connection.close()
     assert len(ended) < len(lists)
     assert json.loads(built.post("dataset", folder=str(built.open))[2])["pictures"]
+
+
+def test_a_server_that_the_network_reaches_reads_its_own_folders_only(
+    start_server: "Callable[..., ComfyServer]", built: House
+):
+    """Really started with --listen, and without rules of an operator."""
+    with start_server(arguments=["--listen", "0.0.0.0"]) as server:
+        opened = dataset(server.base_directory / "input" / "open", "one")
+        made = dataset(server.base_directory / "output" / "made", "two")
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
+        house = House(server, opened, built.private, connection)
+        links = server.base_directory / "input" / "links"
+        links.mkdir()
+        (links / "folder").symlink_to(house.private)
+        outside = [
+            str(house.private),
+            str(links / "folder"),
+            f"{opened}/../../../{house.private}",
+            "/etc",
+            "~",
+        ]
+        for folder in outside:
+            for answer in (
+                house.post("dataset", folder=folder),
+                house.post("caption", folder=folder, name="secret.png"),
+                house.thumbnail(folder, "secret.png"),
+            ):
+                assert answer[0] in (200, 400, 403) and "error" in json.loads(answer[2]), (folder, answer)
+                assert not is_private(answer), folder
+            load = node("SemanticFocusLoadDataset", folder=folder, default_caption="x")
+            with pytest.raises(RuntimeError) as failure:
+                server.run({"1": load, "2": node("PreviewImage", images=["1", 0])})
+            assert "its operator allows" in str(failure.value), folder
+        assert FILE in json.loads(house.post("dataset", folder=str(house.private))[2])["error"]
+        for folder, name in ((opened, "one.png"), (made, "two.png")):
+            shown = json.loads(house.post("dataset", folder=str(folder))[2])["pictures"]
+            assert [picture["name"] for picture in shown] == [name]
+            caption = house.post("caption", folder=str(folder), name=name)[2]
+            assert json.loads(caption) == {"caption": WORDS}
+            assert house.thumbnail(str(folder), name)[:2] == (200, "image/jpeg")
+        load = node("SemanticFocusLoadDataset", folder=str(opened), default_caption="x")
+        server.run({"1": load, "2": node("PreviewImage", images=["1", 0])})
+        connection.close()

@@ -33,6 +33,11 @@ def family(request: pytest.FixtureRequest, measured: dict[str, Any]) -> dict[str
     return measured[request.param] | {"name": request.param}
 
 
+def test_the_attention_is_that_of_a_gpu(measured: dict[str, Any]):
+    """The servers of the other tests take the one that ComfyUI has for the CPU."""
+    assert measured["attention"] == "attention_pytorch"
+
+
 def test_a_network_that_answers_with_the_target_gives_the_clean_picture(family: dict[str, Any]):
     """ComfyUI's own arithmetic turns it into the picture, at positions 0.05, 0.5 and 0.95."""
     assert family["target"]["prediction"] == FAMILIES[family["name"]]

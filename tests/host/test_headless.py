@@ -1,5 +1,6 @@
 """Training from a shell, with the model code of a real ComfyUI and without its server."""
 
+import json
 import os
 import signal
 import subprocess
@@ -137,6 +138,33 @@ def trained(
 def assert_same(lora: dict[str, Tensor], other: dict[str, Tensor]) -> None:
     assert lora.keys() == other.keys() and lora
     assert [key for key in lora if not torch.equal(lora[key], other[key])] == []
+
+
+def test_what_a_config_leaves_open_is_the_recipes_if_it_asks_for_one(
+    start: Callable[..., subprocess.Popen], config: Callable[..., Path], tmp_path: Path
+):
+    """It states rank and alpha, as they are by default; the steps are known when the model is."""
+    path = config(tmp_path, 'recipe = "auto"\nsave_every = 1')
+    text = path.read_text()
+    for stated in (f"steps = {STEPS}", "learning_rate = 1e-3"):
+        text = text.replace(stated, "")
+    path.write_text(text)
+    process = start(path)
+    seen = []
+    assert process.stderr
+    for line in process.stderr:
+        seen.append(line.strip())
+        if "step 1/" in line:
+            process.send_signal(signal.SIGTERM)
+            break
+    process.communicate(timeout=PATIENCE)
+    said = "recipe SD3: steps 250, learning_rate 0.0001, layers attention + feed-forward, "
+    said += "timesteps logit_normal (mean 0)"
+    assert any(said in line for line in seen), seen
+    assert "step 1/250" in seen[-1]
+    run = json.loads((tmp_path / "output" / "runs" / "person" / "run.json").read_text())
+    assert run["identity"]["adapters"]["rank"] == 4
+    assert run["identity"]["training"]["steps"] == 250
 
 
 def test_a_folder_of_the_other_trainer_trains_to_a_lora_that_says_how_it_came_about(trained: Path):

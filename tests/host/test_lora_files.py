@@ -1,9 +1,6 @@
 """LoRA files in every key style, in ComfyUI's own loader, on small genuine networks of every family."""
 
-import json
-import os
 import re
-import subprocess
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -13,6 +10,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from .graphs import measured_by
+
 if TYPE_CHECKING:
     from host.serve import ComfyServer
 
@@ -21,13 +20,9 @@ KINDS = ("lora", "lora, alpha 3", "loha", "lokr", "lokr, full")
 
 
 @pytest.fixture(scope="module")
-def measured(comfy: ModuleType, repo: Path) -> dict[str, Any]:
+def measured(comfy: ModuleType) -> dict[str, Any]:
     """The numbers of measure_lora_files.py."""
-    program = [comfy.environment_python(), repo / "tests" / "host" / "measure_lora_files.py"]
-    environment = {**os.environ, "PYTHONPATH": str(repo), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*program, comfy.comfyui_folder()], capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return measured_by("measure_lora_files.py", comfy)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -100,13 +95,36 @@ FLUX_2 = {
 """As diffusers names the layers that are trained by default."""
 
 
-def test_flux_2_is_written_in_its_own_names_or_not_at_all(measured: dict[str, Any]):
-    """ComfyUI 0.3.75 has the names of Flux 1 for it, whose single blocks are smaller."""
-    flux2 = measured["flux2"]
-    if "transformer.single_transformer_blocks.0.attn.to_qkv_mlp_proj" in flux2["map"]:
-        names = {re.sub(r"\.\d+(?=\.|$)", ".N", name) for name in flux2["names"]}
-        assert names == {f"transformer.{name}" for name in FLUX_2}
+FLUX_1 = {
+    *(f"transformer_blocks.N.attn.{layer}" for layer in ("to_q", "to_k", "to_v", "to_out.N", "to_add_out")),
+    *(f"transformer_blocks.N.attn.add_{part}_proj" for part in "qkv"),
+    *(
+        f"transformer_blocks.N.{stream}.net.N{end}"
+        for stream in ("ff", "ff_context")
+        for end in (".proj", "")
+    ),
+    *(f"single_transformer_blocks.N.attn.to_{part}" for part in "qkv"),
+    *(f"single_transformer_blocks.N.{layer}" for layer in ("proj_mlp", "proj_out")),
+}
+
+
+def in_general(names: list[str]) -> set[str]:
+    return {re.sub(r"\.\d+(?=\.|$)", ".N", name).removeprefix("transformer.") for name in names}
+
+
+@pytest.mark.parametrize("source", ["own map", "later map"])
+def test_flux_is_written_in_the_names_of_its_version_or_not_at_all(measured: dict[str, Any], source: str):
+    """ComfyUI 0.3.75 has the names of Flux 1 alone, whose single blocks are smaller than those of Flux 2;
+    0.28 has both for every layer of either.
+    """
+    flux, flux2 = measured[source]["flux"], measured[source]["flux2"]
+    assert in_general(flux["names"]) == FLUX_1
+    second = "transformer.single_transformer_blocks.0.attn.to_qkv_mlp_proj"
+    assert {second in flux["map"], second in flux2["map"]} == {"names" in flux2}
+    if "names" in flux2:
+        assert in_general(flux2["names"]) == FLUX_2
     else:
+        assert source == "own map"
         assert "do not add up to the 576 rows" in flux2["error"]
 
 

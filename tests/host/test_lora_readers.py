@@ -1,13 +1,11 @@
 """A LoRA file does the same, or is refused by name, wherever it is given."""
 
-import json
-import os
-import subprocess
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+
+from .graphs import measured_by
 
 FAMILIES = ("z_image", "sd15")
 USERS = ("start_from and Compare", "Load LoRA File", "Save LoRA As", "training_adapter")
@@ -42,15 +40,9 @@ TRAINS = {"1x1 convolution of kohya": False, "bias beside a pair": True}
 
 
 @pytest.fixture(scope="module")
-def measured(comfy: ModuleType, repo: Path) -> dict[str, Any]:
+def measured(comfy: ModuleType) -> dict[str, Any]:
     """The numbers of measure_lora_readers.py."""
-    program = [comfy.environment_python(), repo / "tests" / "host" / "measure_lora_readers.py"]
-    environment = {**os.environ, "PYTHONPATH": str(repo), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*program, comfy.comfyui_folder()], capture_output=True, text=True, timeout=240, env=environment
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return measured_by("measure_lora_readers.py", comfy)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -112,3 +112,20 @@ def test_the_model_is_left_as_it_was_found_when_memory_ran_out(
     measured: dict[str, Any], stage: str, times: int
 ):
     assert measured["shortage"][f"{stage}, {times}"]["as found"]
+
+
+@pytest.mark.parametrize("setting", ["all on the device", "half in RAM"])
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("samples", "equal"),
+        ("samples by a VAE that needs room", "equal"),
+        ("samples by a VAE that does not fit", "equal"),
+        ("cancel", "cancelled"),
+    ],
+)
+def test_a_training_that_is_disturbed_goes_on_as_if_nothing_had_been(
+    measured: dict[str, Any], what: str, said: str, setting: str
+):
+    """With fp8 weights whose fast product must not come back. Or it ends, and leaves the model as it was."""
+    assert measured["disturbance"][f"{what}, {setting}"] == {"said": said, "as found": True}

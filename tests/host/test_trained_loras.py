@@ -125,6 +125,40 @@ def test_what_cannot_be_trained_on_stays_in_the_lora_and_acts(
     assert all(a > b for a, b in zip(drift, (row["drift"] for row in rows), strict=True) if a == a)
 
 
+def test_what_cannot_be_trained_on_is_saved_in_the_names_of_the_style_and_counted(
+    server: "ComfyServer", shared_workflow: Graph, saved: str, run_name: str
+):
+    loras = server.base_directory / "models" / "loras"
+    tensors = load_file(loras / saved)
+    bias = "lora_unet_joint_blocks_0_x_block_attn_proj.diff_b"
+    save_file(tensors | {bias: torch.ones(128)}, loras / "with_bias.safetensors")
+    names = {
+        "comfyui": "diffusion_model.joint_blocks.0.x_block.attn.proj",
+        "kohya": "lora_unet_joint_blocks_0_x_block_attn_proj",
+        "diffusers": "transformer.transformer_blocks.0.attn.to_out.0",
+    }
+    graph = {
+        "1": shared_workflow["1"],
+        "load": node("SemanticFocusLoadLoRA", lora_name="with_bias.safetensors"),
+    }
+    for style in names:
+        graph[style] = node(
+            "SemanticFocusSaveLoRA",
+            lora=["load", 0],
+            model=["1", 0],
+            filename_prefix=f"loras/{run_name}_{style}",
+            key_style=style,
+        )
+    outputs = server.run(graph)["outputs"]
+    for style, name in names.items():
+        path, sentence = outputs[style]["text"][0].splitlines()
+        assert torch.equal(load_file(path)[f"{name}.diff_b"], torch.ones(128))
+        assert sentence == (
+            f"1 of the {len(tensors) + 1} keys of this LoRA cannot be trained on; they stay as they are: "
+            f"{names['comfyui']}.diff_b"
+        )
+
+
 def test_a_lora_that_a_training_kept_can_be_chosen(server: "ComfyServer", plain: Path):
     kept = max(plain.glob("lora_*.safetensors"))
     graph = {

@@ -77,10 +77,18 @@ BAD = {
     "weight": ("the base model's own prediction", "joint_blocks.0.x_block.attn.proj.weight", "damaged"),
     "infinite weight": ("the base model's own prediction", "joint_blocks.0.x_block.attn.proj.weight"),
     "overflow": ("the base model's own prediction", "its weights are finite", "--bf16-unet"),
-    "placeholders": ("4 linear layers (joint_blocks.0.context_block.attn.qkv", "GGUF", "safetensors"),
-    "meta weights": ("4 linear layers (joint_blocks.0.context_block.attn.qkv", "GGUF", "safetensors"),
+    "no weights": ("2 linear layers (diffusion_model.joint_blocks.0.x_block.attn.qkv", "are placeholders"),
+    "no backward pass": ("no gradient comes back", "layers of the LoRA (joint_blocks.0.", "nunchaku"),
 }
 """What is wrong, and words that must be said of it."""
+
+TRAINS = {
+    "placeholders": [],
+    "meta weights": [],
+    "layers of another pack": [],
+    "no backward pass in a part": ["no_gradient: 2 of 13 layers get no gradient and learn nothing"],
+}
+"""What looks wrong and can be trained, and what is said of it."""
 
 
 @pytest.fixture(scope="module")
@@ -150,3 +158,11 @@ def test_what_is_bad_is_named_before_a_folder_is_made(what: str, measured: dict[
     assert [words for words in BAD[what] if words not in found["error"]] == []
     assert "lower the learning rate" not in found["error"].lower()
     assert found["folders"] == []
+
+
+@pytest.mark.parametrize("what", TRAINS)
+def test_what_only_looks_wrong_is_trained(what: str, measured: dict[str, Any]):
+    """Weights that `state_dict` does not give and `clone` does not copy; a part that no gradient passes."""
+    found = measured["bad"][what]
+    assert (found["error"], found["folders"]) == ("", ["lora"])
+    assert [said[: len(text)] for said, text in zip(found["said"], TRAINS[what], strict=True)] == TRAINS[what]

@@ -3,9 +3,9 @@
 import weakref
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 TRANSFERS = {"aten::copy_", "aten::_to_copy", "aten::to", "aten::clone"}
 LOOKS = {
@@ -40,9 +40,7 @@ class TwoDevices(TorchDispatchMode):
         return tensor.untyped_storage()._cdata in self._in_ram
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        tensors = [
-            value for value in torch.utils._pytree.tree_leaves((args, kwargs)) if isinstance(value, Tensor)
-        ]
+        tensors = [value for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
         in_ram = [tensor for tensor in tensors if self.is_in_ram(tensor)]
         name = func._schema.name
         if in_ram and name not in TRANSFERS | LOOKS:

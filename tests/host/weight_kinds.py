@@ -26,7 +26,7 @@ class CodedTensor(Tensor):
         return self
 
     def to(self, *arguments: Any, **options: Any) -> Any:
-        moved = super().to(*arguments, **options)
+        moved: Any = super().to(*arguments, **options)
         moved.tensor_shape = self.tensor_shape
         return moved
 
@@ -53,7 +53,7 @@ class CodedLinear(comfy.ops.manual_cast.Linear):
     ) -> tuple[Tensor, Tensor | None]:
         if input is not None:
             dtype, device = input.dtype, input.device
-        stored = self.weight.to(device)
+        stored: Any = self.weight.to(device)
         plain = stored.as_subclass(Tensor)
         scales = plain[:, :2].contiguous().view(torch.float16).to(dtype)
         weight = (plain[:, 2:].view(torch.int8).to(dtype) * scales).reshape(stored.tensor_shape)

@@ -2,5 +2,5 @@
 
 Frozen layers that keep no weight for the backward pass (`weights`, `frozen`), blocks that come from RAM when
 they are needed (`swap`), inputs of recomputed blocks that wait there (`inputs`), and who decides it
-(`setting`, `placement`).
+(`placement`).
 """

@@ -2,19 +2,17 @@
 
 import logging
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...files.text import in_short
+from ..request import TrainingRequest
 from .advice import Verdict, free_for_training, judge
 from .counted import CannotBeCounted
 from .estimate import Estimator
 from .step_plan import StepPlan
 
-if TYPE_CHECKING:
-    from ..training import TrainingRequest
 
-
-def judge_training(request: "TrainingRequest") -> Verdict | None:
+def judge_training(request: TrainingRequest) -> Verdict | None:
     """What a training takes, and what to change where it does not fit.
 
     Returns:
@@ -32,7 +30,12 @@ def judge_training(request: "TrainingRequest") -> Verdict | None:
         return None
 
 
-def plan_of(request: "TrainingRequest") -> StepPlan:
+def needs_in_log(verdict: Verdict) -> None:
+    """Where there is no node: tell the log what a training takes."""
+    logging.info(f"LoRA training: {verdict.estimate.said(verdict.free)}")
+
+
+def plan_of(request: TrainingRequest) -> StepPlan:
     """The step of a training that takes most."""
     shapes = [tuple(samples.shape[1:]) for samples in request.latents]
     return StepPlan(

@@ -14,6 +14,7 @@ from torch import nn
 
 from ...lora.layers import all_linear_layers
 from ...lora.network import LoraAdapters
+from ...training.memory import MemorySetting
 from ..model import ComfyVelocityModel
 from ..training_mode import checkpoint_blocks, training_mode
 from .abbreviated import AbbreviatedBlocks
@@ -21,7 +22,6 @@ from .counted import DEVICE, FORWARD, PRIOR, CannotBeCounted, StepBytes, count_s
 from .frozen import FrozenLayer, FrozenLayers
 from .on_meta import copy_on_meta
 from .placement import Placement
-from .setting import MemorySetting
 from .step_plan import StepPlan
 from .swap import SwappedBlock, chosen_blocks
 

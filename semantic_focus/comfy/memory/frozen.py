@@ -5,7 +5,7 @@ patched or moved for a forward pass is dropped after it, and fetched once more i
 and gradients are those of the layer's own forward pass, to the bit.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -132,13 +132,15 @@ class FrozenLayers:
 
     Args:
         network: frozen.
+        others: dotted names of what other nodes put in the place of the network's own; layers whose forward
+            pass is among them are theirs.
     """
 
-    def __init__(self, network: nn.Module):
+    def __init__(self, network: nn.Module, others: Container[str] = ()):
         self.by_name: dict[str, FrozenLayer] = {}
         for name, layer in network.named_modules():
             fetch = fetch_for(layer)
-            if fetch is not None and _can_be_rebuilt(layer):
+            if fetch is not None and _can_be_rebuilt(layer) and f"{name}.forward" not in others:
                 self.by_name[name] = FrozenLayer(layer, fetch)
         self.by_module: dict[nn.Module, FrozenLayer] = {
             frozen.layer: frozen for frozen in self.by_name.values()

@@ -14,9 +14,9 @@ import comfy.model_patcher
 import torch
 from torch import Tensor, nn
 
-from ...training.trainer import TrainingOutOfMemory, out_of_memory
+from ...training.memory import MemorySetting
+from ...training.shortage import TrainingOutOfMemory, out_of_memory
 from .frozen import FrozenLayers
-from .setting import MemorySetting
 from .swap import BlockSwap, chosen_blocks
 
 EVERYTHING = 10**20
@@ -104,9 +104,8 @@ class Placement:
         What ComfyUI has loaded it moves by itself.
         """
         patcher = self._patcher
-        short = (
-            self._swap is not None and comfy.model_management.get_free_memory(patcher.load_device) < wanted
-        )
+        free: Any = comfy.model_management.get_free_memory
+        short = self._swap is not None and free(patcher.load_device) < wanted
         if short:
             self.unload()
         try:

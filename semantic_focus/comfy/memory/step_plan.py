@@ -10,11 +10,11 @@ from ...lora.layers import linear_layers
 from ...lora.network import LoraAdapters
 from ...objective.total import Objective
 from ...training.data import TrainingPictures
+from ...training.memory import MemorySetting
 from ...training.settings import TrainingSettings
 from ...training.trainer import Trainer
 from ..model import ComfyVelocityModel, velocity_model
 from .counted import DEVICE, StepBytes, count_step, counting, loading_on_meta
-from .setting import MemorySetting
 
 
 @dataclass(frozen=True)

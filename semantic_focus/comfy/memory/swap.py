@@ -190,7 +190,9 @@ def chosen_blocks(blocks: Sequence[Sequence[FrozenLayer]], share: float) -> list
 
 def _is_wrapper(tensor: Tensor) -> bool:
     """Whether a tensor has no bytes of its own but others inside (ComfyUI's quantised tensors)."""
-    return type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__
+    kind: Any = type(tensor)
+    plain: Any = Tensor
+    return kind.__torch_dispatch__ is not plain.__torch_dispatch__
 
 
 def _stored(tensor: Tensor) -> Tensor:

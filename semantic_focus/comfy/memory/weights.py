@@ -78,13 +78,13 @@ def _as_it_is(layer: Any, _like: Tensor, _inputs: int) -> Operand:
 
 def _cast(layer: Any, like: Tensor, _inputs: int) -> Operand:
     """By ComfyUI: moved, cast, patched; a quantised tensor is restored to numbers."""
-    weight, bias = comfy.ops.cast_bias_weight(layer, like)
+    weight, bias = _cast_by_comfyui(layer, like)
     return Operand(_restored(weight, like), bias)
 
 
 def _scaled(layer: Any, like: Tensor, inputs: int) -> Operand:
     """As ComfyUI's scaled fp8 layers multiply: the scale goes on what has fewer elements."""
-    weight, bias = comfy.ops.cast_bias_weight(layer, like)
+    weight, bias = _cast_by_comfyui(layer, like)
     scale = layer.scale_weight.to(device=weight.device, dtype=weight.dtype)
     if weight.numel() < inputs:
         return Operand(weight * scale, bias)
@@ -95,6 +95,11 @@ def _its_own(layer: Any, like: Tensor, _inputs: int) -> Operand:
     """As layers of GGUF loaders give their weights."""
     weight, bias = layer.cast_bias_weight(like)
     return Operand(_restored(weight, like), bias)
+
+
+def _cast_by_comfyui(layer: Any, like: Tensor) -> tuple[Tensor, Tensor | None]:
+    cast: Any = comfy.ops.cast_bias_weight(layer, like)
+    return cast
 
 
 def _restored(weight: Tensor, like: Tensor) -> Tensor:

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...regions.large import enlarge_into, enlarged, kept_as, too_large, trim, worked_on
+from ...regions.blocks import persons_kept
+from ...regions.large import enlarge_into, kept_as, too_large, trim, worked_on
 from ...regions.lighting import lighting
 from ...regions.masks import SemanticMasks, partition
 from ...regions.refine import RefineSettings, refine
@@ -83,11 +84,11 @@ class MediaPipeSegmenter:
         for index, image in enumerate(images):
             picture = worked_on(image)
             regions, instances, score = self._segment_one(analysed(eight_bit(image)), picture, settings)
-            trim(size)
-            persons.append(enlarged(instances.to(images.device), size))
             scores.append(score)
             if "lighting" in labels:
                 regions["lighting"] = lighting(picture[None])[0]
+            trim(size)
+            persons.append(persons_kept(instances.to(images.device), size))
             for channel, label in enumerate(labels):
                 nothing = torch.zeros(picture.shape[:2])
                 enlarge_into(masks[index, channel : channel + 1], [regions.pop(label, nothing)])

@@ -111,8 +111,7 @@ def fetch(folder: Path | None = None) -> Path:
         OSError: the folder cannot be written.
     """
     folder = default_folder() if folder is None else Path(folder)
-    missing = [weight for weight in WEIGHTS if not _is_installed(folder / weight.name, weight)]
-    if not missing:
+    if not (missing := missing_in(folder)):
         return folder
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as download:
@@ -121,6 +120,11 @@ def fetch(folder: Path | None = None) -> Path:
             for weight in missing:
                 _write_atomically(folder / weight.name, _read_member(archive, weight))
     return folder
+
+
+def missing_in(folder: Path) -> list[WeightFile]:
+    """The weight files that `fetch` would put into a folder."""
+    return [weight for weight in WEIGHTS if not _is_installed(folder / weight.name, weight)]
 
 
 def _is_installed(path: Path, weight: WeightFile) -> bool:

@@ -20,6 +20,7 @@ from ..model_files import (
     missing_package,
     offers,
 )
+from ..pretrained import pretrained
 from ..protocol import Segmenter, SegmentRequest, WeightFolders
 from ..runtimes import broken
 from .labels import EmbeddedPersons, regions, unsupported
@@ -65,9 +66,7 @@ def load(folders: WeightFolders = MappingProxyType({}), device: str = "cpu") -> 
     with loading(NAME, folder, offers(OFFERED, folders)):
         from transformers import SegformerForSemanticSegmentation, SegformerImageProcessor
 
-        model: Any = SegformerForSemanticSegmentation.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
-        )
+        model = pretrained(SegformerForSemanticSegmentation, folder, torch.float32)
         processor = SegformerImageProcessor.from_pretrained(folder, local_files_only=True)
     parser = SegformerParser(
         model.to(device).eval(), processor, EmbeddedPersons(folders), weights_id(folders), licence(folder)

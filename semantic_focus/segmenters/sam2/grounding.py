@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..damage import loading
 from ..model_files import find_model_folders, offers
+from ..pretrained import pretrained
 from ..protocol import WeightFolders
 
 FOLDER = "grounding-dino"
@@ -43,9 +44,7 @@ def load_detector(folder: Path, device: str) -> "GroundingDino":
     with loading("sam2", folder, offers(["grounding-dino-tiny"], {FOLDER: [folder.parent]})):
         from transformers import GroundingDinoForObjectDetection, GroundingDinoProcessor
 
-        model: Any = GroundingDinoForObjectDetection.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
-        )
+        model = pretrained(GroundingDinoForObjectDetection, folder, torch.float32)
         processor = GroundingDinoProcessor.from_pretrained(folder, local_files_only=True)
     return GroundingDino(model.to(device).eval(), processor)
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..damage import WeightsNotLoadedError, loading
 from ..model_files import find_files, find_model_folders, missing_package, offers
+from ..pretrained import pretrained
 from ..protocol import WeightFolders
 from ..runtimes import broken
 
@@ -116,9 +117,7 @@ def load_model(weights: Sam2Weights, device: str) -> BoxModel:
             return Sam2Package(build(weights).to(device).eval())
         from transformers import Sam2Model, Sam2Processor
 
-        model: Any = Sam2Model.from_pretrained(
-            weights.path, local_files_only=True, use_safetensors=True, dtype=torch.float32
-        )
+        model = pretrained(Sam2Model, weights.path, torch.float32)
         processor = Sam2Processor.from_pretrained(weights.path, local_files_only=True)
         return Sam2Transformers(model.to(device).eval(), processor)
 

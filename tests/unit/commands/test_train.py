@@ -18,7 +18,8 @@ from semantic_focus.datasets.mask_file import save_masks
 from semantic_focus.files.writing import NotWrittenError
 from semantic_focus.regions.masks import SemanticMasks
 from semantic_focus.training.run import StopTraining
-from semantic_focus.training.trainer import TrainingDiverged, TrainingOutOfMemory
+from semantic_focus.training.shortage import TrainingOutOfMemory
+from semantic_focus.training.trainer import TrainingDiverged
 
 CONFIG = """
 [model]

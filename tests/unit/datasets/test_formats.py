@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import EpsImagePlugin, Image
 
-from semantic_focus.datasets.folder import DatasetError, load_picture, load_pictures
+from semantic_focus.datasets.folder import DatasetError, load_picture, pictures_on_disk
 from semantic_focus.datasets.formats import PICTURE_SUFFIXES, SUFFIXES_BY_FORMAT, has_several_frames
 from semantic_focus.datasets.mask_pictures import read_mask_picture
 from semantic_focus.datasets.thumbnails import thumbnail
@@ -84,9 +84,9 @@ def test_all_pictures_that_cannot_be_read_are_named_at_once(tmp_path: Path):
     for number, path in enumerate(paths):
         RED.save(path) if number % 2 else path.write_bytes(b"torn")
     with pytest.raises(DatasetError) as caught:
-        load_pictures(paths)
+        pictures_on_disk(paths)
     assert [line.split(": ")[0] for line in str(caught.value).splitlines()] == [str(paths[0]), str(paths[2])]
-    assert len(load_pictures(paths[1::2])) == 2
+    assert len(pictures_on_disk(paths[1::2])) == 2
 
 
 @pytest.mark.parametrize(

@@ -138,3 +138,15 @@ def test_every_mask_that_cannot_be_had_is_named_at_once(
         import_masks(pictures, "masklabel")
     first, second = str(caught.value).splitlines()
     assert said in first and "no mask of 2.png" in second
+
+
+def test_a_folder_of_masks_is_listed_once_for_all_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    pictures, masks = [tmp_path / f"{number}.png" for number in range(5)], tmp_path / "masks"
+    masks.mkdir()
+    for picture in pictures:
+        Image.new("RGB", (4, 4)).save(picture)
+        Image.new("L", (4, 4), 255).save(masks / picture.name)
+    looks, listed = [], Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda path: looks.append(path) or listed(path))
+    found, _ = import_masks(pictures, "folder", masks)
+    assert len(found) == 5 and looks == [masks]

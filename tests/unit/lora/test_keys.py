@@ -7,9 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from semantic_focus.lora.adapters import AdapterSettings
-from semantic_focus.lora.keys import KeyMap, LayerRows, export_lora
+from semantic_focus.lora.keys import PAIR, KeyMap, LayerRows, export_lora
 from semantic_focus.lora.layers import linear_layers
 from semantic_focus.lora.network import LoraAdapters
+
+from .from_file import adapters_from
 
 WIDTH = 4
 
@@ -41,7 +43,7 @@ def noise(*shape: int, seed: int) -> Tensor:
 def deltas(tensors: dict[str, Tensor], key_map: KeyMap | None = KEY_MAP) -> dict[str, Tensor]:
     """What a LoRA adds to each layer's weight: its answers to the unit vectors, less the base model's."""
     block = Block().requires_grad_(False)
-    adapters = LoraAdapters.from_state_dict(block, tensors, key_map)
+    adapters = adapters_from(block, tensors, key_map)
     unit, found = torch.eye(WIDTH), {}
     for name in ("qkv", "out", "last"):
         layer = block.get_submodule(name)
@@ -53,7 +55,7 @@ def deltas(tensors: dict[str, Tensor], key_map: KeyMap | None = KEY_MAP) -> dict
 
 
 def rank_of(tensors: dict[str, Tensor], layer: str) -> int:
-    state = LoraAdapters.from_state_dict(Block(), tensors, KEY_MAP).state_dict()
+    state = adapters_from(Block(), tensors, KEY_MAP).state_dict()
     return len(state[f"diffusion_model.{layer}.lora_down.weight"])
 
 
@@ -99,7 +101,7 @@ class TestReading:
     def test_half_precision_files_are_trained_in_fp32(self, dtype: torch.dtype):
         tensors = {"lora_unet_out.lora_up.weight": UP, "lora_unet_out.lora_down.weight": DOWN}
         half = {key: tensor.to(dtype) for key, tensor in tensors.items()}
-        state = LoraAdapters.from_state_dict(Block(), half).state_dict()
+        state = adapters_from(Block(), half).state_dict()
         assert {tensor.dtype for tensor in state.values()} == {torch.float32}
         expected = UP.to(dtype).float() @ DOWN.to(dtype).float()
         torch.testing.assert_close(deltas(half)["out"], expected, rtol=1e-4, atol=1e-5)
@@ -168,11 +170,6 @@ class TestPartsOfAFusedLayer:
             expected[i * WIDTH : (i + 1) * WIDTH] = (w["w1_a"] @ w["w1_b"]) * (w["w2_a"] @ w["w2_b"])
         torch.testing.assert_close(deltas(tensors)["qkv"], expected, rtol=1e-4, atol=1e-6)
 
-    def test_lokr_cannot_be_put_together(self):
-        tensors = {f"transformer.to_q.lokr_{w}": torch.ones(2, 2) for w in ("w1", "w2")}
-        with pytest.raises(ValueError, match=r"transformer\.to_q: .*LoKr cannot be put together"):
-            deltas(tensors)
-
     def test_halves_that_another_program_swaps(self):
         up = noise(2 * WIDTH, 2, seed=1)
         tensors = {"transformer.norm_out.lora_B.weight": up, "transformer.norm_out.lora_A.weight": DOWN}
@@ -184,12 +181,6 @@ class TestRefusing:
     @pytest.mark.parametrize(
         ("tensors", "message"),
         [
-            ({"diffusion_model.third.lora_up.weight": UP}, "1 names .* diffusion_model.third"),
-            ({"lora_unet_conv.lora_up.weight": UP}, "lora_unet_conv"),
-            ({"diffusion_model.out.dora_scale": UP}, r"diffusion_model.out.dora_scale.*DoRA"),
-            ({"diffusion_model.out.diff_b": UP}, r"diffusion_model.out.diff_b"),
-            ({}, "no key for the diffusion model"),
-            ({"lora_te1_text.lora_up.weight": UP}, "is it one of a text encoder"),
             ({"lora_unet_out.lora_up.weight": UP}, r"lora_unet_out: lora_up.weight \[4, 2\] is no complete"),
             (
                 {"lora_unet_out.lora_up.weight": UP, "lora_unet_out.lora_down.weight": torch.ones(3, WIDTH)},
@@ -204,23 +195,39 @@ class TestRefusing:
                  for suffix, tensor in (("lora_up.weight", UP), ("lora_down.weight", DOWN))},
                 r"lora_unet_out, transformer.to_out.0: one layer is adapted twice",
             ),
+            (
+                {f"{name}.{suffix}": tensor for name in ("transformer.to_q", "lora_unet_qkv")
+                 for suffix, tensor in (("lora_up.weight", UP), ("lora_down.weight", DOWN))},
+                r"transformer.to_q, lora_unet_qkv: one layer is adapted twice",
+            ),
+            (
+                {"lora_unet_out.lora_up.weight": UP, "lora_unet_out.lora_down.weight": DOWN,
+                 "transformer.to_out.0.dora_scale": UP[:, :1]},
+                r"lora_unet_out, transformer.to_out.0: one layer is adapted twice",
+            ),
+            (
+                {"lora_unet_out.lora_up.weight": UP, "lora_unet_out.lora_B.weight": UP},
+                r"lora_unet_out.lora_up.weight, lora_unet_out.lora_B.weight: the same thing twice",
+            ),
+            (
+                {"lora_unet_out.lora_up.weight": UP, "lora_unet_out.lora_down.weight": DOWN,
+                 "lora_unet_out.diff": UP @ DOWN},
+                r"lora_unet_out has lora_unet_out.diff beside another change",
+            ),
         ],
     )  # fmt: skip
     def test_every_key_that_cannot_be_used_is_named(self, tensors: dict[str, Tensor], message: str):
         with pytest.raises(ValueError, match=message):
-            LoraAdapters.from_state_dict(Block(), tensors, KEY_MAP)
-
-    def test_many_are_counted(self):
-        tensors = {f"diffusion_model.x{index}.lora_up.weight": UP for index in range(9)}
-        with pytest.raises(ValueError, match=r"9 names .*x0, .*x4 and 4 more"):
-            LoraAdapters.from_state_dict(Block(), tensors)
+            adapters_from(Block(), tensors, KEY_MAP)
 
     def test_text_encoder_keys_are_left_out_with_a_note(self, caplog: pytest.LogCaptureFixture):
         tensors = {"lora_unet_out.lora_up.weight": UP, "lora_unet_out.lora_down.weight": DOWN}
         tensors |= {f"lora_te1_x.{part}": UP for part in ("lora_up.weight", "lora_down.weight")}
+        tensors |= {"bundle_emb.person.clip_l": UP}
         with caplog.at_level(logging.INFO):
             assert list(deltas(tensors)) == ["out"]
-        assert "2 LoRA keys of text encoders are left out" in caplog.text
+        assert "3 LoRA keys of text encoders are left out" in caplog.text
+        assert "lora_te1_x.lora_up.weight, lora_te1_x.lora_down.weight, bundle_emb.person" in caplog.text
 
 
 def trained(kind: str = "lora", alpha: float = 4.0) -> dict[str, Tensor]:
@@ -297,11 +304,31 @@ class TestWriting:
             "lora_unet_conv.alpha": [],
         }
 
-    @pytest.mark.parametrize(("style", "prefix"), [("comfyui", "diffusion_model."), ("kohya", "lora_unet_")])
-    def test_what_is_beside_adapters_passes_through(self, style: str, prefix: str):
+    @pytest.mark.parametrize(
+        ("style", "name"),
+        [
+            ("comfyui", "diffusion_model.out"),
+            ("kohya", "lora_unet_out"),
+            ("diffusers", "transformer.to_out.0"),
+        ],
+    )
+    def test_what_is_beside_adapters_passes_through(self, style: str, name: str):
         beside = {"diffusion_model.out.diff_b": UP[:, 0], "another.dora_scale": UP}
         written = export_lora({}, style, KEY_MAP, beside=beside)
-        assert written.keys() == {f"{prefix}out.diff_b", "another.dora_scale"}
+        assert written.keys() == {f"{name}.diff_b", "another.dora_scale"}
+
+    def test_a_pair_beside_adapters_is_one_in_diffusers_too(self):
+        """A larger convolution: alpha goes into `up`. With a third part it is nothing that diffusers has."""
+        pair = {f"diffusion_model.out.{suffix}": t for suffix, t in zip(PAIR, (DOWN, UP), strict=True)}
+        alpha = {"diffusion_model.out.alpha": torch.tensor(1.0)}
+        written = export_lora({}, "diffusers", KEY_MAP, beside={**pair, **alpha})
+        assert written.keys() == {f"transformer.to_out.0.lora_{part}.weight" for part in "AB"}
+        assert torch.equal(written["transformer.to_out.0.lora_B.weight"], UP / 2)
+        mid = {"diffusion_model.out.lora_mid.weight": UP}
+        written = export_lora({}, "diffusers", KEY_MAP, beside={**pair, **alpha, **mid})
+        assert written.keys() == {
+            f"transformer.to_out.0.{suffix}" for suffix in (*PAIR, "alpha", "lora_mid.weight")
+        }
 
     def test_the_precision_of_the_file(self):
         written = export_lora(trained(), "kohya", KEY_MAP, torch.float16)

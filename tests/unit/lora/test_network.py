@@ -10,6 +10,8 @@ from semantic_focus.lora.adapters import AdapterSettings
 from semantic_focus.lora.layers import linear_layers
 from semantic_focus.lora.network import LoraAdapters
 
+from .from_file import adapters_from
+
 
 class Net(nn.Module):
     def __init__(self, dtype: torch.dtype = torch.float32):
@@ -71,7 +73,7 @@ class TestWhatTheyAdd:
             pointwise.weight.copy_(linear.weight.reshape(pointwise.weight.shape))
             pointwise.bias.copy_(linear.bias)
         of_linear = shaken(LoraAdapters(linear_layers(flat), AdapterSettings(kind, 2, 3.0), seed=0))
-        of_convolution = LoraAdapters.from_state_dict(net, of_linear.state_dict())
+        of_convolution = adapters_from(net, of_linear.state_dict())
         x = noise(2, 4, *grid)
         with of_linear.attached(), of_convolution.attached():
             expected = flat(x.movedim(1, -1)).movedim(-1, 1)
@@ -222,7 +224,7 @@ class TestFiles:
         trained = shaken(adapters_of(net, rank=2, alpha=3.0))
         again = adapters_of(net, rank=2, alpha=1.0, seed=9)
         again.load_state_dict(trained.state_dict())
-        rebuilt = LoraAdapters.from_state_dict(net, trained.state_dict())
+        rebuilt = adapters_from(net, trained.state_dict())
         with trained.attached():
             expected = net(x)
         for adapters in (again, rebuilt):
@@ -235,7 +237,7 @@ class TestFiles:
         bare = {key: tensor for key, tensor in tensors.items() if not key.endswith("alpha")}
         results = []
         for state in (tensors, bare):
-            with LoraAdapters.from_state_dict(net, state).attached():
+            with adapters_from(net, state).attached():
                 results.append(net(x))
         assert torch.equal(*results)
 

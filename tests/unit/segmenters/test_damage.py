@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 import struct
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import cv2  # noqa: F401  (taken away in a test)
 import pytest
 import torch
-from safetensors.torch import save
+from safetensors.torch import load_file, save, save_file
 
 from semantic_focus.segmenters import runtimes, table
 from semantic_focus.segmenters.damage import WeightsNotLoadedError, damage, loading
@@ -98,6 +99,14 @@ def test_nothing_is_said_of_whole_files(tmp_path: Path):
     for suffix, content in contents.items():
         (tmp_path / f"m{suffix}").write_bytes(content)
         assert damage(tmp_path / f"m{suffix}") is None, suffix
+
+
+@pytest.mark.parametrize("length", [128, 128 + 2 * 256, 128 + 5 * 256])
+def test_a_header_whose_length_begins_like_a_pickle_is_no_fault(length: int, tmp_path: Path):
+    header = json.dumps({"weight": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}).encode()
+    file = tmp_path / "m.safetensors"
+    file.write_bytes(struct.pack("<Q", length) + header.ljust(length) + b"\1")
+    assert damage(file) is None
 
 
 BACKENDS_WITH_WEIGHTS = {
@@ -254,3 +263,31 @@ class TestRuntimes:
         table._loaded.cache_clear()
         with pytest.raises(MissingWeightsError, match="cv2 is installed but is incomplete"):
             LazySegmenter(name, {"mediapipe": [weights]}).get()
+
+
+def another_network(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {f"other.{name}": tensor for name, tensor in state.items()}
+
+
+def one_of_another_shape(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    name = next(name for name in state if state[name].ndim == 4)
+    return {**state, name: torch.zeros(*state[name].shape, 2)}
+
+
+@pytest.mark.parametrize("backend", BACKENDS_WITH_WEIGHTS)
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (another_network, r"it lacks \d+ of \d+ tensors \(\S+, \S+ and \d+ more\)"),
+        (one_of_another_shape, r"1 of \d+ tensors have another shape \(\S+: \[.*, 2\], not \[.*\]\)"),
+    ],
+)
+def test_weights_of_another_network_under_a_fitting_configuration_are_refused(
+    backend: str, change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]], said: str, copied
+):
+    folders, file = copied(backend)
+    save_file(change(load_file(file)), file, {"format": "pt"})
+    with pytest.raises(WeightsNotLoadedError) as caught:
+        BACKENDS[backend].functions().load(folders)
+    assert re.search(rf"{file.name} holds another network than config\.json says: {said}", str(caught.value))
+    assert str(file.parent) in str(caught.value) and "get it again" in str(caught.value)

@@ -28,7 +28,7 @@ from . import stand_ins
 
 
 def save_model(folder: Path, model_type: str = "sam3", seed: int = 0) -> Path:
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps({"model_type": model_type}))
     generator = torch.Generator().manual_seed(seed)
     save_file({"weight": torch.randn(40, generator=generator)}, folder / "model.safetensors")

@@ -15,8 +15,9 @@ from semantic_focus.objective.total import Objective
 from semantic_focus.training import trainer as training_module
 from semantic_focus.training.data import UNCONDITIONAL, Batch, TrainingPictures
 from semantic_focus.training.settings import TrainingSettings
+from semantic_focus.training.shortage import TrainingOutOfMemory
 from semantic_focus.training.step_record import StepRecord
-from semantic_focus.training.trainer import Trainer, TrainingDiverged, TrainingOutOfMemory, training_loss
+from semantic_focus.training.trainer import Trainer, TrainingDiverged, training_loss
 
 SETTINGS = TrainingSettings(steps=6, batch_size=4, learning_rate=1e-2, warmup=0, schedule="constant")
 OBJECTIVE = Objective(weights={"face": 1.0, "hair": 0.5}, global_fallback=0.0)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 AUTO = "auto"
 ALL = "all on the GPU"
-CHOICES = (AUTO, ALL, *(f"swap {percent} %" for percent in range(10, 101, 10)))
+MEMORY_CHOICES = (AUTO, ALL, *(f"swap {percent} %" for percent in range(10, 101, 10)))
 """What a user chooses among; a text setting takes any whole number of percent."""
 
 

@@ -1,0 +1,21 @@
+"""Memory that runs out: how it is told, and how it is said."""
+
+import torch
+
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
+
+
+class TrainingOutOfMemory(RuntimeError):
+    """Not even one picture at a time fits into memory."""
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """CUDA has a type for it; other devices, its libraries and the CPU only say so."""
+    said = str(error).lower()
+    return isinstance(error, torch.cuda.OutOfMemoryError) or any(words in said for words in OUT_OF_MEMORY)
+
+
+def empty_device_cache() -> None:
+    """Give back what torch keeps of the device for later."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

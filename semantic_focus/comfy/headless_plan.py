@@ -16,8 +16,8 @@ from .memory.estimate import GIB, Estimate, Estimator
 from .memory.from_file import model_of_file
 from .memory.step_plan import StepPlan
 
-SHOWN = (0, 20, 40, 60, 80, 100)
-"""Percents of the blocks in RAM."""
+SHOWN = (*(MemorySetting(percent / 100) for percent in range(0, 100, 20)), MemorySetting(1.0, inputs=True))
+"""Settings that the table has."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,7 @@ def plan_headless(config: TrainConfig, inputs: LargestInputs, free: int | None) 
         config.objective.needs_base_prediction,
         config.training.ema_decay > 0,
     )
-    rows = [estimator.estimate(replace(plan, memory=MemorySetting(percent / 100))) for percent in SHOWN]
-    if plan.gradient_checkpointing:
-        rows.append(estimator.estimate(replace(plan, memory=MemorySetting(1.0, inputs=True))))
+    rows = [estimator.estimate(replace(plan, memory=setting)) for setting in SHOWN]
     verdict = judge(estimator, plan, free_for_training(device) if free is None else free)
     return Plan(type(patcher.model).__name__, str(device), tuple(rows), verdict)
 

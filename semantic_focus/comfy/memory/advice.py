@@ -13,7 +13,8 @@ from ...training.memory import MemorySetting
 from .estimate import GIB, Estimate, Estimator
 from .step_plan import StepPlan
 
-PERCENTS = range(0, 101, 5)
+LADDER = (*(MemorySetting(percent / 100) for percent in range(0, 100, 5)), MemorySetting(1.0, inputs=True))
+"""Settings, each of which takes less of the device than the one before."""
 PIXELS = 8
 """Along a side of a latent's cell, in the families that are trained."""
 MULTIPLE = 64
@@ -32,8 +33,7 @@ def choose(estimate_for: Callable[[MemorySetting], Estimate], free: int) -> Esti
         estimate_for: of one and the same training.
         free: bytes of the device.
     """
-    settings = [MemorySetting(percent / 100) for percent in PERCENTS] + [MemorySetting(1.0, inputs=True)]
-    return next((found for found in map(estimate_for, settings) if found.fits(free)), None)
+    return next((found for found in map(estimate_for, LADDER) if found.fits(free)), None)
 
 
 def free_for_training(device: torch.device) -> int:
@@ -110,7 +110,7 @@ def judge(estimator: Estimator, plan: StepPlan, free: int) -> Verdict:
         found = estimator.estimate(plan)
     else:
         found = choose(lambda setting: estimator.estimate(replace(plan, memory=setting)), free)
-        found = found or estimator.estimate(replace(plan, memory=MemorySetting(1.0, inputs=True)))
+        found = found or estimator.estimate(replace(plan, memory=LADDER[-1]))
     changes = () if found.fits(free) else tuple(advice(estimator, plan, free))
     return Verdict(found, free, changes)
 

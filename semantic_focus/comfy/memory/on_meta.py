@@ -36,7 +36,10 @@ def copy_on_meta(patcher: Any) -> comfy.model_patcher.ModelPatcher:
     except Exception as error:  # modules of other packs may hold anything
         raise CannotBeCounted(f"its modules cannot be copied ({type(error).__name__}: {error})") from error
     alike.device = DEVICE
-    return comfy.model_patcher.ModelPatcher(alike, DEVICE, DEVICE)
+    copied = comfy.model_patcher.ModelPatcher(alike, DEVICE, DEVICE)
+    # to which the training prefers torch's own attention, as it does where others have no backward pass
+    copied.model_options["transformer_options"] = {"optimized_attention_override": None}
+    return copied
 
 
 def _without_values(tensor: Tensor) -> Tensor:

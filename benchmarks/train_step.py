@@ -11,9 +11,10 @@ recomputed on both sides, or wait in RAM. Of core its own settings are measured 
 them. `--beside`: our engine beside another version of itself, the `semantic_focus` in that folder.
 
 Every candidate runs in a process of its own, so that its peak memory is its own: the highest resident set
-size, with program and model. They take turns step by step, so that whatever else the machine does falls on
-all alike. Times are medians over the steps without the first. CPU time, that of all threads, decides: other
-programs hardly change it, but can double what the wall clock shows from one step to the next.
+size, with program and model. They take turns step by step, forwards and backwards, so that whatever else the
+machine does falls on all alike. Times are medians over the steps without the first. CPU time, that of all
+threads, decides: other programs hardly change it, but can double what the wall clock shows from one step to
+the next.
 """
 
 import argparse
@@ -76,13 +77,14 @@ def measure(candidates: Mapping[str, Candidate], workload: Workload) -> dict[str
         theirs.close()
     steps: dict[str, list[Step]] = {name: [] for name in candidates}
     for number in range(1, workload.steps + 1):
-        for name, pipe in pipes.items():
+        for name in list(pipes)[:: 1 if number % 2 else -1]:
+            pipe = pipes[name]
             pipe.send("go")
             try:
                 steps[name].append(pipe.recv())
             except EOFError as error:
                 raise RuntimeError(f"{name} ended in step {number}, see above") from error
-            took = f"{steps[name][-1].wall:.1f} s, CPU {steps[name][-1].cpu:.1f} s"
+            took = f"{steps[name][-1].wall:.1f} s, CPU {steps[name][-1].cpu:.2f} s"
             print(f"step {number}, {name}: {took}", file=sys.stderr, flush=True)
     for process in processes:
         process.join()

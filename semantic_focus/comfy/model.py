@@ -25,7 +25,7 @@ from .conditioning import Conditioning, check_conditioning, detached
 from .encoded_prompts import EncodedPrompts
 from .lora_files import with_lora, with_training_adapter
 from .memory.frozen import FrozenLayers
-from .memory.placement import EVERYTHING, Placement
+from .memory.placement import Placement, free_device
 from .noise import NoiseProcess
 from .sampling_patches import blamed, plain_options, sampling_patches, without_object_patches
 from .static_copy import drop, static_model
@@ -359,4 +359,4 @@ def _unload(patcher: comfy.model_patcher.ModelPatcher) -> None:
     others = [
         loaded for loaded in comfy.model_management.current_loaded_models if loaded.model is not patcher
     ]
-    comfy.model_management.free_memory(EVERYTHING, patcher.load_device, keep_loaded=others)
+    free_device(patcher.load_device, others)

@@ -13,7 +13,7 @@ import comfy.model_management
 import comfy.model_patcher
 from torch import nn
 
-from .memory.placement import EVERYTHING
+from .memory.placement import free_device
 
 
 @contextmanager
@@ -67,4 +67,4 @@ def _unload(model: nn.Module, device: Any) -> None:
         for loaded in comfy.model_management.current_loaded_models
         if loaded.model is None or loaded.model.model is not model
     ]
-    comfy.model_management.free_memory(EVERYTHING, device, keep_loaded=others)
+    free_device(device, others)

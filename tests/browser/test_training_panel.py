@@ -39,6 +39,9 @@ ADD_PREVIEW = """id => {
 }"""
 
 
+TELL = "report => window.comfyAPI.api.api.dispatchCustomEvent('semantic_focus.training', report)"
+
+
 def value_of(page: Page, curve: str) -> str:
     return panel(page).locator(f"[data-curve={curve}] .sf-training-value").inner_text()
 
@@ -148,6 +151,25 @@ def test_samples_are_shown_and_open_large(editor: "Editor", training: dict[str, 
     page.keyboard.press("Escape")
     assert node_of(editor.workflow(), TRAIN)["size"] == size
     assert editor.errors == []
+
+
+def test_what_a_training_needs_is_shown_until_its_first_step(editor: "Editor", training: dict[str, Any]):
+    editor.load(training)
+    needs = panel(editor.page).get_by_text("needs about 7.1 GiB of 12.0 free (swap 60 %)")
+    points: dict[str, Any] = {"step": [], "total": [], "prior": [], "learning_rate": [], "regions": {}}
+    report: dict[str, Any] = {
+        "run": "of this test", "revision": 1, "workflow": training["id"], "node": str(TRAIN), "prompt": None,
+        "state": "starting", "step": 0, "steps": 40, "rate": None, "folder": None, "sample": None,
+        "kept": None, "error": None, "rows": None, "notes": [], "gradient_share": {}, "coverage": {},
+        "memory": {"needed": 7.12, "free": 12.0, "swap": 60, "inputs": False}, "after": 0, "points": points,
+    }  # fmt: skip
+    editor.page.evaluate(TELL, report)
+    expect(needs).to_be_visible()
+    first = {"step": [1], "total": [0.5], "prior": [0.1], "learning_rate": [1e-4], "regions": {}}
+    report = {**report, "revision": 2, "state": "running", "step": 1, "points": first}
+    editor.page.evaluate(TELL, report)
+    expect(panel(editor.page).get_by_text("1 / 40")).to_be_visible()
+    expect(needs).to_have_count(0)
 
 
 def test_an_error_is_told_in_the_node(editor: "Editor", training: dict[str, Any]):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from host.serve import ComfyServer
 
 CHECKPOINT, SAVE = 1, 10
-SEED, RUN_NAME = 8, 11
+SEED, RUN_NAME, RECIPE = 8, 11, 14
 """Places among the values of the training node."""
 TO_THE_LORA = range(CHECKPOINT, SAVE + 1)
 RUNS = "/extensions/ComfyUI-SemanticFocus/training/runs.mjs"
@@ -46,6 +46,7 @@ def training(
     values[:6] = [40, 1, 1e-3, "cosine", 4, 4.0]
     values[SEED] = zlib.crc32(request.node.name.encode())
     values[RUN_NAME] = re.sub(r"\W+", "_", request.node.name)[:40] + f"_{uuid.uuid4().hex}"
+    values[RECIPE] = "off"
     top, left = node_of(part, TRAIN)["pos"][1], node_of(part, TRAIN)["pos"][0]
     part["extra"] = {"ds": {"scale": 0.9, "offset": [400 - left, 100 - top]}}
     part["id"] = str(uuid.uuid4())

@@ -24,6 +24,7 @@ from semantic_focus.comfy.memory.advice import LADDER, advice, choose, judge  # 
 from semantic_focus.comfy.memory.counted import CannotBeCounted, counting  # noqa: E402
 from semantic_focus.comfy.memory.estimate import Estimate, Estimator  # noqa: E402
 from semantic_focus.comfy.memory.step_plan import StepPlan  # noqa: E402
+from semantic_focus.training.memory import MemorySetting  # noqa: E402
 
 FEW = (
     Row("sd15", "fp16"),
@@ -155,9 +156,11 @@ def _parts(found: Estimate) -> dict[str, int]:
 def main() -> None:
     barred = [row for row in ROWS if row.bar is not None]
     kept = [row for row in ROWS if row.model in ("sdxl", "flux") and not row.checkpointing]
+    whole, told = [counted(row, few=True) for row in FEW], estimated(FEW, few=True)
     found = {
-        "counted": {named(row): counted(row, few=True).peak for row in FEW},
-        "estimated": {named(it.row): it.peak for it in estimated(FEW, few=True)},
+        "counted": {named(it.row): it.peak for it in whole},
+        "estimated": {named(it.row): it.peak for it in told},
+        "ram": {named(it.row): [it.ram, other.ram] for it, other in zip(told, whole, strict=True)},
         "real": {named(it.row): [it.peak, it.row.limit] for it in estimated([*barred, *kept])},
         "by_hand": counting_by_hand(),
         "unknown": measure_unknown(),

@@ -42,7 +42,7 @@ def measured(comfy: ModuleType) -> dict[str, Any]:
 
 
 def test_storages_are_counted_while_they_live(measured: dict[str, Any]):
-    """A weight of 4096 bytes; 1000 bytes, 1024 as CUDA gives them, until their last view goes; 3 MiB to RAM."""
+    """A weight of 4096 bytes; 1000 bytes, for CUDA 1024, until their last view goes; 3 MiB to RAM."""
     mib = 3 * MIB
     assert measured["by_hand"] == [4096, 5120, 5120, 4096, 4096, mib, mib, 0]
 
@@ -61,6 +61,12 @@ def test_every_row_is_in_the_table(measured: dict[str, Any]):
 @pytest.mark.parametrize("row", PEAKS)
 def test_what_is_told_beforehand_is_what_is_counted(measured: dict[str, Any], row: str):
     assert measured["estimated"][row] == pytest.approx(measured["counted"][row], rel=0.05)
+
+
+def test_what_waits_in_ram_is_told_too(measured: dict[str, Any]):
+    for row, (told, found) in measured["ram"].items():
+        assert told == pytest.approx(found, rel=0.05, abs=32 * MIB), row
+    assert measured["ram"]["flux bf16 checkpointing"][1] < 32 * MIB
 
 
 def test_the_bars_hold_for_models_of_real_size(measured: dict[str, Any]):

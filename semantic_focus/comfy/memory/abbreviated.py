@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from .counted import DEVICE, LiveBytes
+from .counted import DEVICE, Ledger, LiveBytes
 
 Form = tuple[torch.Size, tuple[int, ...], torch.dtype]
 """Shape, strides and type."""
@@ -36,6 +36,7 @@ class BlockBytes:
         forward: the most that it takes at a time, outputs included.
         backward: the same in the backward pass, with the gradients of the outputs, beside what it has kept.
         trained: which of its adapters' parameters get a gradient.
+        waiting: bytes that it keeps in RAM.
     """
 
     outputs: tuple[Form | int, ...]
@@ -47,6 +48,7 @@ class BlockBytes:
     forward: int
     backward: int
     trained: tuple[bool, ...]
+    waiting: int
 
 
 _TENSOR = object()
@@ -110,7 +112,7 @@ class AbbreviatedBlocks:
                 if gets_one
             ]
             seed = torch.empty(0, device=DEVICE, requires_grad=any(kind.differentiable))
-            outputs = _StandIn.apply(kind, trained, seed, *tensors)
+            outputs = _StandIn.apply(self._live.ram, kind, trained, seed, *tensors)
         else:
             outputs = _outputs(kind, tensors)
             _take(kind.forward - _bytes(kind.outputs))
@@ -123,7 +125,7 @@ class AbbreviatedBlocks:
     ) -> BlockBytes:
         """Run a block for once, forth and back where gradients are asked for."""
         ledger = self._live.device
-        before = ledger.now
+        before, in_ram = ledger.now, self._live.ram.now
         fresh = [_fresh(leaf) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
         inputs = [leaf for leaf in fresh if isinstance(leaf, Tensor)]
         storages = [weakref.ref(tensor.untyped_storage()) for tensor in inputs]
@@ -150,9 +152,12 @@ class AbbreviatedBlocks:
         )
         remaining = sum(sizes[place] for place in {*held, *shared})
         kept = max(0, ledger.now - before - remaining - _bytes(outputs))
+        waiting = max(0, self._live.ram.now - in_ram)
         roots = [tensor for tensor in given if tensor.requires_grad]
         back, trained = self._back(block, roots) if roots and torch.is_grad_enabled() else (0, ())
-        return BlockBytes(outputs, others, answer_structure, differentiable, held, kept, most, back, trained)
+        return BlockBytes(
+            outputs, others, answer_structure, differentiable, held, kept, most, back, trained, waiting
+        )
 
     def _back(self, block: nn.Module, roots: list[Tensor]) -> tuple[int, tuple[bool, ...]]:
         ledger = self._live.device
@@ -193,9 +198,10 @@ class _Fresh(torch.autograd.Function):
 class _StandIn(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, kind: BlockBytes, trained: list[nn.Parameter], _seed: Tensor, *tensors: Tensor
+        ctx: Any, ram: Ledger, kind: BlockBytes, trained: Any, _seed: Tensor, *tensors: Tensor
     ) -> tuple[Tensor, ...]:
-        ctx.kind, ctx.trained = kind, trained
+        ctx.ram, ctx.kind, ctx.trained = ram, kind, trained
+        ram.add(kind.waiting)
         ctx.forms = [(t.shape, t.stride(), t.dtype) if t.requires_grad else None for t in tensors]
         ctx.held = [tensors[place].detach() for place in kind.held]
         ctx.kept = _room(kind.kept)
@@ -216,9 +222,10 @@ class _StandIn(torch.autograd.Function):
         )
         _take(kind.backward - there)
         ctx.held = ctx.kept = None
+        ctx.ram.add(-kind.waiting)
         for parameter in ctx.trained:
             parameter.grad = torch.empty_like(parameter)
-        return None, None, None, *(None if form is None else _empty(form) for form in ctx.forms)
+        return None, None, None, None, *(None if form is None else _empty(form) for form in ctx.forms)
 
 
 def _given(tensor: Tensor) -> Any:

@@ -235,7 +235,7 @@ def flash_attention() -> Iterator[None]:
 
 @contextmanager
 def loading_on_meta() -> Iterator[None]:
-    """Let ComfyUI load models to the meta device, where there is room for all."""
+    """Let ComfyUI load models to the meta device, where there is room for all, and forget them afterwards."""
     management: Any = comfy.model_management
     known = management.get_free_memory
 
@@ -249,6 +249,8 @@ def loading_on_meta() -> Iterator[None]:
         yield
     finally:
         management.get_free_memory = known
+        loaded = management.current_loaded_models
+        loaded[:] = [it for it in loaded if it.device != DEVICE]  # nobody moves them to RAM
 
 
 @contextmanager

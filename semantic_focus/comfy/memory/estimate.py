@@ -43,7 +43,7 @@ class Estimate:
         kept: what the forward pass leaves for the backward pass.
         transient: what is needed beside that at the peak.
         allowance: for what is no tensor.
-        ram: weights and inputs that wait in RAM.
+        ram: what there is in RAM meanwhile: the weights, of which those on the device are copies, and inputs.
         plan: what it is for.
     """
 
@@ -126,7 +126,7 @@ class Estimator:
             adapters=of_adapters + gradients,
             kept=kept,
             transient=step.peak - step.before - kept - gradients,
-            ram=in_ram + step.ram,
+            ram=(self.model_bytes if in_ram else 0) + step.ram,
             plan=replace(plan, memory=setting),
         )
 

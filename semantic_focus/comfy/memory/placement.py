@@ -4,6 +4,7 @@ Either ComfyUI loads the whole of it, and may push it out for a while (for the V
 of its blocks waits in RAM, and what is on the device is ours: ComfyUI does not know of it and moves nothing.
 """
 
+import gc
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,17 @@ EVERYTHING = 10**20
 
 MORE = 0.2
 """Share of the blocks that goes to RAM in addition when memory runs out."""
+
+
+def free_device(device: torch.device, keep: Sequence[Any] = ()) -> None:
+    """Have ComfyUI move its models off a device.
+
+    Args:
+        keep: entries of `comfy.model_management.current_loaded_models` that stay.
+    """
+    gc.collect()  # a model that is found dead in the midst of it makes ComfyUI lose count
+    comfy.model_management.cleanup_models()
+    comfy.model_management.free_memory(EVERYTHING, device, keep_loaded=list(keep))
 
 
 class Placement:
@@ -147,7 +159,7 @@ class Placement:
 
     def _load_in_part(self, patcher: Any) -> None:
         device, model = patcher.load_device, patcher.model
-        comfy.model_management.free_memory(EVERYTHING, device)
+        free_device(device)
         self._is_ours = True
         patcher.model_patches_to(device)
         patcher.model_patches_to(patcher.model_dtype())

@@ -133,6 +133,15 @@ def test_watchers_hear_four_times_a_second_and_miss_no_step(
     assert (told[-1]["state"], told[-1]["step"], told[-1]["steps"]) == ("finished", 100, 100)
 
 
+def test_what_a_training_needs_is_told_in_gib_before_its_first_step(
+    status: TrainingStatus, told: list[dict[str, Any]]
+):
+    assert status.report()["memory"] is None
+    status.needs(7 * 2**30, 12 * 2**30, 0.6, inputs=False)
+    assert told[-1]["memory"] == {"needed": 7.0, "free": 12.0, "swap": 60, "inputs": False}
+    assert told[-1]["state"] == "starting"
+
+
 def test_the_pace_is_that_of_late(status: TrainingStatus, clock: Clock, tmp_path: Path):
     status.started(tmp_path)
     for number in range(1, 201):

@@ -16,7 +16,6 @@ import_comfyui(Path(sys.argv[1]))
 from dataclasses import replace  # noqa: E402
 
 import torch  # noqa: E402
-from semantic_focus.comfy.memory.setting import MemorySetting  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from benchmarks.memory_models import REAL_MODELS  # noqa: E402
@@ -24,6 +23,7 @@ from semantic_focus.comfy.memory.advice import LADDER, advice, choose, judge  # 
 from semantic_focus.comfy.memory.counted import CannotBeCounted, counting  # noqa: E402
 from semantic_focus.comfy.memory.estimate import Estimate, Estimator  # noqa: E402
 from semantic_focus.comfy.memory.step_plan import StepPlan  # noqa: E402
+from semantic_focus.training.memory import MemorySetting  # noqa: E402
 
 FEW = (
     Row("sd15", "fp16"),

@@ -42,7 +42,7 @@ def measured(comfy: ModuleType) -> dict[str, Any]:
 
 
 def test_storages_are_counted_while_they_live(measured: dict[str, Any]):
-    """A weight of 4096 bytes; 1000 bytes, 1024 as CUDA gives them, until their last view goes; 3 MiB to RAM."""
+    """A weight of 4096 bytes; 1000, 1024 as CUDA gives them, until their last view goes; 3 MiB to RAM."""
     mib = 3 * MIB
     assert measured["by_hand"] == [4096, 5120, 5120, 4096, 4096, mib, mib, 0]
 

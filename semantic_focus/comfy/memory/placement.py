@@ -4,6 +4,7 @@ Either ComfyUI loads the whole of it, and may push it out for a while (for the V
 of its blocks waits in RAM, and what is on the device is ours: ComfyUI does not know of it and moves nothing.
 """
 
+import gc
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -134,7 +135,7 @@ class Placement:
 
     def _load(self, patcher: comfy.model_patcher.ModelPatcher) -> None:
         if self._is_ours and self._patcher is patcher:
-            comfy.model_management.free_memory(EVERYTHING, patcher.load_device)  # a VAE, say
+            _free(patcher.load_device)  # of a VAE, say
             return
         if self._is_ours:
             self.unload()
@@ -149,7 +150,7 @@ class Placement:
 
     def _load_in_part(self, patcher: Any) -> None:
         device, model = patcher.load_device, patcher.model
-        comfy.model_management.free_memory(EVERYTHING, device)
+        _free(device)
         self._is_ours = True
         patcher.model_patches_to(device)
         patcher.model_patches_to(patcher.model_dtype())
@@ -173,6 +174,12 @@ class Placement:
             f"({swapped / 2**30:.1f} GiB); {self._swap.ring_bytes / 2**30:.1f} GiB on the device for those "
             "on their way"
         )
+
+
+def _free(device: torch.device) -> None:
+    """Have ComfyUI move all its models away from a device."""
+    gc.collect()  # a model that goes while ComfyUI walks through its list of them breaks that off
+    comfy.model_management.free_memory(EVERYTHING, device)
 
 
 def _apply_patches(patcher: Any) -> None:

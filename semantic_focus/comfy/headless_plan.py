@@ -7,8 +7,10 @@ from typing import Any
 import torch
 
 from ..datasets.cached_shapes import LargestInputs
+from ..settings.filling import fill_config
 from ..settings.training import TrainConfig
 from ..training.memory import MemorySetting
+from .family import recipe_of
 from .headless import loader_options
 from .memory.advice import Verdict, free_for_training, judge
 from .memory.beforehand import latent_of
@@ -65,6 +67,8 @@ def plan_headless(config: TrainConfig, inputs: LargestInputs, free: int | None) 
         patcher = model_of_file(path, loader_options(config.model))
     except ValueError as error:
         raise ValueError(f"[model] path {path}: {error}") from error
+    if config.recipe != "off":
+        config, _ = fill_config(config, recipe_of(patcher, path.name), len(inputs.repeats))
     device = _training_device()
     extras: dict[str, Any] = {"pooled_output": torch.zeros(1, inputs.pooled)} if inputs.pooled else {}
     estimator = Estimator(patcher, [[torch.zeros(1, *inputs.text), extras]])

@@ -79,10 +79,10 @@ def preview(
 
 
 def _wanted_by(vae: Any, latent: Tensor) -> int:
-    """Bytes that a VAE of ComfyUI needs to decode a latent; of another, it is not known: all there are."""
+    """Bytes for a VAE of ComfyUI and its decoding of a latent; of another it is not known: all there are."""
     if not hasattr(vae, "memory_used_decode"):
         return EVERYTHING
-    return int(vae.memory_used_decode(latent.shape, vae.vae_dtype))
+    return int(vae.memory_used_decode(latent.shape, vae.vae_dtype)) + vae.patcher.model_size()
 
 
 def latent_to_rgb(latent_format: Any, latent: Tensor) -> Tensor:

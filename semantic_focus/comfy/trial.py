@@ -129,7 +129,8 @@ class Trial:
         with self._in_words():
             noisy, sigma, target = self.velocity.corrupt(self.batch.clean, self.batch.noise, self.batch.u)
             prediction = self.velocity.predict(noisy, sigma, self.batch.prompts)
-            missed = self._without_gradient((prediction - target).square().mean())
+            # the sum: of the mean over a large latent, the gradients vanish in fp16
+            missed = self._without_gradient((prediction - target).square().sum())
             layers = len(self.adapters.layers)
             if len(missed) > MOST_WITHOUT_GRADIENT * layers:
                 self._refuse_without_gradient(missed)

@@ -100,7 +100,7 @@ class Estimator:
         self._frozen = FrozenLayers(model)
         self._blocks = checkpoint_blocks(model)
         self._counts: dict[StepPlan, tuple[StepBytes, int]] = {}
-        self.model_bytes = sum(_bytes(tensor) for tensor in (*model.parameters(), *model.buffers()))
+        self.model_bytes = sum(stored_bytes(tensor) for tensor in (*model.parameters(), *model.buffers()))
         """Of all weights."""
 
     def estimate(self, plan: StepPlan) -> Estimate:
@@ -194,7 +194,7 @@ class Estimator:
             of_block = _AdaptersIn(adapters)
             with adapters.attached(), AbbreviatedBlocks(live, self._blocks, of_block).active():
                 step = count_step(live, velocity.network, trainer)
-            of_adapters = sum(_bytes(parameter) for parameter in adapters.parameters())
+            of_adapters = sum(stored_bytes(parameter) for parameter in adapters.parameters())
         del velocity, adapters, trainer, of_block
         gc.collect()
         return step, of_adapters
@@ -210,7 +210,3 @@ class _AdaptersIn:
 
     def __call__(self, block: nn.Module) -> list[nn.Parameter]:
         return [factor for part in block.modules() for factor in self._by_layer.get(part, ())]
-
-
-def _bytes(tensor: torch.Tensor) -> int:
-    return -(-stored_bytes(tensor) // 512) * 512

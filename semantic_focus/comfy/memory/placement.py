@@ -146,7 +146,7 @@ class Placement:
 
     def _load(self, patcher: comfy.model_patcher.ModelPatcher) -> None:
         if self._is_ours and self._patcher is patcher:
-            comfy.model_management.free_memory(EVERYTHING, patcher.load_device)  # a VAE, say
+            _free(patcher.load_device)  # of a VAE, say
             return
         if self._is_ours:
             self.unload()
@@ -185,6 +185,7 @@ class Placement:
             f"({swapped / 2**30:.1f} GiB); {self._swap.ring_bytes / 2**30:.1f} GiB on the device for those "
             "on their way"
         )
+
 
 
 def _apply_patches(patcher: Any) -> None:

@@ -4,7 +4,7 @@ Two places on the device take turns: while one block computes, the next one's we
 the other place. The order is that of the network in a forward pass and the reverse in a backward pass.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -32,15 +32,8 @@ class SwappedBlock:
 
     @property
     def size(self) -> int:
-        """Bytes that it takes of the device."""
-        return sum(_aligned(stored_bytes(weight)) for weight in self.in_ram)
-
-    @property
-    def size_in_place(self) -> int:
-        """Bytes that a place must have for it: other tensors inside of a weight come in memory of their
-        own.
-        """
-        return sum(_aligned(stored_bytes(weight)) for weight in self.in_ram if not _is_wrapper(weight))
+        """Bytes that a place must have for it."""
+        return sum(map(stored_bytes, self.in_ram))
 
     def point_to(self, weights: Sequence[nn.Parameter]) -> None:
         """Let the layers compute with these."""
@@ -53,7 +46,6 @@ class _Place:
 
     def __init__(self, size: int, device: torch.device):
         self._bytes = torch.empty(size, dtype=torch.uint8, device=device)
-        self._device = device
         self.block: SwappedBlock | None = None
         self.copied: Any = None
         self._known: dict[SwappedBlock, list[nn.Parameter]] = {}
@@ -61,19 +53,12 @@ class _Place:
     def weights_of(self, block: SwappedBlock) -> list[nn.Parameter]:
         """The block's weights as they will lie here."""
         if block not in self._known:
-            weights, begin = [], 0
-            for weight in block.in_ram:
-                if _is_wrapper(weight):
-                    continue
-                end = begin + stored_bytes(weight)
-                weights.append(_like(weight, self._bytes[begin:end]))
-                begin += _aligned(end - begin)
-            self._known[block] = weights
-        known = iter(self._known[block])
-        return [
-            nn.Parameter(weight.to(self._device), requires_grad=False) if _is_wrapper(weight) else next(known)
-            for weight in block.in_ram
-        ]
+            sizes = [_aligned(part.nbytes) for weight in block.in_ram for part in _parts(weight)]
+            rooms = iter(self._bytes.split([*sizes, len(self._bytes) - sum(sizes)]))
+            self._known[block] = [
+                nn.Parameter(_like(weight, rooms), requires_grad=False) for weight in block.in_ram
+            ]
+        return self._known[block]
 
 
 class BlockSwap:
@@ -88,9 +73,15 @@ class BlockSwap:
         self.blocks = [SwappedBlock(layers) for layers in blocks]
         self._frozen = [list(layers) for layers in blocks]
         self.transfers = Transfers(device)
-        size = max(block.size_in_place for block in self.blocks)
+        size = max(block.size for block in self.blocks)
         self._places = [_Place(size, device) for _ in self.blocks[:2]]
-        self._pinned = pinned([_stored(weight) for block in self.blocks for weight in block.in_ram])
+        self._pinned = pinned(
+            [
+                weight if _is_wrapper(weight) else _stored(weight)
+                for block in self.blocks
+                for weight in block.in_ram
+            ]
+        )
         self._current: int | None = None
         for number, layers in enumerate(self._frozen):
             for frozen in layers:
@@ -99,7 +90,7 @@ class BlockSwap:
     @property
     def ring_bytes(self) -> int:
         """What the two places take of the device's memory."""
-        return len(self._places) * max(block.size for block in self.blocks)
+        return sum(len(place._bytes) for place in self._places)
 
     def bring(self, number: int) -> None:
         """Have a block on the device, and the one that comes after it on its way."""
@@ -128,9 +119,9 @@ class BlockSwap:
         weights = place.weights_of(block)
         place.copied = self.transfers.copy(
             [
-                (_stored(there), _stored(here))
+                pair
                 for there, here in zip(weights, block.in_ram, strict=True)
-                if not _is_wrapper(here)
+                for pair in zip(_parts(there), _parts(here), strict=True)
             ]
         )
         place.block = block
@@ -202,24 +193,36 @@ def _is_wrapper(tensor: Tensor) -> bool:
     return kind.__torch_dispatch__ is not plain.__torch_dispatch__
 
 
+def _parts(tensor: Any) -> list[Tensor]:
+    """The tensors with bytes of their own that a tensor consists of: several where it is quantised."""
+    if not _is_wrapper(tensor):
+        return [_stored(tensor)]
+    names, _ = tensor.__tensor_flatten__()
+    return [part for name in names for part in _parts(getattr(tensor, name))]
+
+
 def _stored(tensor: Tensor) -> Tensor:
     """The bytes of a tensor, whatever they stand for, in the shape in which they lie."""
-    return tensor if _is_wrapper(tensor) else tensor.data.as_subclass(Tensor)
+    return tensor.data.as_subclass(Tensor)
 
 
 def stored_bytes(tensor: Tensor) -> int:
-    """What a tensor takes; of ComfyUI's quantised tensors from 0.28 on, that is not what their type takes."""
-    return _stored(tensor).nbytes
+    """What a tensor takes of a device, each of its parts from a multiple of `ALIGNMENT` on."""
+    return sum(_aligned(part.nbytes) for part in _parts(tensor))
 
 
-def _like(weight: nn.Parameter, place: Tensor) -> nn.Parameter:
-    """Bytes of a place as a weight of the same kind as another."""
+def _like(weight: Any, rooms: Iterator[Tensor]) -> Tensor:
+    """A weight of the same kind as another, each of its parts in the next one of the rooms, uint8[bytes]."""
+    if _is_wrapper(weight):
+        names, context = weight.__tensor_flatten__()
+        parts = {name: _like(getattr(weight, name), rooms) for name in names}
+        return type(weight).__tensor_unflatten__(parts, context, weight.shape, weight.stride())
     stored = _stored(weight)
-    view: Any = place.view(stored.dtype).view(stored.size())
+    view: Any = next(rooms)[: stored.nbytes].view(stored.dtype).view(stored.size())
     if type(weight) not in (nn.Parameter, Tensor):
         view = view.as_subclass(type(weight))
         vars(view).update(vars(weight))
-    return nn.Parameter(view, requires_grad=False)
+    return view
 
 
 def _aligned(size: int) -> int:

@@ -146,7 +146,7 @@ class Placement:
 
     def _load(self, patcher: comfy.model_patcher.ModelPatcher) -> None:
         if self._is_ours and self._patcher is patcher:
-            _free(patcher.load_device)  # of a VAE, say
+            free_device(patcher.load_device)  # of a VAE, say
             return
         if self._is_ours:
             self.unload()

@@ -282,7 +282,7 @@ def memory_options(memory: str) -> dict[str, Any]:
     """Of `velocity_model`."""
     if not memory:
         return {}
-    from semantic_focus.comfy.memory.setting import MemorySetting
+    from semantic_focus.training.memory import MemorySetting
 
     return {"memory": MemorySetting.of(memory)}
 

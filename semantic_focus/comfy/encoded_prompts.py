@@ -38,7 +38,12 @@ class EncodedPrompts:
         return self._kept[key][1]
 
     def drop(self) -> bool:
-        """Free all of them, when memory has run out; whether there was anything to free."""
-        dropped = bool(self._kept)
+        """Free all of them, and keep but one from now on, when memory has run out.
+
+        Returns:
+            Whether there was more than the one that the next pass needs again: so no more than once.
+        """
+        freed = len(self._kept) > 1
         self._kept.clear()
-        return dropped
+        self._most = 1
+        return freed

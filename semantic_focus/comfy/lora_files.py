@@ -62,12 +62,17 @@ class ModelLora:
         """The same.
 
         Raises:
-            ValueError: there is nothing in it that can be trained on.
+            ValueError: there is nothing in it that can be trained on, or its alpha is 0.
         """
         if not self.adapters:
             raise ValueError(
                 f"nothing in this LoRA can be trained on: {some(list(self.fixed))}. Apply it to the model "
                 "with Load LoRA, and train a new one on that"
+            )
+        if not any(adapter.alpha for adapter in self.adapters.values()):
+            raise ValueError(
+                f"alpha is 0 in all {len(self.adapters)} layers of this LoRA: it has no effect, and would "
+                "learn nothing. Take another one, or train a new one"
             )
         return self
 

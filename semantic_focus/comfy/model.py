@@ -97,6 +97,8 @@ class ComfyVelocityModel:
         self._conditionings = conditionings
         self._unconditional = unconditional
         self._encoded = EncodedPrompts(self._encode)
+        self._is_away = False
+        """Lent for samples, and not brought back since."""
         self._transformer_options = _transformer_options(patcher)
         self.patches = sampling_patches(patcher)
         """What other nodes have hung on the MODEL."""
@@ -159,6 +161,8 @@ class ComfyVelocityModel:
         Args:
             pictures: indices; `UNCONDITIONAL` stands for the empty prompt.
         """
+        if self._is_away:
+            self.resume()
         conditions = [self._conditions(index, noisy[i : i + 1]) for i, index in enumerate(pictures)]
         groups = _concatenable(conditions)
         if len(groups) == 1:
@@ -179,9 +183,10 @@ class ComfyVelocityModel:
             training_adapter: leave it active, if there is one.
         """
         patcher = self._patcher if training_adapter else self._without_training_adapter
-        if patcher is not self._patcher:
-            self._placement.load(patcher)
+        self._is_away = True
         try:
+            if patcher is not self._patcher:
+                self._placement.load(patcher)
             yield patcher
         finally:
             self.resume()
@@ -210,6 +215,7 @@ class ComfyVelocityModel:
         self._placement.load(self._patcher)
         leave_inference_mode(self._model, self._frozen)
         self._model.requires_grad_(False)
+        self._is_away = False
 
     @property
     def memory(self) -> MemorySetting:

@@ -59,7 +59,7 @@ def write_safetensors(
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     # not `save_file`: it writes through a file of its own, which a killed program leaves behind
     said = {name: printable(value) for name, value in (metadata or {}).items()}
-    content = memoryview(save(contiguous, said))
+    content = memoryview(save(contiguous, said or None))  # no JSON of nothing and {}
     length = int.from_bytes(content[:8], "little")
     # the library has the metadata in random order
     header = _header_with_digest(json.loads(bytes(content[8 : 8 + length])), content[8 + length :])

@@ -13,6 +13,10 @@ from ..files.writing import nothing_is_there, others_aside
 from .metadata import made_by_us
 
 SAFETENSORS = ".safetensors"
+NOT_FINITE = (
+    "{} has values that are no finite numbers: the training that made it diverged, or the file is damaged. "
+    "Take the LoRA of an earlier step, or a copy"
+)
 T = TypeVar("T")
 
 
@@ -59,10 +63,7 @@ def load_lora(path: str | Path) -> dict[str, Tensor]:
     """
     tensors = _opened(path, lambda file: file.tensors())
     if (name := not_finite(tensors)) is not None:
-        raise ValueError(
-            f"{path}: {name} has values that are no finite numbers: the training that made it diverged, or "
-            "the file is damaged. Take the LoRA of an earlier step, or a copy"
-        )
+        raise ValueError(f"{path}: {NOT_FINITE.format(name)}")
     return tensors
 
 

@@ -12,8 +12,16 @@ from torch import Tensor, nn
 
 from ..files.text import some
 from .adapters import Adapter, LoHa, LoKr, LoRA
-from .file import load_lora
-from .keys import BIASES, LOADERS_SUFFIXES, TEXT_ENCODER_KEYS, KeyMap, LayerRows, split_key
+from .file import NOT_FINITE, load_lora
+from .keys import (
+    BIASES,
+    LOADERS_SUFFIXES,
+    TEXT_ENCODER_KEYS,
+    UNREAD_SUFFIXES,
+    KeyMap,
+    LayerRows,
+    split_key,
+)
 from .layers import size_of
 
 LORA_PAIR = (("lora_up.weight", "lora_down.weight"),)
@@ -58,10 +66,11 @@ def read_lora(
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a complete safetensors file, shapes that do not fit the model or each other, or the
-            same rows of a layer twice.
+        ValueError: not a complete safetensors file, no LoRA, values that are no finite numbers, shapes that
+            do not fit the model or each other, or the same rows of a layer twice.
     """
     tensors = lora if isinstance(lora, Mapping) else load_lora(lora)
+    _refuse_no_lora(tensors)
     text = tuple(key for key in tensors if key.startswith(TEXT_ENCODER_KEYS))
     if text:
         logging.info(
@@ -101,6 +110,23 @@ def read_lora(
                 adapters[layer] = adapter
     left = {*text, *(key for group in rest.values() for key in group)}
     return ReadLora(adapters, tuple(key for key in tensors if key not in left), text, rest)
+
+
+def _refuse_no_lora(tensors: Mapping[str, Tensor]) -> None:
+    """Raise ValueError for tensors that are no LoRA at all, or hold no usable numbers."""
+    if not tensors:
+        raise ValueError(
+            "this LoRA is empty: it has no tensors. Take a copy of it, or that of an earlier step"
+        )
+    ends = (*LOADERS_SUFFIXES, *UNREAD_SUFFIXES)
+    if not any(split_key(key)[1] or key.endswith(ends) for key in tensors):
+        raise ValueError(
+            f"this is no LoRA: none of its {len(tensors)} keys ({some(tensors)}) is one of a LoRA, LoHa or "
+            "LoKr. Is it a whole model, a VAE or an embedding?"
+        )
+    for key, tensor in tensors.items():
+        if tensor.is_complex() or not bool(tensor.float().isfinite().all()):
+            raise ValueError(NOT_FINITE.format(key))
 
 
 def _parts(group: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -173,6 +199,10 @@ def _whole(name: str, parts: Mapping[str, Tensor]) -> Adapter:
         raise ValueError(
             f"{name}: {shapes} is no complete LoRA, LoHa or LoKr of a linear layer: "
             "was the file cut, or does it adapt a convolution?"
+        )
+    if empty := [suffix for suffix, tensor in factors.items() if not tensor.numel()]:
+        raise ValueError(
+            f"{name}: {empty[0]} is {list(factors[empty[0]].shape)}, which holds nothing: was the file cut?"
         )
     for suffix in factors:
         other = suffix.removesuffix("_a") + "_b" if suffix.endswith("_a") else "lora_down.weight"

@@ -61,6 +61,8 @@ def spellings(generic: dict[str, Tensor], key_map: Any) -> dict[str, dict[str, T
     """Files that mean the same, as programs write them, and some that are read in part or not at all."""
     diffusers = export_lora(generic, "diffusers", key_map)
     kohya = export_lora(generic, "kohya", key_map)
+    layers = dict.fromkeys(split_key(key)[0].removeprefix(PREFIX) for key in generic)
+    first = [key for key in list(generic)[:3] if "alpha" not in key]
     bare = {key.split(".", 1)[1]: tensor for key, tensor in diffusers.items()}
     flat = {
         f"{'_'.join(key.split('.')[:-2])}.{'.'.join(key.split('.')[-2:])}": tensor
@@ -80,6 +82,10 @@ def spellings(generic: dict[str, Tensor], key_map: Any) -> dict[str, dict[str, T
         "one key of another model": generic | {f"{PREFIX}nowhere.lora_up.weight": torch.ones(2, 2)},
         "a text encoder": TEXT,
         "a layer cut": dict(list(kohya.items())[1:]),
+        "a layer of rank 0": generic | dict.fromkeys(first, torch.zeros(0, 0)),
+        "a diverged training": {key: tensor / 0 for key, tensor in kohya.items()},
+        "the model itself": {f"model.{PREFIX}{layer}.weight": torch.ones(2, 2) for layer in layers},
+        "nothing": {},
     }
 
 
@@ -222,6 +228,9 @@ def main() -> None:
             }
             for spelling, tensors in spellings(generic, key_map).items()
         }
+        idle = {key: tensor * (not key.endswith(".alpha")) for key, tensor in generic.items()}
+        train = users(name, patcher, key_map)["start_from and Compare"]
+        results[f"{name} idle"] = answer(lambda train=train, idle=idle: train(idle), expected)
         results[f"{name} beside"] = measure_beside(name, patcher, key_map)
     sys.stdout.write(json.dumps(results))
 

@@ -7,7 +7,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -204,6 +204,13 @@ def recorded(events: list[Any]) -> Iterator[None]:
         swap.BlockSwap._send, swap.BlockSwap.bring, Transfers.wait = originals
 
 
+def measure_no_blocks() -> bool:
+    """Whether a training is the same with blocks in RAM where none of them can wait there."""
+    with layers_own_products():
+        case = Case("flux", inference=False)
+        return equal(trained(replace(case, memory=SETTINGS["half in RAM"])), trained(case))
+
+
 def measure_transfers() -> dict[str, Any]:
     """Of two updates of a network with four blocks, all of them in RAM."""
     found: dict[str, Any] = {}
@@ -293,6 +300,52 @@ def measure_shortage() -> dict[str, Any]:
     return found
 
 
+class Registered:
+    """CUDA's register of pinned memory: bytes by where they begin."""
+
+    def __init__(self) -> None:
+        self.sizes: dict[int, int] = {}
+
+    def cudaHostRegister(self, begin: int, size: int, _flags: int) -> int:
+        self.sizes[begin] = size
+        return 0
+
+    def cudaHostUnregister(self, begin: int) -> int:
+        del self.sizes[begin]
+        return 0
+
+
+def measure_pinning() -> dict[str, Any]:
+    """Per kind of weights: how many wait in RAM, how many are pinned meanwhile, each in whole places of 512
+    bytes, and how many afterwards.
+    """
+    found: dict[str, Any] = {}
+    management: Any = comfy.model_management
+    limit, register = management.MAX_PINNED_MEMORY, torch.cuda.cudart
+    for kind in KINDS:
+        registered, seen = Registered(), {}
+
+        def look(velocity: Any, _prompts: Any, here: Any = registered, seen: Any = seen) -> None:
+            blocks = velocity._placement._swap.blocks
+            seen.update(
+                {
+                    "in RAM": sum(len(block.in_ram) for block in blocks),
+                    "bytes": sum(block.size for block in blocks),
+                    "pinned": len(here.sizes),
+                    "pinned bytes": sum(-(-size // 512) * 512 for size in here.sizes.values()),
+                }
+            )
+
+        management.MAX_PINNED_MEMORY = 2**30
+        torch.cuda.cudart = lambda registered=registered: registered
+        try:
+            trained(Case("flux", kind, memory=SETTINGS["all in RAM"], base=False, between=look))
+        finally:
+            management.MAX_PINNED_MEMORY, torch.cuda.cudart = limit, register
+        found[kind] = {**seen, "afterwards": len(registered.sizes)}
+    return found
+
+
 def with_samples(vae: Any) -> Callable[[ComfyVelocityModel, Any], None]:
     """A preview in the midst of a training, for which the VAE pushes some of the model out."""
 
@@ -322,6 +375,32 @@ class ShortVae(CatchingVae):
 
     def decode(self, latent: Tensor) -> Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
+def not_brought_back(velocity: ComfyVelocityModel, prompts: Any) -> None:
+    """Samples by a VAE that does not fit, after which the model does not fit either; later it does."""
+    load = placement.Placement._load
+    placement.Placement._load = Shortage(1000).before(load)
+    with suppress(RuntimeError):  # a training does without, see nodes/train_progress.py
+        preview(
+            velocity, prompts[:1], prompts[1], FAMILIES["flux"].grid, PreviewSettings(steps=2), ShortVae()
+        )
+    placement.Placement._load = load
+
+
+def measure_return() -> dict[str, Any]:
+    """A training whose model could not be brought back after samples: how its blocks come from then on."""
+    events: list[Any] = []
+
+    def between(velocity: ComfyVelocityModel, prompts: Any) -> None:
+        not_brought_back(velocity, prompts)
+        events.clear()
+
+    case = Case("flux", "fp8", memory=SETTINGS["half in RAM"], base=False)
+    undisturbed = trained(case)
+    with recorded(events):
+        same = equal(trained(replace(case, between=between)), undisturbed)
+    return {"equal": same, "sent": sum(event[0] == "send" for event in events)}
 
 
 def cancelled(_velocity: ComfyVelocityModel, _prompts: Any) -> None:
@@ -356,6 +435,9 @@ def main() -> None:
         "equality": measure_equality("--all" in sys.argv),
         "transfers": measure_transfers(),
         "two devices": measure_two_devices(),
+        "no blocks": measure_no_blocks(),
+        "pinning": measure_pinning(),
+        "return": measure_return(),
         "shortage": measure_shortage(),
         "disturbance": measure_disturbance(),
     }

@@ -16,7 +16,6 @@ import_comfyui(Path(sys.argv[1]))
 from dataclasses import replace  # noqa: E402
 
 import torch  # noqa: E402
-from semantic_focus.comfy.memory.setting import MemorySetting  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from benchmarks.memory_models import REAL_MODELS  # noqa: E402

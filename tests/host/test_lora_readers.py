@@ -24,6 +24,10 @@ READ = (
 REFUSED = {
     "a text encoder": "is it one of a text encoder",
     "a layer cut": "is no complete LoRA",
+    "a layer of rank 0": "which holds nothing",
+    "a diverged training": "has values that are no finite numbers",
+    "the model itself": "Is it a whole model",
+    "nothing": "this LoRA is empty",
 }
 """Spelling -> what every refusal of it has."""
 NEAR = "one key of another model"
@@ -92,6 +96,12 @@ def test_what_only_weights_can_have_keeps_its_effect_and_is_named(
     assert found[user]["error"] == pytest.approx(0, abs=1e-6)
     named = any("cannot be trained on; they stay as they are" in line for line in found[user]["said"])
     assert named == TRAINS.get(kind, True)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_lora_whose_alpha_is_0_is_refused_for_training(measured: dict[str, Any], family: str):
+    """It would learn nothing."""
+    assert "alpha is 0 in all" in measured[f"{family} idle"]["refused"]
 
 
 @pytest.mark.parametrize(("family", "kind"), BESIDES)

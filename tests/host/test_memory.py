@@ -85,6 +85,34 @@ def test_nothing_computes_with_what_is_in_ram(measured: dict[str, Any], family: 
     assert measured["two devices"][family] > 0
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_waits_in_ram_is_pinned_as_long_as_it_does(measured: dict[str, Any], kind: str):
+    """By ComfyUI, on a device that has pinned memory: else no copy runs beside the computation."""
+    found = measured["pinning"][kind]
+    assert found["pinned"] > 0 and found["pinned"] == found["in RAM"]
+    assert found["afterwards"] == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_block_takes_of_the_device_is_counted_by_what_is_stored(measured: dict[str, Any], kind: str):
+    """Also of quantised tensors, whose bytes are those of the tensors inside."""
+    found = measured["pinning"][kind]
+    assert found["bytes"] == found["pinned bytes"]
+
+
+def test_a_network_without_a_block_that_could_wait_in_ram_is_trained_on_the_device(
+    measured: dict[str, Any],
+):
+    assert measured["no blocks"]
+
+
+def test_a_model_that_could_not_be_brought_back_after_samples_is_so_before_the_next_step(
+    measured: dict[str, Any],
+):
+    assert measured["return"]["equal"]
+    assert measured["return"]["sent"] > 0
+
+
 @pytest.mark.parametrize("stage", ["loading", "forward", "backward"])
 def test_memory_that_runs_out_once_costs_time_and_changes_nothing(measured: dict[str, Any], stage: str):
     assert measured["shortage"][f"{stage}, 1"]["said"] == "equal"

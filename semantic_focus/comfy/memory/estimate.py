@@ -23,7 +23,7 @@ from .frozen import FrozenLayer, FrozenLayers
 from .on_meta import copy_on_meta
 from .placement import Placement
 from .step_plan import StepPlan
-from .swap import SwappedBlock, chosen_blocks
+from .swap import SwappedBlock, chosen_blocks, stored_bytes
 
 GIB = 2**30
 ALLOWANCE = 1.25 * GIB
@@ -160,8 +160,7 @@ class Estimator:
         if not blocks:
             return 0, 0
         sizes = [block.size for block in blocks]
-        waiting = sum(_bytes(weight) for block in blocks for weight in block.in_ram)
-        return waiting, len(blocks[:2]) * max(sizes)
+        return sum(sizes), len(blocks[:2]) * max(sizes)
 
     def _layers_of(self, block: nn.Module) -> list[FrozenLayer]:
         known = self._frozen.by_module
@@ -214,5 +213,4 @@ class _AdaptersIn:
 
 
 def _bytes(tensor: torch.Tensor) -> int:
-    size = tensor.numel() * tensor.element_size()
-    return -(-size // 512) * 512
+    return -(-stored_bytes(tensor) // 512) * 512

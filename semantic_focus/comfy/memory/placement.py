@@ -57,7 +57,7 @@ class Placement:
         ]
         self._blocks = [layers for layers in members if layers]
         self._recomputed = recomputed
-        self.share = setting.swap or 0.0
+        self.share = (setting.swap or 0.0) if self._blocks else 0.0
         self.inputs_in_ram = setting.inputs and recomputed
         self._patcher: Any = None
         self._is_ours = False
@@ -83,8 +83,9 @@ class Placement:
                 if not out_of_memory(error):
                     raise
                 said = str(error)
+            goes_on = self.make_room()
             self.unload()
-            if not self.make_room():
+            if not goes_on:
                 raise TrainingOutOfMemory(
                     f"out of memory while {type(patcher.model).__name__} was loaded ({said}). Close other "
                     "programs that use the device, or load the model in a smaller precision (fp8, GGUF)"
@@ -145,6 +146,7 @@ class Placement:
 
     def _load(self, patcher: comfy.model_patcher.ModelPatcher) -> None:
         if self._is_ours and self._patcher is patcher:
+            comfy.model_management.free_memory(EVERYTHING, patcher.load_device)  # a VAE, say
             return
         if self._is_ours:
             self.unload()

@@ -32,8 +32,15 @@ class SwappedBlock:
 
     @property
     def size(self) -> int:
-        """Bytes that a place must have for it."""
-        return sum(_aligned(_stored_bytes(weight)) for weight in self.in_ram if not _is_wrapper(weight))
+        """Bytes that it takes of the device."""
+        return sum(_aligned(stored_bytes(weight)) for weight in self.in_ram)
+
+    @property
+    def size_in_place(self) -> int:
+        """Bytes that a place must have for it: other tensors inside of a weight come in memory of their
+        own.
+        """
+        return sum(_aligned(stored_bytes(weight)) for weight in self.in_ram if not _is_wrapper(weight))
 
     def point_to(self, weights: Sequence[nn.Parameter]) -> None:
         """Let the layers compute with these."""
@@ -58,7 +65,7 @@ class _Place:
             for weight in block.in_ram:
                 if _is_wrapper(weight):
                     continue
-                end = begin + _stored_bytes(weight)
+                end = begin + stored_bytes(weight)
                 weights.append(_like(weight, self._bytes[begin:end]))
                 begin += _aligned(end - begin)
             self._known[block] = weights
@@ -81,7 +88,7 @@ class BlockSwap:
         self.blocks = [SwappedBlock(layers) for layers in blocks]
         self._frozen = [list(layers) for layers in blocks]
         self.transfers = Transfers(device)
-        size = max(block.size for block in self.blocks)
+        size = max(block.size_in_place for block in self.blocks)
         self._places = [_Place(size, device) for _ in self.blocks[:2]]
         self._pinned = pinned([_stored(weight) for block in self.blocks for weight in block.in_ram])
         self._current: int | None = None
@@ -92,7 +99,7 @@ class BlockSwap:
     @property
     def ring_bytes(self) -> int:
         """What the two places take of the device's memory."""
-        return sum(place._bytes.numel() for place in self._places)
+        return len(self._places) * max(block.size for block in self.blocks)
 
     def bring(self, number: int) -> None:
         """Have a block on the device, and the one that comes after it on its way."""
@@ -170,7 +177,7 @@ def chosen_blocks(blocks: Sequence[Sequence[FrozenLayer]], share: float) -> list
         blocks: the frozen layers of each.
         share: in 0..1.
     """
-    sizes = [sum(_stored_bytes(frozen.layer.weight) for frozen in layers) for layers in blocks]
+    sizes = [sum(stored_bytes(frozen.layer.weight) for frozen in layers) for layers in blocks]
     wanted, chosen, owed = share * sum(sizes), [], 0.0
     so_far = 0
     for number, size in enumerate(sizes):
@@ -200,9 +207,9 @@ def _stored(tensor: Tensor) -> Tensor:
     return tensor if _is_wrapper(tensor) else tensor.data.as_subclass(Tensor)
 
 
-def _stored_bytes(tensor: Tensor) -> int:
-    stored = _stored(tensor)
-    return stored.numel() * stored.element_size()
+def stored_bytes(tensor: Tensor) -> int:
+    """What a tensor takes; of ComfyUI's quantised tensors from 0.28 on, that is not what their type takes."""
+    return _stored(tensor).nbytes
 
 
 def _like(weight: nn.Parameter, place: Tensor) -> nn.Parameter:

@@ -4,7 +4,7 @@ from typing import Any
 
 import comfy.model_management
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class Transfers:
@@ -57,10 +57,15 @@ def pinned(weights: list[Tensor]) -> list[Tensor]:
     pin = getattr(comfy.model_management, "pin_memory", None)
     if pin is None:
         return []
-    return [weight for weight in weights if pin(weight)]
+    return [weight for weight in weights if pin(_as_weight(weight))]
 
 
 def unpin(weights: list[Tensor]) -> None:
     """Undo `pinned`."""
     for weight in weights:
         comfy.model_management.unpin_memory(weight)
+
+
+def _as_weight(tensor: Tensor) -> Tensor:
+    """The same memory as a parameter: ComfyUI 0.3.75 pins no plain tensor."""
+    return nn.Parameter(tensor, requires_grad=False) if type(tensor) is Tensor else tensor

@@ -60,13 +60,22 @@ def test_equal_prompts_that_are_not_the_same_do_not_stand_for_each_other_even_wh
     assert encoder.encoded == [(str(number), 8) for number in range(10)]
 
 
-def test_dropping_frees_all_and_says_whether_there_was_anything():
+def test_dropping_frees_all_and_does_so_once_since_one_is_kept_from_then_on():
+    """Whoever repeats a step for as long as there is something to drop comes to an end."""
     encoder = Encoder()
-    prompts, one = EncodedPrompts(encoder), ["one"]
-    assert not prompts.drop()
+    prompts, one, two = EncodedPrompts(encoder), ["one"], ["two"]
     prompts.of(one, LARGE)
-    prompts.of(one, SMALL)
+    prompts.of(two, LARGE)
     assert prompts.drop() and encoder.in_memory() == 0
+    for conditioning in (one, two, two):
+        prompts.of(conditioning, LARGE)
+        assert encoder.in_memory() == 1
+    assert not prompts.drop() and encoder.in_memory() == 0
+    assert encoder.encoded == [("one", 8), ("two", 8), ("one", 8), ("two", 8)]
+
+
+def test_there_is_nothing_to_drop_where_one_alone_is_encoded():
+    prompts = EncodedPrompts(Encoder())
     assert not prompts.drop()
-    prompts.of(one, LARGE)
-    assert encoder.encoded == [("one", 8), ("one", 4), ("one", 8)]
+    prompts.of(["one"], LARGE)
+    assert not prompts.drop()

@@ -88,6 +88,13 @@ def test_a_header_is_checked_alone(tmp_path: Path):
     assert load_metadata(path)["ss_steps"] == "12"
 
 
+@pytest.mark.parametrize("metadata", [None, {}, {"a": "b"}])
+def test_a_file_of_no_tensors_is_written_and_read(metadata: dict[str, str] | None, tmp_path: Path):
+    write_safetensors(tmp_path / "a.safetensors", {}, metadata)
+    file = TensorFile(tmp_path / "a.safetensors")
+    assert (file.metadata, file.tensors()) == (metadata or {}, {})
+
+
 def test_parts_that_change_places_are_noticed(tmp_path: Path):
     path = tmp_path / "a.safetensors"
     write_safetensors(path, {"a": torch.arange(64.0), "b": torch.arange(64.0) + 64})

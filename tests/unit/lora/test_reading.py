@@ -1,5 +1,6 @@
 """One reader of LoRA files: what it understands, what it leaves, and that nothing is left without a name."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -113,6 +114,28 @@ def test_a_convolution_with_a_1x1_kernel_is_a_linear_map(kernel: tuple[int, ...]
 def test_an_alpha_that_is_no_number_is_named(name: str):
     with pytest.raises(ValueError, match=rf"{name}.alpha is \[4, 2\], one number is expected"):
         read_lora(pair(name) | {f"{name}.alpha": UP}, LAYERS, KEY_MAP)
+
+
+@pytest.mark.parametrize(
+    ("lora", "said"),
+    [
+        ({}, "this LoRA is empty"),
+        ({"out.weight": UP, "qkv.bias": UP}, r"no LoRA: none of its 2 keys \(out.weight, qkv.bias\)"),
+        ({"emb_params": UP}, "whole model, a VAE or an embedding"),
+        (pair("lora_unet_out", UP * math.nan), "lora_unet_out.lora_up.weight has values that are no finite"),
+        (pair("lora_unet_out", UP.to(torch.complex64)), "lora_up.weight has values that are no finite"),
+        (pair("out") | {"out.alpha": torch.tensor(1e300, dtype=torch.float64)}, "out.alpha has values that"),
+        (pair("text_encoder.x", UP / 0), "text_encoder.x.lora_up.weight has values that are no finite"),
+        (
+            {"lora_unet_out.lora_up.weight": UP[:, :0], "lora_unet_out.lora_down.weight": DOWN[:0]},
+            r"lora_unet_out: lora_(up|down).weight is \[(4, 0|0, 4)\], which holds nothing",
+        ),
+    ],
+)
+def test_what_is_no_lora_or_holds_no_usable_numbers_is_refused_by_name(lora: dict[str, Tensor], said: str):
+    """Of a link too, which is no file that was checked."""
+    with pytest.raises(ValueError, match=said):
+        read_lora(lora, LAYERS, KEY_MAP)
 
 
 @pytest.mark.parametrize("prefix", ["lora_te1_x", "text_encoders.clip_l.x", "clip_g.x", "bundle_emb.person"])

@@ -113,7 +113,7 @@ def _quantised(layer: nn.Linear) -> Any:
     made.weight = nn.Parameter(
         quant_ops.QuantizedTensor.from_float(weight, layout, scale=scale), requires_grad=False
     )
-    made.layout_type = layout
+    made.layout_type, made.quant_format = layout, "float8_e4m3fn"
     if layer.bias is not None:
         made.bias = nn.Parameter(layer.bias.detach().clone(), requires_grad=False)
     return made.eval()

@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
         except CannotBeCounted as error:
             say(
                 f"{config.model.path}: how much memory it takes cannot be told: {error}. Check that the "
-                "latents and text embeddings of the dataset come from the VAE and the text encoder of this model"
+                "dataset's latents and text embeddings come from the VAE and the text encoder of this model"
             )
             return CANNOT_START
     except (ValueError, ImportError, OSError) as error:

@@ -20,7 +20,7 @@ logging.disable(logging.WARNING)
 import comfy.model_management  # noqa: E402
 import torch  # noqa: E402
 from measure_special_cases import CatchingVae  # noqa: E402
-from tiny_models import FAMILIES, conditioning  # noqa: E402
+from tiny_models import FAMILIES, FLUX, conditioning, from_config  # noqa: E402
 from torch import Tensor  # noqa: E402
 from two_devices import TwoDevices  # noqa: E402
 from weight_kinds import KINDS, stored_as  # noqa: E402
@@ -30,7 +30,7 @@ from semantic_focus.comfy.memory.transfers import Transfers  # noqa: E402
 from semantic_focus.comfy.model import ComfyVelocityModel, velocity_model  # noqa: E402
 from semantic_focus.comfy.preview import PreviewSettings, preview  # noqa: E402
 from semantic_focus.lora.adapters import AdapterSettings  # noqa: E402
-from semantic_focus.lora.layers import linear_layers  # noqa: E402
+from semantic_focus.lora.layers import LAYER_CHOICES, linear_layers  # noqa: E402
 from semantic_focus.lora.network import LoraAdapters  # noqa: E402
 from semantic_focus.objective.total import Objective  # noqa: E402
 from semantic_focus.training.data import TrainingPictures  # noqa: E402
@@ -106,6 +106,7 @@ class Case:
     prior: float = 2.0
     base: bool = True
     between: Callable[[ComfyVelocityModel, Any], None] = lambda _velocity, _prompts: None
+    layers: str = next(iter(LAYER_CHOICES))
 
 
 def trained(case: Case, found: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -131,7 +132,7 @@ def _trained(case: Case, patcher: Any, prompts: Any) -> dict[str, Any]:
     latents = tuple(torch.randn(2, *grid, generator=torch.Generator().manual_seed(4)).unbind())
     mask = (torch.arange(grid[-1]) < 4).float().expand(1, *grid[-2:])
     with velocity_model(patcher, prompts, case.checkpointing, memory=case.memory) as velocity:
-        layers = linear_layers(velocity.network)
+        layers = linear_layers(velocity.network, case.layers)
         adapters = LoraAdapters(layers, AdapterSettings(rank=2, alpha=2.0, dropout=0.2), 0, velocity.device)
         data = TrainingPictures(latents, (mask, mask), ("face",), device=velocity.device)
         objective = Objective(weights={"face": 1.0}, prior_weight=case.prior)
@@ -202,6 +203,20 @@ def recorded(events: list[Any]) -> Iterator[None]:
         yield
     finally:
         swap.BlockSwap._send, swap.BlockSwap.bring, Transfers.wait = originals
+
+
+def measure_few_blocks() -> dict[str, Any]:
+    """Of networks with no block, or one: whether each setting gives what the first does."""
+    found: dict[str, Any] = {}
+    for depth in (0, 1):
+        size = FLUX | {"depth": depth, "depth_single_blocks": 0}
+        name = f"flux of depth {depth}"
+        FAMILIES[name] = replace(FAMILIES["flux"], build=lambda size=size: from_config("Flux", size))
+        cases = [Case(name, memory=setting, layers="all linear layers") for setting in SETTINGS.values()]
+        first, *others = map(trained, cases)
+        found[str(depth)] = [equal(first, other) for other in others]
+        del FAMILIES[name]
+    return found
 
 
 def measure_transfers() -> dict[str, Any]:
@@ -354,6 +369,7 @@ def measure_disturbance() -> dict[str, Any]:
 def main() -> None:
     found = {
         "equality": measure_equality("--all" in sys.argv),
+        "few blocks": measure_few_blocks(),
         "transfers": measure_transfers(),
         "two devices": measure_two_devices(),
         "shortage": measure_shortage(),

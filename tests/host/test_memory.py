@@ -38,6 +38,11 @@ def test_output_and_training_are_those_of_the_layers_own_products_to_the_bit(
     assert found == {"all on the device": True, "half in RAM": True, "all in RAM": True}
 
 
+@pytest.mark.parametrize("depth", ["0", "1"])
+def test_a_network_with_no_block_or_one_is_trained_with_every_setting(measured: dict[str, Any], depth: str):
+    assert measured["few blocks"][depth] == [True, True]
+
+
 def blocks_of(events: list[Any]) -> int:
     return 1 + max(event[1] for event in events if len(event) > 1)
 

@@ -14,7 +14,8 @@ SAMPLED_VALUES = 16
 """How many values of each tensor count; they are spread evenly over it."""
 
 DISTILLED = re.compile(
-    r"(?<![a-z])(?<!(?<![a-z])de-)"  # a de-distilled model is none
+    r"(?:(?<![a-z])|(?<=image)|(?-i:(?<=[a-z])(?=[A-Z])))"  # zimageturbo, ZImageTurbo
+    r"(?<!de)(?<!un)(?<!non)(?<!(?<![a-z])(?:de|un)-)(?<!(?<![a-z])(?:non|not)-)"  # no de-distilled one
     r"(turbo|schnell|lightning|hyper|lcm|tcd|dmd2?|flash|pcm|distill(ed)?|few-?steps?|[1248]-?steps?)"
     r"(?![a-z])",
     re.IGNORECASE,

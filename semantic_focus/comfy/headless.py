@@ -2,12 +2,14 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
 
+from ..files.text import in_short
 from ..segmenters.damage import damage
 from ..settings.training import ModelSettings
 
@@ -85,6 +87,8 @@ def _has_accelerator() -> bool:
 
 def check_model_file(path: Path) -> None:
     """Raise ValueError unless there is a .safetensors file that is not damaged; this needs no ComfyUI."""
+    if path.is_dir():
+        raise ValueError(f"[model] path {path}: a folder. Give the .safetensors file in it")
     if not path.is_file():
         raise ValueError(f"[model] path {path}: no such file")
     if path.suffix != ".safetensors":
@@ -106,9 +110,23 @@ def load_model(settings: ModelSettings) -> "ModelPatcher":
     """
     import comfy.sd
 
-    path = settings.path
-    check_model_file(path)
+    check_model_file(settings.path)
+    with loading(settings.path):
+        return comfy.sd.load_diffusion_model(str(settings.path), model_options=loader_options(settings))
+
+
+@contextmanager
+def loading(path: Path) -> Iterator[None]:
+    """Turn what ComfyUI's loader raises into a ValueError that names the file.
+
+    It knows a model by a few of its keys, and trips over those that are not there in many ways.
+    """
     try:
-        return comfy.sd.load_diffusion_model(str(path), model_options=loader_options(settings))
-    except (RuntimeError, SafetensorError) as error:
-        raise ValueError(f"[model] path {path}: ComfyUI cannot load it ({error})") from error
+        yield
+    except (MemoryError, OSError):
+        raise
+    except Exception as error:
+        raise ValueError(
+            f"[model] path {path}: ComfyUI cannot load it ({in_short(error)}). Is it a diffusion model, and "
+            "whole?"
+        ) from error

@@ -7,11 +7,12 @@ from typing import Any
 import torch
 
 from ..datasets.cached_shapes import LargestInputs
+from ..lora.layers import linear_layers
 from ..settings.filling import fill_config
 from ..settings.training import TrainConfig
 from ..training.memory import MemorySetting
 from .family import recipe_of
-from .headless import loader_options
+from .headless import loader_options, loading
 from .memory.advice import Verdict, free_for_training, judge
 from .memory.beforehand import latent_of
 from .memory.estimate import GIB, Estimate, Estimator
@@ -59,16 +60,23 @@ def plan_headless(config: TrainConfig, inputs: LargestInputs, free: int | None) 
         free: bytes of the device; None: those that are free now.
 
     Raises:
-        ValueError: no model that ComfyUI knows, or no layers that could be trained.
+        ValueError: no model that ComfyUI knows, latents of another, or no layers that could be trained.
         CannotBeCounted: its network cannot be run without values.
     """
     path = config.model.path
-    try:
+    with loading(path):
         patcher = model_of_file(path, loader_options(config.model))
-    except ValueError as error:
-        raise ValueError(f"[model] path {path}: {error}") from error
     if config.recipe != "off":
         config, _ = fill_config(config, recipe_of(patcher, path.name), len(inputs.repeats))
+    channels = patcher.get_model_object("latent_format").latent_channels
+    if inputs.latent[0] != channels:
+        raise ValueError(
+            f"{path}: {type(patcher.model).__name__} takes latents of {channels} channels, those of the "
+            f"dataset have {inputs.latent[0]}: cache them with the VAE of this model"
+        )
+    linear_layers(
+        patcher.model.diffusion_model, config.lora.layers, config.adapter.include, config.adapter.exclude
+    )
     device = _training_device()
     extras: dict[str, Any] = {"pooled_output": torch.zeros(1, inputs.pooled)} if inputs.pooled else {}
     estimator = Estimator(patcher, [[torch.zeros(1, *inputs.text), extras]])

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import math
 from pathlib import Path
 
 from ..comfy.headless import check_model_file, find_comfyui, import_comfyui
@@ -37,9 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _gibibytes(text: str) -> int:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not 0 < value < 1e6:
-        raise argparse.ArgumentTypeError(f"{text}: give the GiB of the device that are free, 12 say")
+        raise argparse.ArgumentTypeError(f'"{text}": give the GiB of the device that are free, 12 say')
     return int(value * GIB)
 
 
@@ -58,7 +62,10 @@ def run(options: argparse.Namespace) -> int:
         try:
             plan = plan_headless(config, inputs, options.free)
         except CannotBeCounted as error:
-            say(f"{config.model.path}: how much memory it takes cannot be told: {error}")
+            say(
+                f"{config.model.path}: how much memory it takes cannot be told: {error}. Check that the "
+                "dataset's latents and text embeddings come from the VAE and the text encoder of this model"
+            )
             return CANNOT_START
     except (ValueError, ImportError, OSError) as error:
         say(str(error))

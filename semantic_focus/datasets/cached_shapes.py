@@ -37,7 +37,7 @@ def largest_inputs(sources: Iterable[DatasetSource]) -> LargestInputs:
     for source in sources:
         for picture in find_pictures(source):
             latents.append(_shape(picture.latent, LATENT_KEY, "latents"))
-            texts.append(_shape(picture.text, TEXT_KEY, "a text embedding"))
+            texts.append(_shape(picture.text, TEXT_KEY, "text embedding"))
             pooled = max(pooled, math.prod(_shapes(picture.text).get(POOLED_KEY, [0])))
             repeats.append(source.num_repeats)
     if not latents:

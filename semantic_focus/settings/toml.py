@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..training.memory import MEMORY_CHOICES, MemorySetting
+from ..training.memory import WAYS, MemorySetting
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -67,6 +67,10 @@ class TomlFile:
             self.tables: dict[str, Any] = tomllib.loads(self._text)
         except ConfigError:
             raise
+        except UnicodeDecodeError as error:  # as editors and shells of Windows may write it
+            raise ConfigError(
+                f"{self.path}: not valid TOML: byte {error.start} is no UTF-8. Save it as UTF-8"
+            ) from error
         except ValueError as error:  # of the encoding, of TOML, or of a number too long for Python
             raise ConfigError(f"{self.path}: not valid TOML: {error}") from error
 
@@ -299,9 +303,10 @@ def one_of(options: Iterable[str]) -> Parse:
 
 def memory(value: Any) -> MemorySetting:
     """How much of a model waits in RAM, in the words of `MemorySetting`."""
-    if not isinstance(value, str):
-        raise ValueError(f"it must be one of {', '.join(MEMORY_CHOICES)}")
-    return MemorySetting.of(value)
+    try:
+        return MemorySetting.of(value)
+    except ValueError:
+        raise ValueError(WAYS) from None
 
 
 def texts(value: Any) -> tuple[str, ...]:

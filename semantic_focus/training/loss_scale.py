@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..files.text import short
+
 START = 2**16
 LARGEST = 2**24
 GOOD_STEPS = 2000
@@ -83,9 +85,9 @@ class LossScale:
             return replace(self, factor=START, good_steps=0)
         factor, good_steps = kept["factor"], kept["good_steps"]
         if type(factor) is not int or not 1 <= factor <= self.most or factor & (factor - 1):
-            raise ValueError(f"its loss scale is {factor!r}, no power of two from 1 to {self.most}")
+            raise ValueError(f"its loss scale is {short(factor)}, no power of two from 1 to {self.most}")
         if type(good_steps) is not int or not 0 <= good_steps < GOOD_STEPS:
             raise ValueError(
-                f"its loss scale has {good_steps!r} good steps, 0 to {GOOD_STEPS - 1} there can be"
+                f"its loss scale has {short(good_steps)} good steps, 0 to {GOOD_STEPS - 1} there can be"
             )
         return replace(self, factor=factor, good_steps=good_steps)

@@ -2,11 +2,15 @@
 
 import re
 from dataclasses import dataclass
+from typing import Any
+
+from ..files.text import shortened
 
 AUTO = "auto"
 ALL = "all on the GPU"
 MEMORY_CHOICES = (AUTO, ALL, *(f"swap {percent} %" for percent in range(10, 101, 10)))
 """What a user chooses among; a text setting takes any whole number of percent."""
+WAYS = f'choose "{AUTO}", "{ALL}" or "swap N %" with N from 0 to 100'
 
 
 @dataclass(frozen=True)
@@ -23,21 +27,20 @@ class MemorySetting:
     inputs: bool = False
 
     @classmethod
-    def of(cls, text: str) -> "MemorySetting":
-        """From what a user set: "auto", "all on the GPU" or "swap N %".
+    def of(cls, text: Any) -> "MemorySetting":
+        """From what a user set: "auto", "all on the GPU" or "swap N %", in any case and with any spaces.
 
         Raises:
             ValueError: anything else.
         """
-        if text == AUTO:
+        words = " ".join(str(text).lower().split())
+        if words == AUTO:
             return cls()
-        if text == ALL:
+        if words == ALL.lower():
             return cls(0.0)
-        found = re.fullmatch(r"swap (\d{1,3}) ?%", text.strip())
-        if found is None or not 0 <= int(found[1]) <= 100:
-            raise ValueError(
-                f'memory is "{text}": choose "{AUTO}", "{ALL}" or "swap N %" with N from 0 to 100'
-            )
+        found = re.fullmatch(r"swap ?([0-9]{1,3}) ?%", words)
+        if found is None or int(found[1]) > 100:
+            raise ValueError(f'memory is "{shortened(text)}": {WAYS}')
         return cls(int(found[1]) / 100, inputs=int(found[1]) == 100)
 
     def said(self) -> str:

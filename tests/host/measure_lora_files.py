@@ -242,7 +242,7 @@ def main() -> None:
         results[name] = result
     builds = {
         "flux": tiny_models.FAMILIES["flux"].build,
-        "flux2": lambda: tiny_models._from_config("Flux2", FLUX2),
+        "flux2": lambda: tiny_models.from_config("Flux2", FLUX2),
     }
     for source, flux_map in (("own", FLUX_TO_DIFFUSERS), ("later", map_with_later_names)):
         comfy.utils.flux_to_diffusers = flux_map

@@ -8,7 +8,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 sys.path.append(sys.argv[1])
@@ -20,38 +20,24 @@ logging.disable(logging.WARNING)
 import comfy.model_management  # noqa: E402
 import torch  # noqa: E402
 from measure_special_cases import CatchingVae  # noqa: E402
-from tiny_models import FAMILIES, conditioning  # noqa: E402
+from short_trainings import SETTINGS, Case, equal, trained  # noqa: E402
+from tiny_models import FAMILIES, FLUX, from_config  # noqa: E402
 from torch import Tensor  # noqa: E402
 from two_devices import TwoDevices  # noqa: E402
-from weight_kinds import KINDS, stored_as  # noqa: E402
+from weight_kinds import KINDS  # noqa: E402
 
 from semantic_focus.comfy.memory import frozen, inputs, placement, swap  # noqa: E402
 from semantic_focus.comfy.memory.transfers import Transfers  # noqa: E402
-from semantic_focus.comfy.model import ComfyVelocityModel, velocity_model  # noqa: E402
+from semantic_focus.comfy.model import ComfyVelocityModel  # noqa: E402
 from semantic_focus.comfy.preview import PreviewSettings, preview  # noqa: E402
-from semantic_focus.lora.adapters import AdapterSettings  # noqa: E402
-from semantic_focus.lora.layers import linear_layers  # noqa: E402
-from semantic_focus.lora.network import LoraAdapters  # noqa: E402
-from semantic_focus.objective.total import Objective  # noqa: E402
-from semantic_focus.training.data import TrainingPictures  # noqa: E402
-from semantic_focus.training.memory import MemorySetting  # noqa: E402
-from semantic_focus.training.settings import TrainingSettings  # noqa: E402
-from semantic_focus.training.trainer import Trainer  # noqa: E402
 
 inputs.SMALLEST_IN_RAM = 1
 
-SETTINGS = {
-    "all on the device": MemorySetting(0.0),
-    "half in RAM": MemorySetting(0.5),
-    "all in RAM": MemorySetting(1.0, inputs=True),
-}
 OF_TWO_FAMILIES = ("flux", "sdxl_v")
 """Transformer and UNet, which are trained with every kind of weights."""
 
 SAME_AS = {"fast fp8": "fp8"}
 """Products in fp8 round the activations and have no gradient: trained with those in the activations' type."""
-
-OPTIONS: dict[str, Any] = {"batch_size": 1, "accumulation": 2, "ema_decay": 0.9, "learning_rate": 0.01}
 
 
 @contextmanager
@@ -63,99 +49,6 @@ def layers_own_products() -> Iterator[None]:
         yield
     finally:
         frozen.fetch_for = before
-
-
-def snapshot(model: Any) -> dict[str, Any]:
-    """The bytes of its weights, and what its layers have beside them (but for ComfyUI's own marks)."""
-    return {
-        "weights": {
-            key: value.as_subclass(Tensor).contiguous().view(torch.uint8).clone()
-            for key, value in model.named_parameters()
-            if value.ndim
-        },
-        "attributes": {
-            name: sorted(key for key in vars(module) if "comfy" not in key and not key.endswith("_function"))
-            for name, module in model.named_modules()
-        },
-        "hooks": [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()],
-    }
-
-
-def as_it_was(model: Any, before: dict[str, Any]) -> bool:
-    after = snapshot(model)
-    return all(after[part] == before[part] for part in ("attributes", "hooks")) and all(
-        torch.equal(value, before["weights"][key]) for key, value in after["weights"].items()
-    )
-
-
-@dataclass(frozen=True)
-class Case:
-    """A training of two updates.
-
-    Attributes:
-        inference: the model is made in inference mode, as ComfyUI's nodes make it.
-        base: the base model's own prediction before them too.
-        between: done after the first of them.
-    """
-
-    name: str
-    kind: str = "fp32"
-    checkpointing: bool = True
-    memory: MemorySetting = MemorySetting(0.0)
-    inference: bool = True
-    prior: float = 2.0
-    base: bool = True
-    between: Callable[[ComfyVelocityModel, Any], None] = lambda _velocity, _prompts: None
-
-
-def trained(case: Case, found: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What comes of it.
-
-    Args:
-        found: takes "as found", also after an error.
-    """
-    found = {} if found is None else found
-    family = FAMILIES[case.name]
-    with torch.inference_mode(case.inference):
-        patcher = stored_as(family.build(), case.kind)
-        prompts = [conditioning(family, 8, 1), conditioning(family, 8, 2)]
-    before = snapshot(patcher.model)
-    try:
-        return _trained(case, patcher, prompts)
-    finally:
-        found["as found"] = as_it_was(patcher.model, before)
-
-
-def _trained(case: Case, patcher: Any, prompts: Any) -> dict[str, Any]:
-    grid = FAMILIES[case.name].grid
-    latents = tuple(torch.randn(2, *grid, generator=torch.Generator().manual_seed(4)).unbind())
-    mask = (torch.arange(grid[-1]) < 4).float().expand(1, *grid[-2:])
-    with velocity_model(patcher, prompts, case.checkpointing, memory=case.memory) as velocity:
-        layers = linear_layers(velocity.network)
-        adapters = LoraAdapters(layers, AdapterSettings(rank=2, alpha=2.0, dropout=0.2), 0, velocity.device)
-        data = TrainingPictures(latents, (mask, mask), ("face",), device=velocity.device)
-        objective = Objective(weights={"face": 1.0}, prior_weight=case.prior)
-        trainer = Trainer(velocity, adapters, data, objective, TrainingSettings(steps=2, **OPTIONS))
-        with adapters.attached():
-            base = torch.zeros(())
-            if case.base:
-                noisy, sigma, _ = velocity.corrupt(latents[0][None], latents[1][None], torch.tensor([0.6]))
-                with torch.no_grad(), adapters.disabled():
-                    base = velocity.predict(noisy, sigma, [0])
-            records = [trainer.step()]
-            case.between(velocity, prompts)
-            records.append(trainer.step())
-        lora = trainer.lora()
-    return {
-        "base": base,
-        "losses": torch.tensor([record.total for record in records]),
-        "gradients": torch.tensor([record.gradient_norm for record in records]),
-        **lora,
-    }
-
-
-def equal(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(value, other[key]) for key, value in one.items())
 
 
 def measure_equality(everything: bool) -> dict[str, Any]:
@@ -204,11 +97,18 @@ def recorded(events: list[Any]) -> Iterator[None]:
         swap.BlockSwap._send, swap.BlockSwap.bring, Transfers.wait = originals
 
 
-def measure_no_blocks() -> bool:
-    """Whether a training is the same with blocks in RAM where none of them can wait there."""
-    with layers_own_products():
-        case = Case("flux", inference=False)
-        return equal(trained(replace(case, memory=SETTINGS["half in RAM"])), trained(case))
+def measure_few_blocks() -> dict[str, Any]:
+    """Of networks with no block, or one: whether each setting gives what the first does."""
+    found: dict[str, Any] = {}
+    for depth in (0, 1):
+        size = FLUX | {"depth": depth, "depth_single_blocks": 0}
+        name = f"flux of depth {depth}"
+        FAMILIES[name] = replace(FAMILIES["flux"], build=lambda size=size: from_config("Flux", size))
+        cases = [Case(name, memory=setting, layers="all linear layers") for setting in SETTINGS.values()]
+        first, *others = map(trained, cases)
+        found[str(depth)] = [equal(first, other) for other in others]
+        del FAMILIES[name]
+    return found
 
 
 def measure_transfers() -> dict[str, Any]:
@@ -433,9 +333,9 @@ def measure_disturbance() -> dict[str, Any]:
 def main() -> None:
     found = {
         "equality": measure_equality("--all" in sys.argv),
+        "few blocks": measure_few_blocks(),
         "transfers": measure_transfers(),
         "two devices": measure_two_devices(),
-        "no blocks": measure_no_blocks(),
         "pinning": measure_pinning(),
         "return": measure_return(),
         "shortage": measure_shortage(),

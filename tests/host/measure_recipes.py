@@ -36,7 +36,7 @@ Z_IMAGE_FILES = ("z_image_bf16", "z_image_turbo_bf16", "z_image_de_turbo_v1_bf16
 def main() -> None:
     """Print everything as JSON."""
     patchers = {name: family.build() for name, family in FAMILIES.items()}
-    patchers |= {name: tiny_models._from_config(*made) for name, made in MORE.items()}
+    patchers |= {name: tiny_models.from_config(*made) for name, made in MORE.items()}
     z_image = patchers["z_image"]
     found = {
         "families": {name: recipe_of(patcher).name for name, patcher in patchers.items()},

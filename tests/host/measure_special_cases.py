@@ -28,12 +28,19 @@ MODEL_NAMES = (
     "models/Hyper-SD15.safetensors",
     "dmd2_sdxl_4step.safetensors",
     "qwen_image_distill_full.safetensors",
+    "ZImageTurbo_fp8.safetensors",
+    "zimageturbo.safetensors",
     "flux1-dev.safetensors",
     "sd_xl_base_1.0.safetensors",
     "z_image_base.safetensors",
     "wan2.1_t2v_14B_fp8.safetensors",
     "hyperrealism_v4.safetensors",
     "turbofan_photos.safetensors",
+    "z_image_non-turbo.safetensors",
+    "z_image_de-turbo.safetensors",
+    "ZImageUndistilled.safetensors",
+    "zImageDeTurbo.safetensors",
+    "HyperRealism_v4.safetensors",
 )
 RANK_2 = AdapterSettings(rank=2, alpha=2.0)
 

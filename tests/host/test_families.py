@@ -167,4 +167,6 @@ def test_distilled_models_are_known_by_name(measured: dict[str, Any]):
         "models/Hyper-SD15.safetensors",
         "dmd2_sdxl_4step.safetensors",
         "qwen_image_distill_full.safetensors",
+        "ZImageTurbo_fp8.safetensors",
+        "zimageturbo.safetensors",
     ]

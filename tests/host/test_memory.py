@@ -38,6 +38,11 @@ def test_output_and_training_are_those_of_the_layers_own_products_to_the_bit(
     assert found == {"all on the device": True, "half in RAM": True, "all in RAM": True}
 
 
+@pytest.mark.parametrize("depth", ["0", "1"])
+def test_a_network_with_no_block_or_one_is_trained_with_every_setting(measured: dict[str, Any], depth: str):
+    assert measured["few blocks"][depth] == [True, True]
+
+
 def blocks_of(events: list[Any]) -> int:
     return 1 + max(event[1] for event in events if len(event) > 1)
 
@@ -99,12 +104,6 @@ def test_what_a_block_takes_of_the_device_is_counted_by_what_is_stored(measured:
     found = measured["pinning"][kind]
     scales = 512 * found["in RAM"] if kind in ("quantised", "scaled fp8") else 0
     assert found["pinned bytes"] <= found["bytes"] <= found["pinned bytes"] + scales
-
-
-def test_a_network_without_a_block_that_could_wait_in_ram_is_trained_on_the_device(
-    measured: dict[str, Any],
-):
-    assert measured["no blocks"]
 
 
 def test_a_model_that_could_not_be_brought_back_after_samples_is_so_before_the_next_step(

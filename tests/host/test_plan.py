@@ -2,12 +2,15 @@
 
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from .graphs import PATIENCE
 from .test_headless import write_dataset
@@ -21,16 +24,19 @@ def plan(
     folder = tmp_path_factory.mktemp("plan")
     dataset = write_dataset(folder / "dataset")
     config = folder / "config.toml"
-    config.write_text(f"""
+
+    def run(
+        *arguments: str, model: Path = stand_in_model, data: Path = dataset, more: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        config.write_text(f"""
 [model]
-path = "{stand_in_model}"
+path = "{model}"
 device = "cpu"
 
 [[dataset.sources]]
-cache_directory = "{dataset}"
+cache_directory = "{data}"
+{more}
 """)
-
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [comfy.environment_python(), "-I", repo / "semantic_focus", "plan", config]
         command += ["--comfyui", comfy.comfyui_folder(), *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=os.environ)
@@ -61,3 +67,68 @@ def test_a_plan_that_does_not_fit_is_exit_code_1(plan: Callable[..., subprocess.
     assert done.returncode == 1
     assert "too much" in done.stdout
     assert "of 0.5 free" in done.stdout.splitlines()[-1]
+
+
+def of_unknown_type(model: Path, _data: Path) -> None:
+    header = b'{"x": {"dtype": "F99", "shape": [2], "data_offsets": [0, 8]}}'
+    model.write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
+
+
+def without(part: str) -> Callable[[Path, Path], None]:
+    def change(model: Path, _data: Path) -> None:
+        save_file({key: tensor for key, tensor in load_file(model).items() if part not in key}, model)
+
+    return change
+
+
+def a_lora(model: Path, _data: Path) -> None:
+    save_file({f"diffusion_model.x.lora_{part}.weight": torch.ones(2, 2) for part in ("up", "down")}, model)
+
+
+def of_four_channels(_model: Path, data: Path) -> None:
+    for path in data.glob("*x*_zi.safetensors"):
+        save_file({key: tensor[:4].clone() for key, tensor in load_file(path).items()}, path)
+
+
+def of_narrow_text(_model: Path, data: Path) -> None:
+    for path in data.glob("*_zi_te.safetensors"):
+        save_file({key: tensor[..., :48].clone() for key, tensor in load_file(path).items()}, path)
+
+
+def of_a_list(_model: Path, data: Path) -> None:
+    for path in data.glob("*_zi_te.safetensors"):
+        save_file({key: tensor.flatten() for key, tensor in load_file(path).items()}, path)
+
+
+def as_they_are(_model: Path, _data: Path) -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("change", "more", "said"),
+    [
+        (of_unknown_type, "", "ComfyUI cannot load it (SafetensorError"),
+        (without("x_embedder"), "", "ComfyUI cannot load it (KeyError: 'x_embedder"),
+        (a_lora, "", "ComfyUI cannot load it (ValueError: it knows no such model). Is it a diffusion model"),
+        (of_four_channels, "", "takes latents of 16 channels, those of the dataset have 4: cache them with"),
+        (of_narrow_text, "", "come from the VAE and the text encoder of this model"),
+        (of_a_list, "", "holds no text embedding (varlen_vl_embed_"),
+        (as_they_are, '[lora]\ninclude = ["nowhere"]', "'nowhere' matches no linear layer"),
+        (as_they_are, '[training]\nmemory = "swap 120 %"', 'memory is "swap 120 %": choose "auto"'),
+    ],
+)
+def test_what_cannot_be_planned_is_a_sentence_and_exit_code_2(
+    plan: Callable[..., subprocess.CompletedProcess[str]],
+    stand_in_model: Path,
+    tmp_path: Path,
+    change: Callable[[Path, Path], None],
+    more: str,
+    said: str,
+):
+    model, data = tmp_path / "model.safetensors", write_dataset(tmp_path / "dataset")
+    shutil.copyfile(stand_in_model, model)
+    change(model, data)
+    done = plan("--free", "16", model=model, data=data, more=more)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr

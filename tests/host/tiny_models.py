@@ -115,7 +115,8 @@ class Family:
     attention_mask: bool = False
 
 
-def _from_config(kind: str, settings: dict[str, Any], marks: tuple[str, ...] = ()) -> Any:
+def from_config(kind: str, settings: dict[str, Any], marks: tuple[str, ...] = ()) -> Any:
+    """A MODEL of a class of ComfyUI's, of this size."""
     config = getattr(comfy.supported_models, kind)(settings)
     config.set_inference_dtype(torch.float32, None)
     model = config.get_model({mark: torch.tensor(5.0) for mark in marks}, "")
@@ -161,18 +162,18 @@ def _wan() -> Any:
 
 
 def _sd15() -> Any:
-    return _from_config("SD15", UNET)
+    return from_config("SD15", UNET)
 
 
 def _sdxl(*marks: str) -> Any:
-    return _from_config("SDXL", SDXL_UNET, marks)
+    return from_config("SDXL", SDXL_UNET, marks)
 
 
 FAMILIES = {
     "sd3": Family(_sd3, 4096, 2048, (16, 5, 7), "velocity"),
-    "flux": Family(lambda: _from_config("Flux", FLUX), 48, 32, (16, 5, 7), "velocity"),
-    "z_image": Family(lambda: _from_config("ZImage", Z_IMAGE), 48, 0, (16, 5, 7), "velocity", True),
-    "qwen_image": Family(lambda: _from_config("QwenImage", QWEN_IMAGE), 48, 0, (16, 1, 5, 7), "velocity"),
+    "flux": Family(lambda: from_config("Flux", FLUX), 48, 32, (16, 5, 7), "velocity"),
+    "z_image": Family(lambda: from_config("ZImage", Z_IMAGE), 48, 0, (16, 5, 7), "velocity", True),
+    "qwen_image": Family(lambda: from_config("QwenImage", QWEN_IMAGE), 48, 0, (16, 1, 5, 7), "velocity"),
     "wan_video": Family(_wan, 4096, 0, (16, 3, 5, 7), "velocity"),
     "sd15": Family(_sd15, 48, 0, (4, 9, 7), "eps"),
     "sdxl_v": Family(lambda: _sdxl("v_pred", "ztsnr"), 48, 1280, (4, 9, 7), "v"),

@@ -112,7 +112,7 @@ def main() -> None:
     """Write all of them."""
     folder = Path(sys.argv[2])
     for name, (kind, settings) in DIFFUSION_MODELS.items():
-        network = tiny_models._from_config(kind, settings).model.diffusion_model
+        network = tiny_models.from_config(kind, settings).model.diffusion_model
         header = {small_models.MARK: json.dumps([kind, settings])}
         write(folder / "diffusion_models" / name, network, header)
     for name, (kind, build) in TEXT_ENCODERS.items():

@@ -48,7 +48,7 @@ def model_of_file(path: Path, options: dict[str, Any]) -> comfy.model_patcher.Mo
         options: of ComfyUI's loader.
 
     Raises:
-        ValueError: no model that ComfyUI knows.
+        ValueError: no model that ComfyUI knows. And whatever ComfyUI raises of one that it half knows.
     """
     tensors: dict[str, Tensor] = {}
     with utf8_name(path) as name, safe_open(name, framework="pt") as file:
@@ -62,13 +62,10 @@ def model_of_file(path: Path, options: dict[str, Any]) -> comfy.model_patcher.Mo
                 tensors[key] = file.get_tensor(key)
             else:
                 tensors[key] = torch.empty(shape, dtype=kind, device=DEVICE)
-    try:
-        with _StaysOnMeta(), torch.device(DEVICE):
-            patcher = comfy.sd.load_diffusion_model_state_dict(tensors, options, metadata)
-    except RuntimeError as error:
-        raise ValueError(f"ComfyUI cannot load it ({error})") from error
+    with _StaysOnMeta(), torch.device(DEVICE):
+        patcher = comfy.sd.load_diffusion_model_state_dict(tensors, options, metadata)
     if patcher is None:
-        raise ValueError("no diffusion model that ComfyUI knows")
+        raise ValueError("it knows no such model")
     model: Any = patcher.model
     model.model_sampling = comfy.model_base.model_sampling(model.model_config, model.model_type)
     return patcher

@@ -57,7 +57,10 @@ class Placement:
         ]
         self._blocks = [layers for layers in members if layers]
         self._recomputed = recomputed
-        self.share = (setting.swap or 0.0) if self._blocks else 0.0
+        self.share = setting.swap or 0.0
+        if self.share and not self._blocks:
+            logging.warning("LoRA training: the network has no blocks that could wait in RAM: none does")
+            self.share = 0.0
         self.inputs_in_ram = setting.inputs and recomputed
         self._patcher: Any = None
         self._is_ours = False
@@ -185,7 +188,6 @@ class Placement:
             f"({swapped / 2**30:.1f} GiB); {self._swap.ring_bytes / 2**30:.1f} GiB on the device for those "
             "on their way"
         )
-
 
 
 def _apply_patches(patcher: Any) -> None:

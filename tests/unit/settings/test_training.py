@@ -159,6 +159,8 @@ def test_another_number_of_anchors(config):
         ("[training]\nlearning_rate = -1", r"line 7: \[training\] learning_rate is -1: .* above 0"),
         ("[training]\nweight_decay = nan", r"line 7: \[training\] weight_decay is nan"),
         ('[training]\noptimizer = "adam"', r'line 7: .*optimizer is "adam": did you mean adamw\?'),
+        ("[training]\nmemory = 50", r'line 7: \[training\] memory is 50: choose "auto", "all on the GPU" or'),
+        ('[training]\nmemory = "swap 101 %"', r'line 7: \[training\] memory is "swap 101 %": choose "auto"'),
         ('[training]\nresume = "no"', r"line 7: \[training\] resume is .*true or false"),
         ("[training]\nsteps = 5\nepochs = 2", r"line 7: \[training\] steps and epochs are both given"),
         ("[training]\nseed = 18446744073709551616", r"line 7: \[training\] seed .* to 18446744073709551615"),

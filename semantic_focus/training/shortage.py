@@ -6,7 +6,7 @@ OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", 
 
 
 class TrainingOutOfMemory(RuntimeError):
-    """Not even one picture at a time fits into memory."""
+    """Memory has run out, and nothing is left to do about it; the message says what to change."""
 
 
 def out_of_memory(error: RuntimeError) -> bool:

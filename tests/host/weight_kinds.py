@@ -109,7 +109,7 @@ def _quantised(layer: nn.Linear) -> Any:
     layout = quant_ops.QUANT_ALGOS["float8_e4m3fn"]["comfy_tensor_layout"]
     weight = layer.weight.detach().clone()
     scale = weight.abs().amax().float() / 448
-    made = kind(layer.in_features, layer.out_features, bias=layer.bias is not None)
+    made: Any = kind(layer.in_features, layer.out_features, bias=layer.bias is not None)
     made.weight = nn.Parameter(
         quant_ops.QuantizedTensor.from_float(weight, layout, scale=scale), requires_grad=False
     )

@@ -132,15 +132,18 @@ class Placement:
 
     def unload(self) -> None:
         """Give back the device and leave the weights as they were found; this needs no memory."""
-        if self._swap is not None:
-            self._swap.close()
-            self._swap = None
-        for place, name, tensor in self._moved:
+        swap, self._swap = self._swap, None
+        moved, self._moved = self._moved, []
+        patcher, self._patcher = self._patcher if self._is_ours else None, None
+        self._is_ours = False
+        for place, name, tensor in moved:
             place[name] = tensor
-        self._moved = []
-        if self._patcher is not None and self._is_ours:
-            self._patcher.detach()
-        self._patcher, self._is_ours = None, False
+        try:
+            if swap is not None:
+                swap.close()
+        finally:
+            if patcher is not None:
+                patcher.detach()
 
     def _is_apart(self) -> bool:
         """Whether the device has a memory of its own."""

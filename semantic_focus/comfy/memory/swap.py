@@ -144,9 +144,11 @@ class BlockSwap:
             block.point_to(block.in_ram)
             for frozen in layers:
                 frozen.bring = None
-        self.transfers.close()
-        unpin(self._pinned)
-        self._pinned, self._places, self._current = [], [], None
+        try:
+            self.transfers.close()
+        finally:
+            unpin(self._pinned)
+            self._pinned, self._places, self._current = [], [], None
 
 
 class _Bringer:

@@ -70,8 +70,8 @@ class FrozenLayer:
         if args or kwargs:
             if self.bring is not None and torch.is_grad_enabled():
                 raise ValueError(
-                    f"a {type(self.layer).__name__} of this network is called with further arguments, and its "
-                    'weight cannot wait in RAM: set memory to "all on the GPU"'
+                    f"a {type(self.layer).__name__} of this network is called with further arguments: its "
+                    'weight cannot wait in RAM, set memory to "all on the GPU"'
                 )
             return self.forward_before(x, *args, **kwargs)
         comfy.ops.run_every_op()  # where a cancel comes through

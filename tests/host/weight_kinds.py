@@ -71,7 +71,7 @@ class CodedLinear(comfy.ops.manual_cast.Linear):
 
 
 def _as(layer: nn.Linear, kind: type, weight: Tensor) -> Any:
-    made = kind(layer.in_features, layer.out_features, bias=layer.bias is not None)
+    made: Any = kind(layer.in_features, layer.out_features, bias=layer.bias is not None)
     made.weight = nn.Parameter(weight, requires_grad=False)
     if layer.bias is not None:
         made.bias = nn.Parameter(layer.bias.detach().clone(), requires_grad=False)
@@ -109,7 +109,7 @@ def _quantised(layer: nn.Linear) -> Any:
     layout = quant_ops.QUANT_ALGOS["float8_e4m3fn"]["comfy_tensor_layout"]
     weight = layer.weight.detach().clone()
     scale = weight.abs().amax().float() / 448
-    made = kind(layer.in_features, layer.out_features, bias=layer.bias is not None)
+    made: Any = kind(layer.in_features, layer.out_features, bias=layer.bias is not None)
     made.weight = nn.Parameter(
         quant_ops.QuantizedTensor.from_float(weight, layout, scale=scale), requires_grad=False
     )

@@ -71,7 +71,7 @@ class CodedLinear(comfy.ops.manual_cast.Linear):
 
 
 def _as(layer: nn.Linear, kind: type, weight: Tensor) -> Any:
-    made = kind(layer.in_features, layer.out_features, bias=layer.bias is not None)
+    made: Any = kind(layer.in_features, layer.out_features, bias=layer.bias is not None)
     made.weight = nn.Parameter(weight, requires_grad=False)
     if layer.bias is not None:
         made.bias = nn.Parameter(layer.bias.detach().clone(), requires_grad=False)

@@ -212,9 +212,10 @@ class ComfyVelocityModel:
         Raises:
             TrainingOutOfMemory: others hold on to what it needs.
         """
-        self._placement.load(self._patcher)
-        leave_inference_mode(self._model, self._frozen)
-        self._model.requires_grad_(False)
+        with torch.inference_mode(False):  # a node that samples is in it, and what it patches would stay so
+            self._placement.load(self._patcher)
+            leave_inference_mode(self._model, self._frozen)
+            self._model.requires_grad_(False)
         self._is_away = False
 
     @property

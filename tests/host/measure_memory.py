@@ -330,8 +330,20 @@ def measure_disturbance() -> dict[str, Any]:
     return found
 
 
+def measure_resumed() -> bool:
+    """Whether a norm that a training adapter changes can pass gradients after a sampling in inference mode."""
+    patcher, prompts = FAMILIES["sd15"].build(), [conditioning(FAMILIES["sd15"], 8, 1)]
+    norm: Any = patcher.model.diffusion_model.out[0]
+    adapter = {f"diffusion_model.out.0.{part}": torch.ones(len(norm.weight)) for part in ("diff", "diff_b")}
+    with velocity_model(patcher, prompts, training_adapter=adapter) as velocity:
+        with torch.inference_mode(), velocity.sampling():
+            pass
+        return not norm.weight.is_inference() and not norm.bias.is_inference()
+
+
 def main() -> None:
     found = {
+        "resumed": measure_resumed(),
         "equality": measure_equality("--all" in sys.argv),
         "few blocks": measure_few_blocks(),
         "transfers": measure_transfers(),

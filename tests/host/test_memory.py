@@ -157,3 +157,8 @@ def test_a_training_that_is_disturbed_goes_on_as_if_nothing_had_been(
 ):
     """With fp8 weights whose fast product must not come back. Or it ends, and leaves the model as it was."""
     assert measured["disturbance"][f"{what}, {setting}"] == {"said": said, "as found": True}
+
+
+def test_a_norm_can_pass_gradients_after_a_sampling_in_inference_mode(measured: dict[str, Any]):
+    """As ComfyUI's nodes sample; the training adapter that was taken off for it is put on again."""
+    assert measured["resumed"]

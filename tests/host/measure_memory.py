@@ -21,14 +21,14 @@ import comfy.model_management  # noqa: E402
 import torch  # noqa: E402
 from measure_special_cases import CatchingVae  # noqa: E402
 from short_trainings import SETTINGS, Case, equal, trained  # noqa: E402
-from tiny_models import FAMILIES, FLUX, from_config  # noqa: E402
+from tiny_models import FAMILIES, FLUX, conditioning, from_config  # noqa: E402
 from torch import Tensor  # noqa: E402
 from two_devices import TwoDevices  # noqa: E402
 from weight_kinds import KINDS  # noqa: E402
 
 from semantic_focus.comfy.memory import frozen, inputs, placement, swap  # noqa: E402
 from semantic_focus.comfy.memory.transfers import Transfers  # noqa: E402
-from semantic_focus.comfy.model import ComfyVelocityModel  # noqa: E402
+from semantic_focus.comfy.model import ComfyVelocityModel, velocity_model  # noqa: E402
 from semantic_focus.comfy.preview import PreviewSettings, preview  # noqa: E402
 
 inputs.SMALLEST_IN_RAM = 1
@@ -331,7 +331,7 @@ def measure_disturbance() -> dict[str, Any]:
 
 
 def measure_resumed() -> bool:
-    """Whether a norm that a training adapter changes can pass gradients after a sampling in inference mode."""
+    """Whether a norm that a training adapter changes passes gradients after samples in inference mode."""
     patcher, prompts = FAMILIES["sd15"].build(), [conditioning(FAMILIES["sd15"], 8, 1)]
     norm: Any = patcher.model.diffusion_model.out[0]
     adapter = {f"diffusion_model.out.0.{part}": torch.ones(len(norm.weight)) for part in ("diff", "diff_b")}

@@ -336,7 +336,7 @@ def refused_files(shapes: Mapping[str, Mapping[str, Shape]]) -> dict[tuple[str, 
     }
     files = {
         "text encoder alone": ({TEXT[0]: ups}, "is it one of a text encoder"),
-        "embedding alone": ({BUNDLED[0]: ups}, "is it one of a text encoder"),
+        "embedding alone": ({BUNDLED[0]: ups}, "Is it a whole model, a VAE or an embedding"),
         "of SDXL": (foreign, "mean nothing to Flux: lora_unet_input_blocks_4_1_proj_in"),
         "cut": (of(lora_up__weight=ups), f"{proj}: lora_up.weight [64, 2] is no complete LoRA"),
         "cut DoRA": (of(lora_up__weight=ups, dora_scale=ups), f"{proj} has no '{proj}.lora_down.weight'"),

@@ -84,7 +84,9 @@ def test_a_template_trains_a_lora_as_its_family_wants_and_samples_with_it(
 
     (report,) = shown["9"]["semantic_focus_training"]
     said = f"recipe {recipe.name}: learning_rate 0.0001, {TAKEN[name]}"
-    assert [note["text"] for note in report["notes"]] == [said]
+    # the text streams of a last block reach no picture: of a network with one block these are many
+    notes = [note["text"] for note in report["notes"] if note["kind"] != "no_gradient"]
+    assert notes == [said]
     assert folder == run_folder(server, name) and len(curves(folder)) == 2
     run = json.loads((folder / "run.json").read_text())["identity"]
     assert run["adapters"]["rank"] == recipe.rank

@@ -104,7 +104,9 @@ class FrozenLayer:
         if self.is_convolution:
             of_input = self._convolution_gradient(gradient, operand.weight, shape, strides)
         else:
-            of_input = gradient @ operand.weight
+            # one product of all rows, as autograd's own: over other strides `@` would go picture by picture
+            rows = gradient.reshape(-1, gradient.shape[-1])
+            of_input = torch.mm(rows, operand.weight).view(shape)
         return of_input if operand.input_scale is None else of_input * operand.input_scale
 
     @property

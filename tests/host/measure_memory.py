@@ -331,11 +331,7 @@ def measure_disturbance() -> dict[str, Any]:
 
 
 def measure_resumed() -> bool:
-<<<<<<< HEAD
     """Whether a norm that a training adapter changes passes gradients after samples in inference mode."""
-=======
-    """Whether a norm that a training adapter changes passes gradients after a sampling in inference mode."""
->>>>>>> breaker
     patcher, prompts = FAMILIES["sd15"].build(), [conditioning(FAMILIES["sd15"], 8, 1)]
     norm: Any = patcher.model.diffusion_model.out[0]
     adapter = {f"diffusion_model.out.0.{part}": torch.ones(len(norm.weight)) for part in ("diff", "diff_b")}

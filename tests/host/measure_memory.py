@@ -24,7 +24,7 @@ from short_trainings import SETTINGS, Case, equal, trained  # noqa: E402
 from tiny_models import FAMILIES, FLUX, conditioning, from_config  # noqa: E402
 from torch import Tensor  # noqa: E402
 from two_devices import TwoDevices  # noqa: E402
-from weight_kinds import KINDS  # noqa: E402
+from weight_kinds import KINDS, RESTORED  # noqa: E402
 
 from semantic_focus.comfy.memory import frozen, inputs, placement, swap  # noqa: E402
 from semantic_focus.comfy.memory.transfers import Transfers  # noqa: E402
@@ -45,9 +45,11 @@ def layers_own_products() -> Iterator[None]:
     """As without frozen layers; what closes its weights to autograd is opened beforehand."""
     before = frozen.fetch_for
     frozen.fetch_for = lambda _layer: None
+    restored = RESTORED.set(True)
     try:
         yield
     finally:
+        RESTORED.reset(restored)
         frozen.fetch_for = before
 
 

@@ -1,6 +1,7 @@
 """Tiny models with their weights kept in the ways that people's files have them."""
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 import comfy.ops
@@ -100,6 +101,12 @@ def _scaled_fp8(layer: nn.Linear) -> Any:
     return made
 
 
+RESTORED: ContextVar[bool] = ContextVar("restored", default=False)
+"""Whether quantised layers are made as plain ones of the numbers that they stand for: what they should
+multiply with. Their own product rounds the activations, or from ComfyUI 0.28 on sums in another order.
+"""
+
+
 def _quantised(layer: nn.Linear) -> Any:
     """ComfyUI's own quantised tensors, fp8 with a scale."""
     import comfy.quant_ops as quant_ops
@@ -109,10 +116,11 @@ def _quantised(layer: nn.Linear) -> Any:
     layout = quant_ops.QUANT_ALGOS["float8_e4m3fn"]["comfy_tensor_layout"]
     weight = layer.weight.detach().clone()
     scale = weight.abs().amax().float() / 448
+    quantised = quant_ops.QuantizedTensor.from_float(weight, layout, scale=scale)
+    if RESTORED.get():
+        return _as(layer, comfy.ops.manual_cast.Linear, quantised.dequantize())
     made: Any = kind(layer.in_features, layer.out_features, bias=layer.bias is not None)
-    made.weight = nn.Parameter(
-        quant_ops.QuantizedTensor.from_float(weight, layout, scale=scale), requires_grad=False
-    )
+    made.weight = nn.Parameter(quantised, requires_grad=False)
     made.layout_type, made.quant_format = layout, "float8_e4m3fn"
     if layer.bias is not None:
         made.bias = nn.Parameter(layer.bias.detach().clone(), requires_grad=False)

@@ -38,7 +38,14 @@ class EncodedPrompts:
         return self._kept[key][1]
 
     def drop(self) -> bool:
-        """Free all of them, when memory has run out; whether there was anything to free."""
-        dropped = bool(self._kept)
+        """Free all of them, when memory has run out, and keep one at a time from then on.
+
+        Returns:
+            Whether that leaves more room than before: not where only one was kept already, or a caller would
+            go on trying for ever.
+        """
+        dropped = bool(self._kept) and self._most > 1
+        if dropped:
+            self._most = 1
         self._kept.clear()
         return dropped

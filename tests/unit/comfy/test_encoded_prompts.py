@@ -72,3 +72,16 @@ def test_dropping_frees_all_and_says_whether_there_was_anything():
     assert not prompts.drop()
     prompts.of(one, LARGE)
     assert encoder.encoded == [("one", 8), ("one", 4), ("one", 8)]
+
+
+def test_what_was_dropped_once_makes_no_room_again():
+    """Or a step that never fits would be tried for ever."""
+    encoder = Encoder()
+    prompts, conditionings = EncodedPrompts(encoder), [[str(number)] for number in range(3)]
+    for conditioning in conditionings:
+        prompts.of(conditioning, LARGE)
+    assert prompts.drop()
+    for conditioning in conditionings:
+        prompts.of(conditioning, LARGE)
+        assert encoder.in_memory() == 1
+    assert not prompts.drop() and encoder.in_memory() == 0

@@ -93,13 +93,14 @@ def leave_inference_mode(model: nn.Module, frozen: FrozenLayers) -> None:
     pass.
 
     Args:
-        frozen: its layers save no weight, which stays as it is.
+        frozen: its layers save no weight that is cast, restored or brought to the device for them: such a one
+            stays as it is.
     """
     for module in model.modules():
         for name, parameter in module._parameters.items():
             if parameter is None or not parameter.is_inference():
                 continue
-            if name != "weight" or module not in frozen.by_module:
+            if name != "weight" or not frozen.fetches(module):
                 module._parameters[name] = nn.Parameter(_ordinary(parameter), requires_grad=False)
         for tensors in (module._buffers, vars(module)):
             for name, tensor in tensors.items():

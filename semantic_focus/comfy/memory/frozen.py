@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from .weights import Fetch, Operand, fetch_for, used_as_it_is
+from .weights import Fetch, Operand, fetch_for, is_plain, used_as_it_is
 
 
 class _Product(torch.autograd.Function):
@@ -152,6 +152,11 @@ class FrozenLayers:
         self.by_module: dict[nn.Module, FrozenLayer] = {
             frozen.layer: frozen for frozen in self.by_name.values()
         }
+
+    def fetches(self, module: nn.Module) -> bool:
+        """Whether a module never saves its weight: all but plain weights that always lie on the device."""
+        frozen = self.by_module.get(module)
+        return frozen is not None and (frozen.bring is not None or not is_plain(module))
 
     @contextmanager
     def active(self) -> Iterator[None]:

@@ -59,16 +59,25 @@ def fetch_for(layer: nn.Module) -> Fetch | None:
     return _scaled if "scaled_fp8_op" in cast.__qualname__ else _cast
 
 
+def is_plain(layer: Any) -> bool:
+    """Whether a layer's weight may be used as it is by some input: numbers of 16 bit or more, unpatched."""
+    weight = layer.weight
+    return (
+        type(weight) in (nn.Parameter, Tensor)
+        and weight.dtype.itemsize > 1
+        and not getattr(layer, "weight_function", ())
+        and not getattr(layer, "bias_function", ())
+    )
+
+
 def used_as_it_is(layer: Any, like: Tensor) -> bool:
     """Whether a layer's own forward pass keeps nothing but a reference to its weight, and may."""
     weight = layer.weight
     return (
-        type(weight) in (nn.Parameter, Tensor)
+        is_plain(layer)
         and weight.dtype == like.dtype
         and weight.device == like.device
         and not weight.is_inference()
-        and not getattr(layer, "weight_function", ())
-        and not getattr(layer, "bias_function", ())
     )
 
 

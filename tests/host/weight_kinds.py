@@ -149,6 +149,8 @@ def stored_as(patcher: Any, kind: str) -> Any:
     network: Any = patcher.model.diffusion_model
     if kind == "bf16":
         network.to(torch.bfloat16)
+        if hasattr(network, "patch_embedding"):
+            network.patch_embedding.float()  # Wan's stays so, whatever the file has
         network.dtype = torch.bfloat16
         for module in network.modules():
             if isinstance(getattr(module, "dtype", None), torch.dtype):

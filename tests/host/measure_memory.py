@@ -99,6 +99,47 @@ def recorded(events: list[Any]) -> Iterator[None]:
         swap.BlockSwap._send, swap.BlockSwap.bring, Transfers.wait = originals
 
 
+LAYOUTS: dict[str, Callable[[Any], Tensor]] = {
+    "pictures": lambda draw: draw(2, 5, 128),
+    "first part of joined streams": lambda draw: draw(2, 20, 128)[:, :5],
+    "last part of joined streams": lambda draw: draw(2, 20, 128)[:, 5:],
+    "part of joined streams of one picture": lambda draw: draw(1, 20, 128)[:, 5:],
+    "third of the columns": lambda draw: draw(2, 20, 384)[..., 128:256],
+    "turned": lambda draw: draw(2, 128, 20).transpose(1, 2),
+    "heads": lambda draw: draw(2, 4, 20, 128)[:, :, :5],
+    "turned heads": lambda draw: draw(2, 5, 4, 128).transpose(1, 2),
+    "repeated": lambda draw: draw(1, 20, 128).expand(3, -1, -1),
+    "rows": lambda draw: draw(20, 128),
+    "one row": lambda draw: draw(128),
+}
+"""How the inputs of a linear layer may lie: torch multiplies some at once and others one after the other."""
+
+
+def measure_layouts() -> dict[str, bool]:
+    """Whether product and gradient of a frozen layer are those of the layer itself; on two threads, where the
+    order of summation shows.
+    """
+    found: dict[str, bool] = {}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    for name, make in LAYOUTS.items():
+        for bias in (True, False):
+            generator = torch.Generator().manual_seed(0)
+            x = make(lambda *shape, generator=generator: torch.randn(shape, generator=generator))
+            layer = torch.nn.Linear(128, 384, bias=bias).requires_grad_(False)
+            (product,) = frozen.FrozenLayers(layer).by_module.values()
+            product.bring = lambda: None  # or a plain layer would be asked for its own product
+            results = []
+            for through in (layer, product):
+                given = x.detach().requires_grad_()
+                out = through(given)
+                gradient = torch.randn(out.shape, generator=torch.Generator().manual_seed(1))
+                results.append((out, *torch.autograd.grad(out, given, gradient)))
+            found[f"{name}, {bias}"] = all(map(torch.equal, *results))
+    torch.set_num_threads(threads)
+    return found
+
+
 def measure_few_blocks() -> dict[str, Any]:
     """Of networks with no block, or one: whether each setting gives what the first does."""
     found: dict[str, Any] = {}
@@ -347,6 +388,7 @@ def main() -> None:
     found = {
         "resumed": measure_resumed(),
         "equality": measure_equality("--all" in sys.argv),
+        "layouts": measure_layouts(),
         "few blocks": measure_few_blocks(),
         "transfers": measure_transfers(),
         "two devices": measure_two_devices(),

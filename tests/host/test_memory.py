@@ -38,6 +38,12 @@ def test_output_and_training_are_those_of_the_layers_own_products_to_the_bit(
     assert found == {"all on the device": True, "half in RAM": True, "all in RAM": True}
 
 
+def test_however_an_input_lies_its_gradient_is_that_of_the_layer_itself(measured: dict[str, Any]):
+    """Part of joined streams, heads, turned: torch multiplies each in its own way."""
+    assert len(measured["layouts"]) == 22
+    assert [name for name, is_equal in measured["layouts"].items() if not is_equal] == []
+
+
 @pytest.mark.parametrize("depth", ["0", "1"])
 def test_a_network_with_no_block_or_one_is_trained_with_every_setting(measured: dict[str, Any], depth: str):
     assert measured["few blocks"][depth] == [True, True]

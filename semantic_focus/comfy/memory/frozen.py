@@ -103,10 +103,12 @@ class FrozenLayer:
         """
         if self.is_convolution:
             of_input = self._convolution_gradient(gradient, operand.weight, shape, strides)
-        else:
-            # one product of all rows, as autograd's own: over other strides `@` would go picture by picture
+        elif operand.input_scale is not None or _multiplied_at_once(shape, strides):
             rows = gradient.reshape(-1, gradient.shape[-1])
             of_input = torch.mm(rows, operand.weight).view(shape)
+        else:
+            stacks = gradient.reshape(-1, *gradient.shape[-2:])
+            of_input = torch.bmm(stacks, operand.weight.expand(len(stacks), -1, -1)).view(shape)
         return of_input if operand.input_scale is None else of_input * operand.input_scale
 
     @property
@@ -123,6 +125,13 @@ class FrozenLayer:
             gradient, in_its_place, weight, None, layer.stride, layer.padding, layer.dilation, False,
             [0] * len(layer.stride), layer.groups, [True, False, False],
         )[0]  # fmt: skip
+
+
+def _multiplied_at_once(shape: torch.Size, strides: tuple[int, ...]) -> bool:
+    """Whether torch multiplies all rows of an input in one product, as it does where they lie at even distances;
+    else one picture after the other, which rounds differently.
+    """
+    return all(strides[i] == strides[i + 1] * shape[i + 1] for i in range(len(shape) - 2))
 
 
 def _can_be_rebuilt(layer: Any) -> bool:

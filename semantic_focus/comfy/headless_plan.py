@@ -10,12 +10,12 @@ from ..datasets.cached_shapes import LargestInputs
 from ..lora.layers import linear_layers
 from ..settings.filling import fill_config
 from ..settings.training import TrainConfig
-from ..training.memory import MemorySetting
+from ..training.memory import GIB, MemorySetting
 from .family import recipe_of
 from .headless import loader_options, loading
 from .memory.advice import Verdict, free_for_training, judge
 from .memory.beforehand import latent_of
-from .memory.estimate import GIB, Estimate, Estimator
+from .memory.estimate import Estimate, Estimator
 from .memory.from_file import model_of_file
 from .memory.step_plan import StepPlan
 

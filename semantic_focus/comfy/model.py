@@ -363,7 +363,4 @@ def velocity_model(
 
 def _unload(patcher: comfy.model_patcher.ModelPatcher) -> None:
     """Take a patcher's weights off its device and undo its patches."""
-    others = [
-        loaded for loaded in comfy.model_management.current_loaded_models if loaded.model is not patcher
-    ]
-    free_device(patcher.load_device, others)
+    free_device(patcher.load_device, lambda loaded: loaded is patcher)

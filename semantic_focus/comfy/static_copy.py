@@ -62,9 +62,4 @@ def _copy(patcher: Any) -> comfy.model_patcher.ModelPatcher:
 
 def _unload(model: nn.Module, device: Any) -> None:
     """Take the weights of a model off its device, whichever of its patchers put them there."""
-    others = [
-        loaded
-        for loaded in comfy.model_management.current_loaded_models
-        if loaded.model is None or loaded.model.model is not model
-    ]
-    free_device(device, others)
+    free_device(device, lambda loaded: loaded.model is model)

@@ -3,14 +3,13 @@
 import argparse
 import logging
 import math
-from pathlib import Path
 
 from ..comfy.headless import check_model_file, find_comfyui, import_comfyui
 from ..datasets.cached_shapes import largest_inputs
 from ..settings.training import load_config
+from ..training.memory import GIB
+from .config import add_config_arguments
 from .outcome import CANNOT_START, FAILED, SUCCESS, answer, say
-
-GIB = 2**30
 
 HELP = (
     "Tell how much memory the training of a config.toml takes with each memory setting, how much is free, "
@@ -22,13 +21,7 @@ HELP = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line of "plan"."""
     parser.set_defaults(command_function=run)
-    parser.add_argument("config", type=Path, metavar="CONFIG", help="config.toml, see docs/headless.md")
-    parser.add_argument(
-        "--comfyui",
-        type=Path,
-        metavar="PATH",
-        help="ComfyUI's folder (default: the variable COMFYUI_PATH, else [comfyui] path)",
-    )
+    add_config_arguments(parser)
     parser.add_argument(
         "--free",
         type=_gibibytes,

@@ -14,6 +14,7 @@ from ..training.progress import ProgressLines
 from ..training.run import RunOptions, StopTraining
 from ..training.shortage import TrainingOutOfMemory
 from ..training.trainer import TrainingDiverged
+from .config import add_config_arguments
 from .outcome import CANNOT_START, FAILED, SUCCESS, answer, say
 from .stop_signals import StopSignals
 
@@ -27,13 +28,7 @@ HELP = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line of "train"."""
     parser.set_defaults(command_function=run)
-    parser.add_argument("config", type=Path, metavar="CONFIG", help="config.toml, see docs/headless.md")
-    parser.add_argument(
-        "--comfyui",
-        type=Path,
-        metavar="PATH",
-        help="ComfyUI's folder (default: the variable COMFYUI_PATH, else [comfyui] path)",
-    )
+    add_config_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -36,9 +36,10 @@ def largest_inputs(sources: Iterable[DatasetSource]) -> LargestInputs:
     latents, texts, pooled, repeats = [], [], 0, []
     for source in sources:
         for picture in find_pictures(source):
-            latents.append(_shape(picture.latent, LATENT_KEY, "latents"))
-            texts.append(_shape(picture.text, TEXT_KEY, "text embedding"))
-            pooled = max(pooled, math.prod(_shapes(picture.text).get(POOLED_KEY, [0])))
+            text = _shapes(picture.text)
+            latents.append(_shape(picture.latent, _shapes(picture.latent), LATENT_KEY, "latents"))
+            texts.append(_shape(picture.text, text, TEXT_KEY, "text embedding"))
+            pooled = max(pooled, math.prod(text.get(POOLED_KEY, [0])))
             repeats.append(source.num_repeats)
     if not latents:
         raise DatasetError("no [[dataset.sources]] given: name at least one folder of cached latents")
@@ -46,8 +47,8 @@ def largest_inputs(sources: Iterable[DatasetSource]) -> LargestInputs:
     return LargestInputs(max(latents, key=math.prod), (longest[0], longest[-1]), pooled, tuple(repeats))
 
 
-def _shape(path: Path, prefix: str, what: str) -> tuple[int, ...]:
-    found = [shape for key, shape in _shapes(path).items() if key.startswith(prefix)]
+def _shape(path: Path, shapes: dict[str, list[int]], prefix: str, what: str) -> tuple[int, ...]:
+    found = [shape for key, shape in shapes.items() if key.startswith(prefix)]
     if len(found) != 1 or len(found[0]) < 2:
         raise DatasetError(f"{path}: holds no {what} ({prefix}…). It is no cache of this kind of model")
     return tuple(found[0])

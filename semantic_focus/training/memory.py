@@ -6,6 +6,8 @@ from typing import Any
 
 from ..files.text import shortened
 
+GIB = 2**30
+
 AUTO = "auto"
 ALL = "all on the GPU"
 MEMORY_CHOICES = (AUTO, ALL, *(f"swap {percent} %" for percent in range(10, 101, 10)))

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..files.text import printable
 from .curves import TrainingCurves
+from .memory import GIB
 from .run import Kept
 from .step_record import StepRecord
 
@@ -19,7 +20,6 @@ SECONDS_BETWEEN = 0.25
 """Watchers hear of new steps no more often than this."""
 PACE_OVER = 40
 """The pace is a mean over so many moments, `SECONDS_BETWEEN` or a step apart."""
-GIB = 2**30
 MOST_TRAININGS = 8
 MOST_NOTES = 20
 

@@ -49,6 +49,34 @@ def node(class_type: str, **inputs: Any) -> dict[str, Any]:
     return {"class_type": class_type, "inputs": inputs}
 
 
+def adapter_options(**changed: Any) -> dict[str, Any]:
+    """Adapter Options with a plain LoRA, but for what is given."""
+    values = {
+        "kind": "lora",
+        "rank": 16,
+        "alpha": 16.0,
+        "dropout": 0.0,
+        "factor": 8,
+        "include": "",
+        "exclude": "",
+    }
+    return node("SemanticFocusAdapterOptions", **{**values, **changed})
+
+
+def timestep_options(**changed: Any) -> dict[str, Any]:
+    """Timestep Options with the middle of all noise levels, but for what is given."""
+    values = {
+        "kind": "logit_normal",
+        "mean": 0.0,
+        "std": 1.0,
+        "shift": 3.0,
+        "jitter": 0.02,
+        "low": 0.0,
+        "high": 1.0,
+    }
+    return node("SemanticFocusTimesteps", **{**values, **changed})
+
+
 def on(graph: Graph, folder: Path) -> Graph:
     """The graph with all its datasets in one folder."""
     for it in graph.values():

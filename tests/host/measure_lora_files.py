@@ -19,6 +19,7 @@ import comfy.sd  # noqa: E402
 import comfy.utils  # noqa: E402
 import tiny_models  # noqa: E402
 import torch  # noqa: E402
+from heard import Heard  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from semantic_focus.comfy.key_map import comfy_key_map  # noqa: E402
@@ -54,23 +55,7 @@ FLUX2 = tiny_models.FLUX | {
 }
 
 
-class Complaints(logging.Handler):
-    """Warnings and errors of ComfyUI's loader."""
-
-    def __init__(self):
-        super().__init__(logging.WARNING)
-        self.messages: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.messages.append(record.getMessage())
-
-    def take(self) -> list[str]:
-        """Those since the last time."""
-        messages, self.messages = self.messages, []
-        return messages
-
-
-complaints = Complaints()
+complaints = Heard(logging.WARNING)
 logging.getLogger().handlers = [complaints]
 
 

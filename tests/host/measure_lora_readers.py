@@ -21,6 +21,7 @@ import comfy.lora  # noqa: E402
 import comfy.sd  # noqa: E402
 import tiny_models  # noqa: E402
 import torch  # noqa: E402
+from heard import Heard  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from semantic_focus.comfy.key_map import comfy_key_map  # noqa: E402
@@ -33,17 +34,10 @@ from semantic_focus.lora.layers import linear_layers  # noqa: E402
 from semantic_focus.lora.network import LoraAdapters  # noqa: E402
 
 NAMES = ("z_image", "sd15")
-said: list[str] = []
 
 
-class Said(logging.Handler):
-    """Keeps what is logged."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        said.append(record.getMessage())
-
-
-logging.getLogger().handlers = [Said()]
+heard = Heard()
+logging.getLogger().handlers = [heard]
 logging.getLogger().setLevel(logging.INFO)
 TEXT = {f"lora_te1_x.lora_{part}.weight": torch.ones(2, 2) for part in ("up", "down")}
 
@@ -139,15 +133,15 @@ def users(
 
 def answer(use: Callable[[], dict[str, Tensor]], expected: dict[str, Tensor]) -> dict[str, Any]:
     """The largest error of a weight, or the refusal; and what was said."""
-    said.clear()
+    heard.take()
     try:
         found = use()
     except ValueError as error:
-        return {"refused": str(error), "said": list(said)}
+        return {"refused": str(error), "said": heard.take()}
     if found.keys() != expected.keys():
         return {"other weights": sorted(found.keys() ^ expected.keys())[:3]}
     error = max((found[key] - expected[key]).abs().max().item() for key in found)
-    return {"error": error, "said": list(said)}
+    return {"error": error, "said": heard.take()}
 
 
 def beside_adapters(network: Any, family: str) -> dict[str, dict[str, Tensor]]:

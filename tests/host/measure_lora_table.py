@@ -25,6 +25,7 @@ import published_loras as published  # noqa: E402
 import tiny_models  # noqa: E402
 import torch  # noqa: E402
 from comfy.lora_convert import convert_lora  # noqa: E402
+from heard import Heard  # noqa: E402
 from published_loras import File, Shape  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
@@ -42,17 +43,10 @@ from semantic_focus.lora.network import LoraAdapters  # noqa: E402
 
 # ComfyUI's map of Flux takes the real model's ratio for granted
 tiny_models.FLUX["mlp_ratio"] = 4.0
-said: list[str] = []
 
 
-class Said(logging.Handler):
-    """Keeps what is logged."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        said.append(record.getMessage())
-
-
-logging.getLogger().handlers = [Said()]
+heard = Heard()
+logging.getLogger().handlers = [heard]
 logging.getLogger().setLevel(logging.INFO)
 Weights = dict[str, Tensor]
 
@@ -130,16 +124,15 @@ def measure(model: Model, file: File) -> dict[str, Any]:
         save_file({key: tensor.clone() for key, tensor in file.tensors.items()}, path)
         ours = load_lora(path)
         theirs: Any = comfy.utils.load_torch_file(str(path))
-    said.clear()
+    heard.take()
     result: dict[str, Any] = {"keys": len(file.tensors)}
     try:
         read = read_for_model(model.patcher, ours)
     except ValueError as error:
         return result | {"refused": str(error)}
-    result["said"] = list(said)
-    said.clear()
+    result["said"] = heard.take()
     core = model.in_core(theirs)
-    result["core said"] = list(said)
+    result["core said"] = heard.take()
     expected = model.meant(file) if file.meant is not None else model.in_core(file.alike or theirs)
     groups = (read.trained, read.foreign, read.text_encoder)
     result |= {

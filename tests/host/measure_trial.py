@@ -18,6 +18,7 @@ sys.path.append(sys.argv[1])
 
 import measure_families  # noqa: E402  (sets ComfyUI's options)
 import torch  # noqa: E402
+from heard import Heard  # noqa: E402
 from measure_special_cases import random_lora  # noqa: E402
 from tiny_models import FAMILIES, Family, conditioning  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
@@ -36,17 +37,6 @@ NAMES = ("a.png", "b.png")
 NAN = math.nan
 logging.disable(logging.NOTSET)
 logging.getLogger().setLevel(logging.INFO)
-
-
-class Logged(logging.Handler):
-    """Keeps what a training says in the log."""
-
-    def __init__(self):
-        super().__init__(logging.INFO)
-        self.lines: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(record.getMessage())
 
 
 def core(module: str, node: str, *values: Any) -> Callable[[Any], Any]:
@@ -187,7 +177,7 @@ class Subject:
 def outcome(request: TrainingRequest) -> dict[str, Any]:
     """How a training of one step ends, and what it says on the way."""
     said: list[str] = []
-    log = Logged()
+    log = Heard()
     logging.getLogger().addHandler(log)
     with tempfile.TemporaryDirectory() as folder:
         try:

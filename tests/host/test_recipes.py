@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .graphs import Graph, lora_of, measured_by, node, same, train
+from .graphs import Graph, adapter_options, lora_of, measured_by, node, same, timestep_options, train
 
 if TYPE_CHECKING:
     from host.serve import ComfyServer
@@ -88,26 +88,8 @@ def test_what_the_user_changed_stays_and_off_fills_nothing(
 def test_inputs_that_others_overrule_are_named_if_they_were_changed(
     server: "ComfyServer", training: Graph, run_name: str
 ):
-    training["adapter"] = node(
-        "SemanticFocusAdapterOptions",
-        kind="lora",
-        rank=2,
-        alpha=2.0,
-        dropout=0.0,
-        factor=8,
-        include="",
-        exclude="",
-    )
-    training["timesteps"] = node(
-        "SemanticFocusTimesteps",
-        kind="uniform",
-        mean=0.0,
-        std=1.0,
-        shift=3.0,
-        jitter=0.02,
-        low=0.0,
-        high=1.0,
-    )
+    training["adapter"] = adapter_options(rank=2, alpha=2.0)
+    training["timesteps"] = timestep_options(kind="uniform")
     links = {"adapter": ["adapter", 0], "timestep_options": ["timesteps", 0]}
     values = {"rank": 32, "alpha": 16.0, "timesteps": "shifted", "steps": 1, "recipe": "off"}
     folder, shown = train(server, training, run_name, **links, **values)

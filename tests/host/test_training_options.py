@@ -10,7 +10,20 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from .graphs import OPTIONS, WEIGHTS, Graph, curves, failure, header_of, node, picture, run_folder, train
+from .graphs import (
+    OPTIONS,
+    WEIGHTS,
+    Graph,
+    adapter_options,
+    curves,
+    failure,
+    header_of,
+    node,
+    picture,
+    run_folder,
+    timestep_options,
+    train,
+)
 
 if TYPE_CHECKING:
     from host.serve import ComfyServer
@@ -101,28 +114,11 @@ def test_the_options_reach_the_training_and_the_file(server: "ComfyServer", trai
         prior_every=2,
         windows="face: 0 .. 0.95",
     )
-    training["timesteps"] = node(
-        "SemanticFocusTimesteps",
-        kind="model_anchors",
-        model=["1", 0],
-        steps=4,
-        scheduler="simple",
-        mean=0.0,
-        std=1.0,
-        shift=3.0,
-        jitter=0.001,
-        low=0.0,
-        high=1.0,
+    training["timesteps"] = timestep_options(
+        kind="model_anchors", model=["1", 0], steps=4, scheduler="simple", jitter=0.001
     )
-    training["adapter"] = node(
-        "SemanticFocusAdapterOptions",
-        kind="lokr",
-        rank=2,
-        alpha=2.0,
-        dropout=0.1,
-        factor=4,
-        include="",
-        exclude="mlp",
+    training["adapter"] = adapter_options(
+        kind="lokr", rank=2, alpha=2.0, dropout=0.1, factor=4, exclude="mlp"
     )
     training["options"] = node(
         "SemanticFocusTrainingOptions",
@@ -154,16 +150,7 @@ def test_the_options_reach_the_training_and_the_file(server: "ComfyServer", trai
 
 
 def test_model_anchors_without_the_model_say_so(server: "ComfyServer", comfy: ModuleType, training: Graph):
-    training["timesteps"] = node(
-        "SemanticFocusTimesteps",
-        kind="model_anchors",
-        mean=0.0,
-        std=1.0,
-        shift=3.0,
-        jitter=0.02,
-        low=0.0,
-        high=1.0,
-    )
+    training["timesteps"] = timestep_options(kind="model_anchors")
     training["9"]["inputs"]["timestep_options"] = ["timesteps", 0]
     assert "connect it" in failure(server, comfy, training)
 

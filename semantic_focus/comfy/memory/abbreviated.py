@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from .counted import DEVICE, Ledger, LiveBytes
+from .forwards import replaced_forwards
+from .swap import aligned
 
 Form = tuple[torch.Size, tuple[int, ...], torch.dtype]
 """Shape, strides and type."""
@@ -83,17 +85,8 @@ class AbbreviatedBlocks:
     @contextmanager
     def active(self) -> Iterator[None]:
         """Let them stand in; afterwards all is as it was."""
-        own = [(block, vars(block).get("forward")) for block in self._blocks]
-        for block in self._blocks:
-            block.forward = _Call(self, block, block.forward)
-        try:
+        with replaced_forwards(self._blocks, lambda block: _Call(self, block, block.forward)):
             yield
-        finally:
-            for block, forward in own:
-                if forward is None:
-                    del block.forward
-                else:
-                    block.forward = forward
 
     def call(self, block: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """The answer of a block to these arguments, without values."""
@@ -129,7 +122,7 @@ class AbbreviatedBlocks:
         fresh = [_fresh(leaf) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
         inputs = [leaf for leaf in fresh if isinstance(leaf, Tensor)]
         storages = [weakref.ref(tensor.untyped_storage()) for tensor in inputs]
-        sizes = [_rounded(tensor.untyped_storage().nbytes()) for tensor in inputs]
+        sizes = [aligned(tensor.untyped_storage().nbytes()) for tensor in inputs]
         keys = [tensor.untyped_storage()._cdata for tensor in inputs]
         begin = ledger.peak = ledger.now
         args, kwargs = tree_unflatten(fresh, structure)
@@ -216,7 +209,7 @@ class _StandIn(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
         kind: BlockBytes = ctx.kind
         there = sum(
-            _rounded(gradient.untyped_storage().nbytes())
+            aligned(gradient.untyped_storage().nbytes())
             for gradient, wanted in zip(gradients, kind.differentiable, strict=True)
             if wanted and gradient is not None
         )
@@ -259,11 +252,7 @@ def _form_bytes(form: Form) -> int:
     if 0 in shape:
         return 0
     span = 1 + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
-    return _rounded(span * dtype.itemsize)
-
-
-def _rounded(size: int) -> int:
-    return -(-size // 512) * 512
+    return aligned(span * dtype.itemsize)
 
 
 def _room(size: int) -> Tensor | None:

@@ -9,8 +9,8 @@ from typing import Any
 import comfy.model_management
 import torch
 
-from ...training.memory import MemorySetting
-from .estimate import GIB, Estimate, Estimator
+from ...training.memory import GIB, MemorySetting
+from .estimate import Estimate, Estimator
 from .step_plan import StepPlan
 
 LADDER = (*(MemorySetting(percent / 100) for percent in range(0, 100, 5)), MemorySetting(1.0, inputs=True))

@@ -20,10 +20,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ...training.trainer import Trainer
+from .swap import aligned
 
 EVERYTHING = 10**15
-GRAIN = 512
-"""Bytes that CUDA's allocator rounds up to."""
 DEVICE = torch.device("meta")
 """What stands for the training device."""
 SMALL = 1 << 20
@@ -68,7 +67,7 @@ class LiveBytes(TorchDispatchMode):
             if key in self._sizes or part.device.type not in (DEVICE.type, "cpu"):
                 continue
             ledger = self.device if part.device == DEVICE else self.ram
-            size = -(-storage.nbytes() // GRAIN) * GRAIN
+            size = aligned(storage.nbytes())
             self._sizes[key] = ledger, size
             ledger.add(size)
             weakref.finalize(storage, self._gone, key)

@@ -14,18 +14,17 @@ from torch import nn
 
 from ...lora.layers import all_linear_layers
 from ...lora.network import LoraAdapters
-from ...training.memory import MemorySetting
+from ...training.memory import GIB, MemorySetting
 from ..model import ComfyVelocityModel
 from ..training_mode import checkpoint_blocks, training_mode
 from .abbreviated import AbbreviatedBlocks
 from .counted import DEVICE, FORWARD, PRIOR, CannotBeCounted, StepBytes, count_step, counting
-from .frozen import FrozenLayer, FrozenLayers
+from .frozen import FrozenLayers
 from .on_meta import copy_on_meta
 from .placement import Placement
 from .step_plan import StepPlan
 from .swap import SwappedBlock, chosen_blocks, stored_bytes
 
-GIB = 2**30
 ALLOWANCE = 1.25 * GIB
 """For what is no tensor: the device's context, workspaces of its libraries, gaps between tensors (1.0 to
 1.5).
@@ -155,16 +154,12 @@ class Estimator:
         """Bytes of the weights that wait in RAM, and of the places on the device for those on their way."""
         if not share:
             return 0, 0
-        members = [layers for block in self._blocks if (layers := self._layers_of(block))]
+        members = [layers for block in self._blocks if (layers := self._frozen.of(block))]
         blocks = [SwappedBlock(members[number]) for number in chosen_blocks(members, share)]
         if not blocks:
             return 0, 0
         sizes = [block.size for block in blocks]
         return sum(sizes), len(blocks[:2]) * max(sizes)
-
-    def _layers_of(self, block: nn.Module) -> list[FrozenLayer]:
-        known = self._frozen.by_module
-        return [known[part] for part in block.modules() if part in known]
 
     def _counted(self, plan: StepPlan) -> tuple[StepBytes, int]:
         try:

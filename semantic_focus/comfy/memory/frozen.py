@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from .forwards import replaced_forwards
 from .weights import Fetch, Operand, fetch_for, is_plain, used_as_it_is
 
 
@@ -128,23 +129,14 @@ class FrozenLayer:
 
 
 def _multiplied_at_once(shape: torch.Size, strides: tuple[int, ...]) -> bool:
-    """Whether torch multiplies all rows of an input in one product, as it does where they lie at even distances;
-    else one picture after the other, which rounds differently.
+    """Whether torch multiplies all rows of an input in one product, as it does where they lie at even
+    distances; else one picture after the other, which rounds differently.
     """
     return all(strides[i] == strides[i + 1] * shape[i + 1] for i in range(len(shape) - 2))
 
 
-def _can_be_rebuilt(layer: Any) -> bool:
-    return is_plain_convolution(layer) if hasattr(layer, "padding_mode") else True
-
-
-def is_plain_convolution(layer: Any) -> bool:
-    """Whether a convolution pads with zeros, by numbers."""
-    return layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
-
-
 class FrozenLayers:
-    """All layers of a network whose product is known, by dotted name.
+    """All layers of a network whose product is known.
 
     Args:
         network: frozen.
@@ -153,14 +145,15 @@ class FrozenLayers:
     """
 
     def __init__(self, network: nn.Module, others: Container[str] = ()):
-        self.by_name: dict[str, FrozenLayer] = {}
-        for name, layer in network.named_modules():
-            fetch = fetch_for(layer)
-            if fetch is not None and _can_be_rebuilt(layer) and f"{name}.forward" not in others:
-                self.by_name[name] = FrozenLayer(layer, fetch)
         self.by_module: dict[nn.Module, FrozenLayer] = {
-            frozen.layer: frozen for frozen in self.by_name.values()
+            layer: FrozenLayer(layer, fetch)
+            for name, layer in network.named_modules()
+            if (fetch := fetch_for(layer)) is not None and f"{name}.forward" not in others
         }
+
+    def of(self, part: nn.Module) -> list[FrozenLayer]:
+        """Those in a part of the network."""
+        return [self.by_module[module] for module in part.modules() if module in self.by_module]
 
     def fetches(self, module: nn.Module) -> bool:
         """Whether a module never saves its weight: all but plain weights that always lie on the device."""
@@ -170,10 +163,5 @@ class FrozenLayers:
     @contextmanager
     def active(self) -> Iterator[None]:
         """Let them stand in for the layers' own forward passes; afterwards all is as it was."""
-        try:
-            for frozen in self.by_name.values():
-                frozen.layer.forward = frozen
+        with replaced_forwards(self.by_module, self.by_module.__getitem__):
             yield
-        finally:
-            for frozen in self.by_name.values():
-                vars(frozen.layer).pop("forward", None)

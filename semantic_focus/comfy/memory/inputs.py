@@ -8,6 +8,8 @@ import torch
 import torch.utils.checkpoint
 from torch import Tensor, nn
 
+from .forwards import replaced_forwards
+
 SMALLEST_IN_RAM = 2**20
 """Bytes of an input that is worth the way to RAM; smaller ones are shared by many blocks anyway."""
 
@@ -19,17 +21,8 @@ def recomputed(blocks: list[nn.Module], in_ram: Callable[[], bool]) -> Iterator[
     Args:
         in_ram: whether large inputs of a block wait in RAM; asked in each forward pass.
     """
-    originals = [(block, vars(block).get("forward")) for block in blocks]
-    for block in blocks:
-        block.forward = _recomputed(block.forward, in_ram)
-    try:
+    with replaced_forwards(blocks, lambda block: _recomputed(block.forward, in_ram)):
         yield
-    finally:
-        for block, own in originals:
-            if own is None:
-                del block.forward
-            else:
-                block.forward = own
 
 
 def _recomputed(forward: Callable[..., Any], in_ram: Callable[[], bool]) -> Callable[..., Any]:

@@ -6,7 +6,7 @@ of its blocks waits in RAM, and what is on the device is ours: ComfyUI does not 
 
 import gc
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,7 +15,7 @@ import comfy.model_patcher
 import torch
 from torch import Tensor, nn
 
-from ...training.memory import MemorySetting
+from ...training.memory import GIB, MemorySetting
 from ...training.shortage import TrainingOutOfMemory, out_of_memory
 from .frozen import FrozenLayers
 from .swap import BlockSwap, chosen_blocks
@@ -27,15 +27,17 @@ MORE = 0.2
 """Share of the blocks that goes to RAM in addition when memory runs out."""
 
 
-def free_device(device: torch.device, keep: Sequence[Any] = ()) -> None:
-    """Have ComfyUI move its models off a device.
+def free_device(device: torch.device, of: Callable[[Any], bool] = lambda _patcher: True) -> None:
+    """Have ComfyUI move models off a device.
 
     Args:
-        keep: entries of `comfy.model_management.current_loaded_models` that stay.
+        of: whether it is to move the model of a patcher; all without it.
     """
     gc.collect()  # a model that is found dead in the midst of it makes ComfyUI lose count
     comfy.model_management.cleanup_models()
-    comfy.model_management.free_memory(EVERYTHING, device, keep_loaded=list(keep))
+    loaded = comfy.model_management.current_loaded_models
+    keep = [it for it in loaded if it.model is None or not of(it.model)]
+    comfy.model_management.free_memory(EVERYTHING, device, keep_loaded=keep)
 
 
 class Placement:
@@ -51,11 +53,7 @@ class Placement:
     def __init__(
         self, frozen: FrozenLayers, blocks: Sequence[nn.Module], setting: MemorySetting, recomputed: bool
     ):
-        members = [
-            [frozen.by_module[part] for part in block.modules() if part in frozen.by_module]
-            for block in blocks
-        ]
-        self._blocks = [layers for layers in members if layers]
+        self._blocks = [layers for block in blocks if (layers := frozen.of(block))]
         self._recomputed = recomputed
         self.share = setting.swap or 0.0
         if self.share and not self._blocks:
@@ -188,7 +186,7 @@ class Placement:
         swapped = sum(block.size for block in self._swap.blocks)
         logging.info(
             f"LoRA training: {len(waiting)} of {len(self._blocks)} blocks wait in RAM "
-            f"({swapped / 2**30:.1f} GiB); {self._swap.ring_bytes / 2**30:.1f} GiB on the device for those "
+            f"({swapped / GIB:.1f} GiB); {self._swap.ring_bytes / GIB:.1f} GiB on the device for those "
             "on their way"
         )
 

@@ -53,7 +53,7 @@ class _Place:
     def weights_of(self, block: SwappedBlock) -> list[nn.Parameter]:
         """The block's weights as they will lie here."""
         if block not in self._known:
-            sizes = [_aligned(part.nbytes) for weight in block.in_ram for part in _parts(weight)]
+            sizes = [aligned(part.nbytes) for weight in block.in_ram for part in _parts(weight)]
             rooms = iter(self._bytes.split([*sizes, len(self._bytes) - sum(sizes)]))
             self._known[block] = [
                 nn.Parameter(_like(weight, rooms), requires_grad=False) for weight in block.in_ram
@@ -210,7 +210,7 @@ def _stored(tensor: Tensor) -> Tensor:
 
 def stored_bytes(tensor: Tensor) -> int:
     """What a tensor takes of a device, each of its parts from a multiple of `ALIGNMENT` on."""
-    return sum(_aligned(part.nbytes) for part in _parts(tensor))
+    return sum(aligned(part.nbytes) for part in _parts(tensor))
 
 
 def _like(weight: Any, rooms: Iterator[Tensor]) -> Tensor:
@@ -227,5 +227,6 @@ def _like(weight: Any, rooms: Iterator[Tensor]) -> Tensor:
     return view
 
 
-def _aligned(size: int) -> int:
+def aligned(size: int) -> int:
+    """Bytes that so many take of CUDA's memory."""
     return -(-size // ALIGNMENT) * ALIGNMENT

@@ -46,6 +46,8 @@ def fetch_for(layer: nn.Module) -> Fetch | None:
         return None
     if "forward" in vars(layer):
         return None  # somebody else's, put on this very layer
+    if not is_linear(layer) and not _pads_with_zeros(layer):
+        return None
     own: Any = type(layer)
     if hasattr(own, "cast_bias_weight"):
         return _its_own
@@ -57,6 +59,11 @@ def fetch_for(layer: nn.Module) -> Fetch | None:
     if cast.__module__ != "comfy.ops":
         return None
     return _scaled if "scaled_fp8_op" in cast.__qualname__ else _cast
+
+
+def _pads_with_zeros(convolution: Any) -> bool:
+    """So many on each side, by numbers."""
+    return convolution.padding_mode == "zeros" and not isinstance(convolution.padding, str)
 
 
 def is_plain(layer: Any) -> bool:

@@ -111,6 +111,7 @@ LAYOUTS: dict[str, Callable[[Any], Tensor]] = {
     "repeated": lambda draw: draw(1, 20, 128).expand(3, -1, -1),
     "rows": lambda draw: draw(20, 128),
     "one row": lambda draw: draw(128),
+    "no rows": lambda draw: draw(2, 0, 128),
 }
 """How the inputs of a linear layer may lie: torch multiplies some at once and others one after the other."""
 

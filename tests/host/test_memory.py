@@ -40,7 +40,7 @@ def test_output_and_training_are_those_of_the_layers_own_products_to_the_bit(
 
 def test_however_an_input_lies_its_gradient_is_that_of_the_layer_itself(measured: dict[str, Any]):
     """Part of joined streams, heads, turned: torch multiplies each in its own way."""
-    assert len(measured["layouts"]) == 22
+    assert len(measured["layouts"]) == 24
     assert [name for name, is_equal in measured["layouts"].items() if not is_equal] == []
 
 

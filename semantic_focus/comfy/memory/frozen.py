@@ -132,7 +132,8 @@ def _multiplied_at_once(shape: torch.Size, strides: tuple[int, ...]) -> bool:
     """Whether torch multiplies all rows of an input in one product, as it does where they lie at even
     distances; else one picture after the other, which rounds differently.
     """
-    return all(strides[i] == strides[i + 1] * shape[i + 1] for i in range(len(shape) - 2))
+    even = all(strides[i] == strides[i + 1] * shape[i + 1] for i in range(len(shape) - 2))
+    return even or 0 in shape
 
 
 class FrozenLayers:

@@ -1,0 +1,260 @@
+// The masks of one picture while a person mends them: what the machine found, what the hand said, and the two put
+// together, by the very rule by which the server puts them together.
+
+/**
+ * @typedef {{name: string, part: boolean, soft: boolean}} Label a part shares every pixel out with the other parts
+ * @typedef {{left: number, top: number, right: number, bottom: number}} Box of pixels; right and bottom are outside
+ */
+
+export const BACKGROUND = "background";
+/** A hand value is kept as 1 + value; 0 is "the hand said nothing". */
+export const UNSAID = 0;
+const FULL = 255;
+/** What the machine must have said of others, before they take over a pixel that an eraser freed. */
+const ENOUGH = 64;
+
+export class Layers {
+  /**
+   * @param {number} width
+   * @param {number} height
+   * @param {Label[]} labels
+   * @param {Uint8Array} bytes as the server sends them: all values, all said, all of the machine, the persons
+   */
+  constructor(width, height, labels, bytes) {
+    const size = width * height;
+    const count = labels.length;
+    if (bytes.length !== size * (3 * count + 1)) {
+      throw new Error(`${bytes.length} bytes for ${count} masks of ${width}x${height}`);
+    }
+    this.width = width;
+    this.height = height;
+    this.labels = labels;
+    const plane = (at) => bytes.subarray(at * size, (at + 1) * size);
+    /** @type {Uint8Array[]} what is shown: machine and hand put together */
+    this.values = labels.map((_, at) => plane(at));
+    /** @type {Uint8Array[]} what the machine found */
+    this.machine = labels.map((_, at) => plane(2 * count + at));
+    /** number of the person at each pixel, 0: nobody */
+    this.persons = plane(3 * count);
+    /** @type {Uint16Array[]} what the hand said: UNSAID, or 1 + value */
+    this.hand = labels.map((_, at) => {
+      const [values, said] = [this.values[at], plane(count + at)];
+      const hand = new Uint16Array(size);
+      for (let pixel = 0; pixel < size; pixel++) if (said[pixel]) hand[pixel] = 1 + values[pixel];
+      return hand;
+    });
+    /** places of the parts among the labels */
+    this.parts = labels.flatMap(({ part }, at) => (part ? [at] : []));
+    /** place of the background among them, or -1 */
+    this.background = labels.findIndex(({ name, part }) => part && name === BACKGROUND);
+  }
+
+  /** @param {string} name @returns {number} -1: none */
+  indexOf(name) {
+    return this.labels.findIndex((label) => label.name === name);
+  }
+
+  /** @returns {Box} of the whole picture */
+  get box() {
+    return { left: 0, top: 0, right: this.width, bottom: this.height };
+  }
+
+  /**
+   * Put machine and hand together at one pixel of the parts.
+   * @param {number} at
+   */
+  compose(at) {
+    const { parts, hand, machine, values, background } = this;
+    let left = FULL;
+    let others = 0;
+    let anySaid = false;
+    for (const part of parts) {
+      const said = hand[part][at];
+      if (said) {
+        anySaid = true;
+        left -= said - 1;
+        values[part][at] = said - 1;
+      } else others += machine[part][at];
+    }
+    if (!anySaid) {
+      for (const part of parts) values[part][at] = machine[part][at];
+      return;
+    }
+    if (left < 0) left = 0;
+    const shared = others > left || (background >= 0 && others >= ENOUGH);
+    let rest = left;
+    for (const part of parts) {
+      if (part === background || hand[part][at]) continue;
+      const own = machine[part][at];
+      const value = shared ? Math.floor((own * left) / others) : own;
+      values[part][at] = value;
+      rest -= value;
+    }
+    if (background >= 0 && !hand[background][at]) values[background][at] = rest;
+  }
+
+  /**
+   * The hand gives a label a value at a pixel; the other parts give way.
+   * @param {number} at
+   * @param {number} label
+   * @param {number} value
+   */
+  say(at, label, value) {
+    const { hand, values, parts } = this;
+    hand[label][at] = 1 + value;
+    if (!this.labels[label].part) {
+      values[label][at] = value;
+      return;
+    }
+    if (value === FULL) {
+      for (const part of parts) {
+        if (part === label) continue;
+        hand[part][at] = UNSAID;
+        values[part][at] = 0;
+      }
+      values[label][at] = FULL;
+      return;
+    }
+    this.#fit(at, FULL - value, [label]);
+    this.compose(at);
+  }
+
+  /**
+   * The hand takes what one label has at a pixel for another.
+   * @param {number} at
+   * @param {number} from -1: there is none
+   * @param {number} to
+   */
+  relabel(at, from, to) {
+    const moved = from < 0 ? FULL : this.values[from][at];
+    const both = this.labels[to].part && from >= 0 && this.labels[from].part;
+    const value = both ? Math.min(FULL, this.values[to][at] + moved) : Math.max(this.values[to][at], moved);
+    if (both) this.hand[from][at] = 1;
+    this.say(at, to, value);
+  }
+
+  /**
+   * Put what another hand has said at a pixel over what was said there.
+   * @param {number} at
+   * @param {{label: number, hand: number}[]} own
+   */
+  impose(at, own) {
+    let taken = 0;
+    for (const { label, hand } of own) {
+      this.hand[label][at] = hand;
+      if (!this.labels[label].part) this.values[label][at] = hand ? hand - 1 : this.machine[label][at];
+      else if (hand) taken += hand - 1;
+    }
+    const labels = own.map(({ label }) => label);
+    this.#fit(at, Math.max(0, FULL - taken), labels);
+    this.compose(at);
+  }
+
+  /**
+   * Make what is said of other parts fit into what is left for them.
+   * @param {number} at
+   * @param {number} room
+   * @param {number[]} except
+   */
+  #fit(at, room, except) {
+    const { hand, parts } = this;
+    let said = 0;
+    for (const part of parts) if (hand[part][at] && !except.includes(part)) said += hand[part][at] - 1;
+    if (said <= room) return;
+    for (const part of parts) {
+      if (!hand[part][at] || except.includes(part)) continue;
+      hand[part][at] = 1 + Math.floor(((hand[part][at] - 1) * room) / said);
+    }
+  }
+
+  /**
+   * Put all labels together anew in a box.
+   * @param {Box} box
+   */
+  composeBox({ left, top, right, bottom }) {
+    const others = this.labels.flatMap(({ part }, at) => (part ? [] : [at]));
+    for (let y = top; y < bottom; y++) {
+      const end = y * this.width + right;
+      for (let at = y * this.width + left; at < end; at++) {
+        this.compose(at);
+        for (const label of others) {
+          const said = this.hand[label][at];
+          this.values[label][at] = said ? said - 1 : this.machine[label][at];
+        }
+      }
+    }
+  }
+
+  /**
+   * The part that has most of a pixel.
+   * @param {number} at
+   * @returns {number} -1: nobody has anything of it
+   */
+  strongest(at) {
+    let best = -1;
+    let most = 0;
+    for (const part of this.parts) {
+      const value = this.values[part][at];
+      if (value > most) [best, most] = [part, value];
+    }
+    return best;
+  }
+
+  /**
+   * Whether something other than the label could take a pixel that an eraser frees.
+   * @param {number} at
+   * @param {number} label
+   */
+  canGiveBack(at, label) {
+    if (label !== this.background) return true;
+    return this.parts.some((part) => part !== label && (this.hand[part][at] || this.machine[part][at]) > 1);
+  }
+
+  /** @returns {string[]} the labels of which the hand has said something */
+  get byHand() {
+    return this.labels.filter((_, at) => hasAny(this.hand[at])).map(({ name }) => name);
+  }
+}
+
+/**
+ * @param {Uint16Array} hand with a buffer of its own
+ * @returns {boolean} whether anything in it is not 0
+ */
+function hasAny(hand) {
+  const fours = new Float64Array(hand.buffer, 0, hand.length >> 2);
+  for (let at = 0; at < fours.length; at++) if (fours[at] !== 0) return true;
+  return hand.subarray(fours.length * 4).some((said) => said !== UNSAID);
+}
+
+/**
+ * A box that lies in the picture.
+ * @param {Box} box any numbers
+ * @param {{width: number, height: number}} picture
+ * @returns {Box} empty (right <= left or bottom <= top) when nothing of it does
+ */
+export function clipped({ left, top, right, bottom }, { width, height }) {
+  return {
+    left: Math.max(0, Math.floor(left)),
+    top: Math.max(0, Math.floor(top)),
+    right: Math.min(width, Math.ceil(right)),
+    bottom: Math.min(height, Math.ceil(bottom)),
+  };
+}
+
+/**
+ * @param {Box | null} one
+ * @param {Box | null} other
+ * @returns {Box | null} what holds both
+ */
+export function joined(one, other) {
+  if (!one || !other) return one ?? other;
+  return {
+    left: Math.min(one.left, other.left),
+    top: Math.min(one.top, other.top),
+    right: Math.max(one.right, other.right),
+    bottom: Math.max(one.bottom, other.bottom),
+  };
+}
+
+/** @param {Box} box */
+export const isEmpty = ({ left, top, right, bottom }) => right <= left || bottom <= top;

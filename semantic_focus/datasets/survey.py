@@ -10,7 +10,8 @@ from ..files.text import parsed_json, printable
 from ..regions.masks import SemanticMasks
 from .formats import has_several_frames
 from .freshness import PictureResult
-from .mask_file import MAX_PERSONS, MaskFileError, mask_path, read_header, read_masks
+from .mask_file import MaskFileError, mask_path, read_header, read_masks
+from .mask_limits import MAX_PERSONS
 
 OUTLIER_SCORE = 3.5
 """From how many robust standard deviations a coverage stands out (Iglewicz and Hoaglin 1993)."""

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from ..files.tensors import TensorFile
-from ..regions.hand import ByHand, HandLayer
 from ..regions.large import kept_as
+from ..regions.layers import ByHand, HandLayer
 from .mask_header import BY_HAND, EVERYWHERE, MACHINE_LABELS
 from .mask_levels import put, to_png
 from .mask_tensors import from_png

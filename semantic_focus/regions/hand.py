@@ -7,7 +7,7 @@ layers, categories of the user's own, and regions that were left to overlap take
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from torch import Tensor
 from ..categories import PARTITION_PRIORITY
 from ..keywords import check_name
 from .by_hand import BACKGROUND, check_same, overlaps, set_category
+from .layers import ByHand, HandLayer
 from .masks import SemanticMasks
 
 EXCLUSIVE = (*PARTITION_PRIORITY, BACKGROUND)
@@ -23,41 +24,6 @@ ROWS = 256
 """Rows that are worked on at a time, to take little."""
 TOLERANCE = 1e-4
 """Excess over 1 of several regions made by hand that is rounding: bytes are 1/255."""
-
-
-@dataclass(frozen=True)
-class HandLayer:
-    """What a person decided about one region of one picture.
-
-    Attributes:
-        value: Float[H, W] in 0..1; it counts only where `said`.
-        said: Bool[H, W].
-    """
-
-    value: Tensor
-    said: Tensor
-
-    @property
-    def everywhere(self) -> bool:
-        """Whether every pixel is decided."""
-        return bool(self.said.all())
-
-
-@dataclass(frozen=True)
-class ByHand:
-    """The masks of one picture without its hand layers, and these.
-
-    Attributes:
-        machine: Float[K, H, W] in 0..1.
-        machine_labels: K names.
-        layers: by region; each says something.
-        new: regions that were decided since the masks were read from a file.
-    """
-
-    machine: Tensor
-    machine_labels: tuple[str, ...]
-    layers: Mapping[str, HandLayer]
-    new: frozenset[str] = frozenset()
 
 
 def with_hand(

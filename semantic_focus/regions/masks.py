@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -10,9 +9,7 @@ from torch import Tensor
 from ..categories import PARTITION_PRIORITY
 from .blocks import at_full_size
 from .doubts import FIELD as DOUBTS
-
-if TYPE_CHECKING:
-    from .hand import ByHand
+from .layers import ByHand
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,7 @@ class SemanticMasks:
     labels: tuple[str, ...]
     persons: tuple[Tensor, ...] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
-    hand: "ByHand | None" = None
+    hand: ByHand | None = None
 
     def __post_init__(self):
         if self.masks.ndim != 4:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .hand import ByHand, HandLayer
+from .layers import ByHand, HandLayer
 from .masks import SemanticMasks
 
 ROWS = 128

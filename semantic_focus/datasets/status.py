@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from ..files.text import printable
+from ..regions.doubts import Doubt
 from ..regions.large import too_large
 from ..segmenters.protocol import SegmentRequest
 from ..segmenters.table import LazySegmenter
@@ -24,7 +25,7 @@ from .folder import DatasetError, dataset_folder
 from .formats import PICTURE_SUFFIXES, opened_picture, why_unreadable
 from .freshness import MISSING, PictureResult
 from .mask_file import mask_path
-from .survey import BY_HAND, Entry, judge, read_entry
+from .survey import BY_HAND, Entry, by_hand_note, judge, read_entry
 
 MOST_REMEMBERED = 100_000
 """Pictures that a memory keeps: of a folder with more, the check would never come to an end."""
@@ -44,6 +45,8 @@ class PictureStatus:
         coverage: share of the picture, 0..1, by category; empty without a readable mask file.
         problems: what stands out, in sentences.
         notes: what is worth knowing and no problem, in sentences.
+        doubts: where the segmenter itself is unsure, the gravest first.
+        by_hand: the regions that a person changed, of masks that a segmenter made.
         stamp, mask_stamp: another one when the picture or its mask file changes; empty without a file.
     """
 
@@ -55,6 +58,8 @@ class PictureStatus:
     coverage: Mapping[str, float]
     problems: Sequence[str]
     notes: Sequence[str]
+    doubts: Sequence[Doubt]
+    by_hand: Sequence[str]
     stamp: str
     mask_stamp: str
 
@@ -243,6 +248,7 @@ def _status(name: PurePath, files: _Files, found: _Found, entry: Entry) -> Pictu
     problems = [problem for problem in entry.problems if problem != reason]
     if found.caption_problem:
         problems.append(printable(found.caption_problem))
+    said = ("", BY_HAND, by_hand_note(entry.by_hand))  # told by status and by_hand
     return PictureStatus(
         name.as_posix(),
         _word(found.result),
@@ -251,7 +257,9 @@ def _status(name: PurePath, files: _Files, found: _Found, entry: Entry) -> Pictu
         entry.persons,
         entry.coverage,
         problems,
-        [note for note in (*entry.notes, found.caption_note) if note not in ("", BY_HAND)],
+        [note for note in (*entry.notes, found.caption_note) if note not in said],
+        entry.doubts,
+        entry.by_hand,
         files.stamp,
         files.mask_stamp,
     )

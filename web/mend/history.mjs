@@ -95,7 +95,6 @@ export class History {
     for (const [tile, held] of step ?? []) {
       this.layers.labels.forEach((_, label) => this.#write(tile, label, held.subarray(label * AREA, (label + 1) * AREA)));
       box = joined(box, this.#boxOf(tile));
-      this.layers.composeBox(this.#boxOf(tile));
     }
     return box;
   }
@@ -128,7 +127,6 @@ export class History {
       box = joined(box, this.#boxOf(tile));
       return { tile, label, runs: packed(now.subarray(label * AREA, (label + 1) * AREA)) };
     });
-    for (const tile of new Set(pieces.map((piece) => piece.tile))) this.layers.composeBox(this.#boxOf(tile));
     to.push(stepOf(pieces));
     others.push(this.version);
     this.version = /** @type {number} */ (versions.pop());
@@ -215,10 +213,16 @@ export class History {
    * @param {Uint16Array} held of this label
    */
   #write(tile, label, held) {
-    const { hand, width } = this.layers;
+    const { layers } = this;
+    const hand = layers.hand[label];
     const { left, top, right, bottom } = this.#boxOf(tile);
-    for (let y = top, from = 0; y < bottom; y++, from += TILE) {
-      hand[label].set(held.subarray(from, from + right - left), y * width + left);
+    for (let y = top; y < bottom; y++) {
+      for (let x = left, from = (y - top) * TILE; x < right; x++, from++) {
+        const at = y * layers.width + x;
+        if (hand[at] === held[from]) continue;
+        hand[at] = held[from];
+        layers.settle(at, label);
+      }
     }
   }
 

@@ -9,9 +9,11 @@
 export const BACKGROUND = "background";
 /** A hand value is kept as 1 + value; 0 is "the hand said nothing". */
 export const UNSAID = 0;
+/** Who keeps a pixel that several claim, first wins; background takes what nobody has. */
+const PRIORITY = ["face", "hair", "clothing", "body"];
 const FULL = 255;
-/** What the machine must have said of others, before they take over a pixel that an eraser freed. */
-const ENOUGH = 64;
+/** Parts that have more than this of a pixel together were left to overlap. */
+const SHARED_OUT = 260;
 
 export class Layers {
   /**
@@ -43,10 +45,16 @@ export class Layers {
       for (let pixel = 0; pixel < size; pixel++) if (said[pixel]) hand[pixel] = 1 + values[pixel];
       return hand;
     });
-    /** places of the parts among the labels */
-    this.parts = labels.flatMap(({ part }, at) => (part ? [at] : []));
-    /** place of the background among them, or -1 */
+    /** place of the background among the labels, or -1 */
     this.background = labels.findIndex(({ name, part }) => part && name === BACKGROUND);
+    const rank = ({ name }) => PRIORITY.indexOf(name);
+    /** places of the other parts, in the order in which they are served */
+    this.figure = labels.flatMap(({ part }, at) => (part && at !== this.background ? [at] : []));
+    this.figure.sort((one, other) => rank(labels[one]) - rank(labels[other]));
+    /** places of all parts, background last */
+    this.parts = [...this.figure, ...(this.background < 0 ? [] : [this.background])];
+    /** whether parts give way to each other */
+    this.shared = this.#isShared();
   }
 
   /** @param {string} name @returns {number} -1: none */
@@ -64,33 +72,48 @@ export class Layers {
    * @param {number} at
    */
   compose(at) {
-    const { parts, hand, machine, values, background } = this;
+    const { parts, figure, hand, machine, values, background, shared } = this;
     let left = FULL;
-    let others = 0;
     let anySaid = false;
     for (const part of parts) {
       const said = hand[part][at];
-      if (said) {
-        anySaid = true;
-        left -= said - 1;
-        values[part][at] = said - 1;
-      } else others += machine[part][at];
+      if (!said) continue;
+      anySaid = true;
+      left -= said - 1;
     }
     if (!anySaid) {
       for (const part of parts) values[part][at] = machine[part][at];
       return;
     }
     if (left < 0) left = 0;
-    const shared = others > left || (background >= 0 && others >= ENOUGH);
-    let rest = left;
-    for (const part of parts) {
-      if (part === background || hand[part][at]) continue;
-      const own = machine[part][at];
-      const value = shared ? Math.floor((own * left) / others) : own;
+    let [were, are] = [0, 0]; // what the figure had of the pixel, and has
+    for (const part of figure) {
+      const said = hand[part][at];
+      const found = machine[part][at];
+      let value = said - 1;
+      if (!said) {
+        value = shared && found > left ? left : found;
+        left -= value;
+      }
       values[part][at] = value;
-      rest -= value;
+      were = shared ? were + found : Math.max(were, found);
+      are = shared ? are + value : Math.max(are, value);
     }
-    if (background >= 0 && !hand[background][at]) values[background][at] = rest;
+    if (background < 0) return;
+    const said = hand[background][at];
+    const rest = machine[background][at] + Math.min(FULL, were) - Math.min(FULL, are);
+    values[background][at] = said ? said - 1 : Math.max(0, Math.min(rest, shared ? FULL - are : FULL));
+  }
+
+  /** Whether the machine's parts share every pixel out between them. */
+  #isShared() {
+    const planes = this.parts.map((part) => this.machine[part]);
+    for (let at = 0; at < this.width * this.height; at++) {
+      let sum = 0;
+      for (const plane of planes) sum += plane[at];
+      if (sum > SHARED_OUT) return false;
+    }
+    return true;
   }
 
   /**
@@ -106,7 +129,7 @@ export class Layers {
       values[label][at] = value;
       return;
     }
-    if (value === FULL) {
+    if (value === FULL && this.shared) {
       for (const part of parts) {
         if (part === label) continue;
         hand[part][at] = UNSAID;
@@ -127,7 +150,7 @@ export class Layers {
    */
   relabel(at, from, to) {
     const moved = from < 0 ? FULL : this.values[from][at];
-    const both = this.labels[to].part && from >= 0 && this.labels[from].part;
+    const both = this.labels[to].part && from >= 0;
     const value = both ? Math.min(FULL, this.values[to][at] + moved) : Math.max(this.values[to][at], moved);
     if (both) this.hand[from][at] = 1;
     this.say(at, to, value);
@@ -158,6 +181,7 @@ export class Layers {
    */
   #fit(at, room, except) {
     const { hand, parts } = this;
+    if (!this.shared) return;
     let said = 0;
     for (const part of parts) if (hand[part][at] && !except.includes(part)) said += hand[part][at] - 1;
     if (said <= room) return;
@@ -168,21 +192,14 @@ export class Layers {
   }
 
   /**
-   * Put all labels together anew in a box.
-   * @param {Box} box
+   * Put machine and hand together at one pixel of one label, and of what it takes from.
+   * @param {number} at
+   * @param {number} label
    */
-  composeBox({ left, top, right, bottom }) {
-    const others = this.labels.flatMap(({ part }, at) => (part ? [] : [at]));
-    for (let y = top; y < bottom; y++) {
-      const end = y * this.width + right;
-      for (let at = y * this.width + left; at < end; at++) {
-        this.compose(at);
-        for (const label of others) {
-          const said = this.hand[label][at];
-          this.values[label][at] = said ? said - 1 : this.machine[label][at];
-        }
-      }
-    }
+  settle(at, label) {
+    if (this.labels[label].part) return this.compose(at);
+    const said = this.hand[label][at];
+    this.values[label][at] = said ? said - 1 : this.machine[label][at];
   }
 
   /**

@@ -1,10 +1,11 @@
 // The controls beside the picture: regions, tools and their sizes, edges, undo, and how the masks are looked at.
 import { button } from "../lib/controls.mjs";
+import { doubtsInWords } from "../lib/doubts.mjs";
 import { colourOf, css } from "../lib/palette.mjs";
 import { element } from "../lib/panel.mjs";
 import { regionName, regionNames, text } from "../lib/text.mjs";
 import { LEAST_SIZE, MOST_SIZE, TOOLS } from "./tools.mjs";
-import { doubtInWords, KEYS } from "./words.mjs";
+import { KEYS } from "./words.mjs";
 
 /**
  * @typedef {import("./session.mjs").Session} Session
@@ -144,7 +145,7 @@ export class Panel {
     });
     this.regions.replaceChildren(...this.chips);
     const doubts = session.doubts.map((doubt, at) =>
-      button(() => this.actions.pointOut(at), { dataset: { doubt: at }, textContent: doubtInWords(doubt) }),
+      button(() => this.actions.pointOut(at), { dataset: { doubt: at }, textContent: doubtsInWords([doubt])[0] }),
     );
     this.doubts.replaceChildren(...doubts);
     this.doubts.classList.toggle("sf-hidden", !doubts.length);

@@ -7,12 +7,13 @@ import { post } from "../lib/server.mjs";
  * @typedef {Record<string, any>} Place
  * @typedef {import("./layers.mjs").Label} Label
  * @typedef {import("./layers.mjs").Box} Box
- * @typedef {{region: string, other: string | null, score: number, at: [number, number],
- *   box: [number, number, number, number]}} Doubt where the segmenter is not sure; places in shares of the picture
+ * @typedef {import("../lib/doubts.mjs").Doubt} Doubt
  * @typedef {{width: number, height: number, stamp: any, labels: Label[], persons: number, by_hand: string[],
  *   doubts: Doubt[], file: string, conflict?: boolean}} Opened what the server knows of a picture's masks
  */
 
+const STAMP = "X-Semantic-Focus-Stamp";
+const TRIES = 5;
 const ROUTE = "/semantic_focus/mend/";
 const PACKED = typeof CompressionStream === "function";
 
@@ -71,10 +72,19 @@ export async function readPicture(place) {
   return createImageBitmap(await answer.blob(), { colorSpaceConversion: "none", premultiplyAlpha: "none" });
 }
 
-/** @param {Place} place @returns {Promise<Uint8Array>} see `Layers` */
-export async function readLayers(place) {
-  const answer = await plainOf(await post(`${ROUTE}layers`, { place }), "layers");
-  return new Uint8Array(await answer.arrayBuffer());
+/**
+ * What the server knows of a picture's masks, and the masks, both of the same version of the file.
+ * @param {Place} place
+ * @returns {Promise<[Opened, Uint8Array]>} see `Layers`
+ */
+export async function read(place) {
+  for (let time = 0; ; time++) {
+    const opened = await open(place);
+    const answer = await plainOf(await post(`${ROUTE}layers`, { place }), "layers");
+    const bytes = new Uint8Array(await answer.arrayBuffer());
+    // somebody may have written in between
+    if ((answer.headers.get(STAMP) ?? opened.stamp) === opened.stamp || time >= TRIES) return [opened, bytes];
+  }
 }
 
 /**

@@ -3,12 +3,13 @@
 import { History } from "./history.mjs";
 import { clipped, isEmpty, joined, Layers, UNSAID } from "./layers.mjs";
 import * as server from "./server.mjs";
+import { flagged } from "../lib/doubts.mjs";
 import { faultInWords } from "../lib/faults.mjs";
 import { text } from "../lib/text.mjs";
 
 /**
  * @typedef {import("./layers.mjs").Box} Box
- * @typedef {import("./server.mjs").Doubt} Doubt
+ * @typedef {import("../lib/doubts.mjs").Doubt} Doubt
  * @typedef {import("./server.mjs").Opened} Opened
  * @typedef {{place: import("./server.mjs").Place | null, name: string, doubts?: Doubt[]}} Item a picture; without `doubts` it
  *   is not known yet whether there are any
@@ -87,8 +88,10 @@ export class Session {
     this.listener.opened();
     try {
       if (!place) throw new Error(text("mend.noPlace"));
-      const opened = await server.open(place);
-      const [picture, bytes] = await Promise.all([server.readPicture(place), server.readLayers(place)]);
+      const reading = server.readPicture(place);
+      reading.catch(() => undefined); // it is awaited below, unless the masks fail first
+      const [opened, bytes] = await server.read(place);
+      const picture = await reading;
       if (token !== this.opening) return picture.close();
       this.picture = picture;
       this.#take(opened, new Layers(opened.width, opened.height, opened.labels, bytes));
@@ -195,7 +198,7 @@ export class Session {
       const answer = labels.length ? await server.save(place ?? {}, known.stamp, names, planes) : known;
       if (answer.conflict) {
         history.unsaved(base);
-        await this.#layOver(answer, history, layers);
+        await this.#layOver(history, layers);
         return false;
       }
       this.wrote ||= labels.length > 0;
@@ -210,13 +213,13 @@ export class Session {
 
   /**
    * Somebody else has changed the file: take what is there now, and put what was said here on top.
-   * @param {Opened} opened
    * @param {History} history
    * @param {Layers} layers
    */
-  async #layOver(opened, history, layers) {
+  async #layOver(history, layers) {
+    const [opened, bytes] = await server.read(this.item.place ?? {});
     if (opened.width !== layers.width || opened.height !== layers.height) throw new Error(text("mend.otherSize"));
-    const fresh = new Layers(opened.width, opened.height, opened.labels, await server.readLayers(this.item.place ?? {}));
+    const fresh = new Layers(opened.width, opened.height, opened.labels, bytes);
     const places = layers.labels.map(({ name }) => fresh.indexOf(name));
     this.#take(opened, fresh);
     const now = /** @type {History} */ (this.history);
@@ -256,7 +259,7 @@ export class Session {
         const found = await server.open(item.place).catch(() => null);
         item.doubts = found?.doubts.filter(({ region }) => !found.by_hand.includes(region)) ?? [];
       }
-      if (!item.doubts.length || step === this.items.length) continue;
+      if (!flagged(item.doubts).length || step === this.items.length) continue;
       await this.go(this.at + step);
       return;
     }
@@ -305,9 +308,13 @@ export class Session {
     history.begin();
     history.touch(layers.box);
     layers.labels.forEach(({ name }, label) => {
-      if (!regions || regions.includes(name)) layers.hand[label].fill(UNSAID);
+      if (regions && !regions.includes(name)) return;
+      layers.hand[label].forEach((said, at, hand) => {
+        if (!said) return;
+        hand[at] = UNSAID;
+        layers.settle(at, label);
+      });
     });
-    layers.composeBox(layers.box);
     history.commit();
     history.saving(); // the server has it already
     this.savedVersion = history.version;

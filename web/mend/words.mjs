@@ -1,9 +1,8 @@
-// What the editor of masks says: what is not sure, how far it is, and what the keys do.
+// What the editor of masks says: how far it is, and what the keys do.
 import { regionName, text } from "../lib/text.mjs";
 
 /**
  * @typedef {import("./session.mjs").Session} Session
- * @typedef {import("./server.mjs").Doubt} Doubt
  */
 
 /** What to press for what, in the order in which it is listed; keys are the same in every language. */
@@ -27,15 +26,6 @@ export const KEYS = [
   ["N", "nextDoubt"],
   ["Ctrl S", "save"],
 ];
-
-/**
- * @param {Doubt} doubt
- * @returns {string} such as "Look at this: clothing or skin?"
- */
-export function doubtInWords({ region, other }) {
-  const names = { region: regionName(region), other: other ? regionName(other) : "" };
-  return text(other ? "mend.doubt" : "mend.doubtAll", names);
-}
 
 /**
  * Whether it is saved.

@@ -9,7 +9,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from semantic_focus.datasets import bulk as dataset_cache
-from semantic_focus.datasets import mask_file
+from semantic_focus.datasets import mask_file, mask_limits
 from semantic_focus.datasets.bulk import SegmenterLoadError
 from semantic_focus.datasets.cache import get_or_segment
 from semantic_focus.datasets.claims import claim
@@ -244,7 +244,7 @@ class TestBadPictures:
         Image.new("RGB", (80, 80)).save(tmp_path / "huge.png")
         Image.new("RGB", (40, 1)).save(tmp_path / "long.png")
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-        monkeypatch.setattr(mask_file, "MAX_SIDE", 32)
+        monkeypatch.setattr(mask_limits, "MAX_SIDE", 32)
         names = ["broken.png", "blue.png", "huge.png", "long.png", "gone.png"]
         found = run([good[0], *(tmp_path / name for name in names), good[1]], FakeLazy())
         assert {name: status for name, (status, _) in found.items()} == {

@@ -3,8 +3,8 @@
 from comfy_api.latest import io
 
 from ..semantic_focus.datasets.cache import check_belongs
-from ..semantic_focus.datasets.claims import claimed_if_free
-from ..semantic_focus.datasets.mask_file import read_masks, save_masks
+from ..semantic_focus.datasets.hand_file import save_around_hand
+from ..semantic_focus.datasets.mask_file import read_masks
 from .changes import ReadsFiles, note_existence, note_file
 from .inputs import mask_file
 from .paths import file_to_read, file_to_write
@@ -31,8 +31,7 @@ class SaveMaskCache(ReadsFiles):
     @classmethod
     def execute(cls, masks, mask_file) -> io.NodeOutput:
         path = file_to_write("mask_file", mask_file)
-        with claimed_if_free(path):  # a dataset run at work there leaves its temporary file alone
-            save_masks(path, masks)
+        save_around_hand(path, masks)
         note_existence(path)
         return io.NodeOutput(str(path))
 

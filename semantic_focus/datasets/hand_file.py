@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from torch import Tensor
+
 from ..regions.by_hand import overlaps
 from ..regions.hand import joined, machine_part, made_by_hand, with_hand
 from ..regions.masks import SemanticMasks
 from .claims import claimed_if_free, turn_to_write
 from .mask_file import read_header, read_masks, save_masks
-from .mask_header import DIGEST, by_hand_of
+from .mask_header import DIGEST, by_hand_of, has_hand
+from .mask_tensors import json_field
 from .ownership import DamagedMaskFileError, HandLayersError, MaskFileError, place_to_write
 
 
@@ -42,11 +45,42 @@ def save_around_hand(
     path = Path(path)
     target = place_to_write(path)
     with turn_to_write(target), claimed_if_free(target):
-        there = _with_hand_there(target)
-        if there is not None and there.hand is not None:
-            masks = _over(target, there, masks, {**masks.provenance, **(metadata or {})})
+        masks = put_around_hand(target, masks, metadata)
         save_masks(path, masks, metadata, encoding, over_hand=True)
     return masks
+
+
+def put_around_hand(
+    target: Path, masks: SemanticMasks, metadata: Mapping[str, str] | None = None
+) -> SemanticMasks:
+    """The masks that `save_around_hand` would write."""
+    there = _with_hand_there(target)
+    if there is None or there.hand is None:
+        return masks
+    regions = ", ".join(made_by_hand(there))
+    if DIGEST not in {**masks.provenance, **(metadata or {})} or len(masks.masks) != 1:
+        raise HandLayersError(target, regions)
+    if masks.size != there.size:
+        raise OtherSizeError(target, regions, there.size, masks.size)
+    new = {} if masks.hand is None else {name: masks.hand.layers[name] for name in masks.hand.new}
+    layers = joined(there.hand.layers, new, shared_out=not overlaps(machine_part(masks)))
+    return with_hand(masks, layers, new)
+
+
+def forget_hand(path: Path) -> tuple[str, ...]:
+    """Take back what a person made of a mask file; the regions.
+
+    Raises:
+        MaskFileError, OSError: the file cannot be read, or not written.
+    """
+    target = place_to_write(path)
+    with turn_to_write(target), claimed_if_free(target):
+        if not regions_by_hand(target):
+            return ()
+        masks = read_masks(target)
+        encoding = read_header(target).get("encoding", "png")
+        save_masks(path, machine_part(masks), encoding=encoding, over_hand=True)
+    return made_by_hand(masks)
 
 
 def _with_hand_there(target: Path) -> SemanticMasks | None:
@@ -57,18 +91,6 @@ def _with_hand_there(target: Path) -> SemanticMasks | None:
         return read_masks(target)
     except (FileNotFoundError, DamagedMaskFileError):  # the latter is moved aside by who writes
         return None
-
-
-def _over(target: Path, there: SemanticMasks, masks: SemanticMasks, said: Mapping[str, str]) -> SemanticMasks:
-    assert there.hand is not None
-    regions = ", ".join(made_by_hand(there))
-    if DIGEST not in said or len(masks.masks) != 1:
-        raise HandLayersError(target, regions)
-    if masks.size != there.size:
-        raise OtherSizeError(target, regions, there.size, masks.size)
-    new = {} if masks.hand is None else {name: masks.hand.layers[name] for name in masks.hand.new}
-    layers = joined(there.hand.layers, new, shared_out=not overlaps(machine_part(masks)))
-    return with_hand(masks, layers, new)
 
 
 class OtherSizeError(MaskFileError):
@@ -82,3 +104,13 @@ class OtherSizeError(MaskFileError):
             "Bring back the picture of that size, or move the mask file away (or run cache_masks.py with "
             "--by-hand forget) to have the picture segmented anew",
         )
+
+
+def check_size(path: Path, header: Mapping[str, str], image: Tensor) -> None:
+    """Raise OtherSizeError where a file has hand layers, and `image` [H, W, 3] has another size."""
+    if not has_hand(header):
+        return
+    now = (image.shape[0], image.shape[1])
+    there = json_field(path, header, "image_size")
+    if isinstance(there, list) and len(there) == 2 and there != list(now):
+        raise OtherSizeError(path, ", ".join(by_hand_of(header)), (there[0], there[1]), now)

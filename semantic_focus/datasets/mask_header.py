@@ -54,3 +54,9 @@ def by_hand_of(header: Mapping[str, str], field: str = BY_HAND) -> tuple[str, ..
 def without_hand(header: Mapping[str, str]) -> dict[str, str]:
     """A `known_header` without what it says of hand layers."""
     return {name: text for name, text in header.items() if name not in OF_HAND}
+
+
+def with_fields(metadata: Mapping[str, str], fields: Mapping[str, str]) -> dict[str, str]:
+    """A file's own header, hand layers or not, with these fields of a `known_header`."""
+    digest = HAND_DIGEST if HAND_DIGEST in metadata else DIGEST
+    return {**metadata, **{digest if name == DIGEST else name: text for name, text in fields.items()}}

@@ -18,13 +18,13 @@ from ..regions.large import too_large
 from ..segmenters.protocol import SegmentRequest
 from ..segmenters.table import LazySegmenter
 from .bulk import CacheSettings, cache_pictures
-from .cache import request_fields
 from .captions import read_caption
 from .contents import PictureList
 from .folder import DatasetError, dataset_folder
 from .formats import PICTURE_SUFFIXES, opened_picture, why_unreadable
 from .freshness import MISSING, PictureResult
 from .mask_file import mask_path
+from .staleness import request_fields
 from .survey import BY_HAND, Entry, by_hand_note, judge, read_entry
 
 MOST_REMEMBERED = 100_000

@@ -5,7 +5,7 @@ import { button, entitle, swatch } from "../lib/controls.mjs";
 import { flagged, rings } from "../lib/doubts.mjs";
 import { percent } from "../lib/figures.mjs";
 import { mend } from "../mend/view.mjs";
-import { GLYPHS, problemsOf, say, statusName } from "./words.mjs";
+import { byHandOf, GLYPHS, problemsOf, say, statusName } from "./words.mjs";
 import { openDialog } from "../lib/dialog.mjs";
 import { element } from "../lib/panel.mjs";
 import { OPACITY, preference } from "../lib/preferences.mjs";
@@ -164,6 +164,7 @@ class View {
     this.facts.replaceChildren(
       element("h3", { textContent: picture.name }),
       element("p", { className: "sf-row" }, [badge(picture.status), `${statusName(picture.status)}${persons}`]),
+      ...byHandOf(picture).map((textContent) => element("p", { textContent })),
       ...reason,
       ...this.problems(picture),
       ...picture.notes.map((note) => element("p", { className: "sf-quiet", textContent: say(note) })),

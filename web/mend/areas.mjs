@@ -20,28 +20,29 @@ const TRACE = 8;
  * @param {Layers} layers
  * @param {number} start
  * @param {(at: number) => boolean} allowed
- * @returns {Area}
+ * @param {Uint8Array} [inside] 1 where nothing more is looked for; changed
+ * @returns {Area & {pixels: number[]}}
  */
-function reached({ width, height }, start, allowed) {
-  const inside = new Uint8Array(width * height);
-  const waiting = [start];
+function reached({ width, height }, start, allowed, inside = new Uint8Array(width * height)) {
+  const pixels = [start];
   const box = { ...NOTHING };
-  const take = (at) => {
+  const look = (at) => {
+    if (inside[at] || !allowed(at)) return;
     inside[at] = 1;
-    waiting.push(at);
+    pixels.push(at);
   };
   inside[start] = 1;
-  while (waiting.length) {
-    const at = /** @type {number} */ (waiting.pop());
+  for (let next = 0; next < pixels.length; next++) {
+    const at = pixels[next];
     const x = at % width;
     const y = (at - x) / width;
     grow(box, x, y);
-    if (x > 0 && !inside[at - 1] && allowed(at - 1)) take(at - 1);
-    if (x + 1 < width && !inside[at + 1] && allowed(at + 1)) take(at + 1);
-    if (y > 0 && !inside[at - width] && allowed(at - width)) take(at - width);
-    if (y + 1 < height && !inside[at + width] && allowed(at + width)) take(at + width);
+    if (x > 0) look(at - 1);
+    if (x + 1 < width) look(at + 1);
+    if (y > 0) look(at - width);
+    if (y + 1 < height) look(at + width);
   }
-  return { inside, box };
+  return { inside, box, pixels };
 }
 
 /** @param {Box} box @param {number} x @param {number} y */
@@ -120,7 +121,9 @@ export function personsRegionAt(layers, start) {
 }
 
 /** Luma and the two differences of colour; shade matters less than colour. */
-const SHADE = 0.45;
+const SHADE = 0.35;
+/** A hole of this share of an area belongs to it. */
+const SMALL = 0.02;
 
 /**
  * @param {Uint8ClampedArray} data
@@ -152,7 +155,7 @@ export function alikeAt(layers, picture, start, tolerance) {
     return (light - wanted[0]) ** 2 + (red - wanted[1]) ** 2 + (blue - wanted[2]) ** 2 <= most;
   };
   const area = reached(layers, start, (at) => layers.strongest(at) === region && alike(at));
-  closeHoles(layers, area, region);
+  closeHoles(layers, area, region, area.pixels.length * SMALL);
   withBorder(layers, area, region);
   return { ...area, region };
 }
@@ -175,25 +178,21 @@ function meanLook({ width, height }, data, start) {
 }
 
 /**
- * Take single pixels that an area has most of its neighbours of, twice: grain in a picture leaves specks.
+ * Take the small pieces of the same region that an area leaves out: grain and folds of a picture.
  * @param {Layers} layers
  * @param {Area} area changed
  * @param {number} region
+ * @param {number} most pixels of a piece
  */
-function closeHoles(layers, { inside, box }, region) {
+function closeHoles(layers, { inside, box }, region, most) {
   const { width } = layers;
-  const inner = { left: Math.max(1, box.left), top: Math.max(1, box.top) };
-  const [right, bottom] = [Math.min(width - 1, box.right), Math.min(layers.height - 1, box.bottom)];
-  for (let time = 0; time < 2; time++) {
-    for (let y = inner.top; y < bottom; y++) {
-      for (let x = inner.left; x < right; x++) {
-        const at = y * width + x;
-        if (inside[at]) continue;
-        const [above, below] = [at - width, at + width];
-        const beside = inside[above - 1] + inside[above] + inside[above + 1] + inside[at - 1] + inside[at + 1];
-        if (beside + inside[below - 1] + inside[below] + inside[below + 1] < 5) continue;
-        if (layers.strongest(at) === region) inside[at] = 1;
-      }
+  const seen = inside.slice();
+  const rest = (at) => layers.strongest(at) === region;
+  for (let y = box.top; y < box.bottom; y++) {
+    for (let at = y * width + box.left; at < y * width + box.right; at++) {
+      if (seen[at] || !rest(at)) continue;
+      const { pixels } = reached(layers, at, rest, seen);
+      if (pixels.length <= most) for (const pixel of pixels) inside[pixel] = 1;
     }
   }
 }

@@ -93,7 +93,7 @@ export class History {
     this.step = null;
     let box = null;
     for (const [tile, held] of step ?? []) {
-      this.layers.labels.forEach((_, label) => this.#write(tile, label, held.subarray(label * AREA, (label + 1) * AREA)));
+      this.#write(tile, this.#read(tile), held);
       box = joined(box, this.#boxOf(tile));
     }
     return box;
@@ -119,14 +119,19 @@ export class History {
     const step = from.pop();
     if (!step) return null;
     let box = null;
-    const pieces = step.pieces.map((piece) => {
-      const { tile, label, runs } = piece;
+    /** @type {Piece[]} */
+    const pieces = [];
+    for (const [tile, mine] of byTile(step.pieces)) {
       const now = this.#read(tile);
       if (!this.base.has(tile)) this.base.set(tile, now);
-      this.#write(tile, label, unpacked(runs));
+      const wanted = now.slice();
+      for (const { label, runs } of mine) {
+        pieces.push({ tile, label, runs: packed(now.subarray(label * AREA, (label + 1) * AREA)) });
+        unpack(runs, wanted.subarray(label * AREA, (label + 1) * AREA));
+      }
+      this.#write(tile, now, wanted);
       box = joined(box, this.#boxOf(tile));
-      return { tile, label, runs: packed(now.subarray(label * AREA, (label + 1) * AREA)) };
-    });
+    }
     to.push(stepOf(pieces));
     others.push(this.version);
     this.version = /** @type {number} */ (versions.pop());
@@ -209,19 +214,24 @@ export class History {
 
   /**
    * @param {number} tile
-   * @param {number} label
-   * @param {Uint16Array} held of this label
+   * @param {Uint16Array} now what it holds, of all labels
+   * @param {Uint16Array} wanted
    */
-  #write(tile, label, held) {
+  #write(tile, now, wanted) {
     const { layers } = this;
-    const hand = layers.hand[label];
     const { left, top, right, bottom } = this.#boxOf(tile);
+    const count = layers.labels.length;
     for (let y = top; y < bottom; y++) {
-      for (let x = left, from = (y - top) * TILE; x < right; x++, from++) {
+      for (let x = left, place = (y - top) * TILE; x < right; x++, place++) {
         const at = y * layers.width + x;
-        if (hand[at] === held[from]) continue;
-        hand[at] = held[from];
-        layers.settle(at, label);
+        let part = -1;
+        for (let label = 0, from = place; label < count; label++, from += AREA) {
+          if (now[from] === wanted[from]) continue;
+          layers.hand[label][at] = wanted[from];
+          if (layers.labels[label].part) part = label;
+          else layers.settle(at, label);
+        }
+        if (part >= 0) layers.settle(at, part);
       }
     }
   }
@@ -261,24 +271,39 @@ function stepOf(pieces) {
   return { pieces, bytes: pieces.reduce((sum, { runs }) => sum + runs.byteLength + 64, 0) };
 }
 
-/** @param {Uint16Array} plain @returns {Uint16Array} pairs of length and value */
-function packed(plain) {
-  const runs = [];
-  for (let at = 0; at < plain.length; ) {
-    let end = at + 1;
-    while (end < plain.length && plain[end] === plain[at]) end++;
-    runs.push(end - at, plain[at]);
-    at = end;
+/** @param {Piece[]} pieces @returns {Map<number, Piece[]>} */
+function byTile(pieces) {
+  const found = new Map();
+  for (const piece of pieces) {
+    if (!found.has(piece.tile)) found.set(piece.tile, []);
+    found.get(piece.tile).push(piece);
   }
-  return Uint16Array.from(runs);
+  return found;
 }
 
-/** @param {Uint16Array} runs @returns {Uint16Array} */
-function unpacked(runs) {
-  const plain = new Uint16Array(AREA);
+const runsOfOne = new Uint16Array(2 * AREA); // the most that a tile takes
+
+/** @param {Uint16Array} plain @returns {Uint16Array} pairs of length and value */
+function packed(plain) {
+  let to = 0;
+  for (let at = 0; at < plain.length; ) {
+    const value = plain[at];
+    let end = at + 1;
+    while (end < plain.length && plain[end] === value) end++;
+    runsOfOne[to++] = end - at;
+    runsOfOne[to++] = value;
+    at = end;
+  }
+  return runsOfOne.slice(0, to);
+}
+
+/**
+ * @param {Uint16Array} runs
+ * @param {Uint16Array} into
+ */
+function unpack(runs, into) {
   for (let at = 0, to = 0; at < runs.length; at += 2) {
-    plain.fill(runs[at + 1], to, to + runs[at]);
+    into.fill(runs[at + 1], to, to + runs[at]);
     to += runs[at];
   }
-  return plain;
 }

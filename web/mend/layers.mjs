@@ -75,19 +75,22 @@ export class Layers {
     const { parts, figure, hand, machine, values, background, shared } = this;
     let left = FULL;
     let anySaid = false;
-    for (const part of parts) {
-      const said = hand[part][at];
+    // no iterators and no small arrays here: a brush comes by a hundred thousand times a frame
+    for (let place = 0; place < parts.length; place++) {
+      const said = hand[parts[place]][at];
       if (!said) continue;
       anySaid = true;
       left -= said - 1;
     }
     if (!anySaid) {
-      for (const part of parts) values[part][at] = machine[part][at];
+      for (let place = 0; place < parts.length; place++) values[parts[place]][at] = machine[parts[place]][at];
       return;
     }
     if (left < 0) left = 0;
-    let [were, are] = [0, 0]; // what the figure had of the pixel, and has
-    for (const part of figure) {
+    let were = 0; // what the figure had of the pixel
+    let are = 0; // and has
+    for (let place = 0; place < figure.length; place++) {
+      const part = figure[place];
       const said = hand[part][at];
       const found = machine[part][at];
       let value = said - 1;
@@ -130,7 +133,8 @@ export class Layers {
       return;
     }
     if (value === FULL && this.shared) {
-      for (const part of parts) {
+      for (let place = 0; place < parts.length; place++) {
+        const part = parts[place];
         if (part === label) continue;
         hand[part][at] = UNSAID;
         values[part][at] = 0;
@@ -138,7 +142,7 @@ export class Layers {
       values[label][at] = FULL;
       return;
     }
-    this.#fit(at, FULL - value, [label]);
+    if (this.shared) this.#fit(at, FULL - value, 1 << label);
     this.compose(at);
   }
 
@@ -168,8 +172,8 @@ export class Layers {
       if (!this.labels[label].part) this.values[label][at] = hand ? hand - 1 : this.machine[label][at];
       else if (hand) taken += hand - 1;
     }
-    const labels = own.map(({ label }) => label);
-    this.#fit(at, Math.max(0, FULL - taken), labels);
+    const labels = own.reduce((bits, { label }) => bits | (1 << label), 0);
+    if (this.shared) this.#fit(at, Math.max(0, FULL - taken), labels);
     this.compose(at);
   }
 
@@ -177,17 +181,20 @@ export class Layers {
    * Make what is said of other parts fit into what is left for them.
    * @param {number} at
    * @param {number} room
-   * @param {number[]} except
+   * @param {number} except a bit for each label that stays
    */
   #fit(at, room, except) {
     const { hand, parts } = this;
-    if (!this.shared) return;
     let said = 0;
-    for (const part of parts) if (hand[part][at] && !except.includes(part)) said += hand[part][at] - 1;
+    for (let place = 0; place < parts.length; place++) {
+      const held = hand[parts[place]][at];
+      if (held && !(except & (1 << parts[place]))) said += held - 1;
+    }
     if (said <= room) return;
-    for (const part of parts) {
-      if (!hand[part][at] || except.includes(part)) continue;
-      hand[part][at] = 1 + Math.floor(((hand[part][at] - 1) * room) / said);
+    for (let place = 0; place < parts.length; place++) {
+      const held = hand[parts[place]][at];
+      if (!held || except & (1 << parts[place])) continue;
+      hand[parts[place]][at] = 1 + Math.floor(((held - 1) * room) / said);
     }
   }
 
@@ -210,9 +217,11 @@ export class Layers {
   strongest(at) {
     let best = -1;
     let most = 0;
-    for (const part of this.parts) {
-      const value = this.values[part][at];
-      if (value > most) [best, most] = [part, value];
+    for (let place = 0; place < this.parts.length; place++) {
+      const value = this.values[this.parts[place]][at];
+      if (value <= most) continue;
+      best = this.parts[place];
+      most = value;
     }
     return best;
   }

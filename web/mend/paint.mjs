@@ -78,14 +78,18 @@ export class Painter {
   #parts({ left, top, right, bottom }) {
     const { pixels, planes, colours } = this;
     const { parts, width } = this.layers;
+    const count = parts.length;
     const alphas = parts.map((part) => this.#alpha(part));
     const solid = parts.map((part, place) => pixel(...colours[part], alphas[place]));
     const layers = parts.map((part) => planes[part]);
-    const count = parts.length;
+    const [reds, greens, blues] = [0, 1, 2].map((channel) => parts.map((part) => colours[part][channel]));
     for (let y = top; y < bottom; y++) {
       const end = y * width + right;
       next: for (let at = y * width + left; at < end; at++) {
-        let [red, green, blue, alpha] = [0, 0, 0, 0];
+        let red = 0;
+        let green = 0;
+        let blue = 0;
+        let alpha = 0;
         for (let place = 0; place < count; place++) {
           const value = layers[place][at];
           if (value === FULL) {
@@ -93,15 +97,14 @@ export class Painter {
             continue next;
           }
           if (!value) continue;
-          const colour = colours[parts[place]];
           const share = value * alphas[place];
-          red += share * colour[0];
-          green += share * colour[1];
-          blue += share * colour[2];
+          red += share * reds[place];
+          green += share * greens[place];
+          blue += share * blues[place];
           alpha += share;
         }
         pixels[at] = alpha
-          ? pixel(red / alpha, green / alpha, blue / alpha, Math.min(FULL, Math.round(alpha / FULL)))
+          ? pixel((red / alpha) | 0, (green / alpha) | 0, (blue / alpha) | 0, Math.min(FULL, (alpha / FULL + 0.5) | 0))
           : 0;
       }
     }

@@ -1,8 +1,9 @@
 // A person mends the masks of one picture after another: what is opened, saved, taken back, and what happens when
 // somebody else has changed the same file meanwhile.
 import { History } from "./history.mjs";
-import { clipped, isEmpty, joined, Layers, UNSAID } from "./layers.mjs";
+import { isEmpty, Layers, UNSAID } from "./layers.mjs";
 import * as server from "./server.mjs";
+import { cut, windowOf } from "./window.mjs";
 import { flagged } from "../lib/doubts.mjs";
 import { faultInWords } from "../lib/faults.mjs";
 import { text } from "../lib/text.mjs";
@@ -18,8 +19,8 @@ import { text } from "../lib/text.mjs";
 
 /** A picture that was left alone for so long after a change is saved. */
 const IDLE = 20_000; // ms
-/** Around what a person did, where edges are looked for. */
-const MARGIN = 16;
+/** How far from a stroke its edges are drawn anew. */
+const NEAR = 8; // pixels
 /** How often a save is tried when somebody else keeps writing. */
 const TRIES = 4;
 
@@ -66,10 +67,9 @@ export class Session {
     return Boolean(this.history && this.history.version !== this.savedVersion);
   }
 
-  /** @returns {Doubt[]} what is not sure in this picture: of regions that nobody has made by hand */
+  /** @returns {Doubt[]} what is not sure in this picture, of regions that nobody has made by hand */
   get doubts() {
-    const byHand = new Set(this.opened?.by_hand ?? []);
-    return (this.opened?.doubts ?? []).filter(({ region }) => !byHand.has(region));
+    return this.opened?.doubts ?? [];
   }
 
   /** @param {string} region */
@@ -257,7 +257,7 @@ export class Session {
       if (!item.place) continue;
       if (!item.doubts) {
         const found = await server.open(item.place).catch(() => null);
-        item.doubts = found?.doubts.filter(({ region }) => !found.by_hand.includes(region)) ?? [];
+        item.doubts = found?.doubts ?? [];
       }
       if (!flagged(item.doubts).length || step === this.items.length) continue;
       await this.go(this.at + step);
@@ -328,10 +328,10 @@ export class Session {
    */
   async snap(stroke) {
     const { history, layers, label } = this;
-    const window = layers && label >= 0 && clipped(widened(stroke ? stroke.box : boxOf(layers, label)), layers);
+    const window = layers && label >= 0 && windowOf(layers, label, stroke && stroke.box);
     if (!history || !layers || !window || isEmpty(window)) return;
     const sent = cut(layers, label, window);
-    const allowed = stroke?.near?.(window, MARGIN / 2);
+    const allowed = stroke?.near?.(window, NEAR);
     const { version } = history;
     let found;
     try {
@@ -370,42 +370,4 @@ function firstOf({ labels }) {
 function alike(one, other) {
   const shape = ({ width, height, labels }) => JSON.stringify([width, height, labels.map(({ name }) => name)]);
   return shape(one) === shape(other);
-}
-
-/** @param {Box | null} box @returns {Box} */
-function widened(box) {
-  const { left, top, right, bottom } = box ?? { left: 0, top: 0, right: 0, bottom: 0 };
-  return { left: left - MARGIN, top: top - MARGIN, right: right + MARGIN, bottom: bottom + MARGIN };
-}
-
-/**
- * @param {Layers} layers
- * @param {number} label
- * @returns {Box | null} of what the label has
- */
-function boxOf({ width, height, values }, label) {
-  let box = null;
-  for (let y = 0; y < height; y++) {
-    const row = values[label].subarray(y * width, (y + 1) * width);
-    const left = row.findIndex((value) => value > 0);
-    if (left < 0) continue;
-    let right = width;
-    while (!row[right - 1]) right--;
-    box = joined(box, { left, top: y, right, bottom: y + 1 });
-  }
-  return box;
-}
-
-/**
- * @param {Layers} layers
- * @param {number} label
- * @param {Box} window
- * @returns {Uint8Array} row by row
- */
-function cut({ width, values }, label, { left, top, right, bottom }) {
-  const plain = new Uint8Array((right - left) * (bottom - top));
-  for (let y = top; y < bottom; y++) {
-    plain.set(values[label].subarray(y * width + left, y * width + right), (y - top) * (right - left));
-  }
-  return plain;
 }

@@ -5,9 +5,11 @@ from comfy_api.latest import io
 from ..semantic_focus.datasets.cache import check_belongs
 from ..semantic_focus.datasets.hand_file import save_around_hand
 from ..semantic_focus.datasets.mask_file import read_masks
+from ..semantic_focus.datasets.mask_header import DIGEST
 from .changes import ReadsFiles, note_existence, note_file
 from .inputs import mask_file
 from .paths import file_to_read, file_to_write
+from .shown import SHOWN
 from .sockets import CATEGORY, SemanticMasksSocket
 
 
@@ -62,6 +64,8 @@ class LoadMaskCache(ReadsFiles):
         masks = read_masks(path)
         if image is not None:
             check_belongs(path, masks, image)
+        if digest := masks.provenance.get(DIGEST):
+            SHOWN.note_file(digest, path)
         return io.NodeOutput(masks)
 
 

@@ -20,6 +20,7 @@ from ..semantic_focus.datasets.folder import DatasetError, load_picture
 from ..semantic_focus.datasets.formats import opened_picture, why_unreadable
 from ..semantic_focus.datasets.mask_file import mask_path
 from ..semantic_focus.datasets.mending import WORKING_SIDE, nothing_yet, working_size
+from ..semantic_focus.datasets.ownership import SUFFIX
 from ..semantic_focus.datasets.thumbnails import thumbnail
 from ..semantic_focus.files.text import shortened
 from ..semantic_focus.files.writing import version_of
@@ -27,6 +28,7 @@ from ..semantic_focus.regions.masks import SemanticMasks
 from ..semantic_focus.regions.refine import luminance
 from .dataset_routes import ListedFolders, text_of
 from .paths import file_to_write, picture_to_read
+from .shown import SHOWN, Shown, kept_folder, make_kept_folder
 
 MOST_PICTURES = 4
 """Pictures that wait decoded for the next request; the brush asks for one again and again."""
@@ -101,6 +103,8 @@ class Places:
             ValueError: no place, or one that may not be read.
             FileNotFoundError: the picture is gone.
         """
+        if "shown" in place:
+            return self._shown(SHOWN.get(text_of(place, "shown")))
         folder, name = text_of(place, "folder"), text_of(place, "name")
         if folder not in self._listed:
             raise NotListedError(
@@ -114,6 +118,21 @@ class Places:
             return nothing_yet(size, picture_digest(load_picture(picture)))
 
         return Mendable(file, name, size, lambda: self._pictures.get(picture, size), start)
+
+    def _shown(self, shown: Shown) -> Mendable:
+        if shown.file.parent == kept_folder():
+            make_kept_folder()
+            file = shown.file
+        else:
+            file = file_to_write("the mask file", str(shown.file))
+
+        def start() -> SemanticMasks:
+            if shown.masks is None:
+                raise ValueError(f"{file}: the mask file is gone. Run the node again")
+            return shown.masks.unpacked()
+
+        name = "" if shown.masks is not None else file.name.removesuffix(SUFFIX)
+        return Mendable(file, name, shown.size, lambda: self._pictures.get(shown.picture, shown.size), start)
 
 
 class NotListedError(Exception):

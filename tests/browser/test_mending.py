@@ -124,7 +124,7 @@ def test_many_steps_are_undone_and_done_again(
         place = (20 + 40 * (step % 7), 20 + 55 * (step // 7))
         stroke(mender, place, (place[0] + 12, place[1] + 9))
         pictures.append(shown(mender))
-    assert len({picture.tobytes() for picture in pictures}) == STEPS + 1
+    assert len({picture.tobytes() for picture in pictures}) > 30  # some paint what is hair already
     for picture in reversed(pictures[:-1]):
         editor.page.keyboard.press("Control+z")
         assert np.array_equal(shown(mender), picture)
@@ -149,39 +149,40 @@ def test_many_steps_are_undone_and_done_again(
 def test_the_border_of_a_region_is_drawn_along_the_edges(
     anywhere: "Editor", folder: Path, make_masks: "Callable[[Editor, Path], None]"
 ):
-    """A bright square in a dark picture, painted carelessly, becomes the square."""
+    """A bright square in a dark picture, outlined carelessly, becomes the square."""
     editor = anywhere
     make_masks(editor, folder)
     picture = Image.open(folder / "one.png").convert("RGB")
     draw = ImageDraw.Draw(picture)
     draw.rectangle((0, 0, 319, 319), fill=(20, 20, 20))
     draw.rectangle((100, 100, 219, 219), fill=(235, 235, 235))
+    rough = [(104, 97), (216, 103), (223, 214), (97, 222)]
     picture.save(folder / "one.png")
     (folder / "one_zi_masks.safetensors").unlink()
     mend_ui.show_folder(editor, folder)
-    mender = mend_ui.open_mender(editor, size=30)
+    mender = mend_ui.open_mender(editor, "one.png", tool="outline", size=30)
     choose(mender, "clothing")
-    careless = [(112, 112), (208, 116), (204, 208), (116, 204), (112, 112)]
-    stroke(mender, *careless)
-    editor.page.keyboard.press("g")
-    click(mender, (160, 160))  # all that is alike within it
+    for corner in rough:
+        click(mender, corner)
+    editor.page.keyboard.press("Enter")
     square = np.zeros((320, 320), bool)
     square[100:220, 100:220] = True
     save(mender)
-    rough = np.abs(region(folder, "clothing") - 255.0 * square).mean()
+    drawn = np.abs(region(folder, "clothing") - 255.0 * square).mean()
     editor.page.keyboard.press("s")
     expect(mender.locator(".sf-status[data-unsaved=true]")).to_be_visible()
     save(mender)
-    assert np.abs(region(folder, "clothing") - 255.0 * square).mean() < 0.6 * rough
+    assert np.abs(region(folder, "clothing") - 255.0 * square).mean() < 0.3 * drawn
     editor.page.keyboard.press("Control+z")
     save(mender)
-    assert np.abs(region(folder, "clothing") - 255.0 * square).mean() == rough
+    assert np.abs(region(folder, "clothing") - 255.0 * square).mean() == drawn
     # once for all strokes: it is one step with the stroke
     mender.get_by_label("after each stroke").check()
     editor.page.keyboard.press("b")
     seen = shown(mender)
     with editor.page.expect_response("**/semantic_focus/mend/snap"):
-        stroke(mender, (110, 222), (210, 222))
+        stroke(mender, (110, 208), (210, 208), (210, 110))
+    expect(mender.get_by_role("button", name="Undo")).to_be_enabled()
     editor.settle()
     editor.page.keyboard.press("Control+z")
     assert np.array_equal(shown(mender), seen)

@@ -10,7 +10,7 @@ side; all rounds together come about as far.
 """
 FINE = 0.006
 """The same for the last time, which gives the edge its softness."""
-FLAT = 1e-4
+FLAT = 1e-3
 """Variance of the luminance below which the picture counts as flat there, see `EdgeSettings`."""
 ROUNDS = 4
 """How often a filtered edge is made clear and filtered again: once leaves a halo and hardly moves it."""

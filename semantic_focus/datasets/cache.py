@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -109,7 +110,8 @@ def _segment_and_keep(
             masks = save_around_hand(path, masks)
         except OSError as error:
             report(f"{error}. The masks are used all the same, and made again next time")
-            masks = put_around_hand(path, masks)
+            with suppress(OSError):
+                masks = put_around_hand(path, masks)
     return masks
 
 

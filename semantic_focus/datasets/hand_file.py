@@ -12,7 +12,13 @@ from .claims import claimed_if_free, turn_to_write
 from .mask_file import read_header, read_masks, save_masks
 from .mask_header import DIGEST, by_hand_of, has_hand
 from .mask_tensors import json_field
-from .ownership import DamagedMaskFileError, HandLayersError, MaskFileError, place_to_write
+from .ownership import (
+    DamagedMaskFileError,
+    HandLayersError,
+    MaskFileError,
+    keep_damaged,
+    place_to_write,
+)
 
 
 def regions_by_hand(path: Path) -> tuple[str, ...]:
@@ -53,7 +59,7 @@ def save_around_hand(
 def put_around_hand(
     target: Path, masks: SemanticMasks, metadata: Mapping[str, str] | None = None
 ) -> SemanticMasks:
-    """The masks that `save_around_hand` would write."""
+    """The masks that `save_around_hand` would write; a damaged file is moved aside. Raises as that."""
     there = _with_hand_there(target)
     if there is None or there.hand is None:
         return masks
@@ -84,12 +90,15 @@ def forget_hand(path: Path) -> tuple[str, ...]:
 
 
 def _with_hand_there(target: Path) -> SemanticMasks | None:
-    """The masks of a file with hand layers; None where none can be read."""
+    """The masks of a file with hand layers; None where there are none, and where it had to be moved aside."""
     if not regions_by_hand(target):
         return None
     try:
         return read_masks(target)
-    except (FileNotFoundError, DamagedMaskFileError):  # the latter is moved aside by who writes
+    except FileNotFoundError:
+        return None
+    except DamagedMaskFileError as error:
+        keep_damaged(target, error)
         return None
 
 

@@ -39,6 +39,7 @@ from .mask_header import (
     known_header,
     without_hand,
 )
+from .mask_levels import as_stored
 from .mask_limits import size_problem, sum_problem
 from .mask_tensors import (
     MASK,
@@ -91,10 +92,10 @@ def save_masks(
     """
     if encoding not in ENCODINGS:
         raise ValueError(f"{path}: encoding must be one of {', '.join(ENCODINGS)}; got {encoding!r}")
-    masks = _one_picture(path, whole(masks) if isinstance(masks, SemanticMasks) else masks)
+    masks = whole(_one_picture(path, masks))
     said = without_hand({"format_version": FORMAT_VERSION, **masks.provenance, **(metadata or {})})
     if masks.hand is not None and DIGEST in said:
-        masks = with_hand(masks, as_kept(masks.hand.layers))
+        masks = with_hand(as_stored(machine_part(masks), encoding), as_kept(masks.hand.layers))
     tensors, regions, of_hand = _tensors(masks, encoding, DIGEST in said)
     if of_hand:
         said |= {"format_version": HAND_VERSION, HAND_DIGEST: said.pop(DIGEST), **of_hand}
@@ -162,10 +163,11 @@ def _one_picture(path: str | Path, masks: SemanticMasks | Mapping[str, Tensor]) 
 
 
 def _hand_sum_problem(masks: SemanticMasks, persons: int) -> str | None:
-    machine, layers = (
-        (0, 0) if masks.hand is None else (len(masks.hand.machine_labels), len(masks.hand.layers))
-    )
-    return sum_problem(len(masks.labels), persons, masks.size, machine, layers)
+    hand = masks.hand
+    if hand is None:
+        return sum_problem(len(masks.labels), persons, masks.size)
+    labels = {*hand.machine_labels, *hand.layers}
+    return sum_problem(len(labels), persons, masks.size, len(hand.machine_labels), len(hand.layers))
 
 
 def load_masks(path: str | Path) -> dict[str, Tensor]:
@@ -285,6 +287,8 @@ def _labels(path: Path, header: Mapping[str, str], shapes: Mapping[str, object],
     if not found:
         raise MaskFileError(path, f"it holds no tensor named <category>{ending}")
     labels = list_of_labels(path, header, "labels" if ending == MASK else MACHINE_LABELS)
+    if ending == MACHINE and sorted(labels) != sorted(found):
+        raise MaskFileError(path, f"it holds {short(sorted(found))} and says {short(labels)}")
     return labels if sorted(labels) == sorted(found) else found
 
 

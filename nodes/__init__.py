@@ -11,6 +11,7 @@ from . import (
     lora,
     loss,
     mask,
+    mend_routes,
     persons,
     preview,
     refine,
@@ -62,7 +63,9 @@ class SemanticFocusExtension(ComfyExtension):
         """See `NODES`. ComfyUI 0.3.75 calls no `on_load`: what the nodes need is set up here."""
         keep_logs_printable()
         segment.register_weight_folders()
-        dataset_routes.register()
+        listed = dataset_routes.ListedFolders()
+        dataset_routes.register(listed)
+        mend_routes.register(listed)
         training_status.add_routes()
         watch_prompts(NODES)
         return NODES

@@ -3,11 +3,13 @@
 from comfy_api.latest import io
 
 from ..semantic_focus.datasets.cache import check_belongs
-from ..semantic_focus.datasets.claims import claimed_if_free
-from ..semantic_focus.datasets.mask_file import read_masks, save_masks
+from ..semantic_focus.datasets.hand_file import save_around_hand
+from ..semantic_focus.datasets.mask_file import read_masks
+from ..semantic_focus.datasets.mask_header import DIGEST
 from .changes import ReadsFiles, note_existence, note_file
 from .inputs import mask_file
 from .paths import file_to_read, file_to_write
+from .shown import SHOWN
 from .sockets import CATEGORY, SemanticMasksSocket
 
 
@@ -31,8 +33,7 @@ class SaveMaskCache(ReadsFiles):
     @classmethod
     def execute(cls, masks, mask_file) -> io.NodeOutput:
         path = file_to_write("mask_file", mask_file)
-        with claimed_if_free(path):  # a dataset run at work there leaves its temporary file alone
-            save_masks(path, masks)
+        save_around_hand(path, masks)
         note_existence(path)
         return io.NodeOutput(str(path))
 
@@ -63,6 +64,8 @@ class LoadMaskCache(ReadsFiles):
         masks = read_masks(path)
         if image is not None:
             check_belongs(path, masks, image)
+        if digest := masks.provenance.get(DIGEST):
+            SHOWN.note_file(digest, path)
         return io.NodeOutput(masks)
 
 

@@ -111,6 +111,8 @@ class CacheDatasetMasks(ReadsFiles):
             progress.update(1)
             if result.status in ("failed", "kept"):
                 logging.warning(f"{result.picture}: {result.reason}")
+            if result.said:
+                logging.warning(f"{result.picture}: {result.said}")
 
         results = cache_pictures(
             listed.pictures,

@@ -14,7 +14,8 @@ from ..semantic_focus.datasets.mask_pictures import (
 )
 from ..semantic_focus.datasets.remarks import left_out_lines
 from ..semantic_focus.keywords import check_name, parse_weights
-from ..semantic_focus.regions.by_hand import set_category, weighted_mask
+from ..semantic_focus.regions.by_hand import weighted_mask
+from ..semantic_focus.regions.hand import category_by_hand
 from .changes import ReadsFiles, note_files
 from .inputs import Parsed
 from .loss import weight_slider
@@ -91,7 +92,7 @@ class MaskToCategory(io.ComfyNode):
             raise ValueError(
                 f"no mask for {name.strip()!r}: the node before found nothing. Change its words or threshold"
             )
-        return io.NodeOutput(set_category(name.strip(), layers, masks))
+        return io.NodeOutput(category_by_hand(name.strip(), layers, masks))
 
 
 class LoadMaskPictures(ReadsFiles):

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,16 @@ from comfy_api.latest import io
 from PIL import Image
 
 from ..semantic_focus.categories import is_soft_layer
-from ..semantic_focus.datasets.cache import scores_of
-from ..semantic_focus.files.writing import write_png
+from ..semantic_focus.datasets.cache import picture_digest, scores_of
+from ..semantic_focus.datasets.mask_header import DIGEST
+from ..semantic_focus.datasets.mending import working_size
+from ..semantic_focus.files.writing import write_atomically, write_png
 from ..semantic_focus.regions.doubts import doubts_of
+from ..semantic_focus.regions.hand import made_by_hand
+from ..semantic_focus.regions.large import enlarged
 from ..semantic_focus.regions.masks import SemanticMasks, downsample_mask_to_latent
 from ..semantic_focus.regions.overlay import index_map, overlay, region_colour
+from .shown import SHOWN, Kept, Shown, why_not_here
 from .sockets import CATEGORY, SemanticMasksSocket
 
 PREVIEW_SIDE = 1024
@@ -37,9 +43,15 @@ def check_same_pictures(images: torch.Tensor, masks: SemanticMasks) -> None:
 
 
 def mask_preview(
-    images: torch.Tensor, masks: SemanticMasks, seconds: float | None = None
+    images: torch.Tensor,
+    masks: SemanticMasks,
+    seconds: float | None = None,
+    kept: Sequence[Kept] | None = None,
 ) -> list[dict[str, Any]]:
     """What the overlay widget draws, one entry per picture; `seconds`: how long all of them took to segment.
+
+    `place` is what the routes of `mend_routes.py` take; where it is None, `why_not` says why the masks cannot
+    be mended. `kept`: where the masks of each picture are kept, if the caller knows.
 
     `picture` and `map` refer to PNG files in ComfyUI's temp folder; in `map` red is 1 + region index (0:
     none) and blue the person number from the left (0: none), both `spread`; green is the strongest soft
@@ -48,14 +60,35 @@ def mask_preview(
     height, width = masks.size
     scale = min(1.0, PREVIEW_SIDE / max(height, width))
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    kept = _kept(images, masks) if kept is None else kept
     try:
         return [
-            {**_preview(images[index], masks, index, size), "seconds": seconds}
+            {
+                **_preview(images[index], masks, index, size),
+                "seconds": seconds,
+                **_place(images[index], masks, kept[index]),
+            }
             for index in range(len(images))
         ]
     except OSError as error:
         logging.warning(f"the masks are there but cannot be shown: {error}")
         return []
+
+
+def _kept(images: torch.Tensor, masks: SemanticMasks) -> list[Kept]:
+    """Where the masks of pictures are kept that another node has segmented."""
+    digest = picture_digest(images[0]) if len(images) == 1 and DIGEST in masks.provenance else ""
+    if why_not := why_not_here(masks, [digest] if digest else [""] * len(images)):
+        return [Kept(why_not=why_not)] * len(images)
+    return [Kept(digest, SHOWN.file_of(digest))]
+
+
+def _place(picture: torch.Tensor, masks: SemanticMasks, kept: Kept) -> dict[str, Any]:
+    if kept.why_not or kept.file is None:
+        return {"place": None, "why_not": kept.why_not}
+    size = working_size(masks.size)
+    shown = Shown(_working_picture(picture, size), masks.size, kept.file, kept.masks)
+    return {"place": SHOWN.add(kept.digest, shown), "why_not": ""}
 
 
 def spread(numbers: torch.Tensor, largest: int) -> torch.Tensor:
@@ -103,6 +136,7 @@ def _preview(
         ],
         "persons": len(persons) if masks.persons else None,
         "doubts": _doubts(masks, index),
+        "by_hand": list(made_by_hand(masks)),
         "chosen": masks.provenance.get("chosen_persons", ""),
         "backend": masks.provenance.get("backend", ""),
         "cache": masks.provenance.get("cache", ""),
@@ -118,9 +152,11 @@ def _scores(masks: SemanticMasks, index: int) -> dict[str, float]:
 
 def _doubts(masks: SemanticMasks, index: int) -> list[dict[str, Any]]:
     """Where the masks of a picture are probably wrong, the gravest first."""
-    doubts = doubts_of(masks.provenance)
+    doubts, made = doubts_of(masks.provenance), set(made_by_hand(masks))
     found = doubts[index] if len(doubts) == len(masks.masks) else []
-    return [asdict(doubt) for doubt in found if doubt.flagged]
+    return [
+        asdict(doubt) for doubt in found if doubt.flagged and made.isdisjoint((doubt.region, doubt.other))
+    ]
 
 
 def _mean_inside(mask: torch.Tensor, inside: torch.Tensor) -> float | None:
@@ -141,6 +177,25 @@ def _temporary_png(pixels: np.ndarray) -> dict[str, str]:
         picture = Image.fromarray(pixels)
         write_png(path, picture, compress_level=1)
     return {"filename": name, "subfolder": "", "type": "temp"}
+
+
+def _working_picture(picture: torch.Tensor, size: tuple[int, int]) -> Path:
+    """The file of a picture Float[H, W, 3] at the size that an editor works at."""
+    folder = Path(folder_paths.get_temp_directory())
+    if max(size) <= PREVIEW_SIDE:  # it is what the preview shows
+        return folder / _temporary_png(_bytes(picture))["filename"]
+    pixels = _bytes(enlarged(picture.movedim(-1, 0), size, torch.float32).movedim(0, -1))
+    path = folder / f"semantic_focus_{hashlib.sha256(pixels.tobytes()).hexdigest()[:24]}.jpg"
+    if not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        image = Image.fromarray(pixels)
+        write_atomically(path, lambda file: image.save(file, "JPEG", quality=95, subsampling=0))
+    return path
+
+
+def _bytes(picture: torch.Tensor) -> np.ndarray:
+    """uint8[H, W, 3] of Float[H, W, 3] in 0..1."""
+    return (picture * 255).round().clamp(0, 255).to(torch.uint8).cpu().contiguous().numpy()
 
 
 class SemanticMaskPreview(io.ComfyNode):

@@ -1,6 +1,7 @@
 """The segmentation node."""
 
 import dataclasses
+import json
 import logging
 import time
 from pathlib import Path
@@ -13,8 +14,14 @@ import torch
 from comfy_api.latest import io
 
 from ..semantic_focus.comfy.segmenters import BACKENDS
-from ..semantic_focus.datasets.cache import ABOUT_FILE, get_or_segment
+from ..semantic_focus.datasets.answers import BY_HAND
+from ..semantic_focus.datasets.cache import ABOUT_FILE, get_or_segment, picture_digest, scores_of
+from ..semantic_focus.datasets.mask_header import DIGEST
 from ..semantic_focus.keywords import format_keywords, parse_keywords
+from ..semantic_focus.regions.doubts import FIELD as DOUBTS
+from ..semantic_focus.regions.doubts import as_field, doubts_of
+from ..semantic_focus.regions.masks import SemanticMasks
+from ..semantic_focus.regions.packed import PackedMasks
 from ..semantic_focus.regions.refine import REFINEMENTS
 from ..semantic_focus.segmenters.protocol import Segmenter, SegmentRequest
 from ..semantic_focus.segmenters.table import WEIGHT_KINDS, LazySegmenter
@@ -22,6 +29,7 @@ from .changes import ReadsFiles, note, note_file
 from .inputs import Parsed
 from .paths import file_to_write
 from .preview import mask_preview
+from .shown import MADE_ELSEWHERE, SHOWN, Kept, kept_file
 from .sockets import CATEGORY, SemanticMasksSocket
 
 COMFY_KINDS = ("checkpoints",)
@@ -170,12 +178,15 @@ class SamSemanticSegment(ReadsFiles):
         request = SegmentRequest(parse_keywords(keywords), refine, keep_overlaps)
         device = comfy.model_management.get_torch_device()
         segmenter = ManagedSegmenter(backend, weight_folders(), str(device), BACKENDS)
-        files = [file_to_write("mask_file", mask_file)] if mask_file else ()
+        digests = [picture_digest(picture) for picture in pictures]
+        files = [file_to_write("mask_file", mask_file)] if mask_file else [kept_file(one) for one in digests]
         note(segmenter_in_use, backend)
         for file in files:
             note_file(file)
         started = time.monotonic()
-        masks = get_or_segment(pictures, request, segmenter, files, report=logging.warning)
+        # what nobody has mended is kept only where a node is told to
+        places = files if mask_file else [file if file.is_file() else None for file in files]
+        masks = get_or_segment(pictures, request, segmenter, places, report=logging.warning)
         all_read = masks.provenance["cache"] == f"{len(pictures)}/{len(pictures)}"
         if not all_read:
             for file in files:  # it has just been written
@@ -184,8 +195,28 @@ class SamSemanticSegment(ReadsFiles):
         about = {name: masks.provenance.get(name, "") for name in ABOUT_FILE}
         told = {name: value for name, value in masks.provenance.items() if name not in ABOUT_FILE}
         masks = dataclasses.replace(masks, provenance=told)
-        shown = [{**preview, **about} for preview in mask_preview(pictures, masks, seconds)]
+        kept = [_kept(masks, index, digest, files[index]) for index, digest in enumerate(digests)]
+        shown = [{**preview, **about} for preview in mask_preview(pictures, masks, seconds, kept)]
         return io.NodeOutput(masks, ui={"semantic_focus": shown})
+
+
+def _kept(masks: SemanticMasks, index: int, digest: str, file: Path) -> Kept:
+    """Where the masks of one of the pictures are kept, or will be when they are mended."""
+    if masks.provenance.get("backend") == BY_HAND:
+        return Kept(why_not=MADE_ELSEWHERE)
+    SHOWN.note_file(digest, file)
+    if file.is_file():
+        return Kept(digest, file)
+    persons = (masks.persons[index],) if masks.persons else ()
+    scores, doubts = scores_of(masks.provenance), doubts_of(masks.provenance)
+    said = {
+        **{name: text for name, text in masks.provenance.items() if name not in ("scores", DOUBTS)},
+        DIGEST: digest,
+        **({"scores": json.dumps([scores[index]])} if index < len(scores) else {}),
+        **(as_field([doubts[index]]) if index < len(doubts) else {}),
+    }
+    alone = SemanticMasks(masks.masks[index : index + 1], masks.labels, persons, said)
+    return Kept(digest, file, PackedMasks.of(alone))
 
 
 NODES = [SamSemanticSegment]

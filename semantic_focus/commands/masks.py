@@ -15,11 +15,12 @@ from typing import Any
 from tqdm import tqdm
 
 from ..datasets import report as dataset_report
-from ..datasets.bulk import CacheSettings, cache_pictures
+from ..datasets.bulk import cache_pictures
+from ..datasets.bulk_work import BY_HAND, CacheSettings
 from ..datasets.contents import PictureList
 from ..datasets.folder import list_pictures
 from ..datasets.freshness import STATUSES, PictureResult
-from ..datasets.remarks import remarks_on
+from ..datasets.remarks import by_hand_lines, remarks_on
 from ..datasets.survey import DatasetSurvey
 from ..datasets.survey import survey as survey_of
 from ..keywords import parse_keywords
@@ -63,6 +64,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recursive", action="store_true", help="the pictures of subfolders too")
     parser.add_argument("--dry-run", action="store_true", help="only say what would be done, and why")
     parser.add_argument("--force", action="store_true", help="segment again what is up to date")
+    parser.add_argument(
+        "--by-hand",
+        choices=BY_HAND,
+        default="keep",
+        help="what becomes of regions that were changed by hand: keep them, whatever is segmented again "
+        "(default), or forget them",
+    )
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="threads to read and write files")
     parser.add_argument(
         "--report", type=Path, metavar="FILE", help="overview of the masks: .html page or .png contact sheet"
@@ -97,8 +105,14 @@ def run(options: argparse.Namespace) -> int:
     outcome = _cached(listed.pictures, request, segmenter, settings)
     survey = _survey(listed, outcome, request, segmenter)
     reported = bool(options.report) and _write_report(options, outcome, survey)
-    say(_summary(outcome, options.dataset), *(f"  {remark}" for remark in survey.remarks))
+    remarks = [*by_hand_lines(survey.entries), *survey.remarks]
+    say(_summary(outcome, options.dataset), *(f"  {remark}" for remark in remarks))
     summary = _for_machines(outcome, len(listed.pictures), segmenter, options)
+    summary["by_hand"] = [
+        {"picture": str(entry.picture), "regions": list(entry.by_hand)}
+        for entry in survey.entries
+        if entry.by_hand
+    ]
     summary["remarks"] = list(survey.remarks)
     summary["report"] = str(options.report) if reported else None
     answer(json.dumps(summary))
@@ -154,7 +168,11 @@ def _keywords_text(file_or_text: str) -> str:
 def _settings(options: argparse.Namespace) -> CacheSettings:
     try:
         return CacheSettings(
-            options.force, options.dry_run, options.workers, "float" if options.float else "png"
+            options.force,
+            options.dry_run,
+            options.workers,
+            "float" if options.float else "png",
+            options.by_hand,
         )
     except ValueError as error:
         raise CannotStartError(f"--workers {options.workers}: {error}") from error
@@ -224,6 +242,9 @@ def _cached(
             if result.status in ("failed", "kept"):
                 with bar.external_write_mode(file=screen):
                     say(f"{result.status}: {_with_name(result)}")
+            if result.said:
+                with bar.external_write_mode(file=screen):
+                    say(f"{result.picture}: {result.said}")
 
         with StopSignals() as signals:
             cache_pictures(

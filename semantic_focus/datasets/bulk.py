@@ -7,34 +7,22 @@ and claims (see `claims.py`) keep two programs from doing the same work.
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-
-from torch import Tensor
 
 from ..files.writing import TEMPORARY, check_can_write, mark_of
 from ..regions.large import LARGE
-from ..regions.masks import SemanticMasks
 from ..regions.memory import give_back
 from ..segmenters.protocol import MissingWeightsError, SegmentRequest
 from ..segmenters.table import LazySegmenter
 from . import claims
-from .cache import (
-    picture_digest,
-    picture_stamp,
-    renew_stamp,
-    request_fields,
-)
-from .folder import DatasetError, load_picture, pixels_of
-from .freshness import Due, Freshness, PictureResult, has_digest, identity
-from .mask_file import (
-    ENCODINGS,
-    MaskFileError,
-    mask_path,
-    save_masks,
-)
+from .bulk_work import CacheSettings, Decoded, Work
+from .folder import DatasetError, pixels_of
+from .freshness import Due, Freshness, PictureResult
+from .mask_file import mask_path
+from .staleness import request_fields
 
 log = logging.getLogger("semantic_focus.datasets.bulk")
 
@@ -46,30 +34,6 @@ WRITTEN_BETWEEN_TRIMS = 16
 
 MOST_PIXELS_AT_ONCE = 24_000_000
 """Pixels of all pictures in memory, unless it is one alone."""
-
-
-@dataclass(frozen=True)
-class CacheSettings:
-    """How a dataset is cached.
-
-    Attributes:
-        force: segment fresh pictures too.
-        dry_run: write nothing, say what would be done.
-        workers: threads that read pictures and write mask files; up to `workers` + 2 pictures are in memory,
-            fewer if they are large.
-        encoding: of new mask files, see `mask_file.py`. A "float" file also answers a request for "png".
-    """
-
-    force: bool = False
-    dry_run: bool = False
-    workers: int = 2
-    encoding: str = "png"
-
-    def __post_init__(self):
-        if self.workers < 1:
-            raise ValueError(f"workers must be 1 or more, got {self.workers}")
-        if self.encoding not in ENCODINGS:
-            raise ValueError(f"encoding must be one of {', '.join(ENCODINGS)}; got {self.encoding!r}")
 
 
 class SegmenterLoadError(RuntimeError):
@@ -125,20 +89,12 @@ def _refuse_shared_files(pictures: Sequence[Path]) -> None:
 
 
 @dataclass(frozen=True)
-class _Decoded:
-    """A picture in memory, Float[H, W, 3], with the header fields that its mask file gets."""
-
-    image: Tensor
-    fields: Mapping[str, str]
-
-
-@dataclass(frozen=True)
 class _Reading:
     """A claimed picture that is being read."""
 
     due: Due
     claim: claims.Claim
-    future: "Future[_Decoded | PictureResult]"
+    future: "Future[Decoded | PictureResult]"
     pixels: int
 
 
@@ -165,11 +121,12 @@ class _Run:
     ):
         self.request, self.segmenter, self.settings = segmenter.answerable(request), segmenter, settings
         self.on_result, self.should_stop = on_result, should_stop
-        self.freshness = Freshness(request_fields(request, segmenter), settings.encoding)
+        self.freshness = Freshness(
+            request_fields(request, segmenter), settings.encoding, self.request.labels, settings.forget
+        )
+        self.work = Work(self.freshness, settings)
         self.results: list[PictureResult] = []
         self.written = 0
-        self.is_full = False
-        """Whether the last mask file could not be written, nor can any other."""
 
     def settle(self, result: PictureResult) -> None:
         self.results.append(result)
@@ -204,8 +161,9 @@ class _Run:
                 named = TEMPORARY.fullmatch(path.name)
                 if named is None or (mask_file := by_mark.get(named["mark"])) is None:
                     continue
-                with claims.claimed_if_free(mask_file) as claimed:
-                    if claimed:
+                turn = claims.turn_of(mask_file)
+                with claims.claimed_if_free(mask_file) as claimed, claims.claimed_if_free(turn) as nobody:
+                    if claimed and nobody:
                         _remove(path)
 
     def segment_all(self, due: Sequence[Due]) -> None:
@@ -216,7 +174,7 @@ class _Run:
         pool = ThreadPoolExecutor(self.settings.workers, "masks")
         try:
             while waiting or reading or writing or busy:
-                if self.is_full or self.should_stop():
+                if self.work.is_full or self.should_stop():
                     self._leave(waiting, busy, reading)
                 while waiting and self._has_room(waiting[0], (*reading, *writing)):
                     self._start(waiting.popleft(), pool, reading, busy)
@@ -293,7 +251,7 @@ class _Run:
         if claim is None:
             busy.append(due)
         else:
-            future = pool.submit(self.read, due)
+            future = pool.submit(self.work.read, due)
             reading.append(_Reading(due, claim, future, pixels_of(due.picture)))
 
     def _segment(self, job: _Reading, pool: ThreadPoolExecutor, writing: deque[_Writing]) -> None:
@@ -314,7 +272,7 @@ class _Run:
                 reason = f"the segmenter failed on it: {type(error).__name__}: {error}"
                 self.settle(PictureResult(job.due.picture, "failed", reason))
                 return
-            future = pool.submit(self.write, job.due, masks, decoded.fields)
+            future = pool.submit(self.work.write, job.due, masks, decoded)
             writing.append(_Writing(job.due, job.claim, future, job.pixels))
         except BaseException:
             job.claim.release()
@@ -340,56 +298,6 @@ class _Run:
         self.written += 1
         if self.written % WRITTEN_BETWEEN_TRIMS == 0 or job.pixels > LARGE:
             give_back()
-
-    def read(self, due: Due) -> _Decoded | PictureResult:
-        """Look at a claimed picture again, and read it if there is work to do. Runs in the pool."""
-        force = self.settings.force and identity(due.mask_file) == due.had
-        found = self.freshness.check(due.picture, force)
-        if isinstance(found, PictureResult):
-            by_another = found.status == "fresh" and not due.only_stamp
-            return replace(found, reason="made meanwhile by another program") if by_another else found
-        try:
-            stamp = picture_stamp(due.picture)  # before reading: a later edit is noticed by the next run
-            image = load_picture(due.picture)
-            digest = picture_digest(image)
-        except (DatasetError, OSError, MemoryError) as error:
-            return PictureResult(due.picture, "failed", str(error) or type(error).__name__)
-        if found.only_stamp and has_digest(due.mask_file, digest) and self._is_renewed(due, stamp):
-            return PictureResult(due.picture, "fresh", due.reason)
-        return _Decoded(image, {**self.freshness.wanted, "image_digest": digest, "picture_stamp": stamp})
-
-    def _is_renewed(self, due: Due, stamp: str) -> bool:
-        """Give a mask file the stamp of its rewritten picture; False where its masks are damaged."""
-        try:
-            renew_stamp(due.mask_file, due.picture, stamp)
-        except MaskFileError as error:
-            log.warning("%s; segmenting again", error)
-            return False
-        except OSError as error:  # the masks are right all the same
-            log.info("%s: its stamp could not be renewed (%s)", due.mask_file, error)
-        return True
-
-    def write(self, due: Due, masks: SemanticMasks, fields: Mapping[str, str]) -> PictureResult:
-        """Encode and write the masks of a claimed picture. Runs in the pool."""
-        masks = replace(masks, provenance={**masks.provenance, **fields})
-        try:
-            save_masks(due.mask_file, masks, encoding=self.settings.encoding)
-        except MaskFileError as error:  # somebody has put something there meanwhile
-            return PictureResult(due.picture, "failed", str(error))
-        except OSError as error:
-            self._note_if_full(due.mask_file)
-            return PictureResult(due.picture, "failed", str(error))
-        except Exception as error:
-            reason = f"{due.mask_file}: cannot be written ({type(error).__name__}: {error})"
-            return PictureResult(due.picture, "failed", reason)
-        return PictureResult(due.picture, "segmented", due.reason)
-
-    def _note_if_full(self, mask_file: Path) -> None:
-        try:
-            check_can_write(mask_file)
-        except OSError as error:
-            self.is_full = True
-            log.error("%s. No more pictures are segmented", error)
 
 
 def _remove(path: Path) -> None:

@@ -23,12 +23,13 @@ from torch import Tensor
 from ..files.command_lines import to_run
 from ..files.tensors import DamagedFileError, TensorFile
 from ..regions.masks import SemanticMasks, downsample_mask_to_latent, of_another_picture
-from .cache import is_untouched, picture_digest, stale_reason
+from .cache import is_untouched, picture_digest
 from .folder import DatasetError, load_picture
 from .formats import PICTURE_SUFFIXES
 from .mask_file import SUFFIX as MASK_SUFFIX
 from .mask_file import read_header, read_masks
 from .orientation import said_of, shape_tells
+from .staleness import stale_reason
 
 LATENT_SUFFIX, NAMED_LATENT_SUFFIX, TEXT_SUFFIX = (
     "_zi.safetensors",

@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +23,9 @@ LOCK_FILE = ".zi_masks.lock"
 PLACES = 1 << 30
 """How many bytes names are spread over. Two names at one place wait for each other, no more than that;
 Windows wants places below 2 GiB."""
+
+MOST_SECONDS, SECONDS_BETWEEN_LOOKS = 30.0, 0.01
+"""How long to wait for a turn to write, and the time between two looks."""
 
 MOST_TRIES = 100
 """How often to open the lock file anew when somebody removes it just then."""
@@ -196,6 +200,30 @@ def claimed_if_free(mask_file: Path) -> Iterator[bool]:
     finally:
         if held is not None:
             held.release()
+
+
+@contextlib.contextmanager
+def turn_to_write(mask_file: Path, seconds: float = MOST_SECONDS) -> Iterator[None]:
+    """Read a mask file and write it anew, while no other program of ours does so.
+
+    Whoever makes a mask file claims it for long; this turn is short, and everybody waits for his.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        TimeoutError: it was not free for so long.
+    """
+    place, end = turn_of(mask_file), time.monotonic() + seconds
+    while (held := claim(place)) is None:
+        if time.monotonic() > end:
+            raise TimeoutError(f"{mask_file}: another program writes there. Try again when it has ended")
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    with held:
+        yield
+
+
+def turn_of(mask_file: Path) -> Path:
+    """The name by which the turns at a mask file are claimed."""
+    return mask_file.with_name(f"{mask_file.name}.turn")
 
 
 def remove_unused_lock_file(folder: Path) -> None:

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .cache import is_untouched, picture_digest, stale_reason
+from ..regions.hand import decides_all
+from .cache import is_untouched, picture_digest
 from .folder import DatasetError, load_picture
+from .hand_file import check_size
 from .mask_file import SUFFIX, check_file, mask_path, read_header
+from .mask_header import EVERYWHERE, by_hand_of, has_hand
 from .ownership import (
     DamagedMaskFileError,
     ForeignMaskFileError,
@@ -16,21 +19,24 @@ from .ownership import (
     header_of_ours,
     place_to_write,
 )
+from .staleness import stale_reason
 
 STATUSES = ("fresh", "segmented", "due", "kept", "failed", "left")
 """fresh: its mask file answers the request. segmented: made now. due: would be made (dry run). kept: made by
 hand, never replaced. failed: see the reason. left: not reached, the run was stopped."""
 
 MISSING = "it has no mask file"
+MADE_BY_HAND = "made by hand"
 
 
 @dataclass(frozen=True)
 class PictureResult:
-    """What became of one picture: one of STATUSES, and why."""
+    """What became of one picture: one of STATUSES, why, and what to tell whoever started the run."""
 
     picture: Path
     status: str
     reason: str = ""
+    said: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,10 +60,14 @@ class Freshness:
     Attributes:
         wanted: header fields, see `cache.request_fields`.
         encoding: see `mask_file.ENCODINGS`; a "float" file also answers for "png".
+        labels: the regions that are asked for.
+        forget: whether what a person made of masks is to be taken back.
     """
 
     wanted: Mapping[str, str]
     encoding: str
+    labels: tuple[str, ...] = ()
+    forget: bool = False
 
     def check(self, picture: Path, force: bool = False) -> PictureResult | Due:
         """What the header of a picture's mask file says."""
@@ -84,11 +94,24 @@ class Freshness:
             header = header_of_ours(path)
         except DamagedMaskFileError as error:
             return Due(picture, f"its mask file is damaged: {error}", had=had)
+        if self.forget and has_hand(header):
+            return Due(picture, f"{MADE_BY_HAND}: {', '.join(by_hand_of(header))}; to be taken back", had=had)
+        if self.leaves_nothing(header):
+            return self._unless_written_again(picture, path, header, had)
         reason = stale_reason(header, self.wanted)
         if not reason and self.encoding == "float" != header.get("encoding"):
             reason = f"its encoding is {header.get('encoding', 'unknown')}, now float"
         if reason or force:
             return Due(picture, f"its mask file is stale: {reason}" if reason else "forced", had=had)
+        return self._unless_written_again(picture, path, header, had)
+
+    def leaves_nothing(self, header: Mapping[str, str]) -> bool:
+        """Whether a person decided everything that is asked for, so that there is nothing to segment."""
+        return decides_all(self.labels, by_hand_of(header, EVERYWHERE))
+
+    def _unless_written_again(
+        self, picture: Path, path: Path, header: Mapping[str, str], had: tuple[int, ...]
+    ) -> PictureResult | Due:
         if not is_untouched(picture, path, header):
             return Due(picture, "the picture file was written again", only_stamp=True, had=had)
         try:
@@ -101,8 +124,9 @@ class Freshness:
         """What would become of a picture."""
         if due.only_stamp:
             try:
-                digest = picture_digest(load_picture(due.picture))
-                if read_header(due.mask_file).get("image_digest") == digest:
+                image, header = load_picture(due.picture), read_header(due.mask_file)
+                check_size(due.mask_file, header, image)
+                if header.get("image_digest") == picture_digest(image) or self.leaves_nothing(header):
                     return PictureResult(due.picture, "fresh", due.reason)
             except (DatasetError, OSError, MemoryError, MaskFileError) as error:
                 return PictureResult(due.picture, "failed", str(error))
@@ -125,10 +149,3 @@ def identity(path: Path) -> tuple[int, ...] | None:
     except FileNotFoundError:
         return None
     return status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def has_digest(path: Path, digest: str) -> bool:
-    try:
-        return read_header(path).get("image_digest") == digest
-    except (OSError, MaskFileError):
-        return False

@@ -13,14 +13,13 @@ from pathlib import Path
 from ..files.tensors import DamagedFileError, TensorFile
 from ..files.text import printable
 from ..files.writing import MakeWay, is_regular, move_aside
+from .mask_header import DIGEST, by_hand_of, has_hand, known_header
 
 log = logging.getLogger("semantic_focus.datasets.ownership")
 
 SUFFIX = "_zi_masks.safetensors"
 DAMAGED = "damaged"
 """Ending of a mask file that was moved aside because it could not be read."""
-DIGEST = "image_digest"
-"""Header field that our segmenters write, and that goes when masks are changed by hand."""
 
 
 class MaskFileError(ValueError):
@@ -52,6 +51,17 @@ class ForeignMaskFileError(MaskFileError):
             path,
             "it was made by hand or by another program, and is never replaced",
             "Give another file, or move this one away if it is not wanted any more",
+        )
+
+
+class HandLayersError(MaskFileError):
+    """A mask file of which a person changed some regions; it is never replaced unread."""
+
+    def __init__(self, path: Path, regions: str):
+        super().__init__(
+            path,
+            f"in it is made by hand: {regions}; that is never replaced",
+            "Give another file, or take it back first (in the large view of the masks)",
         )
 
 
@@ -117,9 +127,10 @@ def header_of_ours(path: Path) -> dict[str, str]:
     if not any(name.endswith("_mask") for name in file.shapes):
         held = ", ".join(sorted(file.shapes)[:3]) or "nothing"
         raise NoMaskFileError(path, f"it holds no masks but {held}")
-    if DIGEST not in file.metadata:
+    header = known_header(file.metadata)
+    if DIGEST not in header:
         raise ForeignMaskFileError(path)
-    return file.metadata
+    return header
 
 
 def keep_damaged(path: Path, error: MaskFileError) -> str:
@@ -136,14 +147,22 @@ def keep_damaged(path: Path, error: MaskFileError) -> str:
     return aside
 
 
-def way_for_masks(target: Path) -> MakeWay:
-    """For `writing.write_atomically`: the policy above, for a place of `place_to_write`."""
+def way_for_masks(target: Path, over_hand: bool = False) -> MakeWay:
+    """For `writing.write_atomically`: the policy above, for a place of `place_to_write`.
+
+    Args:
+        over_hand: what a person changed of the masks that are there is kept, or taken back.
+    """
 
     def make_way(temporary: Path) -> bool:
         if not place_to_write(target).exists():
             return True
         try:
-            header_of_ours(target)
+            header = header_of_ours(target)
+            if has_hand(header) and filecmp.cmp(temporary, target, shallow=False):
+                return False
+            if has_hand(header) and not over_hand:
+                raise HandLayersError(target, ", ".join(by_hand_of(header)))
         except DamagedMaskFileError as error:
             keep_damaged(target, error)
         except ForeignMaskFileError:

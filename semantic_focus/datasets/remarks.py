@@ -36,6 +36,14 @@ def first_frame_lines(names: Sequence[str]) -> list[str]:
     return [f"of several frames, the first is used: {named(names)}"] if names else []
 
 
+def by_hand_lines(entries: Sequence[Entry]) -> list[str]:
+    """A sentence about regions that were changed by hand, if there are any."""
+    made = [entry for entry in entries if entry.by_hand]
+    regions = dict.fromkeys(region for entry in made for region in entry.by_hand)
+    count = "1 picture" if len(made) == 1 else f"{len(made)} pictures"
+    return [f"by hand in {count}, and kept: {', '.join(regions)}"] if made else []
+
+
 def never_found(entries: Sequence[Entry], request: SegmentRequest, segmenter: LazySegmenter) -> list[str]:
     """A sentence for each reason why categories of a request are empty in every picture that has masks."""
     known = [entry for entry in entries if entry.coverage]

@@ -18,14 +18,14 @@ from ..regions.large import too_large
 from ..segmenters.protocol import SegmentRequest
 from ..segmenters.table import LazySegmenter
 from .bulk import CacheSettings, cache_pictures
-from .cache import request_fields
 from .captions import read_caption
 from .contents import PictureList
 from .folder import DatasetError, dataset_folder
 from .formats import PICTURE_SUFFIXES, opened_picture, why_unreadable
 from .freshness import MISSING, PictureResult
 from .mask_file import mask_path
-from .survey import BY_HAND, Entry, judge, read_entry
+from .staleness import request_fields
+from .survey import BY_HAND, Entry, by_hand_note, judge, read_entry
 
 MOST_REMEMBERED = 100_000
 """Pictures that a memory keeps: of a folder with more, the check would never come to an end."""
@@ -46,6 +46,7 @@ class PictureStatus:
         problems: what stands out, in sentences.
         notes: what is worth knowing and no problem, in sentences.
         doubts: where the segmenter itself is unsure, the gravest first.
+        by_hand: the regions that a person changed, of masks that a segmenter made.
         stamp, mask_stamp: another one when the picture or its mask file changes; empty without a file.
     """
 
@@ -58,6 +59,7 @@ class PictureStatus:
     problems: Sequence[str]
     notes: Sequence[str]
     doubts: Sequence[Doubt]
+    by_hand: Sequence[str]
     stamp: str
     mask_stamp: str
 
@@ -246,6 +248,7 @@ def _status(name: PurePath, files: _Files, found: _Found, entry: Entry) -> Pictu
     problems = [problem for problem in entry.problems if problem != reason]
     if found.caption_problem:
         problems.append(printable(found.caption_problem))
+    said = ("", BY_HAND, by_hand_note(entry.by_hand))  # told by status and by_hand
     return PictureStatus(
         name.as_posix(),
         _word(found.result),
@@ -254,8 +257,9 @@ def _status(name: PurePath, files: _Files, found: _Found, entry: Entry) -> Pictu
         entry.persons,
         entry.coverage,
         problems,
-        [note for note in (*entry.notes, found.caption_note) if note not in ("", BY_HAND)],
+        [note for note in (*entry.notes, found.caption_note) if note not in said],
         entry.doubts,
+        entry.by_hand,
         files.stamp,
         files.mask_stamp,
     )

@@ -11,7 +11,9 @@ from ..regions.doubts import Doubt, doubts_in_file, in_sentences
 from ..regions.masks import SemanticMasks
 from .formats import has_several_frames
 from .freshness import PictureResult
-from .mask_file import MAX_PERSONS, MaskFileError, mask_path, read_header, read_masks
+from .mask_file import MaskFileError, mask_path, read_header, read_masks
+from .mask_header import by_hand_of
+from .mask_limits import MAX_PERSONS
 
 OUTLIER_SCORE = 3.5
 """From how many robust standard deviations a coverage stands out (Iglewicz and Hoaglin 1993)."""
@@ -46,6 +48,7 @@ class Entry:
         problems: what to look at, in sentences.
         notes: what is worth knowing and no problem.
         doubts: where the segmenter itself is unsure, the gravest first; none of regions made by hand.
+        by_hand: the regions that a person changed, of masks that a segmenter made.
     """
 
     picture: Path
@@ -55,6 +58,7 @@ class Entry:
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     doubts: tuple[Doubt, ...] = ()
+    by_hand: tuple[str, ...] = ()
 
     @property
     def gravest(self) -> float:
@@ -136,12 +140,21 @@ def read_entry(result: PictureResult) -> Entry:
     try:
         header = read_header(path)
         coverage, detected, persons = _described(header) or _measured(read_masks(path))
-        doubts = tuple(doubts_in_file(header))
+        by_hand = by_hand_of(header)
+        doubts = tuple(doubts_in_file(header, by_hand))
     except FileNotFoundError:
         return empty if problems else replace(empty, problems=("it has no mask file",))
     except (OSError, MaskFileError) as error:
         return empty if problems else replace(empty, problems=(printable(error),))
-    return replace(empty, coverage=coverage, detected=frozenset(detected), persons=persons, doubts=doubts)
+    if by_hand:
+        empty = replace(empty, notes=(*notes, by_hand_note(by_hand)))
+    found = replace(empty, coverage=coverage, detected=frozenset(detected), persons=persons)
+    return replace(found, doubts=doubts, by_hand=by_hand)
+
+
+def by_hand_note(regions: Sequence[str]) -> str:
+    """`by hand: clothing, hair`; empty for none."""
+    return f"by hand: {', '.join(regions)}" if regions else ""
 
 
 _Described = tuple[dict[str, float], list[str], int | None]

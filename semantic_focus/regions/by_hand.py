@@ -48,7 +48,7 @@ def edited(masks: SemanticMasks, channels: Tensor, what: str, **said: str) -> Se
     provenance = of_another_picture(masks.provenance)
     so_far = provenance.get("edited")
     provenance["edited"] = f"{so_far}; {what}" if so_far else what
-    return replace(masks, masks=channels, provenance={**provenance, **said})
+    return replace(masks, masks=channels, provenance={**provenance, **said}, hand=None)
 
 
 def with_parts(masks: SemanticMasks, parts: Mapping[str, Tensor], shared_out: bool = True) -> Tensor:
@@ -106,7 +106,7 @@ def set_category(name: str, mask: Tensor, masks: SemanticMasks | None = None) ->
         return SemanticMasks(
             torch.stack(list(layers.values()), 1), tuple(layers), (), {"edited": f"{name} from a mask"}
         )
-    _check_same(name, mask, masks)
+    check_same(name, mask, masks)
     shared = not overlaps(masks)
     if name not in masks.labels:
         empty = torch.zeros_like(mask)[:, None].to(masks.masks)
@@ -129,7 +129,8 @@ def _scale(parts: Mapping[str, Tensor], room: Tensor) -> Tensor:
     return torch.where(total > room, room / total.clamp_min(1e-6), 1.0)
 
 
-def _check_same(name: str, mask: Tensor, masks: SemanticMasks) -> None:
+def check_same(name: str, mask: Tensor, masks: SemanticMasks) -> None:
+    """Raise ValueError unless `mask` [B, H, W] is of as many pictures as `masks`, in their size."""
     if len(mask) != len(masks.masks):
         raise ValueError(
             f"{name}: {len(mask)} masks for {len(masks.masks)} pictures: give one mask per picture, or merge "

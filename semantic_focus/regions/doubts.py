@@ -71,10 +71,11 @@ def doubts_in_file(header: Mapping[str, str], by_hand: Sequence[str] = ()) -> li
     """The doubts that a mask file of one picture tells.
 
     Args:
-        by_hand: regions that a person has made since; nothing of them is doubted.
+        by_hand: regions that a person has made since; what was mixed up with one of them is decided.
     """
     told = doubts_of(header)
-    return [doubt for doubt in told[0] if doubt.region not in by_hand] if told else []
+    made = set(by_hand)
+    return [doubt for doubt in told[0] if made.isdisjoint((doubt.region, doubt.other))] if told else []
 
 
 def in_sentences(doubts: Sequence[Doubt]) -> list[str]:

@@ -9,6 +9,7 @@ from torch import Tensor
 from ..categories import PARTITION_PRIORITY
 from .blocks import at_full_size
 from .doubts import FIELD as DOUBTS
+from .layers import ByHand
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,14 @@ class SemanticMasks:
             right (P may be 0 and may differ between pictures); empty when the source cannot tell persons
             apart. Of large pictures Float[P, ceil(H/2), ceil(W/2)], see `blocks.py`.
         provenance: what made the masks ("backend", "weights", settings), as strings, stored with the cache.
+        hand: of one picture, what a person decided of it, and the masks before; `masks` are both together.
     """
 
     masks: Tensor
     labels: tuple[str, ...]
     persons: tuple[Tensor, ...] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
+    hand: ByHand | None = None
 
     def __post_init__(self):
         if self.masks.ndim != 4:
@@ -40,6 +43,10 @@ class SemanticMasks:
             raise ValueError(f"labels must be unique, got {list(self.labels)}")
         if self.persons and len(self.persons) != self.masks.shape[0]:
             raise ValueError(f"{self.masks.shape[0]} pictures but person masks for {len(self.persons)}")
+        if self.hand is not None and tuple(self.hand.machine.shape[1:]) != (*self.masks.shape[2:],):
+            raise ValueError(f"hand layers of {list(self.hand.machine.shape[1:])} for masks of {self.size}")
+        if self.hand is not None and len(self.masks) != 1:
+            raise ValueError(f"hand layers are of one picture, got masks of {len(self.masks)}")
 
     @property
     def size(self) -> tuple[int, int]:
@@ -67,6 +74,7 @@ class SemanticMasks:
         return replace(
             self,
             provenance=of_another_picture(self.provenance),
+            hand=None,
             masks=self.masks[:, :, window[0], window[1]],
             persons=tuple(p[:, window[0], window[1]] for p in self._whole_persons()),
         )
@@ -76,6 +84,7 @@ class SemanticMasks:
         return replace(
             self,
             provenance=of_another_picture(self.provenance),
+            hand=None,
             masks=self.masks.flip(3),
             persons=tuple(p.flip(2).flip(0) for p in self._whole_persons()),
         )
@@ -86,6 +95,7 @@ class SemanticMasks:
         return replace(
             self,
             provenance=of_another_picture(self.provenance),
+            hand=None,
             masks=torch.nn.functional.pad(self.masks, borders),
             persons=tuple(torch.nn.functional.pad(p, borders) for p in self._whole_persons()),
         )
@@ -105,6 +115,7 @@ class SemanticMasks:
         return replace(
             self,
             provenance=of_another_picture(self.provenance),
+            hand=None,
             masks=downsample_mask_to_latent(self.masks.flatten(0, 1), latent_size).unflatten(
                 0, self.masks.shape[:2]
             ),

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .layers import ByHand, HandLayer
 from .masks import SemanticMasks
 
 ROWS = 128
@@ -54,6 +55,35 @@ class _PackedStack:
 
 
 @dataclass(frozen=True)
+class _PackedHand:
+    """A `ByHand`."""
+
+    machine: _PackedStack
+    machine_labels: tuple[str, ...]
+    layers: Mapping[str, tuple[_PackedStack, _PackedStack]]
+    new: frozenset[str]
+
+    @staticmethod
+    def of(hand: ByHand) -> "_PackedHand":
+        layers = {
+            name: (_PackedStack.of(layer.value[None]), _PackedStack.of(layer.said[None]))
+            for name, layer in hand.layers.items()
+        }
+        return _PackedHand(_PackedStack.of(hand.machine), hand.machine_labels, layers, hand.new)
+
+    def unpacked(self) -> ByHand:
+        layers = {
+            name: HandLayer(value.unpacked()[0], said.unpacked()[0])
+            for name, (value, said) in self.layers.items()
+        }
+        return ByHand(self.machine.unpacked(), self.machine_labels, layers, self.new)
+
+    @property
+    def stacks(self) -> list[_PackedStack]:
+        return [self.machine, *(stack for pair in self.layers.values() for stack in pair)]
+
+
+@dataclass(frozen=True)
 class PackedMasks:
     """A `SemanticMasks`, compressed; `unpacked` gives it back."""
 
@@ -62,6 +92,7 @@ class PackedMasks:
     labels: tuple[str, ...]
     persons: tuple[_PackedStack, ...]
     provenance: Mapping[str, str]
+    hand: _PackedHand | None = None
 
     @staticmethod
     def of(masks: SemanticMasks) -> "PackedMasks":
@@ -72,6 +103,7 @@ class PackedMasks:
             masks.labels,
             tuple(map(_PackedStack.of, masks.persons)),
             masks.provenance,
+            None if masks.hand is None else _PackedHand.of(masks.hand),
         )
 
     def unpacked(self) -> SemanticMasks:
@@ -81,12 +113,14 @@ class PackedMasks:
             self.labels,
             tuple(stack.unpacked() for stack in self.persons),
             self.provenance,
+            None if self.hand is None else self.hand.unpacked(),
         )
 
     @property
     def bytes_kept(self) -> int:
         """How much memory they take."""
-        return sum(stack.bytes_kept for stack in (self.masks, *self.persons))
+        of_hand = [] if self.hand is None else self.hand.stacks
+        return sum(stack.bytes_kept for stack in (self.masks, *self.persons, *of_hand))
 
 
 def _packed_layer(layer: Tensor) -> _PackedLayer:

@@ -8,8 +8,7 @@ import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from semantic_focus.datasets import bulk as dataset_cache
-from semantic_focus.datasets import mask_file
+from semantic_focus.datasets import bulk_work, hand_file, mask_file, mask_limits
 from semantic_focus.datasets.bulk import SegmenterLoadError
 from semantic_focus.datasets.cache import get_or_segment
 from semantic_focus.datasets.claims import claim
@@ -67,7 +66,7 @@ class TestFreshness:
     def test_a_warm_check_reads_no_picture(self, tmp_path: Path, monkeypatch):
         pictures = make(tmp_path, "a.png", "b.png")
         run(pictures, FakeLazy())
-        monkeypatch.setattr(dataset_cache, "load_picture", lambda path: pytest.fail(f"{path} was read"))
+        monkeypatch.setattr(bulk_work, "load_picture", lambda path: pytest.fail(f"{path} was read"))
         assert {status for status, _ in run(pictures, FakeLazy()).values()} == {"fresh"}
 
     @pytest.mark.parametrize(
@@ -117,7 +116,7 @@ class TestFreshness:
         renewed = read_header(mask_path(picture))
         assert (renewed.pop("picture_stamp") == header.pop("picture_stamp")) == (again == "same bytes")
         assert renewed == header and torch.equal(read_masks(mask_path(picture)).masks, before.masks)
-        monkeypatch.setattr(dataset_cache, "load_picture", lambda path: pytest.fail(f"{path} was read"))
+        monkeypatch.setattr(bulk_work, "load_picture", lambda path: pytest.fail(f"{path} was read"))
         assert run([picture], lazy)["a.png"][0] == "fresh"
 
     def test_an_edited_picture_is_segmented_again(self, tmp_path: Path):
@@ -244,7 +243,7 @@ class TestBadPictures:
         Image.new("RGB", (80, 80)).save(tmp_path / "huge.png")
         Image.new("RGB", (40, 1)).save(tmp_path / "long.png")
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-        monkeypatch.setattr(mask_file, "MAX_SIDE", 32)
+        monkeypatch.setattr(mask_limits, "MAX_SIDE", 32)
         names = ["broken.png", "blue.png", "huge.png", "long.png", "gone.png"]
         found = run([good[0], *(tmp_path / name for name in names), good[1]], FakeLazy())
         assert {name: status for name, (status, _) in found.items()} == {
@@ -265,12 +264,12 @@ class TestBadPictures:
     def test_a_file_that_cannot_be_written_fails_that_picture_only(self, tmp_path: Path, monkeypatch):
         pictures = make(tmp_path, "a.png", "b.png")
 
-        def full(path, masks, metadata=None, encoding="png"):
+        def full(path, masks, metadata=None, encoding="png", **options):
             if path.name.startswith("a_"):
                 raise NotWrittenError(path, OSError(28, "No space left on device"))
             mask_file.save_masks(path, masks, metadata, encoding)
 
-        monkeypatch.setattr(dataset_cache, "save_masks", full)
+        monkeypatch.setattr(hand_file, "save_masks", full)
         found = run(pictures, FakeLazy())
         assert (
             found["a.png"][0] == "failed" and "a_zi_masks.safetensors: cannot be written" in found["a.png"][1]

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from torch import Tensor
 
-from semantic_focus.datasets import bulk as dataset_cache
-from semantic_focus.datasets import mask_file
+from semantic_focus.datasets import bulk_work, hand_file, mask_file
 from semantic_focus.datasets.bulk import CacheSettings, cache_pictures
 from semantic_focus.datasets.claims import claim
 from semantic_focus.datasets.folder import DatasetError, load_picture
@@ -148,8 +147,8 @@ class TestStopping:
             with guard:
                 alive -= 1
 
-        monkeypatch.setattr(dataset_cache, "load_picture", read)
-        monkeypatch.setattr(dataset_cache, "save_masks", write)
+        monkeypatch.setattr(bulk_work, "load_picture", read)
+        monkeypatch.setattr(hand_file, "save_masks", write)
         run(pictures, lazy, workers=3)
         assert lazy.segmenter.calls == 20 and 1 < most <= 5
 

@@ -14,8 +14,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from semantic_focus.datasets.cache import get_or_segment, picture_digest, request_fields, stale_reason
+from semantic_focus.datasets.cache import get_or_segment, picture_digest
 from semantic_focus.datasets.mask_file import FORMAT_VERSION, MaskFileError, read_masks, save_masks
+from semantic_focus.datasets.staleness import request_fields, stale_reason
 from semantic_focus.keywords import Prompt
 from semantic_focus.regions.masks import SemanticMasks
 from semantic_focus.segmenters.protocol import SegmentRequest

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from semantic_focus.datasets import mask_file
+from semantic_focus.datasets import mask_file, mask_limits
 from semantic_focus.datasets.mask_file import (
     MaskFileError,
     load_masks,
@@ -363,10 +363,10 @@ class TestDamagedOrHostile:
         write_raw(file, {"face_mask": entry}, bytes(16))
         self.refused(file, "not a complete safetensors file")
 
-    @pytest.mark.parametrize("shape", [(mask_file.MAX_SIDE + 1, 1), (0, 4)])
+    @pytest.mark.parametrize("shape", [(mask_limits.MAX_SIDE + 1, 1), (0, 4)])
     def test_a_side_beyond_the_limit(self, file: Path, shape: tuple[int, int]):
         save_file({"face_mask": torch.zeros(shape, dtype=torch.uint8)}, file)
-        self.refused(file, f"1 to {mask_file.MAX_SIDE}")
+        self.refused(file, f"1 to {mask_limits.MAX_SIDE}")
 
     @pytest.mark.parametrize("shape", [(4,), (1, 4, 4), (4, 4, 1, 1), ()])
     def test_a_tensor_of_another_rank(self, file: Path, shape: tuple[int, ...]):
@@ -428,9 +428,9 @@ class TestLimits:
         assert torch.equal(read_masks(file).persons[0], people)
 
     def test_what_could_not_be_read_again_is_not_written(self, file: Path):
-        people = torch.zeros(mask_file.MAX_PERSONS + 1, 2, 2)
+        people = torch.zeros(mask_limits.MAX_PERSONS + 1, 2, 2)
         with pytest.raises(ValueError, match="257 persons of 2x2, a mask file holds 256"):
             save_masks(file, SemanticMasks(torch.zeros(1, 1, 2, 2), ("face",), (people,)))
-        with pytest.raises(ValueError, match=f"sides up to {mask_file.MAX_SIDE}"):
-            save_masks(file, {"face": torch.zeros(1, mask_file.MAX_SIDE + 1)})
+        with pytest.raises(ValueError, match=f"sides up to {mask_limits.MAX_SIDE}"):
+            save_masks(file, {"face": torch.zeros(1, mask_limits.MAX_SIDE + 1)})
         assert not file.exists()

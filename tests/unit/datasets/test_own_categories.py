@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from semantic_focus.datasets.bulk import cache_pictures
-from semantic_focus.datasets.cache import get_or_segment, request_fields, stale_reason
+from semantic_focus.datasets.cache import get_or_segment
 from semantic_focus.datasets.folder import load_picture
 from semantic_focus.datasets.mask_file import mask_path, read_masks
 from semantic_focus.datasets.remarks import remarks_on
 from semantic_focus.datasets.report import write
+from semantic_focus.datasets.staleness import request_fields, stale_reason
 from semantic_focus.datasets.survey import survey
 from semantic_focus.keywords import parse_keywords
 from semantic_focus.regions.masks import SemanticMasks

@@ -9,9 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from semantic_focus.datasets.cache import picture_digest, picture_stamp, request_fields
+from semantic_focus.datasets.cache import picture_digest, picture_stamp
 from semantic_focus.datasets.folder import DatasetError, list_pictures, load_picture
 from semantic_focus.datasets.mask_file import mask_path, save_masks
+from semantic_focus.datasets.staleness import request_fields
 from semantic_focus.datasets.status import PictureStatus, StatusMemory, dataset_status, picture_in
 from semantic_focus.keywords import Prompt
 from semantic_focus.regions.masks import SemanticMasks

@@ -14,12 +14,13 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from semantic_focus.datasets.cache import picture_digest, request_fields
+from semantic_focus.datasets.cache import picture_digest
 from semantic_focus.datasets.contents import REASONS
 from semantic_focus.datasets.folder import list_pictures, load_picture, scan
 from semantic_focus.datasets.listing import Bounds, Walk
 from semantic_focus.datasets.mask_file import mask_path, save_masks
 from semantic_focus.datasets.remarks import remarks_on
+from semantic_focus.datasets.staleness import request_fields
 from semantic_focus.datasets.status import dataset_status, picture_in
 from semantic_focus.datasets.survey import FIRST_FRAME, Entry
 from semantic_focus.datasets.thumbnails import thumbnail

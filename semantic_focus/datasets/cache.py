@@ -17,6 +17,7 @@ from ..regions.by_hand import BACKGROUND, parts_of
 from ..regions.masks import SemanticMasks
 from ..segmenters.protocol import SegmentRequest
 from ..segmenters.table import LazySegmenter
+from .asked import answers
 from .claims import claimed_if_free
 from .mask_file import FORMAT_VERSION, read_masks, save_masks
 from .mask_levels import as_stored
@@ -122,22 +123,12 @@ def stale_reason(header: Mapping[str, str], wanted: Mapping[str, str]) -> str | 
         "overlaps": "its overlaps are {found}, now {wanted}",
     }
     for name, reason in reasons.items():
-        if name in wanted and not _answers(name, header.get(name), wanted[name]):
+        if name not in wanted or header.get(name) == wanted[name]:
+            continue
+        keep_overlaps = wanted.get("overlaps") == "kept"
+        if name != "keywords" or not answers(header.get(name), wanted[name], keep_overlaps):
             return reason.format(found=header.get(name, "unknown"), wanted=wanted[name])
     return None
-
-
-def _answers(name: str, found: str | None, wanted: str) -> bool:
-    """Whether a header field is what is wanted. A list of keywords is one of categories that must be there:
-    its segmenter reads no words, and finds each category for itself.
-    """
-    if found == wanted or name != "keywords":
-        return found == wanted
-    try:
-        asked, there = parsed_json(wanted), parsed_json(found or "null")
-    except ValueError:
-        return False
-    return isinstance(asked, list) and isinstance(there, list | dict) and set(asked) <= set(map(str, there))
 
 
 def check_belongs(path: str | Path, masks: SemanticMasks, image: Tensor) -> None:
@@ -235,7 +226,7 @@ def get_or_segment(
     for image, path in zip(images, paths, strict=True):
         fields = {**wanted, "image_digest": picture_digest(image)}
         size = (image.shape[0], image.shape[1])
-        question = _Question(fields, asked.labels, size, segmenter.fixed, said)
+        question = _Question(fields, asked.labels, size, said)
         masks, aside = None, ""
         if path is not None:
             masks, aside = _look(path, question)
@@ -276,21 +267,17 @@ class _Question:
         fields: of its header; see `stale_reason`.
         labels: the regions that are wanted.
         size: (height, width) of the picture.
-        more_will_do: regions in another order, or more of them, do not matter.
         report: told in a sentence what is done with the file, and why.
     """
 
     fields: Mapping[str, str]
     labels: tuple[str, ...]
     size: tuple[int, int]
-    more_will_do: bool
     report: Callable[[str], None]
 
     def is_answered_by(self, masks: SemanticMasks) -> bool:
-        """Whether masks are of these labels and this size."""
-        wanted, there = set(self.labels), set(masks.labels)
-        right = wanted <= there if self.more_will_do else self.labels == masks.labels
-        return right and masks.size == self.size
+        """Whether masks have these labels, in any order and maybe more of them, and this size."""
+        return set(self.labels) <= set(masks.labels) and masks.size == self.size
 
 
 def _look(path: Path, question: _Question) -> tuple[SemanticMasks | None, str]:

@@ -1,4 +1,4 @@
-"""Whether the words that a mask file was made for answer those of a request, by what its segmenter reads of them."""
+"""Whether the words of a mask file answer those of a request, by what its segmenter reads of them."""
 
 from typing import Any
 

@@ -23,6 +23,7 @@ from . import (
     training_cache,
     training_options,
     training_status,
+    weights_routes,
 )
 from .messages import keep_logs_printable, with_printable_errors
 from .prompts import watch_prompts
@@ -65,6 +66,7 @@ class SemanticFocusExtension(ComfyExtension):
         keep_logs_printable()
         segment.register_weight_folders()
         dataset_routes.register()
+        weights_routes.register()
         training_status.add_routes()
         watch_prompts(NODES)
         return NODES

@@ -81,11 +81,11 @@ class Question:
     @staticmethod
     def of(body: Mapping[str, Any]) -> "Question":
         return Question(
-            _text(body, "folder"),
+            text_of(body, "folder"),
             bool(body.get("recursive", False)),
-            _text(body, "backend", "auto"),
-            _text(body, "refine", "fast"),
-            _text(body, "keywords", format_keywords(SegmentRequest().prompts)),
+            text_of(body, "backend", "auto"),
+            text_of(body, "refine", "fast"),
+            text_of(body, "keywords", format_keywords(SegmentRequest().prompts)),
             bool(body.get("keep_overlaps", False)),
         )
 
@@ -122,23 +122,23 @@ def register() -> None:
         return
     listed, thumbnails = ListedFolders(), ThreadPoolExecutor(THREADS, "thumbnails")
     turns: Turns[Answer] = Turns(ThreadPoolExecutor(THREADS, "listings"))
-    routes.post("/semantic_focus/dataset")(_answering(partial(list_dataset, StatusMemory(), turns, listed)))
-    routes.post("/semantic_focus/caption")(_answering(partial(send_caption, thumbnails)))
-    routes.get("/semantic_focus/thumbnail")(_answering(partial(send_thumbnail, thumbnails, listed)))
+    routes.post("/semantic_focus/dataset")(answering(partial(list_dataset, StatusMemory(), turns, listed)))
+    routes.post("/semantic_focus/caption")(answering(partial(send_caption, thumbnails)))
+    routes.get("/semantic_focus/thumbnail")(answering(partial(send_thumbnail, thumbnails, listed)))
 
 
-def _answering(handler: Handler) -> Handler:
+def answering(handler: Handler) -> Handler:
     """A handler that does not hear other sites, and whose exceptions become refusals."""
 
     async def answer(request: web.Request) -> web.Response:
         if _is_of_another_site(request):
-            return _wrong("these answers are for ComfyUI's own pages", 403)
+            return wrong("these answers are for ComfyUI's own pages", 403)
         try:
             return await handler(request)
         except FileNotFoundError as error:
-            return _wrong(error, 404)
+            return wrong(error, 404)
         except (ValueError, OSError) as error:
-            return _wrong(error, 400)
+            return wrong(error, 400)
 
     return answer
 
@@ -149,13 +149,15 @@ def _is_of_another_site(request: web.Request) -> bool:
     return not args.enable_cors_header and (site not in OWN_SITE or origin == "null")
 
 
-def _wrong(error: Exception | str, status: int = 200) -> web.Response:
+def wrong(error: Exception | str, status: int = 200) -> web.Response:
+    """What is wrong, in a sentence."""
     return web.json_response(
         {"error": printable(error)}, status=status, headers={"Cache-Control": "no-store"}
     )
 
 
-async def _json(request: web.Request) -> Mapping[str, Any]:
+async def json_body(request: web.Request) -> Mapping[str, Any]:
+    """The object that a request brings; ValueError where it brings none."""
     if request.content_type != "application/json":
         raise ValueError(f"content type {request.content_type!r}: send application/json")
     try:
@@ -176,12 +178,12 @@ async def list_dataset(
     Everything but `folder` may be absent. Not complete: some pictures are "unchecked"; asking again goes on.
     `left_out` are sentences about what was not looked at; asking again changes nothing.
     """
-    question = Question.of(await _json(request))
+    question = Question.of(await json_body(request))
     job = partial(_listing, memory, question)
     try:
         answer = await turns.take(question.folder, repr(question), job, partial(_waits, request))
     except (ValueError, OSError) as error:
-        return _wrong(error)
+        return wrong(error)
     listed.add(answer.folder)
     return web.Response(
         body=answer.content, content_type="application/json", headers={"Cache-Control": "no-store"}
@@ -217,15 +219,15 @@ def _listing(memory: StatusMemory, question: Question, waits: Waits) -> Answer:
 
 async def send_caption(pool: ThreadPoolExecutor, request: web.Request) -> web.Response:
     """{folder, name} -> {caption}; empty without one."""
-    body = await _json(request)
+    body = await json_body(request)
     loop = asyncio.get_running_loop()
-    find = partial(picture_to_read, _text(body, "folder"), _text(body, "name"))
+    find = partial(picture_to_read, text_of(body, "folder"), text_of(body, "name"))
     picture = await loop.run_in_executor(pool, find)
     try:
         caption = await loop.run_in_executor(pool, caption_of, picture)
         return web.json_response({"caption": caption or ""})
     except DatasetError as error:
-        return _wrong(error)
+        return wrong(error)
 
 
 async def send_thumbnail(
@@ -240,7 +242,7 @@ async def send_thumbnail(
     query = dict(parse_qsl(request.rel_url.raw_query_string, errors="surrogateescape"))
     folder = query.get("folder", "")
     if folder not in listed:
-        return _wrong(
+        return wrong(
             f"{shortened(folder)!r} was not listed since ComfyUI started: refresh the list of pictures", 403
         )
     side = query.get("side", str(SIDES[0]))
@@ -258,7 +260,7 @@ async def send_thumbnail(
     try:
         content, kind = await loop.run_in_executor(pool, draw)
     except (ValueError, OSError) as error:
-        return _wrong(error)
+        return wrong(error)
     keep = FOREVER if query.get("stamp") else "no-store"
     return web.Response(body=content, content_type=kind, headers={"Cache-Control": keep})
 
@@ -290,7 +292,8 @@ def parse_colours(text: str) -> dict[str, Colour]:
     return colours
 
 
-def _text(body: Mapping[str, Any], name: str, default: str = "") -> str:
+def text_of(body: Mapping[str, Any], name: str, default: str = "") -> str:
+    """A text of a request; ValueError where it is something else."""
     value = body.get(name, default)
     if not isinstance(value, str):
         raise ValueError(f"{name} is a JSON {type(value).__name__}: it must be a text")

@@ -18,6 +18,7 @@ from ..semantic_focus.datasets.status import picture_in
 from ..semantic_focus.files.names import QUOTED, name_problem, named_path
 from ..semantic_focus.files.text import shortened
 from ..semantic_focus.settings.access import (
+    FETCH_SECTION,
     FILE,
     VARIABLE,
     Access,
@@ -47,6 +48,16 @@ def access() -> Access:
             own += folders
     file = Path(folder_paths.get_user_directory(), FILE)
     return server_access(own, args.listen, file, os.environ.get(VARIABLE, ""))
+
+
+def may_not_fetch() -> str:
+    """Why who can reach the server may not have it fetch weights; empty when they may."""
+    if access().fetch:
+        return ""
+    return (
+        "others can reach this ComfyUI, so its operator fetches the weights, in a shell; or allows it to "
+        f"all: write fetch = true under [{FETCH_SECTION}] into {FILE} in ComfyUI's user folder"
+    )
 
 
 def folder_to_read(folder: str) -> Path:

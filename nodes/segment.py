@@ -14,6 +14,7 @@ from comfy_api.latest import io
 
 from ..semantic_focus.comfy.segmenters import BACKENDS
 from ..semantic_focus.datasets.cache import ABOUT_FILE, get_or_segment
+from ..semantic_focus.datasets.remarks import said_before
 from ..semantic_focus.keywords import format_keywords, parse_keywords
 from ..semantic_focus.regions.refine import REFINEMENTS
 from ..semantic_focus.segmenters.protocol import Segmenter, SegmentRequest
@@ -93,6 +94,8 @@ def segmenter_in_use(backend: str) -> str:
 def backend_choice() -> io.Combo.Input:
     """All segmenters, and what to know before choosing one."""
     lines = [f"{name} ({backend.tier}): {backend.description}" for name, backend in BACKENDS.items()]
+    words = [name for name, backend in BACKENDS.items() if backend.prompted]
+    lines.append(f"Categories of your own are found by {', '.join(words)}; the others read no words.")
     asked = [name for name, backend in BACKENDS.items() if backend.opt_in]
     if asked:
         lines.append(
@@ -150,7 +153,8 @@ class SamSemanticSegment(ReadsFiles):
                 keywords_input(
                     "One category per line, name: word, word. A word with a minus is taken away "
                     "again, @ and 0 to 1 is the score that a detection needs: "
-                    "clothing: dress, shirt, -bag, @0.4. Add categories of your own."
+                    "clothing: dress, shirt, -bag, @0.4. Add categories of your own, if the backend reads "
+                    "words."
                 ),
                 io.String.Input(
                     "mask_file",
@@ -174,6 +178,9 @@ class SamSemanticSegment(ReadsFiles):
         note(segmenter_in_use, backend)
         for file in files:
             note_file(file)
+        warnings = said_before(request, segmenter)
+        for warning in warnings:
+            logging.warning(warning)
         started = time.monotonic()
         masks = get_or_segment(pictures, request, segmenter, files, report=logging.warning)
         all_read = masks.provenance["cache"] == f"{len(pictures)}/{len(pictures)}"
@@ -185,7 +192,8 @@ class SamSemanticSegment(ReadsFiles):
         told = {name: value for name, value in masks.provenance.items() if name not in ABOUT_FILE}
         masks = dataclasses.replace(masks, provenance=told)
         shown = [{**preview, **about} for preview in mask_preview(pictures, masks, seconds)]
-        return io.NodeOutput(masks, ui={"semantic_focus": shown})
+        told = {"text": ("\n".join(warnings),)} if warnings else {}
+        return io.NodeOutput(masks, ui={"semantic_focus": shown, **told})
 
 
 NODES = [SamSemanticSegment]

@@ -7,6 +7,7 @@ from . import (
     dataset,
     dataset_cache,
     dataset_routes,
+    export,
     latent,
     lora,
     loss,
@@ -23,6 +24,7 @@ from . import (
     training_cache,
     training_options,
     training_status,
+    weights_routes,
 )
 from .messages import keep_logs_printable, with_printable_errors
 from .prompts import watch_prompts
@@ -39,6 +41,7 @@ NODES = with_printable_errors(
                 *persons.NODES,
                 *refine.NODES,
                 *mask.NODES,
+                *export.NODES,
                 *cache.NODES,
                 *dataset_cache.NODES,
                 *preview.NODES,
@@ -66,6 +69,7 @@ class SemanticFocusExtension(ComfyExtension):
         listed = dataset_routes.ListedFolders()
         dataset_routes.register(listed)
         mend_routes.register(listed)
+        weights_routes.register()
         training_status.add_routes()
         watch_prompts(NODES)
         return NODES

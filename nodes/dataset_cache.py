@@ -21,7 +21,7 @@ from ..semantic_focus.datasets.folder import list_pictures, picture_files
 from ..semantic_focus.datasets.freshness import STATUSES, PictureResult
 from ..semantic_focus.datasets.listing import Bounds
 from ..semantic_focus.datasets.mask_file import mask_path
-from ..semantic_focus.datasets.remarks import remarks_on
+from ..semantic_focus.datasets.remarks import remarks_on, said_before
 from ..semantic_focus.datasets.survey import DatasetSurvey
 from ..semantic_focus.datasets.survey import survey as survey_of
 from ..semantic_focus.files.text import printable
@@ -105,6 +105,8 @@ class CacheDatasetMasks(ReadsFiles):
         request = SegmentRequest(parse_keywords(keywords), refine, keep_overlaps)
         device = str(comfy.model_management.get_torch_device())
         segmenter = ManagedSegmenter(backend, weight_folders(), device, BACKENDS)
+        for warning in said_before(request, segmenter):
+            logging.warning(f"{root}: {warning}")
         progress = comfy.utils.ProgressBar(len(listed.pictures))
 
         def settled(result: PictureResult) -> None:

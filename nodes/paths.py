@@ -15,9 +15,10 @@ from comfy.cli_args import args
 from ..semantic_focus.datasets.folder import dataset_folder
 from ..semantic_focus.datasets.ownership import SUFFIX
 from ..semantic_focus.datasets.status import picture_in
-from ..semantic_focus.files.names import name_problem, named_path
+from ..semantic_focus.files.names import QUOTED, name_problem, named_path
 from ..semantic_focus.files.text import shortened
 from ..semantic_focus.settings.access import (
+    FETCH_SECTION,
     FILE,
     VARIABLE,
     Access,
@@ -47,6 +48,16 @@ def access() -> Access:
             own += folders
     file = Path(folder_paths.get_user_directory(), FILE)
     return server_access(own, args.listen, file, os.environ.get(VARIABLE, ""))
+
+
+def may_not_fetch() -> str:
+    """Why who can reach the server may not have it fetch weights; empty when they may."""
+    if access().fetch:
+        return ""
+    return (
+        "others can reach this ComfyUI, so its operator fetches the weights, in a shell; or allows it to "
+        f"all: write fetch = true under [{FETCH_SECTION}] into {FILE} in ComfyUI's user folder"
+    )
 
 
 def folder_to_read(folder: str) -> Path:
@@ -112,6 +123,25 @@ def file_to_write(name: str, value: str) -> Path:
             "does"
         )
     if any(_is_of_the_system(folder) for folder in (path.parent, Path(os.path.realpath(path.parent)))):
+        raise ValueError(f"{name} is {shortened(value)!r}: give a path outside {', '.join(SYSTEM_FOLDERS)}")
+    return path
+
+
+def folder_to_write(name: str, value: str) -> Path:
+    """The folder that the input `name` names, for files of ours; a relative path is below the output folder.
+
+    Raises:
+        ValueError: as `file_to_read`, a folder of the system, or a relative path that leads out of the output
+            folder.
+    """
+    text = QUOTED.sub(r"\2", value.strip())
+    if not (Path(text).is_absolute() or is_network(text) or text.startswith("~")):
+        try:
+            value = str(output_folder(*output_prefix(text).split("/")))
+        except ValueError as error:
+            raise ValueError(f"{name} is {error}") from error
+    path = _named(name, value)
+    if any(_is_of_the_system(folder) for folder in (path, Path(os.path.realpath(path)))):
         raise ValueError(f"{name} is {shortened(value)!r}: give a path outside {', '.join(SYSTEM_FOLDERS)}")
     return path
 

@@ -17,6 +17,7 @@ from ..semantic_focus.comfy.segmenters import BACKENDS
 from ..semantic_focus.datasets.answers import BY_HAND
 from ..semantic_focus.datasets.cache import ABOUT_FILE, get_or_segment, picture_digest, scores_of
 from ..semantic_focus.datasets.mask_header import DIGEST
+from ..semantic_focus.datasets.remarks import said_before
 from ..semantic_focus.keywords import format_keywords, parse_keywords
 from ..semantic_focus.regions.doubts import FIELD as DOUBTS
 from ..semantic_focus.regions.doubts import as_field, doubts_of
@@ -101,6 +102,8 @@ def segmenter_in_use(backend: str) -> str:
 def backend_choice() -> io.Combo.Input:
     """All segmenters, and what to know before choosing one."""
     lines = [f"{name} ({backend.tier}): {backend.description}" for name, backend in BACKENDS.items()]
+    words = [name for name, backend in BACKENDS.items() if backend.prompted]
+    lines.append(f"Categories of your own are found by {', '.join(words)}; the others read no words.")
     asked = [name for name, backend in BACKENDS.items() if backend.opt_in]
     if asked:
         lines.append(
@@ -158,7 +161,8 @@ class SamSemanticSegment(ReadsFiles):
                 keywords_input(
                     "One category per line, name: word, word. A word with a minus is taken away "
                     "again, @ and 0 to 1 is the score that a detection needs: "
-                    "clothing: dress, shirt, -bag, @0.4. Add categories of your own."
+                    "clothing: dress, shirt, -bag, @0.4. Add categories of your own, if the backend reads "
+                    "words."
                 ),
                 io.String.Input(
                     "mask_file",
@@ -183,6 +187,9 @@ class SamSemanticSegment(ReadsFiles):
         note(segmenter_in_use, backend)
         for file in files:
             note_file(file)
+        warnings = said_before(request, segmenter)
+        for warning in warnings:
+            logging.warning(warning)
         started = time.monotonic()
         # what nobody has mended is kept only where a node is told to
         places = files if mask_file else [file if file.is_file() else None for file in files]
@@ -197,7 +204,8 @@ class SamSemanticSegment(ReadsFiles):
         masks = dataclasses.replace(masks, provenance=told)
         kept = [_kept(masks, index, digest, files[index]) for index, digest in enumerate(digests)]
         shown = [{**preview, **about} for preview in mask_preview(pictures, masks, seconds, kept)]
-        return io.NodeOutput(masks, ui={"semantic_focus": shown})
+        said = {"text": ("\n".join(warnings),)} if warnings else {}
+        return io.NodeOutput(masks, ui={"semantic_focus": shown, **said})
 
 
 def _kept(masks: SemanticMasks, index: int, digest: str, file: Path) -> Kept:

@@ -18,6 +18,7 @@ from ..semantic_focus.lora.adapters import AdapterSettings
 from ..semantic_focus.objective.timesteps import TimestepSampling
 from ..semantic_focus.objective.total import Objective
 from ..semantic_focus.regions.masks import SemanticMasks
+from ..semantic_focus.regions.packed import PackedMasks
 from ..semantic_focus.training.state import TrainState
 from .inputs import Parsed
 from .training_options import ChosenOptions, PreviewPlan
@@ -219,7 +220,8 @@ PROMISES: dict[str, Callable[[Any], bool]] = {
     "VAE": lambda value: hasattr(value, "decode"),
     "LORA_MODEL": _is_lora,
     "LOSS_MAP": _is_loss_map,
-    "SEMANTIC_MASKS": lambda value: isinstance(value, SemanticMasks),
+    # of a list, each is unpacked when its turn comes
+    "SEMANTIC_MASKS": lambda value: isinstance(value, SemanticMasks | PackedMasks),
     "SEMANTIC_LATENT_MASKS": lambda value: isinstance(value, SemanticMasks),
     "SEMANTIC_OBJECTIVE": lambda value: isinstance(value, Objective),
     "SEMANTIC_TIMESTEPS": lambda value: isinstance(value, TimestepSampling),

@@ -51,6 +51,11 @@ def _lines(text: str, what: str) -> dict[str, str]:
     return entries
 
 
+def plain(word: str) -> str:
+    """The form in which a word is asked: lower case, single spaces."""
+    return " ".join(word.lower().split())
+
+
 def parse_keywords(text: str) -> dict[str, Prompt]:
     """Category -> prompt from lines like ``clothing: shirt, dress, -bag, @0.4``.
 

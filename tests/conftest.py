@@ -3,7 +3,7 @@
 import json
 import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from .by_path import REPO, load
+from .loopback_hub import Hub, serve
 
 if TYPE_CHECKING:
     from host.serve import ComfyServer
@@ -118,8 +119,19 @@ def comfy() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    """The only model hub that servers of tests know, empty at first; they have no token of anybody."""
+    with serve(Hub({})) as running, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_ENDPOINT", running.url)
+        patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("hub")))
+        for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE"):
+            patch.delenv(name, raising=False)
+        yield running
+
+
+@pytest.fixture(scope="session")
 def start_server(
-    comfy: ModuleType, stand_in_model: Path, tmp_path_factory: pytest.TempPathFactory
+    comfy: ModuleType, hub: Hub, stand_in_model: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> "Callable[..., ComfyServer]":
     """Start a ComfyUI in a new base directory: `with start_server(front_end_root=...) as server`.
 

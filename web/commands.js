@@ -11,6 +11,8 @@ import { baseName } from "./lib/paths.mjs";
 import { DEFAULTS, PALETTE, preference } from "./lib/preferences.mjs";
 import { interrupt, runNodes } from "./lib/prompts.mjs";
 import { text } from "./lib/text.mjs";
+import { openWays } from "./supply/dialog.mjs";
+import { allWays } from "./supply/server.mjs";
 import { isRunning } from "./training/words.mjs";
 
 const MENU = "Semantic Focus";
@@ -93,6 +95,12 @@ const COMMANDS = [
     label: "Generate masks of the dataset",
     icon: "pi pi-clone",
     function: () => run(caches, "commands.noDataset"),
+  },
+  {
+    id: "SemanticFocus.Weights",
+    label: "Segmenters and weights",
+    icon: "pi pi-download",
+    function: () => openWays(text("supply.title"), async () => ({ ways: await allWays() })),
   },
   {
     id: "SemanticFocus.StopTraining",

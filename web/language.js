@@ -11,7 +11,7 @@ const OWN = {
   settings: /^SemanticFocus_/,
   commands: /^SemanticFocus_/,
   settingsCategories: /^(Semantic Focus|Region colours|Weight sliders)$/,
-  menuLabels: /^(Semantic Focus|Preview segmentation|Generate masks of|Stop training and|Colour-blind-safe)/,
+  menuLabels: /^(Semantic Focus|Preview segmentation|Generate masks of|Segmenters and weights|Stop training and|Colour-blind-safe)/,
 };
 
 /**

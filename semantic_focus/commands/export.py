@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from ..datasets.folder import DatasetError, list_pictures
-from ..datasets.interchange import export_masks
+from ..datasets.interchange import export_masks, notes_on_exported
 from ..datasets.mask_pictures import AS_STORED, FORMS, UPRIGHT
 from ..datasets.remarks import left_out_lines
 from ..keywords import parse_weights
@@ -65,5 +65,9 @@ def run(options: argparse.Namespace) -> int:
         raise
     except (ValueError, FileNotFoundError) as error:
         raise CannotStartError(str(error)) from error
-    say(f"{len(written)} mask pictures in {written[0].parent}", *left_out_lines(listed.left_out))
+    say(
+        f"{len(written)} mask pictures in {written[0].parent}",
+        *notes_on_exported(written),
+        *left_out_lines(listed.left_out),
+    )
     return SUCCESS

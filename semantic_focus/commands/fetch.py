@@ -7,7 +7,9 @@ from typing import TypeGuard
 from ..files.command_lines import to_have_pip
 from ..files.writing import NotWrittenError, check_can_write
 from ..segmenters.embedded import weights
-from ..segmenters.model_files import MODELS, download
+from ..segmenters.hub.errors import amount
+from ..segmenters.hub.fetch import Reporter, fetch, place_of
+from ..segmenters.model_files import MODELS, is_one_file
 from .outcome import FAILED, SUCCESS, CannotStartError, say
 
 HELP = "Fetch the weights of a segmenter."
@@ -36,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     if weights.missing_in(folder) if options.name == EMBEDDED else MODELS[options.name].hub:
         _check_takes_files(folder)
     try:
-        place = weights.fetch(folder) if options.name == EMBEDDED else download(options.name, folder)
+        place = weights.fetch(folder) if options.name == EMBEDDED else _fetch(options.name, folder)
     except (ValueError, RuntimeError, OSError) as error:
         why = NotWrittenError(Path(error.filename or folder), error) if _is_raw(error) else error
         pip = to_have_pip() if options.name == EMBEDDED else ""
@@ -44,6 +46,30 @@ def run(options: argparse.Namespace) -> int:
         return FAILED
     say(f"it is in {place}")
     return SUCCESS
+
+
+def _fetch(name: str, folder: Path) -> Path:
+    """Bring a model into a folder: its file, or all its files."""
+    place = place_of(name, folder) if is_one_file(MODELS[name]) else folder.absolute()
+    progress = Progress()
+    return fetch(name, place, Reporter(progress.of, progress.more))
+
+
+class Progress:
+    """Says how much has come, at each tenth."""
+
+    def __init__(self):
+        self.total = self.done = self.said = 0
+
+    def of(self, total: int) -> None:
+        self.total = total
+
+    def more(self, count: int) -> None:
+        self.done += count
+        tenth = 10 * self.done // max(1, self.total)
+        if tenth > self.said:
+            say(f"{amount(self.done)} of {amount(self.total)}")
+        self.said = tenth
 
 
 def _check_takes_files(folder: Path) -> None:

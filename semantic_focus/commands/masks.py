@@ -20,7 +20,7 @@ from ..datasets.bulk_work import BY_HAND, CacheSettings
 from ..datasets.contents import PictureList
 from ..datasets.folder import list_pictures
 from ..datasets.freshness import STATUSES, PictureResult
-from ..datasets.remarks import by_hand_lines, remarks_on
+from ..datasets.remarks import by_hand_lines, remarks_on, said_before
 from ..datasets.survey import DatasetSurvey
 from ..datasets.survey import survey as survey_of
 from ..keywords import parse_keywords
@@ -102,6 +102,8 @@ def run(options: argparse.Namespace) -> int:
     listed = list_pictures(options.dataset, options.recursive)
     _check_report(options)
     segmenter = _segmenter(options)
+    if before := said_before(request, segmenter):
+        say(*before)
     outcome = _cached(listed.pictures, request, segmenter, settings)
     survey = _survey(listed, outcome, request, segmenter)
     reported = bool(options.report) and _write_report(options, outcome, survey)

@@ -35,21 +35,17 @@ class Question:
         fields: of its header; see `stale_reason`.
         labels: the regions that are wanted.
         size: (height, width) of the picture.
-        more_will_do: regions in another order, or more of them, do not matter.
         report: told in a sentence what is done with the file, and why.
     """
 
     fields: Mapping[str, str]
     labels: tuple[str, ...]
     size: tuple[int, int]
-    more_will_do: bool
     report: Callable[[str], None]
 
     def is_answered_by(self, masks: SemanticMasks) -> bool:
-        """Whether masks are of these labels and this size."""
-        wanted, there = set(self.labels), set(masks.labels)
-        right = wanted <= there if self.more_will_do else self.labels == masks.labels
-        return right and masks.size == self.size
+        """Whether masks have these labels, in any order and maybe more of them, and this size."""
+        return set(self.labels) <= set(masks.labels) and masks.size == self.size
 
 
 def look(path: Path, question: Question) -> tuple[SemanticMasks | None, str]:

@@ -173,7 +173,7 @@ def get_or_segment(
     for image, path in zip(images, paths, strict=True):
         fields = {**wanted, "image_digest": picture_digest(image)}
         size = (image.shape[0], image.shape[1])
-        question = Question(fields, asked.labels, size, segmenter.fixed, said)
+        question = Question(fields, asked.labels, size, said)
         masks, aside = None, ""
         if path is not None:
             masks, aside = look(path, question)

@@ -1,7 +1,7 @@
 """Mask pictures of other trainers: writing ours for them. Reading, and their forms: `mask_pictures`."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -11,15 +11,41 @@ from torch import Tensor
 
 from ..files.writing import MakeWay, has_png_mark, make_folder, write_png
 from ..regions.by_hand import weighted_mask
+from ..regions.masks import SemanticMasks
 from .cache import check_belongs
+from .captions import named
 from .contents import FOREIGN_MASK_SUFFIX
-from .folder import load_picture
+from .folder import list_pictures, load_picture
 from .mask_file import mask_path, read_masks
 from .mask_pictures import AS_STORED, ORIENTATION_TEXT, UPRIGHT, MaskPictureError, checked_folder
 from .orientation import orientation_of, said_of, turned_back
 
 MARK = "semantic-focus"
 """By which a mask picture that we wrote is known; others are never replaced."""
+
+
+def read_beside(picture: Path) -> SemanticMasks:
+    """The masks of the mask file beside a picture. Raises as `read_masks`."""
+    return read_masks(mask_path(picture))
+
+
+def pictures_of(mask_files: Iterable[Path]) -> list[Path]:
+    """The pictures whose masks these files are to hold, in their order; the files need not be there.
+
+    Raises:
+        DatasetError: a folder cannot be listed.
+        MaskPictureError: a file is beside no picture of its name.
+    """
+    mask_files, listed = list(mask_files), {}
+    for folder in dict.fromkeys(file.parent for file in mask_files):
+        listed |= {mask_path(picture): picture for picture in list_pictures(folder).pictures}
+    for file in mask_files:
+        if file not in listed:
+            raise MaskPictureError(
+                f"{file}: there is no picture beside it whose masks these would be. Connect mask_files of "
+                "Load Semantic Dataset"
+            )
+    return [listed[file] for file in mask_files]
 
 
 def export_masks(
@@ -29,8 +55,9 @@ def export_masks(
     weights: Mapping[str, float],
     fallback: float = 0.0,
     orientation: str | None = None,
+    masks_of: Callable[[Path], SemanticMasks] = read_beside,
 ) -> list[Path]:
-    """Write one mask picture for each picture, from the mask files beside the pictures.
+    """Write one mask picture for each picture, from the mask files beside the pictures or from other masks.
 
     Each file is written atomically. Files that were exported before are replaced; those that another program
     or a person made are not, and neither is anything else.
@@ -45,6 +72,7 @@ def export_masks(
         fallback: weight of what no category covers.
         orientation: "upright" or "as stored", for pictures that are stored turned; needed for the form
             "folder", whose readers look at no EXIF orientation, when there are such pictures.
+        masks_of: gives the masks of a picture, when its turn comes.
 
     Returns:
         The files, in the order of the pictures.
@@ -62,17 +90,32 @@ def export_masks(
     stored = _stored_orientations(pictures, form, orientation)
     for picture, target in zip(pictures, targets, strict=True):
         image = load_picture(picture)
-        masks = read_masks(mask_path(picture))
-        check_belongs(mask_path(picture), masks, image[None])
+        masks, source = masks_of(picture), mask_path(picture) if masks_of is read_beside else picture
+        if len(masks.masks) != 1:
+            raise ValueError(f"{source}: {len(masks.masks)} masks came for it: give one for each picture")
+        check_belongs(source, masks, image[None])
         try:
             mask = weighted_mask(masks, weights, fallback)[0]
         except ValueError as error:
-            raise ValueError(f"{mask_path(picture)}: {error}") from error
+            raise ValueError(f"{source}: {error}") from error
         as_stored = stored.get(picture, 1) if orientation == AS_STORED else 1
         told = {ORIENTATION_TEXT: orientation or UPRIGHT} if picture in stored else {}
         make_folder(target.parent)
         save_mask_picture(target, mask, image if form == "alpha" else None, as_stored, told)
     return targets
+
+
+def notes_on_exported(files: Sequence[Path]) -> list[str]:
+    """What to look at in mask pictures that were written, in sentences."""
+    black = [file.name for file in files if not _brightest(file)]
+    if not black:
+        return []
+    return [f"{len(black)} of {len(files)} masks are black all over, and train nothing: {named(black)}"]
+
+
+def _brightest(file: Path) -> int:
+    with Image.open(file) as picture:
+        return picture.getextrema()[-1][1] if picture.mode == "RGBA" else picture.getextrema()[1]
 
 
 def _stored_orientations(pictures: list[Path], form: str, wanted: str | None) -> dict[Path, int]:
@@ -84,7 +127,7 @@ def _stored_orientations(pictures: list[Path], form: str, wanted: str | None) ->
             "OneTrainer shows pictures upright" if form == "masklabel" else "the pictures are written too"
         )
         raise ValueError(
-            f"masks of the form {form!r} are upright ({reader}). Leave --as-stored out, or take the form "
+            f"masks of the form {form!r} are upright ({reader}). Leave 'as stored' out, or take the form "
             "'folder'"
         )
     found = {picture: orientation_of(picture) for picture in pictures}

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from ..segmenters.protocol import SegmentRequest
 from ..segmenters.table import LazySegmenter
+from ..segmenters.ways import all_ways, cannot_find
 from .captions import named
 from .survey import FIRST_FRAME, Entry
 
@@ -24,6 +25,13 @@ def remarks_on(
         *left_out_lines(left_out),
         *first_frame_lines(moving),
     )
+
+
+def said_before(request: SegmentRequest, segmenter: LazySegmenter) -> list[str]:
+    """What there is to know of a request before anything is segmented, in sentences."""
+    cannot = segmenter.cannot_look_for(request)
+    ways = all_ways(segmenter.folders, segmenter.table) if cannot else ()
+    return [cannot_find(cannot, segmenter.name, ways)] if cannot else []
 
 
 def left_out_lines(left_out: Iterable[str]) -> list[str]:
@@ -54,10 +62,7 @@ def never_found(entries: Sequence[Entry], request: SegmentRequest, segmenter: La
     empty = [name for name in request.labels if name not in there and name not in cannot]
     lines = []
     if cannot:
-        lines.append(
-            f"{', '.join(cannot)}: {segmenter.name} reads no words and cannot find that, so a weight on it "
-            "trains nothing. Take a segmenter that finds things by words, or make its masks by hand"
-        )
+        lines.append(cannot_find(cannot, segmenter.name, all_ways(segmenter.folders, segmenter.table)))
     if empty:
         lines.append(
             f"{', '.join(empty)}: in no picture, so a weight on it trains nothing. Try other words, a lower "

@@ -4,9 +4,9 @@ import dataclasses
 import json
 from collections.abc import Mapping
 
-from ..files.text import parsed_json
 from ..segmenters.protocol import SegmentRequest
 from ..segmenters.table import LazySegmenter
+from .asked import answers
 from .mask_header import FORMAT_VERSION
 
 PROCESSING = "1"
@@ -49,19 +49,9 @@ def stale_reason(header: Mapping[str, str], wanted: Mapping[str, str]) -> str | 
         "overlaps": "its overlaps are {found}, now {wanted}",
     }
     for name, reason in reasons.items():
-        if name in wanted and not _answers(name, header.get(name), wanted[name]):
+        if name not in wanted or header.get(name) == wanted[name]:
+            continue
+        keep_overlaps = wanted.get("overlaps") == "kept"
+        if name != "keywords" or not answers(header.get(name), wanted[name], keep_overlaps):
             return reason.format(found=header.get(name, "unknown"), wanted=wanted[name])
     return None
-
-
-def _answers(name: str, found: str | None, wanted: str) -> bool:
-    """Whether a header field is what is wanted. A list of keywords is one of categories that must be there:
-    its segmenter reads no words, and finds each category for itself.
-    """
-    if found == wanted or name != "keywords":
-        return found == wanted
-    try:
-        asked, there = parsed_json(wanted), parsed_json(found or "null")
-    except ValueError:
-        return False
-    return isinstance(asked, list) and isinstance(there, list | dict) and set(asked) <= set(map(str, there))

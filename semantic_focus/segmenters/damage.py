@@ -4,7 +4,7 @@ import json
 import logging
 import struct
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -151,34 +151,3 @@ def loading(backend: str, path: Path, advice: str) -> Iterator[None]:
         raise WeightsNotLoadedError(
             f"segmentation backend {backend!r}: {what}. Move it away and get it again:\n{advice}"
         ) from error
-
-
-def seen_instead(paths: Iterable[Path], wanted: str) -> list[str]:
-    """What lies in the folders of a model and is not what is looked for, a line each.
-
-    Args:
-        paths: files and folders.
-        wanted: what would be taken.
-    """
-    return [line for path in paths if (line := _seen(path, wanted))]
-
-
-def _seen(path: Path, wanted: str) -> str | None:
-    if path.is_file() and path.suffix.lower() in WEIGHTS:
-        return f"{path} {damage(path) or f'is no {wanted}'}"
-    if not (path / "config.json").is_file():
-        return None
-    faults = [f"{file} {fault}" for file, fault in damaged_files(path)]
-    if faults:
-        return "; ".join(faults)
-    if any(path.glob(f"*{SAFETENSORS}")):
-        return f"{path} is a model of another kind ({_kind(path)}), or has not all its files"
-    others = ", ".join(sorted(file.name for file in path.iterdir() if file.suffix.lower() in WEIGHTS))
-    return f"{path} has a config.json but no safetensors" + (f" (only {others})" if others else "")
-
-
-def _kind(folder: Path) -> str:
-    try:
-        return str(json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"])[:40]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return "its config.json does not say which"

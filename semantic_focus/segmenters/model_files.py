@@ -1,6 +1,6 @@
 """The weights that segmenters can use: where they come from, under which licence, how to tell them on disk.
 
-Nothing here downloads unless `download` is called, which the command "fetch" does.
+Nothing here downloads; `hub` does, when somebody asks for it.
 """
 
 import hashlib
@@ -13,8 +13,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 from ..files.command_lines import INDENT, line, python, to_install, to_run
-from ..files.writing import NotWrittenError
-from .damage import LARGEST_HEADER, is_whole, seen_instead
+from .damage import LARGEST_HEADER, is_whole
+from .forms import in_hub_cache, kind_of, seen_instead
 from .protocol import MissingWeightsError, WeightFolders
 
 SAMPLE = 1 << 16
@@ -108,17 +108,45 @@ FORMS = MappingProxyType(
     }
 )
 """What is taken in a folder of each kind, if not a saved model."""
+NO_WEIGHTS = "has no weights"
+"""In the first line of what is said where nothing else is missing."""
+DEPTH, MOST_FOLDERS = 4, 500
+"""How deep weights are looked for, and in how many subfolders of a level: `models--x--y/snapshots/<commit>`
+of the hub's own cache has three."""
+TYPES = MappingProxyType(
+    {
+        "sam3": ("sam3", "sam3_video"),
+        "sam2": ("sam2", "sam2_video"),
+        "grounding-dino": ("grounding-dino",),
+        "parsers": ("segformer",),
+    }
+)
+"""What config.json calls the models of a kind of folder."""
 MOST_SEEN = 8
 """How much of what lies in a folder is named."""
 
 
 def candidates(folders: WeightFolders, kinds: Sequence[str]) -> Iterator[Path]:
-    """Everything that may be a model: the folders of these kinds, then what lies in them, by name."""
+    """Everything that may be a model: the folders of these kinds, what lies in them by name, then what lies
+    in their subfolders. Names that begin with a dot are passed over.
+    """
     for kind in kinds:
         for folder in map(Path, folders.get(kind, ())):
-            if folder.is_dir():
-                yield folder
-                yield from sorted(folder.iterdir())
+            if not folder.is_dir():
+                continue
+            yield folder
+            level = [folder]
+            for _ in range(DEPTH):
+                entries = [entry for place in level for entry in _entries(place)]
+                yield from entries
+                level = [entry for entry in entries if entry.is_dir()][:MOST_FOLDERS]
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    except OSError:
+        return []
 
 
 def find_model_folders(
@@ -150,7 +178,7 @@ def first_found(found: Sequence[Path], reason: str | None) -> Path:
 def find_files(
     folders: WeightFolders, kinds: Sequence[str], suffixes: Sequence[str], wanted: Callable[[str], bool]
 ) -> list[Path]:
-    """Undamaged files directly in the folders of these kinds, with a wanted suffix and lower-case name."""
+    """Undamaged files in the folders of these kinds, with a wanted suffix and lower-case name."""
     return [
         path
         for path in candidates(folders, kinds)
@@ -209,19 +237,34 @@ def _safetensors_header(file: Path, size: int) -> bytes:
 
 def missing_message(backend: str, names: Sequence[str], folders: WeightFolders) -> str:
     """What to say when none of these weights is there: what lies in their place, and how to get each."""
-    lines = [f"segmentation backend {backend!r} has no weights", *_seen(names, folders)]
+    lines = [f"segmentation backend {backend!r} {NO_WEIGHTS}"]
+    lines += [f"- found instead: {line}" for line in seen(names, folders)]
     return "\n".join([*lines, offers(names, folders)])
 
 
-def _seen(names: Sequence[str], folders: WeightFolders) -> list[str]:
-    """What was found instead of these weights."""
+def seen(names: Sequence[str], folders: WeightFolders) -> list[str]:
+    """What was found instead of these weights, a line each, and what would make it usable."""
     kinds = dict.fromkeys(MODELS[name].kind for name in names)
     lines = []
     for kind in (*kinds, *(["sams"] if "sam2" in kinds else [])):
+        looked_for = [name for name in names if MODELS[name].kind == kind.replace("sams", "sam2")]
         named = [path for path in candidates(folders, [kind]) if NAMED.get(kind, "") in path.name.lower()]
-        lines += [f"- found instead: {line}" for line in seen_instead(named, FORMS.get(kind, SAVED_MODEL))]
+        lines += seen_instead(named, FORMS.get(kind, SAVED_MODEL), looked_for)
+        lines += _misplaced(kind, folders)
+    lines += in_hub_cache({name: MODELS[name].hub for name in names if not is_one_file(MODELS[name])})
     more = len(lines) - MOST_SEEN
-    return [*lines[:MOST_SEEN], *([f"- and {more} more"] if more > 0 else [])]
+    return [*lines[:MOST_SEEN], *([f"and {more} more"] if more > 0 else [])]
+
+
+def _misplaced(kind: str, folders: WeightFolders) -> list[str]:
+    """Models of a kind that lie in the folders of another."""
+    others = [other for other in folders if other not in (kind, "sams" if kind == "sam2" else kind)]
+    wanted = TYPES.get(kind, ())
+    return [
+        f"{path} is a {kind_of(path)} in the wrong folder: move it to models/{kind}"
+        for path in (candidates(folders, others) if wanted else ())
+        if path.is_dir() and _model_type(path) in wanted
+    ]
 
 
 def offers(names: Sequence[str], folders: WeightFolders) -> str:
@@ -238,8 +281,8 @@ def offers(names: Sequence[str], folders: WeightFolders) -> str:
 def _offer(name: str, folders: WeightFolders) -> str:
     model = MODELS[name]
     places = [str(folder) for folder in folders.get(model.kind, ())]
-    place = places[0] if places else f"ComfyUI/models/{model.kind}"
-    target = Path(place) if _is_one_file(model) or not model.hub else Path(place) / model.hub.split("/")[1]
+    place = Path(places[0] if places else f"ComfyUI/models/{model.kind}")
+    target = place if is_one_file(model) or not model.hub else place / model.hub.split("/")[1]
     about = f"{name} ({model.hub or 'not on the hub'}, licence {model.licence}, {model.size}"
     if model.gated:
         about += f", gated: ask for access at https://huggingface.co/{model.hub} and log in first"
@@ -252,7 +295,8 @@ def _to_log_in() -> str:
     return INDENT + line(python(), "-c", "from huggingface_hub import login; login()")
 
 
-def _is_one_file(model: ModelFile) -> bool:
+def is_one_file(model: ModelFile) -> bool:
+    """Whether a model is one file of its repository."""
     return len(model.files) == 1 and "*" not in model.files[0]
 
 
@@ -279,40 +323,3 @@ def missing_package(
 
 def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split("+")[0].split(".")[:3] if part.isdigit())
-
-
-def download(name: str, folder: Path) -> Path:
-    """Fetch a model of the table into `folder`; a broken transfer goes on where it stopped.
-
-    Files come from the hub that HF_ENDPOINT names (the public one by default), with its own checks.
-
-    Returns:
-        The file, or the folder when the model is several files.
-
-    Raises:
-        ValueError: not in the table, or not on the hub.
-        RuntimeError: the hub's client is missing, or the transfer failed.
-    """
-    if name not in MODELS:
-        raise ValueError(f"no model {name!r}; there are {', '.join(MODELS)}")
-    model = MODELS[name]
-    if not model.hub:
-        raise ValueError(f"{name} is not on the hub: put {model.url} into {folder}")
-    try:
-        from huggingface_hub import hf_hub_download, snapshot_download
-    except ImportError as error:
-        raise RuntimeError(
-            f"downloading {name} needs the package huggingface_hub:{to_install('huggingface_hub')}"
-        ) from error
-    try:
-        if not _is_one_file(model):
-            return Path(snapshot_download(model.hub, allow_patterns=list(model.files), local_dir=folder))
-        fetched = Path(hf_hub_download(model.hub, model.files[0], local_dir=folder))
-        return fetched.replace(Path(folder) / fetched.name)
-    except Exception as error:  # the client raises errors of its own, of its transport and of the disk
-        access = f" Ask for access at https://huggingface.co/{model.hub}, then log in:{_to_log_in()}"
-        hint = access if model.gated else ""
-        why: object = f"{error}.{hint}"
-        if isinstance(error, OSError) and error.errno and error.filename:
-            why = NotWrittenError(Path(error.filename), error)
-        raise RuntimeError(f"could not download {name} from {model.hub}: {why}") from error

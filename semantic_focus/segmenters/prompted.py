@@ -10,10 +10,10 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from ..keywords import Prompt
+from ..keywords import Prompt, plain
 from ..regions.masks import SemanticMasks
 from .compose import Findings, resized, segment_pictures
-from .protocol import SegmentRequest
+from .protocol import SegmentRequest, is_looked_for
 
 PERSON = "person"
 """The word that persons are found by."""
@@ -86,8 +86,7 @@ class PromptedSegmenter:
     def segment(self, images: Tensor, request: SegmentRequest) -> SemanticMasks:
         """Persons by the word "person", every category by its words; see `Segmenter.segment`.
 
-        Words of "lighting" are not asked for: it is measured. Those of "background" only with
-        `keep_overlaps`; else it is the rest.
+        Of "lighting" and "background", see `protocol.is_looked_for`.
         """
         provenance = {
             "backend": self.name,
@@ -100,7 +99,11 @@ class PromptedSegmenter:
 
     def _find(self, picture: Tensor, request: SegmentRequest) -> Findings:
         size = (picture.shape[0], picture.shape[1])
-        prompts = {name: prompt for name, prompt in request.prompts.items() if _is_asked(name, request)}
+        prompts = {
+            name: prompt
+            for name, prompt in request.prompts.items()
+            if is_looked_for(name, request.keep_overlaps)
+        }
         found = self.model.encode(picture).find(thresholds(prompts, self.model.threshold))
         regions, scores = {}, {}
         for name, prompt in prompts.items():
@@ -111,15 +114,6 @@ class PromptedSegmenter:
             scores[name] = max((float(hit.scores.max()) for hit in wanted if len(hit.scores)), default=0.0)
         persons = distinct(found[PERSON].above(self.model.threshold))
         return Findings(regions, resized(persons, size), scores)
-
-
-def _is_asked(category: str, request: SegmentRequest) -> bool:
-    return category != "lighting" and (category != "background" or request.keep_overlaps)
-
-
-def plain(word: str) -> str:
-    """The form in which a word is asked: lower case, single spaces."""
-    return " ".join(word.lower().split())
 
 
 def thresholds(prompts: Mapping[str, Prompt], default: float) -> dict[str, float]:

@@ -49,6 +49,15 @@ class SegmentRequest:
         return tuple(self.prompts)
 
 
+def is_looked_for(category: str, keep_overlaps: bool) -> bool:
+    """Whether a segmenter that goes by words reads those of a category.
+
+    Not those of "lighting", which is measured, and those of "background" only with `keep_overlaps`; else it
+    is the rest.
+    """
+    return category != "lighting" and (category != "background" or keep_overlaps)
+
+
 class Segmenter(Protocol):
     """Finds persons and their parts. `name` and `weights_id` go into every cache file.
 

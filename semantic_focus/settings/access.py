@@ -19,6 +19,8 @@ SETTINGS = {
     "folders": Setting(texts, (f"{SECTION}.folders",)),
     "strict": Setting(flag, (f"{SECTION}.strict",)),
 }
+FETCH_SECTION = "weights"
+FETCH_SETTINGS = {"fetch": Setting(flag, (f"{FETCH_SECTION}.fetch",))}
 HOW = (
     f'write folders = ["…"] under [{SECTION}] into {FILE} in ComfyUI\'s user folder, or set the environment '
     f"variable {VARIABLE}"
@@ -44,11 +46,13 @@ class Access:
         folders: with everything below them. A network or device path counts only below one that is listed.
         anywhere: everything else on this computer, too.
         problem: why what the operator has allowed is not known; empty when it is.
+        fetch: whether who can reach the server may have it fetch weights from the hub.
     """
 
     folders: tuple[str, ...]
     anywhere: bool
     problem: str = ""
+    fetch: bool = False
 
     def admitted(self, path: Path) -> Path:
         """The path, or where it leads when only some folders may be read. It need not exist.
@@ -131,15 +135,15 @@ def server_access(own: Sequence[str], listen: str, file: Path, variable: str) ->
         file: where the operator lists more folders; it need not exist.
         variable: more folders, with the system's separator of paths between them.
     """
-    folders, strict, problem = list(own), False, ""
+    folders, strict, fetch, problem = list(own), False, None, ""
     try:
-        listed, strict = _file_rules(file)
+        listed, strict, fetch = _file_rules(file)
         folders += listed
         folders += _whole(filter(None, map(str.strip, variable.split(os.pathsep))), VARIABLE)
     except (ValueError, OSError) as error:
         problem = printable(error).replace(str(file), f"{FILE} in ComfyUI's user folder")
     anywhere = is_local(listen) and not strict and not problem
-    return Access(tuple(folders), anywhere, problem)
+    return Access(tuple(folders), anywhere, problem, anywhere if fetch is None else fetch and not problem)
 
 
 def is_local(listen: str) -> bool:
@@ -155,19 +159,21 @@ def is_network(text: str) -> bool:
     return NETWORK.match(text) is not None
 
 
-def _file_rules(file: Path) -> tuple[list[str], bool]:
-    """The folders that a file lists, and whether it is strict."""
+def _file_rules(file: Path) -> tuple[list[str], bool, bool | None]:
+    """The folders that a file lists, whether it is strict, and what it says of fetching weights."""
     if not file.exists():
-        return [], False
+        return [], False, None
     rules = TomlFile(file)
+    sections = {SECTION: SETTINGS, FETCH_SECTION: FETCH_SETTINGS}
     for section in rules.tables:
-        if section != SECTION:
-            raise rules.error(section, "", f"is not known: the only section is [{SECTION}]")
-    check_keys(rules, SECTION, rules.table(SECTION), SETTINGS)
-    values = given(rules, SETTINGS)
-    return _whole(values.get("folders", ()), f"{rules.path}: [{SECTION}] folders"), values.get(
-        "strict", False
-    )
+        if section not in sections:
+            known = " and ".join(f"[{name}]" for name in sections)
+            raise rules.error(section, "", f"is not known: the sections are {known}")
+    for section, settings in sections.items():
+        check_keys(rules, section, rules.table(section), settings)
+    values = given(rules, SETTINGS | FETCH_SETTINGS)
+    listed = _whole(values.get("folders", ()), f"{rules.path}: [{SECTION}] folders")
+    return listed, values.get("strict", False), values.get("fetch")
 
 
 def _whole(folders: Iterable[str], name: str) -> list[str]:

@@ -33,7 +33,8 @@ WRITERS = {
     "files/writing.py": "the one place",
     "datasets/claims.py": "locks, whose file stays empty",
     "segmenters/embedded/weights.py": "runs before anything is installed",
-    "segmenters/model_files.py": "moves what the hub's client has written",
+    "segmenters/hub/transfer.py": "appends what comes to a part file",
+    "segmenters/hub/fetch.py": "gives a whole part file to the one place",
 }
 """Files of the library that may write, and why."""
 

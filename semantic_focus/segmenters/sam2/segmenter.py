@@ -16,6 +16,7 @@ from ..embedded import segmenter as embedded
 from ..model_files import fingerprint, missing_message, missing_package
 from ..prompted import Instances, PromptedSegmenter
 from ..protocol import MissingWeightsError, Segmenter, WeightFolders
+from ..runtimes import taken_on_trust
 from .grounding import THRESHOLD, Boxes, GroundingDino, find_detector, load_detector
 from .in_embedded_boxes import Sam2WithEmbeddedDetector
 from .models import SIZES, BoxModel, Sam2Weights, find_weights, load_model, missing_runtime
@@ -37,12 +38,13 @@ class Sam2Backend:
         """What keeps SAM 2 from running, and what to do about it; None when nothing does."""
         found = self._found(folders)
         if not found:
+            with taken_on_trust():  # nothing is imported for what is not there
+                if reason := _no_runtime():
+                    return reason
             offered = [f"sam2.1-{self.size.replace('_', '-')}"] if self.size else MODELS
             return missing_message(NAME, [*offered, "grounding-dino-tiny"], folders)
         if _usable(found) is None:
-            return "; or ".join(
-                filter(None, (missing_runtime(runtime) for runtime in ("transformers", "sam2")))
-            )
+            return _no_runtime(all_of_them=True)
         if _detector(folders) is None and (reason := embedded.missing(folders)):
             return f"{missing_message('sam2: detector', ['grounding-dino-tiny'], folders)}\nor: {reason}"
         return None
@@ -94,6 +96,12 @@ VARIANTS = MappingProxyType({size: Sam2Backend(size) for size in SIZES})
 
 _LARGEST = Sam2Backend()
 missing, weights_id, load, is_fixed = _LARGEST.missing, _LARGEST.weights_id, _LARGEST.load, _LARGEST.is_fixed
+
+
+def _no_runtime(all_of_them: bool = False) -> str | None:
+    """Why no runtime, or why some runtimes, cannot be used here."""
+    reasons = [missing_runtime(runtime) for runtime in ("transformers", "sam2")]
+    return "; or ".join(filter(None, reasons)) if all_of_them or all(reasons) else None
 
 
 def _usable(found: Sequence[Sam2Weights]) -> Sam2Weights | None:

@@ -1,7 +1,6 @@
 """Commands that messages and pages give: each runs from a folder that is not ours, in an isolated Python."""
 
 import ast
-import importlib
 import re
 import shlex
 import subprocess
@@ -23,7 +22,8 @@ from semantic_focus.files import command_lines
 from semantic_focus.files.command_lines import PACKAGE, quoted, to_have_pip, to_install, to_run
 from semantic_focus.regions import matting
 from semantic_focus.segmenters.embedded import networks, weights
-from semantic_focus.segmenters.model_files import MODELS, download, missing_message, missing_package
+from semantic_focus.segmenters.hub.listing import denied, list_model
+from semantic_focus.segmenters.model_files import MODELS, missing_message, missing_package
 from semantic_focus.training.optimizers import OPTIMIZERS, make_optimizer
 from semantic_focus.training.plot import loss_plot
 
@@ -71,9 +71,7 @@ def damaged_network(setting: Setting) -> None:
 
 
 def refused_download(setting: Setting) -> None:
-    hub = importlib.import_module("huggingface_hub")
-    setting[1].setattr(hub, "snapshot_download", lambda *_, **__: 1 / 0)
-    download("sam3", setting[0])
+    raise denied("sam3", 401, "GatedRepo")
 
 
 def told(text: str | None) -> None:
@@ -86,7 +84,7 @@ MESSAGES: dict[str, Callable[[Setting], object]] = {
     "masks are stale": stale_masks,
     "no pymatting": lambda it: without(it, "pymatting", matting._pymatting),
     "no matplotlib": lambda it: without(it, "matplotlib.figure", lambda: loss_plot(one_step())),
-    "no huggingface_hub": lambda it: without(it, "huggingface_hub", lambda: download("sam3", it[0])),
+    "no huggingface_hub": lambda it: without(it, "huggingface_hub", lambda: list_model("sam3", 1.0)),
     "no access": refused_download,
     "no TFLite": lambda it: told(str(networks._missing_runtime("no module"))),
     "no networks": no_networks,

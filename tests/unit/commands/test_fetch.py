@@ -19,7 +19,7 @@ def downloads(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """What would have been downloaded; nothing is."""
     asked: list[object] = []
     monkeypatch.setattr(fetch_file.weights, "fetch", lambda folder: asked.append(folder) or folder)
-    monkeypatch.setattr(fetch_file, "download", lambda name, folder: asked.append(folder) or folder)
+    monkeypatch.setattr(fetch_file, "fetch", lambda name, place, report: asked.append(place) or place)
     return asked
 
 
@@ -53,7 +53,7 @@ def test_a_disk_that_gets_full_on_the_way_is_said_in_a_sentence(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "big.safetensors"))
 
     monkeypatch.setattr(fetch_file.weights, "fetch", full)
-    monkeypatch.setattr(fetch_file, "download", full)
+    monkeypatch.setattr(fetch_file, "fetch", full)
     assert cli.main(["fetch", name, "--to", str(tmp_path)]) == 1
     said = capsys.readouterr().err
     assert "big.safetensors: cannot be written: the disk is full. Free some space" in said

@@ -1,7 +1,7 @@
 """Words and categories of the user's own, before segmenters that read none."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -79,17 +79,38 @@ def test_only_what_the_segmenter_can_find_makes_a_mask_file_stale(tmp_path: Path
     }
 
 
-def test_a_segmenter_that_reads_words_goes_by_them(tmp_path: Path):
+WORDS = "face: face, Eyes; hair: hair, -hat, @0.4; background: wall; lighting: sun; scar: scar"
+
+
+@pytest.mark.parametrize(
+    ("keywords", "keep_overlaps", "again"),
+    [
+        (WORDS, False, False),
+        (WORDS.replace("face, Eyes", "nose, Eyes"), False, True),
+        (WORDS.replace("-hat", "-cap"), False, True),
+        (WORDS.replace("0.4", "0.3"), False, True),
+        (f"{WORDS}; tattoo: x", False, True),
+        (WORDS.replace("; scar: scar", ""), False, False),
+        (WORDS.replace("hair: hair, -hat, @0.4; ", ""), False, True),
+        (WORDS.replace("face, Eyes", "eyes,  FACE, eyes"), False, False),
+        (WORDS.replace("sun", "shadow, @0.9"), False, False),
+        (WORDS.replace("wall", "sky"), False, False),
+        (WORDS.replace("wall", "sky"), True, True),
+        ("scar: scar; lighting: x; background: y; hair: hair, -hat, @0.4; face: face, eyes", False, False),
+    ],
+)
+def test_a_segmenter_that_reads_words_goes_by_those_that_it_reads(
+    tmp_path: Path, keywords: str, keep_overlaps: bool, again: bool
+):
     segmenter = Counted("sam3")
     (picture,) = make(tmp_path, "a.png")
-    for calls, keywords in (
-        (1, PLAIN),
-        (1, PLAIN),
-        (2, "face: nose; hair: hair"),
-        (3, f"{PLAIN}; tattoo: x"),
-    ):
-        cache_pictures([picture], request(keywords), segmenter)
-        assert len(segmenter.calls) == calls
+    cache_pictures([picture], replace(request(WORDS), keep_overlaps=keep_overlaps), segmenter)
+    wanted = replace(request(keywords), keep_overlaps=keep_overlaps)
+    cache_pictures([picture], wanted, segmenter)
+    assert len(segmenter.calls) == 1 + again
+    found = get_or_segment(load_picture(picture)[None], wanted, segmenter, [mask_path(picture)])
+    assert len(segmenter.calls) == 1 + again and found.labels == wanted.labels
+    assert float(found.region("face").mean()) == 0.5
 
 
 def test_files_that_version_0_2_0_made_stay_fresh_whatever_words_are_in_their_header():

@@ -2,20 +2,16 @@
 
 import io
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from semantic_focus.commands.main import main
 from semantic_focus.segmenters import model_files
 from semantic_focus.segmenters.model_files import (
     MODELS,
-    download,
     find_files,
     find_model_folders,
     fingerprint,
@@ -33,33 +29,6 @@ def save_model(folder: Path, model_type: str = "sam3", seed: int = 0) -> Path:
     generator = torch.Generator().manual_seed(seed)
     save_file({"weight": torch.randn(40, generator=generator)}, folder / "model.safetensors")
     return folder
-
-
-class FakeHub(ModuleType):
-    """Stands for huggingface_hub: writes small files where downloads would be, remembers what was asked."""
-
-    def __init__(self):
-        super().__init__("huggingface_hub")
-        self.asked: list[tuple[Any, ...]] = []
-
-    def snapshot_download(self, hub: str, allow_patterns: list[str], local_dir: Path) -> str:
-        self.asked.append((hub, tuple(allow_patterns)))
-        save_model(Path(local_dir))
-        return str(local_dir)
-
-    def hf_hub_download(self, hub: str, file: str, local_dir: Path) -> str:
-        self.asked.append((hub, file))
-        path = Path(local_dir) / file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"weights")
-        return str(path)
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> FakeHub:
-    fake = FakeHub()
-    monkeypatch.setitem(sys.modules, "huggingface_hub", fake)
-    return fake
 
 
 def test_a_folder_itself_and_its_subfolders_are_looked_through(tmp_path):
@@ -166,50 +135,6 @@ def test_every_model_is_offered_with_licence_size_place_and_way(name, tmp_path):
 
 def test_without_a_folder_the_message_names_comfyuis(tmp_path):
     assert "--to ComfyUI/models/sam2/sam2.1-hiera-tiny" in missing_message("sam2", ["sam2.1-tiny"], {})
-
-
-def test_a_download_lands_where_it_is_found(tmp_path, hub):
-    folder = download("sam3", tmp_path / "sam3")
-    assert find_model_folders({"sam3": [tmp_path]}, ["sam3"], ["sam3"]) == [folder]
-    assert hub.asked == [("facebook/sam3", MODELS["sam3"].files)]
-    assert "model.safetensors" in MODELS["sam3"].files
-
-
-def test_a_single_file_lands_directly_in_the_folder(tmp_path, hub):
-    path = download("sam3.1-comfy", tmp_path)
-    assert path == tmp_path / "sam3.1_multiplex_fp16.safetensors"
-    assert path.read_bytes() == b"weights"
-
-
-def test_failed_and_impossible_downloads_say_what_to_do(tmp_path, hub, monkeypatch, capsys):
-    with pytest.raises(ValueError, match="no model 'sam9'; there are sam3, "):
-        download("sam9", tmp_path)
-    with pytest.raises(ValueError, match="selfie-multiclass is not on the hub: put https://"):
-        download("selfie-multiclass", tmp_path)
-
-    def refuse(*arguments: Any, **options: Any) -> str:
-        raise OSError("403 Forbidden")
-
-    monkeypatch.setattr(hub, "snapshot_download", refuse)
-    with pytest.raises(RuntimeError, match=r"facebook/sam3: 403 Forbidden.*log in"):
-        download("sam3", tmp_path)
-    assert main(["fetch", "sam3", "--to", str(tmp_path)]) == 1
-    assert "403 Forbidden" in capsys.readouterr().err
-    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(RuntimeError, match="pip install huggingface_hub"):
-        download("sam3", tmp_path)
-
-
-def test_the_command_downloads_one_model(tmp_path, hub, capsys):
-    assert main(["fetch", "sam2.1-tiny", "--to", str(tmp_path / "sam2")]) == 0
-    assert hub.asked == [("facebook/sam2.1-hiera-tiny", MODELS["sam2.1-tiny"].files)]
-    said = capsys.readouterr().err
-    assert "Apache-2.0" in said and str(tmp_path / "sam2") in said
-
-
-def test_the_command_says_what_is_not_on_the_hub(tmp_path, hub, capsys):
-    assert main(["fetch", "selfie-multiclass", "--to", str(tmp_path / "x")]) == 1
-    assert "put https://" in capsys.readouterr().err and hub.asked == [] and not (tmp_path / "x").exists()
 
 
 def test_looking_for_weights_imports_no_runtime_and_asks_no_hub(tmp_path, forks: Forks):

@@ -223,7 +223,27 @@ def test_the_operator_lists_folders_in_a_file_and_in_a_variable(
     anywhere: bool,
 ):
     access = ruled(rules, variable, listen)
-    assert access == Access(("/own", *folders), anywhere)
+    assert access == Access(("/own", *folders), anywhere, fetch=anywhere)
+
+
+@pytest.mark.parametrize(
+    ("rules", "listen", "fetch"),
+    [
+        (None, "127.0.0.1", True),
+        (None, "0.0.0.0", False),
+        ("[read]\nstrict = true", "127.0.0.1", False),
+        ("[weights]\nfetch = true", "0.0.0.0", True),
+        ("[weights]\nfetch = false", "127.0.0.1", False),
+        ("[read]\nstrict = true\n[weights]\nfetch = true", "127.0.0.1", True),
+        ("[weights]\nfetch = true\n[reed]", "0.0.0.0", False),
+        ("[weights]\nfetch = 1", "127.0.0.1", False),
+        ("[weights]\nfetsh = true", "127.0.0.1", False),
+    ],
+)
+def test_weights_are_fetched_for_the_user_of_this_computer_and_for_others_if_the_operator_says_so(
+    ruled: Callable[..., Access], rules: str | None, listen: str, fetch: bool
+):
+    assert ruled(rules, "", listen).fetch is fetch
 
 
 def test_the_home_folder_may_be_listed(ruled: Callable[..., Access]):
@@ -239,8 +259,8 @@ def test_the_home_folder_may_be_listed(ruled: Callable[..., Access]):
         ('[read]\nfolders = ["photos"]', "", 'folders has "photos": give the whole path'),
         ("[read]\nstrict = 1", "", "it must be true or false"),
         ("[read]\nfolder = []", "", "did you mean folders"),
-        ("[reed]\n", "", r"the only section is \[read\]"),
-        ("strict = true", "", r"the only section is \[read\]"),
+        ("[reed]\n", "", r"the sections are \[read\] and \[weights\]"),
+        ("strict = true", "", r"the sections are \[read\] and \[weights\]"),
         (None, "photos", f'{VARIABLE} has "photos"'),
     ],
 )

@@ -226,7 +226,7 @@ class Source:
 def all_rows(
     basis_of: Sequence[Source], sources: Sequence[Source], networks: Networks
 ) -> tuple[Components, dict[str, list[Rows]]]:
-    """The components of the first pictures, and what each of `sources` teaches, from the cache where it can be."""
+    """The components of the first pictures, and what each of `sources` teaches; what is cached is read."""
     code = b"".join((CHECKOUT / source).read_bytes() for source in SOURCES)
 
     def kept(name: str, made_of: Sequence[bytes], make: Callable[[], Any]) -> Any:

@@ -119,9 +119,9 @@ def components(pictures: Sequence[Drawn], networks: Networks) -> Components:
                 near = deep.nearness(sight.transform, points) > 0
                 if not near.any():
                     continue
+                at = points[near] @ sight.transform[:, :2].T + sight.transform[:, 2]
                 for key, activation in sight.activations.items():
-                    layer = torch.from_numpy(activation).permute(2, 0, 1)
-                    values = deep.sampled(layer, sight.transform, points[near], "border").numpy()
+                    values = bilinear(activation, at).numpy()
                     found.setdefault(square, {}).setdefault(key, []).append(values)
     return {
         square: {key: _principal(np.concatenate(values)) for key, values in by_key.items()}
@@ -145,28 +145,23 @@ def projected(
 
     The same as `deep.gathered` and `deep.sampled` give, without all the places that nobody asks for.
     """
-    cells, shares = _cells(
-        (points @ sight.transform[:, :2].T + sight.transform[:, 2]) * deep.GRID - 0.5, beyond
-    )
-    columns = []
+    numbers, shares = deep.cells(sight.transform, points, beyond)
+    rows, columns = np.divmod(numbers.ravel(), deep.GRID)
+    middles = (np.stack([columns, rows], 1) + 0.5) / deep.GRID
+    found = []
     for key, weight in basis.items():
-        layer = torch.from_numpy(sight.activations[key]).permute(2, 0, 1)
-        scale = np.array([[1 / deep.GRID, 0, 0.5 / deep.GRID], [0, 1 / deep.GRID, 0.5 / deep.GRID]])
-        values = deep.sampled(layer, scale, cells.reshape(-1, 2), "border") @ weight[:-1] + weight[-1]
-        columns.append((values.numpy().reshape(*shares.shape, -1) * shares[..., None]).sum(1))
-    return np.concatenate([*columns, deep.nearness(sight.transform, points)[:, None]], 1)
+        values = bilinear(sight.activations[key], middles) @ weight[:-1] + weight[-1]
+        found.append((values.numpy().reshape(*shares.shape, -1) * shares[..., None]).sum(1))
+    return np.concatenate([*found, deep.nearness(sight.transform, points)[:, None]], 1)
 
 
-def _cells(places: np.ndarray, beyond: str) -> tuple[np.ndarray, np.ndarray]:
-    """Float[N, 4, 2] and Float[N, 4]: the four cells around places in a grid, and their shares."""
-    first = np.floor(places)
-    part = places - first
-    cells = first[:, None] + np.array([(0, 0), (1, 0), (0, 1), (1, 1)])
-    shares = np.stack([(1 - part[:, 0]), part[:, 0]], 1)[:, [0, 1, 0, 1]]
-    shares = shares * np.stack([(1 - part[:, 1]), part[:, 1]], 1)[:, [0, 0, 1, 1]]
-    if beyond == "zeros":
-        shares = shares * ((cells >= 0) & (cells < deep.GRID)).all(2)
-    return np.clip(cells, 0, deep.GRID - 1), shares
+def bilinear(layers: np.ndarray, places: np.ndarray) -> torch.Tensor:
+    """Float[N, C] of Float[h, w, C] at places Float[N, 2] (x, y) in 0..1; its border goes on beyond."""
+    grid = torch.from_numpy((places * 2 - 1).astype(np.float32))[None, None]
+    found = torch.nn.functional.grid_sample(
+        torch.from_numpy(layers).permute(2, 0, 1)[None], grid, padding_mode="border", align_corners=False
+    )
+    return found[0, :, 0].T
 
 
 def collect(item: Drawn, basis: Components, networks: Networks) -> list[Rows]:

@@ -20,7 +20,7 @@ from benchmarks.segmentation import read_reference
 from semantic_focus.datasets.folder import load_picture
 from semantic_focus.files.writing import write_atomically
 from semantic_focus.segmenters.embedded import deep
-from semantic_focus.segmenters.embedded.detect import Face, Pose
+from semantic_focus.segmenters.embedded.again import mirrored
 from semantic_focus.segmenters.embedded.networks import Networks
 from semantic_focus.segmenters.embedded.parts import PARTS, View, places, window_of, windows_of
 from semantic_focus.segmenters.embedded.persons import Person, find_persons
@@ -87,21 +87,6 @@ def drawn(name: str, path: Path, reference: Path, networks: Networks) -> Drawn:
     size = (picture.shape[1], picture.shape[0])
     parts = cv2.resize(read_reference(reference).parts, size, interpolation=cv2.INTER_NEAREST)
     return Drawn(name, picture, parts, find_persons(networks, picture))
-
-
-def mirrored(person: Person, width: int) -> Person:
-    """The person in the mirrored picture."""
-
-    def turned(points: np.ndarray) -> np.ndarray:
-        return points * (-1, 1) + (width, 0)
-
-    face, pose = person.face, person.pose
-    if face is not None:
-        face = Face(face.score, turned(face.outline), turned(face.top), turned(face.chin))
-    if pose is not None:
-        mask = np.ascontiguousarray(pose.mask[:, ::-1])
-        pose = Pose(pose.score, turned(pose.landmarks), pose.visibility, mask)
-    return Person(np.ascontiguousarray(person.mask[:, ::-1]), face, pose)
 
 
 def components(pictures: Sequence[Drawn], networks: Networks) -> Components:

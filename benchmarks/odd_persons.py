@@ -2,8 +2,8 @@
 
     python -m benchmarks.odd_persons [--only NAME ...] [--save FOLDER]
 
-The pictures are composed of the photographs of the segmentation benchmark that nothing is held out of, and what
-is expected is their drawing, composed in the same way. A person counts as found when a person of the result
+The pictures are composed of photographs of the segmentation benchmark, none of them held out, and what is
+expected is their drawing, composed in the same way. A person counts as found when a person of the result
 has an IoU of one half or more with the drawn one. Ends with 1 when a bar is missed.
 """
 
@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 
 from benchmarks.photographs import provide
-from benchmarks.segmentation import IGNORED, NOTHING, REFERENCES, Reference, iou, predicted, read_reference
+from benchmarks.segmentation import IGNORED, REFERENCES, Reference, iou, predicted, read_reference
 from semantic_focus.regions.masks import SemanticMasks
 from semantic_focus.regions.overlay import overlay
 from semantic_focus.segmenters.protocol import SegmentRequest
@@ -155,26 +155,6 @@ def crowd(height: int = 2048, width: int = 3072, tall: int = 400) -> Scene:
     return put(people, meadow(height, width))
 
 
-def collage() -> Scene:
-    """24 pictures side by side, one of the cast in each as the photograph has them."""
-    rows = []
-    for row in range(4):
-        cells = []
-        for name, number in CAST[6 * row : 6 * row + 6]:
-            whole = photograph(name)
-            inside = whole.drawn.persons == number
-            ys, xs = np.where(inside)
-            side = min(int(1.1 * max(np.ptp(xs), np.ptp(ys))), *inside.shape)
-            left = int(np.clip((xs.min() + xs.max()) / 2 - side / 2, 0, inside.shape[1] - side))
-            top = int(np.clip((ys.min() + ys.max()) / 2 - side / 2, 0, inside.shape[0] - side))
-            box = slice(top, top + side), slice(left, left + side)
-            parts = np.where(inside | (whole.drawn.parts == NOTHING), whole.drawn.parts, IGNORED)
-            cell = Scene(whole.picture[box], Reference(parts[box], inside[box].astype(np.uint8)))
-            cells.append(cell.resized(512, 512))
-        rows.append(beside(cells, 1))
-    return beside(rows, 0)
-
-
 def beside(scenes: Sequence[Scene], axis: int) -> Scene:
     """Scenes beside (1) or below (0) each other; their persons are numbered on."""
     persons, so_far = [], 0
@@ -191,9 +171,10 @@ def strip(name: str, number: int, face: int, share: float = 1 / 8) -> Scene:
     person = photograph(name).person(number)
     rows = np.flatnonzero((person.drawn.parts == 1).any(1))
     person = person.high(round(person.picture.shape[0] * face / np.ptp(rows)))
-    width = round(1.2 * person.picture.shape[1])
+    width = 512
     ground = meadow(round(width / share), width)
-    return put([(person, round(0.1 * width), round(0.45 * ground.picture.shape[0]))], ground)
+    left = (width - person.picture.shape[1]) // 2
+    return put([(person, left, round(0.45 * ground.picture.shape[0]))], ground)
 
 
 def sketch(picture: np.ndarray) -> np.ndarray:
@@ -218,7 +199,6 @@ SCENES: dict[str, Callable[[], Scene]] = {
     "from behind": lambda: photograph("object_detection_input").cut(0.2, 0.1, 0.6, 1),
     "crowd": crowd,
     "crowd, smaller": lambda: crowd(tall=240),
-    "collage": collage,
     "strip": lambda: strip("obama3", 1, 70),
     "strip, lying": lambda: strip("zidane", 2, 70).turned(1),
     "upside down": lambda: photograph("astronaut").turned(2),

@@ -6,7 +6,8 @@ import numpy as np
 
 from .detect import Face, Pose, find_faces, find_poses, selfie
 from .networks import Networks
-from .torso import find_torsos
+from .seek import NEARER, SMALL_FACE, tiles
+from .torso import Square, find_torsos
 
 SURE_FACE = 0.7
 """A face with at least this score counts without support from a body."""
@@ -57,6 +58,8 @@ def _bodies(
     one_portrait = len(faces) == 1 and faces[0].width > 0.1 * width
     if not one_portrait:
         windows += [(start * width, 0, (start + 0.5) * width, height) for start in (0.0, 0.25, 0.5)]
+    if faces and min(face.height for face in faces) < SMALL_FACE * max(height, width):
+        windows += tiles((height, width), NEARER)  # others as small may have their backs to us
     poses = find_poses(networks, picture, [*windows, *more])
     free = list(poses)
     bodies: list[Body] = []
@@ -64,6 +67,10 @@ def _bodies(
         near = sorted((gap, index) for index, pose in enumerate(free) if (gap := _gap(face, pose)) < 1)
         if near or face.score > SURE_FACE:
             bodies.append((face, free.pop(near[0][1]) if near else None))
+    bodies = [
+        (face, _pose_below(networks, picture, face) if face and pose is None else pose)
+        for face, pose in bodies
+    ]
     for pose in free:
         found = [f for f in find_faces(networks, picture, [_head(pose)]) if f.score > WEAK_FACE]
         known = [face for face, _ in bodies if face is not None]
@@ -79,6 +86,12 @@ def _bodies(
         if own is not None or _is_body(pose):
             bodies.append((own, pose))
     return bodies
+
+
+def _pose_below(networks: Networks, picture: np.ndarray, face: Face) -> Pose | None:
+    """The body of a face that no pose was found for, where it should be."""
+    pose = Square.below(face).read(networks, picture)
+    return pose if pose.score > SURE_POSE and _gap(face, pose) < 1 else None
 
 
 def _around(face: Face) -> tuple[float, float, float, float]:

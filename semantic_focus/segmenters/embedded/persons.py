@@ -15,6 +15,8 @@ REACH = 2.0
 """How far, in face heights, a person may extend beyond what the pose network saw: hair, sleeves."""
 FAR_AWAY = 0.25
 """Persons that take less than this share of a picture, with those beside them, are looked at by themselves."""
+AROUND = 0.3
+"""What is looked at around them, as a share of their longer side."""
 STRAIGHT = 50.0
 """Degrees that a person may lean and still count as upright."""
 
@@ -44,9 +46,7 @@ class Person:
         return quarters_of((self.face, self.pose))
 
 
-def find_persons(
-    networks: Networks, picture: np.ndarray, seen: Sequence[Face] | None = None
-) -> list[Person]:
+def find_persons(networks: Networks, picture: np.ndarray, seen: Sequence[Face] | None = None) -> list[Person]:
     """Persons of a UInt8[H, W, 3] picture, left to right by the centre of their masks.
 
     The networks know people who are upright. Where a body is not, the picture is turned, and looked at again.
@@ -99,14 +99,17 @@ def _turned(networks: Networks, picture: np.ndarray, quarters: int, bodies: Sequ
 def _persons(networks: Networks, picture: np.ndarray, bodies: Sequence[Body]) -> list[Person]:
     """The persons whose faces and poses these are; those far away each in a window of the picture."""
     persons = []
-    for window, group in _groups(bodies, picture.shape):
-        inside = [_inside(body, window) for body in group]
-        crop = np.ascontiguousarray(picture[window])
-        for (face, pose), share in zip(group, _masks(networks, crop, inside), strict=True):
+    cores = [_core(body, picture.shape) for body in bodies]
+    for window, own in _groups(cores, picture.shape):
+        box = np.array([window[1].start, window[0].start, window[1].stop, window[0].stop])
+        others = [n for n, core in enumerate(cores) if n not in own and _touch(core, box)]
+        inside = [_inside(bodies[n], window) for n in (*own, *others)]
+        masks = _masks(networks, np.ascontiguousarray(picture[window]), inside)
+        for number, share in zip(own, masks, strict=False):
             if share.max() > 0.5:
                 mask = np.zeros(picture.shape[:2], np.float32)
                 mask[window] = share
-                persons.append(Person(mask, face, pose))
+                persons.append(Person(mask, *bodies[number]))
     return persons
 
 
@@ -118,51 +121,53 @@ def _masks(networks: Networks, picture: np.ndarray, bodies: Sequence[Body]) -> I
         yield union * share
 
 
-def _groups(bodies: Sequence[Body], shape: Sequence[int]) -> list[tuple[Window, list[Body]]]:
-    """Bodies that have to do with each other, and where in a picture of `shape` they are: all of it, unless
+def _groups(cores: Sequence[np.ndarray], shape: Sequence[int]) -> list[tuple[Window, list[int]]]:
+    """Numbers of bodies that overlap, and where in a picture of `shape` to look at them: in all of it, unless
     they are far away.
     """
-    groups = [(_extent(body, shape), [body]) for body in bodies]
-    merged = True
-    while merged:
-        merged = False
-        for number, (box, group) in enumerate(groups):
-            near = next((n for n in range(number) if _touch(groups[n][0], box)), None)
-            if near is not None:
-                other, others = groups[near]
-                joined = np.concatenate([np.minimum(other[:2], box[:2]), np.maximum(other[2:], box[2:])])
-                groups[near] = joined, others + group
-                del groups[number]
-                merged = True
-                break
+    groups = [(core, [number]) for number, core in enumerate(cores)]
+    place = 0
+    while place < len(groups):
+        box, numbers = groups[place]
+        near = next((n for n, (other, _) in enumerate(groups) if n != place and _touch(other, box)), None)
+        if near is None:
+            place += 1
+            continue
+        other, others = groups[near]
+        joined = np.concatenate([np.minimum(other[:2], box[:2]), np.maximum(other[2:], box[2:])])
+        groups = [group for n, group in enumerate(groups) if n not in (place, near)]
+        groups.insert(0, (joined, numbers + others))
+        place = 0
     height, width = shape[:2]
-    whole: list[Body] = []
-    apart: list[tuple[Window, list[Body]]] = []
-    for box, group in groups:
-        if np.prod(box[2:] - box[:2]) < FAR_AWAY * height * width:
-            left, top, right, bottom = (int(round(value)) for value in box)
-            apart.append(((slice(top, bottom), slice(left, right)), group))
+    whole: list[int] = []
+    apart: list[tuple[Window, list[int]]] = []
+    for box, numbers in groups:
+        margin = AROUND * float(max(box[2:] - box[:2]))
+        left, top = (max(0, int(value - margin)) for value in box[:2])
+        right, bottom = min(width, int(box[2] + margin)), min(height, int(box[3] + margin))
+        if (right - left) * (bottom - top) < FAR_AWAY * height * width:
+            apart.append(((slice(top, bottom), slice(left, right)), numbers))
         else:
-            whole += group
-    return apart + ([((slice(0, height), slice(0, width)), whole)] if whole else [])
+            whole += numbers
+    return apart + ([((slice(0, height), slice(0, width)), sorted(whole))] if whole else [])
 
 
 def _touch(a: np.ndarray, b: np.ndarray) -> bool:
     return bool((np.minimum(a[2:], b[2:]) > np.maximum(a[:2], b[:2])).all())
 
 
-def _extent(body: Body, shape: Sequence[int]) -> np.ndarray:
-    """Float[4], the box in which a body and all that is near it lies, inside the picture."""
+def _core(body: Body, shape: Sequence[int]) -> np.ndarray:
+    """Float[4], the box of a body: of its face and pose, or of what there should be below a face."""
     face, pose = body
     boxes = []
-    if pose is not None and (box := box_around(pose.mask, 0.25)) is not None:
+    if pose is not None and (box := box_around(pose.mask, 0)) is not None:
         boxes.append(box)
     if face is not None:
         (x, y), wide, high = face.centre, face.width, face.height
-        below = 2 if pose is not None else 7
-        boxes.append((x - 2 * wide, y - 2 * high, x + 2 * wide, y + below * high))
+        reach, below = (0.7, 0.6) if pose is not None else (1.6, 7)
+        boxes.append((x - reach * wide, y - high, x + reach * wide, y + below * high))
     if not boxes:
-        boxes.append((0, 0, *shape[1::-1]))
+        return np.array([0, 0, *shape[1::-1]], float)
     corners = np.array(boxes, float)
     limits = np.array(shape[1::-1] * 2, float)
     return np.clip(np.concatenate([corners[:, :2].min(0), corners[:, 2:].max(0)]), 0, limits)
@@ -265,9 +270,7 @@ def _union(
     return _connected(_steepen(smooth), seen, evidence)
 
 
-def _body_windows(
-    bodies: Sequence[Body], evidence: np.ndarray
-) -> list[tuple[float, float, float, float]]:
+def _body_windows(bodies: Sequence[Body], evidence: np.ndarray) -> list[tuple[float, float, float, float]]:
     """A window around each body that is clearly smaller than the picture."""
     height, width = evidence.shape[1:]
     windows = []

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .detect import Detection, Pose, read_pose, selfie
+from .detect import Detection, Face, Pose, read_pose, selfie
 from .networks import Networks
 
 MOST = 3
@@ -22,6 +22,8 @@ DEEP = (0.5, 0.8, 1.1)
 """Where the hips may be: this far down what is seen, in its heights."""
 WIDE = (1.0, 1.5, 2.2)
 """Sides of the squares, in longer sides of what is seen."""
+HIPS, SQUARE = 3.6, 11.0
+"""From a face's middle to the hips, and the side of a square for the whole body, in heights of the face."""
 TORSO = (11, 12, 23, 24)
 """Shoulders and hips among the landmarks."""
 
@@ -32,6 +34,11 @@ class Square:
 
     centre: np.ndarray
     side: float
+
+    @staticmethod
+    def below(face: Face) -> "Square":
+        """Where the body of a person of usual proportions is, who stands upright below that face."""
+        return Square(face.centre + (0, HIPS * face.height), SQUARE * face.height)
 
     def read(self, networks: Networks, picture: np.ndarray) -> Pose:
         """What the pose network makes of it. Its rules make the square 2.5 times as wide as hips to rim."""

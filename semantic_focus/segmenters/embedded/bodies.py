@@ -16,6 +16,8 @@ MAX_TORSO_SQUARES = 4.0
 """A silhouette without a face may cover this many squares of its shoulder-to-hip length; flowers do more."""
 SURE_POSE, LEAST_BODY = 0.95, 0.02
 """Score of a pose, and its share of the picture, from which a body counts that only a second look found."""
+CLEAR_POSE = 0.9
+"""Score of a pose below which the body of a face is looked at again."""
 NEAR_HEAD = 1.6
 """A face this many face sizes from a pose's head may still be that body's: turned heads are misplaced."""
 
@@ -67,10 +69,7 @@ def _bodies(
         near = sorted((gap, index) for index, pose in enumerate(free) if (gap := _gap(face, pose)) < 1)
         if near or face.score > SURE_FACE:
             bodies.append((face, free.pop(near[0][1]) if near else None))
-    bodies = [
-        (face, _pose_below(networks, picture, face) if face and pose is None else pose)
-        for face, pose in bodies
-    ]
+    bodies = [(face, _pose_below(networks, picture, face, pose) if face else pose) for face, pose in bodies]
     for pose in free:
         found = [f for f in find_faces(networks, picture, [_head(pose)]) if f.score > WEAK_FACE]
         known = [face for face, _ in bodies if face is not None]
@@ -88,10 +87,13 @@ def _bodies(
     return bodies
 
 
-def _pose_below(networks: Networks, picture: np.ndarray, face: Face) -> Pose | None:
-    """The body of a face that no pose was found for, where it should be."""
+def _pose_below(networks: Networks, picture: np.ndarray, face: Face, known: Pose | None) -> Pose | None:
+    """The body of a face, looked for where it should be, if none is known or that one is doubtful."""
+    if known is not None and known.score > CLEAR_POSE:
+        return known
     pose = Square.below(face).read(networks, picture)
-    return pose if pose.score > SURE_POSE and _gap(face, pose) < 1 else None
+    better = pose.score > (CLEAR_POSE if known is None else known.score) and _gap(face, pose) < 1
+    return pose if better else known
 
 
 def _around(face: Face) -> tuple[float, float, float, float]:

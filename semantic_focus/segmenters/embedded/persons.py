@@ -115,7 +115,14 @@ def _persons(networks: Networks, picture: np.ndarray, bodies: Sequence[Body]) ->
 
 def _masks(networks: Networks, picture: np.ndarray, bodies: Sequence[Body]) -> Iterator[np.ndarray]:
     """Float[H, W] for each body."""
-    evidence = np.stack([_evidence(face, pose, picture.shape) for face, pose in bodies])
+    evidence = np.stack(
+        [
+            _guessed(networks, picture, face)
+            if face and pose is None
+            else _evidence(face, pose, picture.shape)
+            for face, pose in bodies
+        ]
+    )
     union = _union(networks, picture, bodies, evidence)
     for share in _shares(bodies, evidence):
         yield union * share
@@ -164,7 +171,7 @@ def _core(body: Body, shape: Sequence[int]) -> np.ndarray:
         boxes.append(box)
     if face is not None:
         (x, y), wide, high = face.centre, face.width, face.height
-        reach, below = (0.7, 0.6) if pose is not None else (1.6, 7)
+        reach, below = (0.7, 0.6) if pose is not None else (1.4, 2.5)
         boxes.append((x - reach * wide, y - high, x + reach * wide, y + below * high))
     if not boxes:
         return np.array([0, 0, *shape[1::-1]], float)
@@ -187,6 +194,14 @@ def oval_mask(face: Face, shape: Sequence[int]) -> np.ndarray:
     outline = np.round(face.outline * 16).astype(np.int32)
     cv2.fillPoly(mask, [outline], 255, cv2.LINE_AA, 4)
     return mask.astype(np.float32) / 255
+
+
+def _guessed(networks: Networks, picture: np.ndarray, face: Face) -> np.ndarray:
+    """Float[H, W]: where the body of a face without a pose is, as the selfie network sees it from near."""
+    (x, y), wide, high = face.centre, face.width, face.height
+    somebody = selfie(networks, picture, (x - 2.2 * wide, y - 1.6 * high, x + 2.2 * wide, y + 3.5 * high))
+    below = np.maximum(_torso(face, picture.shape), _nearness(face, picture.shape) > 0.5)
+    return np.maximum(somebody * below, oval_mask(face, picture.shape))
 
 
 def _evidence(face: Face | None, pose: Pose | None, shape: Sequence[int]) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Which faces and poses of a picture belong together, and how a picture is looked at again for more."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -47,7 +48,24 @@ def find_bodies(networks: Networks, picture: np.ndarray, seen: Sequence[Face] | 
     ]
     found = _bodies(networks, picture, find_faces(networks, picture, grid), grid)
     sure = [(face, pose) for face, pose in found if face is not None or _is_sure(networks, picture, pose)]
-    return sure or [(None, pose) for pose in find_torsos(networks, picture)]
+    if sure:
+        return sure
+    for window in [(0, 0, width, height), *grid]:
+        if torsos := _torsos_in(networks, picture, window):
+            return [(None, pose) for pose in torsos]
+    return []
+
+
+def _torsos_in(networks: Networks, picture: np.ndarray, window: Sequence[float]) -> list[Pose]:
+    """Bodies without a head in a window (a box) of the picture, in its pixels."""
+    left, top, right, bottom = (int(value) for value in window)
+    shape, corner = picture.shape[:2], np.array([left, top])
+    found = []
+    for pose in find_torsos(networks, np.ascontiguousarray(picture[top:bottom, left:right])):
+        mask = np.zeros(shape, np.float32)
+        mask[top:bottom, left:right] = pose.mask
+        found.append(replace(pose, landmarks=pose.landmarks + corner, mask=mask))
+    return found
 
 
 def _bodies(

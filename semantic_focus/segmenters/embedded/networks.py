@@ -24,7 +24,7 @@ OPENCV = ("resize", "convertScaleAbs", "__version__")
 
 FITTED = Path(__file__).with_name("parts.safetensors")
 """The networks of our own, see `parts.py`."""
-REVISION = 2
+REVISION = 3
 """Raised with every change of what is made of the networks' output: older cached masks are stale then."""
 
 

@@ -14,7 +14,7 @@ from .networks import Networks
 REACH = 2.0
 """How far, in face heights, a person may extend beyond what the pose network saw: hair, sleeves."""
 FAR_AWAY = 0.25
-"""Persons that take less than this share of a picture, with those beside them, are looked at by themselves."""
+"""Persons that take less of a picture, with those beside them, are looked at by themselves."""
 AROUND = 0.3
 """What is looked at around them, as a share of their longer side."""
 STRAIGHT = 50.0

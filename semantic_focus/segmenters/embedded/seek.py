@@ -25,10 +25,12 @@ LEAST_TILE = 160
 MOST_TILES = 40
 SMALL_FACE = 0.06
 """Height of a face, as a share of the longer side, beside which smaller ones are looked for."""
-LEAST_DETAIL = 3.0
-"""Deviation of the grey values from their surroundings, of 255, below which nothing is in a tile."""
+LEAST_DETAIL = 10.0
+"""Difference of grey from its surroundings, of 255, that a fiftieth of a tile must have."""
 NEAR_FACE = 0.1
 """A face of this share of the longer side has a body that fills the tiles around it."""
+LEAST_OPEN = 0.4
+"""Share of a tile that no near body takes."""
 COUNTS = 0.45
 """Score of a face for the picture to be enlarged for it."""
 
@@ -77,7 +79,7 @@ def look_closely(networks: Networks, picture: np.ndarray) -> tuple[np.ndarray, l
 def tiles(size: Sequence[int], share: float) -> list[Box]:
     """Overlapping square boxes that cover a picture of (height, width), of this share of its longer side.
 
-    None when they would hold too few pixels. Of a long picture the tiles are as wide as it is, if that is less.
+    None when they would hold too few pixels. Of a long picture they are as wide as it is, if that is less.
     """
     longest, shortest = max(size), min(size)
     side = max(min(share * longest, float(shortest)), longest / MOST_TILES)
@@ -110,4 +112,4 @@ def _may_hold_more(small: np.ndarray, faces: Sequence[Face], box: Box, scale: fl
             rows = slice(max(0, int(y - 1.2 * high)), max(0, int(y + 5 * high)))
             columns = slice(max(0, int(x - 1.3 * wide)), max(0, int(x + 1.3 * wide)))
             open_[rows, columns] = False
-    return bool(open_.mean() > 0.4 and detail[open_].mean() > LEAST_DETAIL)
+    return bool(open_.mean() > LEAST_OPEN and np.percentile(detail[open_], 98) > LEAST_DETAIL)

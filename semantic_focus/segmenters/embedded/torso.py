@@ -1,8 +1,8 @@
 """Bodies without a head in the picture: backs, and outfits cut at the neck.
 
-The pose detector looks for heads. The pose network itself needs none, only a square that the body fits in, and
-the selfie network tells where somebody may be: squares are tried there, and what is read must hold when the
-picture is mirrored and the square moved. What looks like a person by chance does not.
+The pose detector looks for heads. The pose network itself needs none, only a square that the body fits in,
+and the selfie network tells where somebody may be: squares are tried there, and what is read must hold when
+the picture is mirrored and the square moved. What looks like a person by chance does not.
 """
 
 from collections.abc import Iterator
@@ -67,8 +67,8 @@ def find_torsos(networks: Networks, picture: np.ndarray) -> list[Pose]:
 def person_views(networks: Networks, picture: np.ndarray) -> Iterator[np.ndarray]:
     """Float[H, W] each: where the selfie network sees somebody, when it looks in different ways.
 
-    It looks at squares. What is much wider than high is squeezed beyond recognition, so such a picture is also
-    shown with its borders drawn out to a square.
+    It looks at squares. What is much wider than high is squeezed beyond recognition, so such a picture is
+    also shown with its borders drawn out to a square.
     """
     import cv2
 
@@ -134,7 +134,7 @@ def _steadiness(networks: Networks, picture: np.ndarray, square: Square, pose: P
 
 
 def _fit(body: np.ndarray, seen: np.ndarray) -> float:
-    """0..1: the body's share that is seen, and less of what is seen's share that is the body: others may be."""
+    """0..1: how much of the body is seen, times the root of how much of what is seen it is."""
     both = float((body & seen).sum())
     return both / max(1, body.sum()) * (both / max(1, seen.sum())) ** 0.5
 

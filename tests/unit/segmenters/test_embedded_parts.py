@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from semantic_focus.segmenters.embedded.bodies import _without_pose
 from semantic_focus.segmenters.embedded.detect import Face, Pose
 from semantic_focus.segmenters.embedded.parts import (
     PARTS,
@@ -13,7 +14,7 @@ from semantic_focus.segmenters.embedded.parts import (
     fitted_networks,
     windows_of,
 )
-from semantic_focus.segmenters.embedded.persons import Person, _shares, _without_pose
+from semantic_focus.segmenters.embedded.persons import Person, _shares
 
 
 def face_at(x: float, y: float, height: float = 40.0) -> Face:

@@ -8,7 +8,7 @@ import numpy as np
 from .detect import Face, Pose, find_faces, find_poses, selfie
 from .networks import Networks
 from .seek import NEARER, SMALL_FACE, tiles
-from .torso import Square, find_torsos
+from .torso import NEAR_TRUST, Square, find_torsos
 
 SURE_FACE = 0.7
 """A face with at least this score counts without support from a body."""
@@ -50,7 +50,9 @@ def find_bodies(networks: Networks, picture: np.ndarray, seen: Sequence[Face] | 
     sure = [(face, pose) for face, pose in found if face is not None or _is_sure(networks, picture, pose)]
     if sure:
         return sure
-    for window in [(0, 0, width, height), *grid]:
+    if torsos := find_torsos(networks, picture):
+        return [(None, pose) for pose in torsos]
+    for window in grid[: len(grid) // 2]:
         if torsos := _torsos_in(networks, picture, window):
             return [(None, pose) for pose in torsos]
     return []
@@ -61,7 +63,7 @@ def _torsos_in(networks: Networks, picture: np.ndarray, window: Sequence[float])
     left, top, right, bottom = (int(value) for value in window)
     shape, corner = picture.shape[:2], np.array([left, top])
     found = []
-    for pose in find_torsos(networks, np.ascontiguousarray(picture[top:bottom, left:right])):
+    for pose in find_torsos(networks, np.ascontiguousarray(picture[top:bottom, left:right]), NEAR_TRUST):
         mask = np.zeros(shape, np.float32)
         mask[top:bottom, left:right] = pose.mask
         found.append(replace(pose, landmarks=pose.landmarks + corner, mask=mask))

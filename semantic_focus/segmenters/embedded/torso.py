@@ -17,7 +17,8 @@ MOST = 3
 """Bodies that are looked for one after the other."""
 LEAST_SEEN, SURE_SEEN = 0.03, 0.92
 """Share of the picture in which somebody may be, and mean probability there."""
-LEAST_TRUST = 0.55
+LEAST_TRUST, NEAR_TRUST = 0.55, 0.75
+"""How far a body must be trusted that is seen in the whole picture, and in a window of it: there are many."""
 DEEP = (0.5, 0.8, 1.1)
 """Where the hips may be: this far down what is seen, in its heights."""
 WIDE = (1.0, 1.5, 2.2)
@@ -48,14 +49,14 @@ class Square:
         )
 
 
-def find_torsos(networks: Networks, picture: np.ndarray) -> list[Pose]:
+def find_torsos(networks: Networks, picture: np.ndarray, least: float = LEAST_TRUST) -> list[Pose]:
     """Bodies without a head of a UInt8[H, W, 3] picture, the most certain first."""
     import cv2
 
     views = list(person_views(networks, picture))
     found: list[Pose] = []
     while len(found) < MOST:
-        pose = _best(networks, picture, views)
+        pose = _best(networks, picture, views, least)
         if pose is None:
             break
         found.append(pose)
@@ -85,7 +86,7 @@ def person_views(networks: Networks, picture: np.ndarray) -> Iterator[np.ndarray
         yield selfie(networks, square)[top : top + height, left : left + width]
 
 
-def _best(networks: Networks, picture: np.ndarray, views: list[np.ndarray]) -> Pose | None:
+def _best(networks: Networks, picture: np.ndarray, views: list[np.ndarray], least: float) -> Pose | None:
     """The body that fits best into what is seen in one of the views; None where none is certain."""
     best: tuple[float, Pose, Square] | None = None
     for view in views:
@@ -97,10 +98,10 @@ def _best(networks: Networks, picture: np.ndarray, views: list[np.ndarray]) -> P
             trust = pose.score * _fit(pose.mask > 0.5, inside)
             if best is None or trust > best[0]:
                 best = trust, pose, square
-    if best is None or best[0] < LEAST_TRUST:
+    if best is None or best[0] < least:
         return None
     trust, pose, square = best
-    return pose if trust * _steadiness(networks, picture, square, pose) > LEAST_TRUST else None
+    return pose if trust * _steadiness(networks, picture, square, pose) > least else None
 
 
 def _squares(inside: np.ndarray) -> Iterator[Square]:

@@ -28,7 +28,7 @@ from benchmarks.portraits import PORTRAITS
 from benchmarks.segmentation import IGNORED, LEAST_SHARE, PARTS, REFERENCES, iou
 from semantic_focus.files.writing import write_atomically
 from semantic_focus.segmenters.embedded.networks import FITTED, Networks, load_networks
-from semantic_focus.segmenters.embedded.parts import find_parts
+from semantic_focus.segmenters.embedded.upright import find_parts_upright
 
 FOLDS = 5
 SAME = {"obama3": "obama2"}
@@ -54,7 +54,7 @@ def folds(names: Sequence[str]) -> dict[str, int]:
 
 def found_in(networks: Networks, item: Drawn, fitted: Mapping[str, Tensor]) -> list[float]:
     """IoU of each part in a picture as it is analysed; NaN for a part that is hardly there."""
-    found = find_parts(networks, item.picture, item.persons, fitted)
+    found = find_parts_upright(networks, item.picture, item.persons, fitted)
     result = []
     for index, name in enumerate(PARTS):
         truth = item.parts == 1 + index

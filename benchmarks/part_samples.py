@@ -5,7 +5,7 @@ Kept in `.cache/part_samples`, by picture and by everything that they depend on.
 
 import hashlib
 import pickle
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,11 @@ from semantic_focus.segmenters.embedded.again import mirrored
 from semantic_focus.segmenters.embedded.networks import Networks
 from semantic_focus.segmenters.embedded.parts import PARTS, View, places, window_of, windows_of
 from semantic_focus.segmenters.embedded.persons import Person, find_persons
-from semantic_focus.segmenters.embedded.segmenter import analysed
+from semantic_focus.segmenters.embedded.seek import look_closely
 
 EMBEDDED = (
+    "again",
+    "bodies",
     "colour",
     "deep",
     "detect",
@@ -35,9 +37,8 @@ EMBEDDED = (
     "networks",
     "parts",
     "persons",
-    "segmenter",
-    "taps",
 )
+EMBEDDED += ("seek", "taps", "torso")
 KEPT = CHECKOUT / ".cache" / "part_samples"
 SOURCES = (
     "benchmarks/part_versions.py",
@@ -83,17 +84,26 @@ Components = Mapping[str, Mapping[str, torch.Tensor]]
 
 def drawn(name: str, path: Path, reference: Path, networks: Networks) -> Drawn:
     """A picture with its drawing, as the segmenter looks at it."""
-    picture = analysed((load_picture(path).numpy() * 255).round().astype(np.uint8))
+    whole = (load_picture(path).numpy() * 255).round().astype(np.uint8)
+    picture, faces = look_closely(networks, whole)
     size = (picture.shape[1], picture.shape[0])
     parts = cv2.resize(read_reference(reference).parts, size, interpolation=cv2.INTER_NEAREST)
-    return Drawn(name, picture, parts, find_persons(networks, picture))
+    return Drawn(name, picture, parts, find_persons(networks, picture, faces))
+
+
+def upright(item: Drawn) -> Iterator[Drawn]:
+    """The picture turned so that persons are upright, for all those who then are."""
+    for quarters in sorted({person.quarters for person in item.persons}):
+        persons = [person.turned(quarters) for person in item.persons if person.quarters == quarters]
+        picture, parts = (np.ascontiguousarray(np.rot90(a, quarters)) for a in (item.picture, item.parts))
+        yield Drawn(item.name, picture, parts, persons)
 
 
 def components(pictures: Sequence[Drawn], networks: Networks) -> Components:
     """Principal components of every activation, over pixels of persons in the pictures as they are."""
     generator = np.random.default_rng(0)
     found: dict[str, dict[str, list[np.ndarray]]] = {}
-    for item in pictures:
+    for item in (turned for picture in pictures for turned in upright(picture)):
         for person in item.persons:
             if person.face is None:
                 continue
@@ -149,9 +159,15 @@ def bilinear(layers: np.ndarray, places: np.ndarray) -> torch.Tensor:
     return found[0, :, 0].T
 
 
-def collect(item: Drawn, basis: Components, networks: Networks) -> list[Rows]:
+def collect(drawing: Drawn, basis: Components, networks: Networks) -> list[Rows]:
     """What one picture teaches."""
-    generator = np.random.default_rng(sum(map(ord, item.name)))
+    generator = np.random.default_rng(sum(map(ord, drawing.name)))
+    return [rows for item in upright(drawing) for rows in _collected(item, basis, networks, generator)]
+
+
+def _collected(
+    item: Drawn, basis: Components, networks: Networks, generator: np.random.Generator
+) -> list[Rows]:
     result = []
     for version in versions(item.picture, item.parts, item.persons, generator):
         for number, found in enumerate(item.persons):

@@ -35,6 +35,7 @@ from benchmarks.part_versions import recolour
 from benchmarks.photographs import FOLDER, PHOTOGRAPHS, Photograph, provide
 from benchmarks.portraits import PORTRAITS
 from semantic_focus.datasets.folder import load_picture
+from semantic_focus.regions.blocks import at_full_size
 from semantic_focus.regions.masks import SemanticMasks
 from semantic_focus.regions.overlay import overlay
 from semantic_focus.segmenters.protocol import MissingWeightsError, SegmentRequest
@@ -97,7 +98,7 @@ def read_reference(path: Path) -> Reference:
 def predicted(masks: SemanticMasks) -> dict[str, np.ndarray]:
     """Bool[H, W] by region, of the only picture."""
     found = {name: masks.region(name)[0].numpy() > 0.5 for name in PARTS}
-    persons = masks.persons[0] if masks.persons else masks.masks[0, :0]
+    persons = at_full_size(masks.persons[0], masks.size) if masks.persons else masks.masks[0, :0]
     union = persons.sum(0) if len(persons) else torch.stack([masks.region(n)[0] for n in PARTS]).sum(0)
     return {"person": union.numpy() > 0.5, **found}
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from PIL import Image
 from ..semantic_focus.categories import is_soft_layer
 from ..semantic_focus.datasets.cache import scores_of
 from ..semantic_focus.files.writing import write_png
+from ..semantic_focus.regions.doubts import doubts_of
 from ..semantic_focus.regions.masks import SemanticMasks, downsample_mask_to_latent
 from ..semantic_focus.regions.overlay import index_map, overlay, region_colour
 from .sockets import CATEGORY, SemanticMasksSocket
@@ -100,6 +102,7 @@ def _preview(
             for k, label in enumerate(masks.labels)
         ],
         "persons": len(persons) if masks.persons else None,
+        "doubts": _doubts(masks, index),
         "chosen": masks.provenance.get("chosen_persons", ""),
         "backend": masks.provenance.get("backend", ""),
         "cache": masks.provenance.get("cache", ""),
@@ -111,6 +114,13 @@ def _scores(masks: SemanticMasks, index: int) -> dict[str, float]:
     scores = scores_of(masks.provenance)
     # a batch that was put together from mask files may have those of its first picture only
     return scores[index] if len(scores) == len(masks.masks) else {}
+
+
+def _doubts(masks: SemanticMasks, index: int) -> list[dict[str, Any]]:
+    """Where the masks of a picture are probably wrong, the gravest first."""
+    doubts = doubts_of(masks.provenance)
+    found = doubts[index] if len(doubts) == len(masks.masks) else []
+    return [asdict(doubt) for doubt in found if doubt.flagged]
 
 
 def _mean_inside(mask: torch.Tensor, inside: torch.Tensor) -> float | None:

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..files.tensors import DamagedFileError, TensorFile, write_safetensors
 from ..files.text import parsed_json, printable
 from ..regions.by_hand import BACKGROUND, parts_of
+from ..regions.doubts import joined
 from ..regions.masks import SemanticMasks
 from ..segmenters.protocol import SegmentRequest
 from ..segmenters.table import LazySegmenter
@@ -249,7 +250,12 @@ def get_or_segment(
         found[0].masks if len(found) == 1 else torch.cat([m.masks for m in found]),
         request.labels,
         tuple(m.persons[0] for m in found) if all(m.persons for m in found) else (),
-        {**found[0].provenance, **_joined_scores(found), "cache": f"{hits}/{len(images)}"},
+        {
+            **found[0].provenance,
+            **_joined_scores(found),
+            **joined(m.provenance for m in found),
+            "cache": f"{hits}/{len(images)}",
+        },
     )
 
 

@@ -5,7 +5,7 @@ import html
 import io
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch.nn.functional import interpolate
 
 from ..files.text import printable
 from ..files.writing import has_png_mark, is_regular, others_aside, write_bytes, write_png
+from ..regions.doubts import Doubt
 from ..regions.masks import SemanticMasks, downsample_mask_to_latent
 from ..regions.overlay import overlay, region_colour
 from .folder import DatasetError, load_picture
@@ -67,11 +68,12 @@ def is_report(path: Path) -> bool:
     return head.startswith(HEAD) and TITLE.search(head) is not None
 
 
-def thumbnail(picture: Path, side: int = THUMBNAIL_SIDE) -> Image.Image:
+def thumbnail(picture: Path, side: int = THUMBNAIL_SIDE, doubts: Sequence[Doubt] = ()) -> Image.Image:
     """A picture with its regions drawn over it; plain without a readable mask file, grey without a picture.
 
     Args:
         side: of the longer side, in pixels; smaller pictures stay as they are.
+        doubts: the place of each flagged one gets a ring.
     """
     try:
         image = load_picture(picture)
@@ -86,7 +88,20 @@ def thumbnail(picture: Path, side: int = THUMBNAIL_SIDE) -> Image.Image:
         small = overlay(small, SemanticMasks(regions, masks.labels))
     except (OSError, MaskFileError):
         pass
-    return Image.fromarray((small[0] * 255).round().to(torch.uint8).numpy().astype(np.uint8))
+    drawn = Image.fromarray((small[0] * 255).round().to(torch.uint8).numpy().astype(np.uint8))
+    for doubt in doubts:
+        if doubt.flagged:
+            _ring(drawn, doubt.at)
+    return drawn
+
+
+def _ring(picture: Image.Image, at: tuple[float, float]) -> None:
+    """A ring round a place, which stands out on any ground."""
+    x, y, radius = at[0] * picture.width, at[1] * picture.height, max(6, min(picture.size) // 14)
+    box = (x - radius, y - radius, x + radius, y + radius)
+    draw = ImageDraw.Draw(picture)
+    draw.ellipse(box, outline=(0, 0, 0), width=4)
+    draw.ellipse(box, outline=(255, 255, 255), width=2)
 
 
 def shown(path: Path, folder: Path) -> str:
@@ -135,7 +150,7 @@ def contact_sheet(dataset: DatasetSurvey, check: Callable[[], None] = lambda: No
         check()
         row, column = divmod(position, PER_ROW)
         left, top = margin + column * cell, head + row * (cell + text)
-        picture = thumbnail(entry.picture)
+        picture = thumbnail(entry.picture, doubts=entry.doubts)
         sheet.paste(picture, (left + 4, top + THUMBNAIL_SIDE - picture.height))
         width = cell - 12
         lines = [(_cut(draw, shown(entry.picture, dataset.folder), small, width), (20, 20, 24))]
@@ -243,7 +258,7 @@ def _row(entry: Entry, dataset: DatasetSurvey) -> str:
     )
     listed = f"<ul>{''.join(lines)}</ul>" if lines else ""
     return (
-        f'<tr><td><img src="{_data_uri(thumbnail(entry.picture))}" alt=""></td>'
+        f'<tr><td><img src="{_data_uri(thumbnail(entry.picture, doubts=entry.doubts))}" alt=""></td>'
         f'<td><div class="name">{name}</div>{listed}</td>{shares}</tr>\n'
     )
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from ..files.text import printable
+from ..regions.doubts import Doubt
 from ..regions.large import too_large
 from ..segmenters.protocol import SegmentRequest
 from ..segmenters.table import LazySegmenter
@@ -44,6 +45,7 @@ class PictureStatus:
         coverage: share of the picture, 0..1, by category; empty without a readable mask file.
         problems: what stands out, in sentences.
         notes: what is worth knowing and no problem, in sentences.
+        doubts: where the segmenter itself is unsure, the gravest first.
         stamp, mask_stamp: another one when the picture or its mask file changes; empty without a file.
     """
 
@@ -55,6 +57,7 @@ class PictureStatus:
     coverage: Mapping[str, float]
     problems: Sequence[str]
     notes: Sequence[str]
+    doubts: Sequence[Doubt]
     stamp: str
     mask_stamp: str
 
@@ -252,6 +255,7 @@ def _status(name: PurePath, files: _Files, found: _Found, entry: Entry) -> Pictu
         entry.coverage,
         problems,
         [note for note in (*entry.notes, found.caption_note) if note not in ("", BY_HAND)],
+        entry.doubts,
         files.stamp,
         files.mask_stamp,
     )

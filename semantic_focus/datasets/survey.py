@@ -1,12 +1,13 @@
 """What the mask files of a dataset say about it: coverage, persons, and pictures that stand out."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..categories import SEMANTIC_CATEGORIES
 from ..files.text import parsed_json, printable
+from ..regions.doubts import Doubt, doubts_in_file, in_sentences
 from ..regions.masks import SemanticMasks
 from .formats import has_several_frames
 from .freshness import PictureResult
@@ -44,6 +45,7 @@ class Entry:
         persons: how many; None when the mask file does not tell persons apart.
         problems: what to look at, in sentences.
         notes: what is worth knowing and no problem.
+        doubts: where the segmenter itself is unsure, the gravest first; none of regions made by hand.
     """
 
     picture: Path
@@ -52,6 +54,12 @@ class Entry:
     persons: int | None = None
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    doubts: tuple[Doubt, ...] = ()
+
+    @property
+    def gravest(self) -> float:
+        """Score of the gravest doubt, 0 without one."""
+        return max((doubt.score for doubt in self.doubts), default=0.0)
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,7 @@ class DatasetSurvey:
     """A dataset as its mask files describe it.
 
     Attributes:
-        entries: those with problems come first, then by name.
+        entries: those with problems come first, of these what is most probably wrong, then by name.
         remarks: what there is to say of the dataset as a whole, in sentences.
     """
 
@@ -97,8 +105,13 @@ def judge(folder: Path, entries: Sequence[Entry]) -> DatasetSurvey:
         for label in labels
     }
     judged = [_judged(entry, spread) for entry in entries]
-    judged.sort(key=lambda entry: (-len(entry.problems), str(entry.picture)))
+    judged.sort(key=_looked_at_first)
     return DatasetSurvey(folder, tuple(judged), spread)
+
+
+def _looked_at_first(entry: Entry) -> tuple[bool, float, int, str]:
+    flagged = any(doubt.flagged for doubt in entry.doubts)
+    return not entry.problems, -entry.gravest if flagged else 0.0, -len(entry.problems), str(entry.picture)
 
 
 def spread_of(shares: Sequence[float]) -> Spread:
@@ -123,11 +136,12 @@ def read_entry(result: PictureResult) -> Entry:
     try:
         header = read_header(path)
         coverage, detected, persons = _described(header) or _measured(read_masks(path))
+        doubts = tuple(doubts_in_file(header))
     except FileNotFoundError:
         return empty if problems else replace(empty, problems=("it has no mask file",))
     except (OSError, MaskFileError) as error:
         return empty if problems else replace(empty, problems=(printable(error),))
-    return replace(empty, coverage=coverage, detected=frozenset(detected), persons=persons)
+    return replace(empty, coverage=coverage, detected=frozenset(detected), persons=persons, doubts=doubts)
 
 
 _Described = tuple[dict[str, float], list[str], int | None]
@@ -154,19 +168,31 @@ def _measured(masks: SemanticMasks) -> _Described:
 def _judged(entry: Entry, spread: Mapping[str, Spread]) -> Entry:
     if not entry.coverage:
         return entry
-    problems = list(entry.problems)
+    problems, notes = [*entry.problems, *in_sentences(entry.doubts)], list(entry.notes)
     if not _has_person(entry):
         problems.append("no person found")
     elif "face" in spread and "face" not in entry.detected:
         problems.append("no face found")
     if entry.persons is not None and entry.persons > 1:
         problems.append(f"{entry.persons} persons")
+    # near or far, every share is unusual, and nothing is wrong with the masks
+    (notes if _is_framed_differently(entry, spread) else problems).extend(_unusual(entry, spread))
+    return replace(entry, problems=tuple(problems), notes=tuple(notes))
+
+
+def _unusual(entry: Entry, spread: Mapping[str, Spread]) -> Iterator[str]:
+    """A sentence for each share that stands out."""
     for label, usual in spread.items():
         share = entry.coverage.get(label)
         if share is not None and not usual.low <= share <= usual.high:
             size = "much" if share > usual.high else "little"
-            problems.append(f"{size} {label}: {share:.0%}, usually {usual.median:.0%}")
-    return replace(entry, problems=tuple(problems))
+            yield f"{size} {label}: {share:.0%}, usually {usual.median:.0%}"
+
+
+def _is_framed_differently(entry: Entry, spread: Mapping[str, Spread]) -> bool:
+    """Whether a face is seen, and of another size than usual: a close-up, or a person farther away."""
+    usual, share = spread.get("face"), entry.coverage.get("face", 0.0)
+    return usual is not None and "face" in entry.detected and not usual.low <= share <= usual.high
 
 
 def _has_person(entry: Entry) -> bool:

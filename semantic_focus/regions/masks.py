@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..categories import PARTITION_PRIORITY
 from .blocks import at_full_size
+from .doubts import FIELD as DOUBTS
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,10 @@ class SemanticMasks:
 
 
 def of_another_picture(provenance: Mapping[str, str]) -> dict[str, str]:
-    """Without what ties masks to one picture file: a file of such masks counts as made by hand."""
-    return {key: value for key, value in provenance.items() if key not in ("image_digest", "picture_stamp")}
+    """Without what ties masks to one picture file, or to places in it: a file of such masks counts as made by
+    hand."""
+    tied = ("image_digest", "picture_stamp", DOUBTS)
+    return {key: value for key, value in provenance.items() if key not in tied}
 
 
 def check_aspect(mask_size: tuple[int, int], latent_size: tuple[int, int]) -> None:

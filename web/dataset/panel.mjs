@@ -8,6 +8,7 @@ import { badge, layers, view } from "./view.mjs";
 import { describe, FILTERS, folderInWords, passes, problemsOf } from "./words.mjs";
 import { resultInWords, say, statusName, summary } from "./words.mjs";
 import { button, entitle } from "../lib/controls.mjs";
+import { gravestFirst } from "../lib/doubts.mjs";
 import { element, typedIn, undoable, widgetOf } from "../lib/panel.mjs";
 import { presentPanels } from "../lib/present.mjs";
 import { cancel } from "../lib/prompts.mjs";
@@ -277,7 +278,8 @@ export class DatasetPanel {
 
   draw() {
     const { filter, regions } = this.view;
-    const shown = this.pictures.filter((picture) => passes(picture, filter, this.captionNeeded));
+    const passing = this.pictures.filter((picture) => passes(picture, filter, this.captionNeeded));
+    const shown = gravestFirst(passing);
     this.summary.textContent = this.pictures.length ? summary(this.pictures, this.captionNeeded) : "";
     this.filter.replaceChildren(...FILTERS.map((name) => this.choice(name)));
     this.filter.value = filter;

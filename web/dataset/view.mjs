@@ -2,6 +2,7 @@
 import { discard } from "./grid.mjs";
 import { pictureUrl, readCaption, regionsUrl } from "./source.mjs";
 import { button, entitle, swatch } from "../lib/controls.mjs";
+import { flagged, rings } from "../lib/doubts.mjs";
 import { percent } from "../lib/figures.mjs";
 import { GLYPHS, problemsOf, say, statusName } from "./words.mjs";
 import { openDialog } from "../lib/dialog.mjs";
@@ -54,6 +55,21 @@ export function layers(folder, picture, { side, regions, alt, broken, lost }) {
     stack.append(layer);
   }
   return stack;
+}
+
+/**
+ * Mark the places that are in doubt, once it is known how large the picture is: it is fitted into its frame.
+ * @param {HTMLElement} stack of `layers`
+ * @param {Picture} picture
+ */
+function ring(stack, { doubts }) {
+  const base = stack.querySelector("img");
+  if (!base || !flagged(doubts).length) return;
+  const frame = element("div", { className: "sf-dataset-frame" }, rings(doubts));
+  base.addEventListener("load", () => {
+    frame.style.setProperty("--ratio", String(base.naturalWidth / base.naturalHeight));
+    stack.append(frame);
+  });
 }
 
 class View {
@@ -112,7 +128,9 @@ class View {
     const picture = this.pictures[this.at];
     const how = { side: /** @type {1024} */ (1024), regions: this.regions.checked, alt: picture.name };
     [...this.figure.children].forEach(discard);
-    this.figure.append(layers(this.folder, picture, how));
+    const stack = layers(this.folder, picture, how);
+    this.figure.append(stack);
+    ring(stack, picture);
   }
 
   show() {

@@ -31,6 +31,8 @@ const SENTENCES = /** @type {[RegExp, string, string[]][]} */ ([
   [/\. Give the path of a mask file \(/, "notOurs", []],
   [/^its mask file is damaged: (.+)$/, "damaged", ["error"]],
   [/^(.+)\. Run the segmentation again to make it anew/, "damaged", ["error"]],
+  [/^look at this: (.+) or (.+)\?$/, "doubt", ["region", "other"]],
+  [/^look at this: is all (.+) here\?$/, "doubtExtent", ["region"]],
   [/^no person found$/, "noPerson", []],
   [/^no face found$/, "noFace", []],
   [/^(\d+) persons$/, "persons", ["count"]],
@@ -96,6 +98,7 @@ function sayOne(sentence) {
     const values = Object.fromEntries(names.map((name, index) => [name, found[index + 1]]));
     if (values.reason) values.reason = say(values.reason);
     if (values.region) values.region = regionName(values.region);
+    if (values.other) values.other = regionName(values.other);
     if (values.error) values.error = faultInWords(values.error);
     if (values.seen) values.seen = values.seen.split("; ").map(sayOne).join("\n");
     if (values.regions) values.regions = regionNames(values.regions);

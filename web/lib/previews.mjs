@@ -8,8 +8,8 @@ import { putLast } from "./latest.mjs";
  * @typedef {{name: string, colour: [number, number, number], coverage: number, soft: boolean, score: number | null,
  *   certainty: number | null}} Region
  * @typedef {{picture: Record<string, string>, map: Record<string, string>, width: number, height: number,
- *   regions: Region[], persons: number | null, chosen: string, backend: string, cache: string,
- *   seconds: number | null, absent?: string, left_out?: string, aside?: string}} Preview the last three of a node that
+ *   regions: Region[], persons: number | null, doubts?: import("./doubts.mjs").Doubt[], chosen: string, backend: string,
+ *   cache: string, seconds: number | null, absent?: string, left_out?: string, aside?: string}} Preview the last three of a node that
  *   reads mask files
  */
 

@@ -2,6 +2,7 @@
 import { LegendView } from "./legend.mjs";
 import { paint, personPlaces, readLayers } from "./paint.mjs";
 import { button, entitle } from "../lib/controls.mjs";
+import { doubtsInWords, rings } from "../lib/doubts.mjs";
 import { faultInWords } from "../lib/faults.mjs";
 import { hasPictures } from "../lib/graph_walk.mjs";
 import { colourOf } from "../lib/palette.mjs";
@@ -70,8 +71,9 @@ export class OverlayView {
     this.canvas = element("canvas", { width: 1, height: 1, role: "img" });
     this.context = this.canvas.getContext("2d");
     this.marks = element("div", { className: "sf-overlay-marks", ariaHidden: "true" });
+    this.doubts = element("div", { className: "sf-overlay-marks", ariaHidden: "true" });
     this.tip = element("div", { className: "sf-overlay-tip sf-hidden", ariaHidden: "true" });
-    this.sheet = element("div", { className: "sf-overlay-sheet" }, [this.canvas, this.marks, this.tip]);
+    this.sheet = element("div", { className: "sf-overlay-sheet" }, [this.canvas, this.marks, this.doubts, this.tip]);
     const look = { className: "sf-button sf-overlay-enlarge", textContent: "⤢" };
     this.enlarge = button(() => enlarge?.(), look);
     const shown = enlarge ? [this.sheet, this.enlarge] : [this.sheet];
@@ -182,6 +184,7 @@ export class OverlayView {
       return element("span", { className: "sf-overlay-person", textContent: String(number), style });
     });
     this.marks.replaceChildren(...marks);
+    this.doubts.replaceChildren(...rings(this.preview?.doubts));
   }
 
   /** Write every word anew. */
@@ -233,7 +236,7 @@ export class OverlayView {
     const notices = [
       failure && text("overlay.failed", { reason: faultInWords(failure) }),
       problem && text("overlay.unreadable", { reason: faultInWords(problem) }),
-      [absence(preview), ...aboutFile(preview)].filter(Boolean).join(" "),
+      [absence(preview), ...doubtsInWords(preview?.doubts), ...aboutFile(preview)].filter(Boolean).join(" "),
     ];
     const notice = notices.find(Boolean) ?? "";
     if (this.notice.textContent !== notice) this.notice.textContent = notice;

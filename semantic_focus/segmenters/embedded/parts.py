@@ -24,7 +24,7 @@ EDGE_RADIUS, EDGE_EPSILON = 0.03, 1e-3
 SPECK = 0.003
 """Pieces of a part, and holes in it, below this share of the person go to what surrounds them."""
 UNSURE, SURE = 0.06, 0.18
-"""Lead of the likeliest part over the next below which a place is left to nobody, and from which it is not."""
+"""Lead of the likeliest part over the next below which a place is nobody's, and from which it is not."""
 UNSURE_REACH = 0.06
 """Unsure places narrower than twice this, in face heights, are the border between two parts."""
 LIMBS = ((11, 13), (13, 15), (12, 14), (14, 16), (23, 25), (25, 27), (24, 26), (26, 28))
@@ -189,7 +189,7 @@ def parts_of(person: Person, looks: Sequence[Look], fitted: Fitted | None = None
 
 
 def _shares_in(look: Look, squares: Mapping[str, Heard], fitted: Fitted | None) -> np.ndarray:
-    """Float[4, h, w] of one window: shares that sum to 1 where the parts are sure, to 0 where they are not."""
+    """Float[4, h, w] of one window: shares that sum to 1 where the parts are sure, to less elsewhere."""
     import cv2
 
     view, window = look.view, look.window

@@ -3,8 +3,10 @@
 import base64
 import io
 import re
+from collections.abc import Mapping
 from html.parser import HTMLParser
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from semantic_focus.datasets.freshness import PictureResult
 from semantic_focus.datasets.mask_file import mask_path, save_masks
 from semantic_focus.datasets.report import is_report, thumbnail, write
 from semantic_focus.datasets.survey import DatasetSurvey, Entry, spread_of, survey
+from semantic_focus.regions.doubts import Doubt, as_field
 from semantic_focus.regions.masks import SemanticMasks
 
 SIZE = (20, 30)
@@ -31,14 +34,22 @@ def regions(face: float, hair: float = 0.1) -> dict[str, torch.Tensor]:
     }
 
 
-def add(folder: Path, name: str, face: float = 0.2, persons: int | None = 1, status: str = "fresh"):
+def add(
+    folder: Path,
+    name: str,
+    face: float = 0.2,
+    persons: int | None = 1,
+    status: str = "fresh",
+    hair: float = 0.1,
+    said: Mapping[str, str] = MappingProxyType({}),
+):
     """A picture with a mask file, as a result of a run."""
     picture = folder / name
     Image.new("RGB", (SIZE[1], SIZE[0]), (90, 120, 90)).save(picture)
-    masks = regions(face)
+    masks = regions(face, hair)
     count = () if persons is None else (torch.ones(persons, *SIZE),)
     stacked = torch.stack(list(masks.values()))[None]
-    save_masks(mask_path(picture), SemanticMasks(stacked, tuple(masks), count, {"image_digest": "d"}))
+    save_masks(mask_path(picture), SemanticMasks(stacked, tuple(masks), count, {"image_digest": "d", **said}))
     return PictureResult(picture, status)
 
 
@@ -72,12 +83,12 @@ class TestSurvey:
 
     def test_each_problem_is_named_and_comes_first(self, tmp_path: Path):
         results = [add(tmp_path, f"{k}.png") for k in range(8)]
-        results += [add(tmp_path, "close.png", face=0.8), add(tmp_path, "back.png", face=0)]
+        results += [add(tmp_path, "hairy.png", hair=0.7), add(tmp_path, "back.png", face=0)]
         results += [add(tmp_path, "two.png", persons=2), add(tmp_path, "nobody.png", persons=0)]
         found = survey(tmp_path, results)
         named = {name: told for name, told in problems(found).items() if told}
         assert named == {
-            "close.png": ("much face: 80%, usually 20%", "little background: 10%, usually 70%"),
+            "hairy.png": ("much hair: 70%, usually 10%", "little background: 10%, usually 70%"),
             "back.png": (
                 "no face found",
                 "little face: 0%, usually 20%",
@@ -87,9 +98,28 @@ class TestSurvey:
             "nobody.png": ("no person found",),
         }
         order = [entry.picture.name for entry in found.entries]
-        assert order[:4] == ["back.png", "close.png", "nobody.png", "two.png"] and order[4:] == sorted(
+        assert order[:4] == ["back.png", "hairy.png", "nobody.png", "two.png"] and order[4:] == sorted(
             order[4:]
         )
+
+    @pytest.mark.parametrize(("name", "face"), [("near.png", 0.8), ("far.png", 0.05)])
+    def test_a_face_nearer_or_farther_than_usual_is_no_fault(self, tmp_path: Path, name: str, face: float):
+        results = [add(tmp_path, f"{k}.png") for k in range(8)] + [add(tmp_path, name, face=face)]
+        found = {entry.picture.name: entry for entry in survey(tmp_path, results).entries}
+        assert found[name].problems == () and any(" face: " in note for note in found[name].notes)
+
+    def test_what_the_segmenter_doubts_comes_first_the_gravest_of_all(self, tmp_path: Path):
+        said = {"sure": 0.3, "unsure": 0.6, "wrong": 0.9}
+        place = ((0.25, 0.5), (0.1, 0.2, 0.4, 0.8))
+        fields = {
+            name: as_field([[Doubt("clothing", "body", score, *place)]]) for name, score in said.items()
+        }
+        results = [add(tmp_path, f"{name}.png", said=field) for name, field in fields.items()]
+        results += [add(tmp_path, f"{k}.png") for k in range(4)] + [add(tmp_path, "two.png", persons=2)]
+        found = survey(tmp_path, results)
+        assert [entry.picture.stem for entry in found.entries[:3]] == ["wrong", "unsure", "two"]
+        assert problems(found)["wrong.png"] == ("look at this: clothing or skin?",)
+        assert problems(found)["sure.png"] == () and found.entries[0].doubts[0].at == (0.25, 0.5)
 
     def test_missing_stale_failed_and_hand_made_masks(self, tmp_path: Path):
         results = [add(tmp_path, "stale.png", status="due"), add(tmp_path, "hand.png", status="kept")]
@@ -173,7 +203,7 @@ class Page(HTMLParser):
 
 class TestPage:
     def test_it_needs_no_other_file_and_no_script_and_shows_every_picture(self, tmp_path: Path):
-        results = [add(tmp_path, f"{k}.png") for k in range(6)] + [add(tmp_path, "close.png", face=0.8)]
+        results = [add(tmp_path, f"{k}.png") for k in range(6)] + [add(tmp_path, "hairy.png", hair=0.7)]
         write(survey(tmp_path, results), tmp_path / "report.html")
         content = (tmp_path / "report.html").read_text(encoding="utf-8")
         page = Page(content)
@@ -182,9 +212,9 @@ class TestPage:
         assert not re.search(r"https?://|url\(|@import", content)
         for one in page.references:
             Image.open(io.BytesIO(base64.b64decode(one.split(",")[1]))).load()
-        assert page.text.index("close.png") < page.text.index("0.png") and "prefers-color-scheme" in content
-        assert "7 pictures, 1 to look at" in page.text and "much face: 80%, usually 20%" in page.text
-        assert "width:80.0%" in content
+        assert page.text.index("hairy.png") < page.text.index("0.png") and "prefers-color-scheme" in content
+        assert "7 pictures, 1 to look at" in page.text and "much hair: 70%, usually 10%" in page.text
+        assert "width:70.0%" in content
 
     def test_names_and_reasons_are_text_and_never_markup(self, tmp_path: Path):
         name = "<img src=x onerror=alert(1)>&\"'.png"

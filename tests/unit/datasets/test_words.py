@@ -25,6 +25,7 @@ from semantic_focus.datasets.survey import FIRST_FRAME, Entry
 from semantic_focus.datasets.thumbnails import thumbnail
 from semantic_focus.files.names import not_allowed
 from semantic_focus.keywords import Prompt
+from semantic_focus.regions.doubts import Doubt, as_field
 from semantic_focus.regions.masks import SemanticMasks
 from semantic_focus.segmenters.protocol import SegmentRequest
 from semantic_focus.segmenters.table import LazySegmenter
@@ -76,7 +77,7 @@ def masks(path: Path, fields: Mapping[str, str] = MappingProxyType({}), share: f
 def sentences(folder: Path, **wanted: Any) -> dict[str, list[str]]:
     """What is said of a folder's pictures, by name."""
     found = dataset_status(list_pictures(folder), replace(REQUEST, **wanted), SEGMENTER)
-    return {one.name: [*filter(None, [one.reason]), *one.problems] for one in found}
+    return {one.name: [*filter(None, [one.reason]), *one.problems, *one.notes] for one in found}
 
 
 @pytest.mark.parametrize(
@@ -104,6 +105,9 @@ def test_what_ails_a_picture(tmp_path: Path, key_of: KeyOf):
     masks(picture(tmp_path / "much.png"), share=0.875)
     masks(picture(tmp_path / "nobody.png"), share=0)
     masks(picture(tmp_path / "group.png"), {"persons": "3"})
+    place = ((0.5, 0.5), (0.4, 0.4, 0.6, 0.6))
+    masks(picture(tmp_path / "unsure.png"), as_field([[Doubt("face", "hair", 0.8, *place)]]))
+    masks(picture(tmp_path / "extent.png"), as_field([[Doubt("face", "", 0.8, *place)]]))
     picture(tmp_path / "new.png")
     mask_path(picture(tmp_path / "damaged.png")).write_bytes(b"damaged")
     (tmp_path / "torn.png").write_bytes(b"torn")
@@ -120,6 +124,8 @@ def test_what_ails_a_picture(tmp_path: Path, key_of: KeyOf):
         "much.png": {"much", "little"},
         "nobody.png": {"noPerson", "much", "little"},
         "group.png": {"persons"},
+        "unsure.png": {"doubt"},
+        "extent.png": {"doubtExtent"},
         "new.png": {"noMaskFile"},
         "damaged.png": {"damaged"},
         "torn.png": {"unreadable"},

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from semantic_focus.segmenters.embedded.bodies import _without_pose
 from semantic_focus.segmenters.embedded.classifier import PARTS, classify, fitted_networks, heard
 from semantic_focus.segmenters.embedded.deep import (
     GRID,
@@ -19,7 +20,7 @@ from semantic_focus.segmenters.embedded.deep import (
 from semantic_focus.segmenters.embedded.detect import Face, Pose
 from semantic_focus.segmenters.embedded.networks import FITTED
 from semantic_focus.segmenters.embedded.parts import WORK_SIDE, View, _fading, windows_of
-from semantic_focus.segmenters.embedded.persons import Person, _shares, _without_pose
+from semantic_focus.segmenters.embedded.persons import Person, _shares
 from semantic_focus.segmenters.embedded.taps import INNER
 
 

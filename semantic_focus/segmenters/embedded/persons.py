@@ -1,26 +1,27 @@
 """Persons of a picture: which faces and bodies belong together, and one soft mask for each."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ...regions.refine import guided_filter, pieces
+from .bodies import Body, box_around, find_bodies
 from .colour import ColourModel, bins
-from .detect import Face, Pose, find_faces, find_poses
+from .detect import Face, Pose, selfie
 from .networks import Networks
 
-SURE_FACE = 0.7
-"""A face with at least this score counts without support from a body."""
-WEAK_FACE = 0.45
-MAX_TORSO_SQUARES = 4.0
-"""A silhouette without a face may cover this many squares of its shoulder-to-hip length; flowers do more."""
-SURE_POSE, LEAST_BODY = 0.95, 0.02
-"""Score of a pose, and its share of the picture, from which a body counts that only a second look found."""
-NEAR_HEAD = 1.6
-"""A face this many face sizes from a pose's head may still be that body's: turned heads are misplaced."""
 REACH = 2.0
 """How far, in face heights, a person may extend beyond what the pose network saw: hair, sleeves."""
+FAR_AWAY = 0.25
+"""Persons that take less of a picture, with those beside them, are looked at by themselves."""
+AROUND = 0.3
+"""What is looked at around them, as a share of their longer side."""
+STRAIGHT = 50.0
+"""Degrees that a person may lean and still count as upright."""
+
+Window = tuple[slice, slice]
+"""Rows and columns."""
 
 
 @dataclass(frozen=True)
@@ -31,74 +32,158 @@ class Person:
     face: Face | None
     pose: Pose | None
 
+    def turned(self, quarters: int) -> "Person":
+        """The person in the picture turned as numpy.rot90 turns it."""
+        return Person(
+            np.ascontiguousarray(np.rot90(self.mask, quarters)),
+            None if self.face is None else self.face.turned(quarters, self.mask.shape),
+            None if self.pose is None else self.pose.turned(quarters),
+        )
 
-def find_persons(networks: Networks, picture: np.ndarray) -> list[Person]:
-    """Persons of a UInt8[H, W, 3] picture, left to right by the centre of their masks."""
-    bodies = find_bodies(networks, picture)
-    if not bodies:
-        return []
-    evidence = np.stack([_evidence(face, pose, picture.shape) for face, pose in bodies])
-    union = _union(networks, picture, bodies, evidence)
-    persons = []
-    for (face, pose), share in zip(bodies, _shares(bodies, evidence), strict=True):
-        mask = union * share
-        if mask.max() > 0.5:
-            persons.append(Person(mask, face, pose))
+    @property
+    def quarters(self) -> int:
+        """How often the picture has to be turned against the clock for the person to be upright: 0 to 3."""
+        return quarters_of((self.face, self.pose))
+
+
+def find_persons(networks: Networks, picture: np.ndarray, seen: Sequence[Face] | None = None) -> list[Person]:
+    """Persons of a UInt8[H, W, 3] picture, left to right by the centre of their masks.
+
+    The networks know people who are upright. Where a body is not, the picture is turned, and looked at again.
+
+    Args:
+        seen: the faces in it, if they are known.
+    """
+    bodies = find_bodies(networks, picture, seen)
+    leaning = sorted({quarters_of(body) for body in bodies} - {0})
+    upright = [body for body in bodies if quarters_of(body) == 0]
+    persons = _persons(networks, picture, upright if leaning else bodies)
+    for quarters in leaning:
+        persons += _turned(networks, picture, quarters, [b for b in bodies if quarters_of(b) == quarters])
+    if leaning and len(persons) > 1:
+        total = np.maximum(np.sum([person.mask for person in persons], axis=0), 1)
+        persons = [replace(person, mask=person.mask / total) for person in persons]
     return sorted(persons, key=lambda person: _centre_x(person.mask))
 
 
-def find_bodies(networks: Networks, picture: np.ndarray) -> list[tuple[Face | None, Pose | None]]:
-    """Faces and poses that belong together; a face alone must be sure, a pose alone must look like a body.
+def quarters_of(body: Body) -> int:
+    """How often a picture has to be turned against the clock for a body to be upright: 0 to 3.
 
-    Where nobody is found, the picture is looked at again in smaller windows, and what is found then must be
-    sure: a house has a roof for a head.
+    The pose says, if there is one: a face that stands on its head is often read the wrong way round.
     """
-    bodies = _bodies(networks, picture, find_faces(networks, picture), ())
-    if bodies:
-        return bodies
-    height, width = picture.shape[:2]
-    grid = [
-        (x * width, y * height, (x + side) * width, (y + side) * height)
-        for side in (0.7, 0.5)
-        for x in (0.0, (1 - side) / 2, 1 - side)
-        for y in (0.0, (1 - side) / 2, 1 - side)
-    ]
-    found = _bodies(networks, picture, find_faces(networks, picture, grid), grid)
-    return [(face, pose) for face, pose in found if face is not None or _is_sure(networks, picture, pose)]
+    face, pose = body
+    if pose is not None:
+        hips, head = pose.landmarks[23:25].mean(0), pose.landmarks[:11].mean(0)
+        down = hips - head
+    else:
+        assert face is not None
+        down = face.chin - face.top
+    lean = float(np.degrees(np.arctan2(down[0], down[1])))
+    # from straight down against the clock: 90 is a head to the left
+    return 0 if abs(lean) < STRAIGHT else round(-lean / 90) % 4
 
 
-def _bodies(
-    networks: Networks, picture: np.ndarray, seen: Sequence[Face], more: Sequence[Sequence[float]]
-) -> list[tuple[Face | None, Pose | None]]:
-    """Bodies from the faces seen; poses are looked for around them and in `more` windows (boxes)."""
-    height, width = picture.shape[:2]
-    faces = [face for face in seen if face.score > WEAK_FACE]
-    windows = [_around(face) for face in faces if face.width < 0.2 * width]
-    one_portrait = len(faces) == 1 and faces[0].width > 0.1 * width
-    if not one_portrait:
-        windows += [(start * width, 0, (start + 0.5) * width, height) for start in (0.0, 0.25, 0.5)]
-    poses = find_poses(networks, picture, [*windows, *more])
-    free = list(poses)
-    bodies: list[tuple[Face | None, Pose | None]] = []
-    for face in faces:
-        near = sorted((gap, index) for index, pose in enumerate(free) if (gap := _gap(face, pose)) < 1)
-        if near or face.score > SURE_FACE:
-            bodies.append((face, free.pop(near[0][1]) if near else None))
-    for pose in free:
-        found = [f for f in find_faces(networks, picture, [_head(pose)]) if f.score > WEAK_FACE]
-        known = [face for face, _ in bodies if face is not None]
-        new = [face for face in found if not any(face.is_at(other) for other in known)]
-        own = next((face for face in new if _gap(face, pose) < 1), None)
-        if own is None and any(_gap(face, pose) < 1 for face in found):
-            continue  # another reading of somebody already there
-        if own is None and (near := _without_pose(bodies, pose)) is not None:
-            bodies[near] = (bodies[near][0], pose)
+def _turned(networks: Networks, picture: np.ndarray, quarters: int, bodies: Sequence[Body]) -> list[Person]:
+    """Persons who are upright when the picture is turned; `bodies` is what they seem to be in it as it is."""
+    shape = picture.shape
+    there = np.ascontiguousarray(np.rot90(picture, quarters))
+    found = [body for body in find_bodies(networks, there) if quarters_of(body) == 0]
+    if not found:
+        found = [
+            (None if face is None else face.turned(quarters, shape), pose and pose.turned(quarters))
+            for face, pose in bodies
+        ]
+    return [person.turned(-quarters) for person in _persons(networks, there, found)]
+
+
+def _persons(networks: Networks, picture: np.ndarray, bodies: Sequence[Body]) -> list[Person]:
+    """The persons whose faces and poses these are; those far away each in a window of the picture."""
+    persons = []
+    cores = [_core(body, picture.shape) for body in bodies]
+    for window, own in _groups(cores, picture.shape):
+        box = np.array([window[1].start, window[0].start, window[1].stop, window[0].stop])
+        others = [n for n, core in enumerate(cores) if n not in own and _touch(core, box)]
+        inside = [_inside(bodies[n], window) for n in (*own, *others)]
+        masks = _masks(networks, np.ascontiguousarray(picture[window]), inside)
+        for number, share in zip(own, masks, strict=False):
+            if share.max() > 0.5:
+                mask = np.zeros(picture.shape[:2], np.float32)
+                mask[window] = share
+                persons.append(Person(mask, *bodies[number]))
+    return persons
+
+
+def _masks(networks: Networks, picture: np.ndarray, bodies: Sequence[Body]) -> Iterator[np.ndarray]:
+    """Float[H, W] for each body."""
+    evidence = np.stack(
+        [
+            _guessed(networks, picture, face)
+            if face and pose is None
+            else _evidence(face, pose, picture.shape)
+            for face, pose in bodies
+        ]
+    )
+    union = _union(networks, picture, bodies, evidence)
+    for share in _shares(bodies, evidence):
+        yield union * share
+
+
+def _groups(cores: Sequence[np.ndarray], shape: Sequence[int]) -> list[tuple[Window, list[int]]]:
+    """Numbers of bodies that overlap, and where in a picture of `shape` to look at them: in all of it, unless
+    they are far away.
+    """
+    groups = [(core, [number]) for number, core in enumerate(cores)]
+    place = 0
+    while place < len(groups):
+        box, numbers = groups[place]
+        near = next((n for n, (other, _) in enumerate(groups) if n != place and _touch(other, box)), None)
+        if near is None:
+            place += 1
             continue
-        if own is None:
-            own = next((face for face in new if face.score > SURE_FACE and _is_inside(face, pose)), None)
-        if own is not None or _is_body(pose):
-            bodies.append((own, pose))
-    return bodies
+        other, others = groups[near]
+        joined = np.concatenate([np.minimum(other[:2], box[:2]), np.maximum(other[2:], box[2:])])
+        groups = [group for n, group in enumerate(groups) if n not in (place, near)]
+        groups.insert(0, (joined, numbers + others))
+        place = 0
+    height, width = shape[:2]
+    whole: list[int] = []
+    apart: list[tuple[Window, list[int]]] = []
+    for box, numbers in groups:
+        margin = AROUND * float(max(box[2:] - box[:2]))
+        left, top = (max(0, int(value - margin)) for value in box[:2])
+        right, bottom = min(width, int(box[2] + margin)), min(height, int(box[3] + margin))
+        if (right - left) * (bottom - top) < FAR_AWAY * height * width:
+            apart.append(((slice(top, bottom), slice(left, right)), numbers))
+        else:
+            whole += numbers
+    return apart + ([((slice(0, height), slice(0, width)), sorted(whole))] if whole else [])
+
+
+def _touch(a: np.ndarray, b: np.ndarray) -> bool:
+    return bool((np.minimum(a[2:], b[2:]) > np.maximum(a[:2], b[:2])).all())
+
+
+def _core(body: Body, shape: Sequence[int]) -> np.ndarray:
+    """Float[4], the box of a body: of its face and pose, or of what there should be below a face."""
+    face, pose = body
+    boxes = []
+    if pose is not None and (box := box_around(pose.mask, 0)) is not None:
+        boxes.append(box)
+    if face is not None:
+        (x, y), wide, high = face.centre, face.width, face.height
+        reach, below = (0.7, 0.6) if pose is not None else (1.4, 2.5)
+        boxes.append((x - reach * wide, y - high, x + reach * wide, y + below * high))
+    if not boxes:
+        return np.array([0, 0, *shape[1::-1]], float)
+    corners = np.array(boxes, float)
+    limits = np.array(shape[1::-1] * 2, float)
+    return np.clip(np.concatenate([corners[:, :2].min(0), corners[:, 2:].max(0)]), 0, limits)
+
+
+def _inside(body: Body, window: Window) -> Body:
+    face, pose = body
+    corner = np.array([window[1].start, window[0].start])
+    return face and face.moved(-corner), pose and pose.inside(*window)
 
 
 def oval_mask(face: Face, shape: Sequence[int]) -> np.ndarray:
@@ -111,52 +196,12 @@ def oval_mask(face: Face, shape: Sequence[int]) -> np.ndarray:
     return mask.astype(np.float32) / 255
 
 
-def _around(face: Face) -> tuple[float, float, float, float]:
-    x, y = face.centre
-    return x - 4 * face.width, y - 2 * face.height, x + 4 * face.width, y + 7 * face.height
-
-
-def _head(pose: Pose) -> tuple[float, float, float, float]:
-    x, y = pose.landmarks[:11].mean(0)
-    reach = max(1.2 * float(np.hypot(*(pose.landmarks[11] - pose.landmarks[12]))), 24.0)
-    return x - reach, y - reach, x + reach, y + reach
-
-
-def _gap(face: Face, pose: Pose) -> float:
-    """Distance of the pose's head from the face, in face sizes."""
-    return float(np.hypot(*(pose.landmarks[:11].mean(0) - face.centre))) / max(face.width, face.height)
-
-
-def _is_sure(networks: Networks, picture: np.ndarray, pose: Pose | None) -> bool:
-    """Whether pose and selfie network agree on a body that is not tiny."""
-    if pose is None or pose.score < SURE_POSE or (pose.mask > 0.5).mean() < LEAST_BODY:
-        return False
-    window = _with_margin(pose.mask)
-    seen = _selfie(networks, picture, window) if window is not None else pose.mask
-    return float(seen[pose.mask > 0.5].mean()) > 0.6
-
-
-def _without_pose(bodies: Sequence[tuple[Face | None, Pose | None]], pose: Pose) -> int | None:
-    """Index of the nearest body that has a face on this pose's mask, not far from its head, and no pose."""
-    gaps = [
-        (_gap(face, pose), index)
-        for index, (face, other) in enumerate(bodies)
-        if face is not None and other is None and _is_inside(face, pose)
-    ]
-    gap, index = min(gaps, default=(NEAR_HEAD, -1))
-    return index if gap < NEAR_HEAD else None
-
-
-def _is_inside(face: Face, pose: Pose) -> bool:
-    """Whether the middle of the face lies on the body: the pose network often misplaces a turned head."""
-    x, y = np.clip(face.centre.round().astype(int), 0, np.array(pose.mask.shape[::-1]) - 1)
-    return bool(pose.mask[y, x] > 0.5)
-
-
-def _is_body(pose: Pose) -> bool:
-    shoulders, hips = pose.landmarks[11:13].mean(0), pose.landmarks[23:25].mean(0)
-    torso = float(np.hypot(*(shoulders - hips)))
-    return pose.score > 0.8 and float((pose.mask > 0.5).sum()) < MAX_TORSO_SQUARES * torso**2
+def _guessed(networks: Networks, picture: np.ndarray, face: Face) -> np.ndarray:
+    """Float[H, W]: where the body of a face without a pose is, as the selfie network sees it from near."""
+    (x, y), wide, high = face.centre, face.width, face.height
+    somebody = selfie(networks, picture, (x - 2.2 * wide, y - 1.6 * high, x + 2.2 * wide, y + 3.5 * high))
+    below = np.maximum(_torso(face, picture.shape), _nearness(face, picture.shape) > 0.5)
+    return np.maximum(somebody * below, oval_mask(face, picture.shape))
 
 
 def _evidence(face: Face | None, pose: Pose | None, shape: Sequence[int]) -> np.ndarray:
@@ -165,7 +210,7 @@ def _evidence(face: Face | None, pose: Pose | None, shape: Sequence[int]) -> np.
     return mask if face is None else np.maximum(mask, oval_mask(face, shape))
 
 
-def _shares(bodies: Sequence[tuple[Face | None, Pose | None]], evidence: np.ndarray) -> np.ndarray:
+def _shares(bodies: Sequence[Body], evidence: np.ndarray) -> np.ndarray:
     """Float[P, H, W]: whose each pixel is: on a head by the face, elsewhere by evidence, and by distance
     where nobody has any.
     """
@@ -213,7 +258,7 @@ def _torso(face: Face, shape: Sequence[int]) -> np.ndarray:
 def _union(
     networks: Networks,
     picture: np.ndarray,
-    bodies: Sequence[tuple[Face | None, Pose | None]],
+    bodies: Sequence[Body],
     evidence: np.ndarray,
 ) -> np.ndarray:
     """Float[H, W]: where any of the bodies is, from the selfie network, the pose masks and the colours."""
@@ -221,64 +266,34 @@ def _union(
 
     height, width = picture.shape[:2]
     seen = evidence.max(0)
-    selfie = _selfie(networks, picture, (0, 0, width, height))
+    somebody = selfie(networks, picture)
     for window in _body_windows(bodies, evidence):
-        selfie = np.maximum(selfie, _selfie(networks, picture, window))
+        somebody = np.maximum(somebody, selfie(networks, picture, window))
     faces = [face.height for face, _ in bodies if face is not None]
     reach = REACH * max(faces, default=0.1 * height)
     near = cv2.distanceTransform((seen < 0.5).astype(np.uint8), cv2.DIST_L2, 5) < reach
     # the selfie network knows hair and sleeves of people near the camera, the pose network people far from it
     nearness = float(np.clip((max(faces, default=0) / height - 0.03) / 0.09, 0, 1))
     trust = 0.35 + 0.3 * nearness
-    mixed = (trust * selfie + (1 - trust) * seen) * near
+    mixed = (trust * somebody + (1 - trust) * seen) * near
     ovals = [oval_mask(face, picture.shape) for face, _ in bodies if face is not None]
     mixed = np.max([mixed, *ovals], axis=0)
     recoloured = _by_colour(picture, mixed)
     radius = max(2, round(0.008 * max(height, width)))
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
     smooth = np.clip(guided_filter(grey, recoloured[None], radius, 1e-3)[0], 0, 1)
-    return _connected(_steepen(smooth), seen)
+    return _connected(_steepen(smooth), seen, evidence)
 
 
-def _selfie(networks: Networks, picture: np.ndarray, window: Sequence[float]) -> np.ndarray:
-    """Float[H, W]: the selfie network's person probability inside a window, 0 outside."""
-    import cv2
-
-    height, width = picture.shape[:2]
-    left, top = max(0, int(window[0])), max(0, int(window[1]))
-    right, bottom = min(width, int(np.ceil(window[2]))), min(height, int(np.ceil(window[3])))
-    result = np.zeros((height, width), np.float32)
-    if right <= left or bottom <= top:
-        return result
-    crop = picture[top:bottom, left:right]
-    shrink = cv2.INTER_AREA if max(crop.shape[:2]) > 256 else cv2.INTER_LINEAR
-    seen = networks.selfie(cv2.resize(crop, (256, 256), interpolation=shrink) / 255.0)[0][0, :, :, 0]
-    result[top:bottom, left:right] = cv2.resize(
-        seen, (right - left, bottom - top), interpolation=cv2.INTER_LINEAR
-    )
-    return result
-
-
-def _body_windows(
-    bodies: Sequence[tuple[Face | None, Pose | None]], evidence: np.ndarray
-) -> list[tuple[float, float, float, float]]:
+def _body_windows(bodies: Sequence[Body], evidence: np.ndarray) -> list[tuple[float, float, float, float]]:
     """A window around each body that is clearly smaller than the picture."""
     height, width = evidence.shape[1:]
     windows = []
     for _, layer in zip(bodies, evidence, strict=True):
-        window = _with_margin(layer)
+        window = box_around(layer)
         if window is not None and (window[2] - window[0]) * (window[3] - window[1]) < 0.7 * height * width:
             windows.append(window)
     return windows
-
-
-def _with_margin(mask: np.ndarray) -> tuple[float, float, float, float] | None:
-    """The box of a mask and some more around it; None when the mask is empty."""
-    rows, columns = np.where(mask.max(1) > 0.4)[0], np.where(mask.max(0) > 0.4)[0]
-    if not len(rows):
-        return None
-    margin = 0.15 * max(np.ptp(rows), np.ptp(columns))
-    return columns[0] - margin, rows[0] - margin, columns[-1] + margin, rows[-1] + margin
 
 
 def _by_colour(picture: np.ndarray, person: np.ndarray) -> np.ndarray:
@@ -304,7 +319,7 @@ def _steepen(mask: np.ndarray) -> np.ndarray:
     return np.clip((mask - 0.15) / 0.7, 0, 1)
 
 
-def _connected(mask: np.ndarray, seen: np.ndarray) -> np.ndarray:
+def _connected(mask: np.ndarray, seen: np.ndarray, evidence: np.ndarray) -> np.ndarray:
     """Keep the pieces with a fair share of the evidence; without any, none."""
     import cv2
 
@@ -312,6 +327,10 @@ def _connected(mask: np.ndarray, seen: np.ndarray) -> np.ndarray:
     seen_area = np.bincount(label.ravel(), weights=(seen > 0.6).ravel())
     seen_area[0] = 0
     touched = seen_area > 0.03 * seen_area.max()
+    for layer in evidence:  # somebody small beside somebody big
+        own = np.bincount(label[layer > 0.6], minlength=len(touched))
+        touched |= own > 0.3 * own.sum()
+    touched[0] = False
     halo = cv2.dilate(touched[label].astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
     return np.where(halo, mask, 0).astype(np.float32)
 

@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...regions.blocks import persons_kept
+from ...regions.blocks import persons_kept, persons_size
+from ...regions.doubts import Doubt, as_field
 from ...regions.large import enlarge_into, kept_as, too_large, trim, worked_on
 from ...regions.lighting import lighting
 from ...regions.masks import SemanticMasks, partition
@@ -16,8 +18,11 @@ from ...regions.refine import RefineSettings, refine
 from ..protocol import MissingWeightsError, Segmenter, SegmentRequest, WeightFolders
 from . import networks as networks_file
 from .networks import Networks, broken_runtime, load_networks, runtime_versions
-from .parts import PARTS, find_parts
+from .overlooked import overlooked
+from .parts import PARTS
 from .persons import find_persons
+from .seek import analysed, look_closely
+from .upright import find_parts_upright
 
 FOLDER = "mediapipe"
 """Kind of weight folder that is looked through before the default one."""
@@ -27,8 +32,8 @@ LABELS = (*PARTS, "background", "lighting")
 
 ROWS = 256
 """Rows of a picture that are converted at a time."""
-ANALYSIS_SIDE = 768
-"""Pictures are analysed at this longer side; only the edges are refined at full size."""
+TOGETHER = 6
+"""Persons whose outlines are refined together; more take too much memory, and come one by one."""
 
 
 def missing(folders: WeightFolders = MappingProxyType({})) -> str | None:
@@ -80,15 +85,17 @@ class MediaPipeSegmenter:
         size = (images.shape[1], images.shape[2])
         # not zeros: memory is taken when it is written to, after a picture was worked on
         masks = images.new_empty((len(images), len(labels), *size), dtype=kept_as(size))
-        persons, scores = [], []
+        persons, scores, doubts = [], [], []
         for index, image in enumerate(images):
             picture = worked_on(image)
-            regions, instances, score = self._segment_one(analysed(eight_bit(image)), picture, settings)
-            scores.append(score)
+            found = self._segment_one(eight_bit(image), picture, settings, size)
+            regions = found.regions
+            scores.append(found.scores)
+            doubts.append(found.doubts)
             if "lighting" in labels:
                 regions["lighting"] = lighting(picture[None])[0]
             trim(size)
-            persons.append(persons_kept(instances.to(images.device), size))
+            persons.append(found.persons.to(images.device))
             for channel, label in enumerate(labels):
                 nothing = torch.zeros(picture.shape[:2])
                 enlarge_into(masks[index, channel : channel + 1], [regions.pop(label, nothing)])
@@ -99,48 +106,82 @@ class MediaPipeSegmenter:
             "refine": request.refine,
             "unsupported": ", ".join(unsupported),
             "scores": json.dumps(scores),
+            **as_field(doubts),
             **runtime_versions(),
         }
         return SemanticMasks(masks.clamp_(0, 1), labels, tuple(persons), provenance)
 
     def _segment_one(
-        self, picture: np.ndarray, image: Tensor, settings: RefineSettings
-    ) -> tuple[dict[str, Tensor], Tensor, dict[str, float]]:
-        """Regions by name, Float[H, W], persons, Float[P, H, W], and the best face's score.
+        self, picture: np.ndarray, image: Tensor, settings: RefineSettings, size: tuple[int, int]
+    ) -> "_Found":
+        """What is in one picture.
 
         Args:
-            picture: UInt8[h, w, 3] that is analysed. It is made of the whole picture, however large: what is
-                found does not depend on the size at which edges are refined.
-            image: Float[H, W, 3] on the CPU, whose edges count.
+            picture: UInt8[H, W, 3], all of it, however large: what is found does not depend on the size at
+                which edges are refined.
+            image: Float[h, w, 3] on the CPU, whose edges count; regions are of its size.
+            size: (H, W), for which the persons are kept.
         """
-        size = (image.shape[0], image.shape[1])
-        regions = {name: torch.zeros(size) for name in PARTS}
-        persons = find_persons(self._networks, picture)
-        instances = torch.zeros(len(persons), *size)
-        if persons:
-            found = find_parts(picture, persons)
-            masks = [person.mask for person in persons]
-            # all that follows is at full size: only where somebody is
-            small, large = _window(np.max(masks, axis=0), size)
-            layers = _enlarged([layer[small] for layer in (*(found[name] for name in PARTS), *masks)], large)
-            refined = refine(layers, image[large], settings)
-            parts, window = refined[: len(PARTS)], refined[len(PARTS) :]
-            if len(persons) > 1:
-                window /= window.sum(0).clamp_min_(1)
-            union = window.sum(0)
-            # edges were refined one by one: hand the persons' pixels out completely, and no others
-            parts *= union / parts.sum(0).clamp_min_(1e-6)
-            window *= parts.sum(0) / union.clamp_min_(1e-6)
-            for name, part in zip(PARTS, parts, strict=True):
-                regions[name][large] = part
-            instances[(slice(None), *large)] = window
-        covered = instances.sum(0)
-        faces = [person.face.score for person in persons if person.face]
-        return (
-            partition(regions, person=covered),
-            instances,
-            {"face": round(max(faces), 4)} if faces else {},
-        )
+        regions = {name: torch.zeros(image.shape[:2]) for name in PARTS}
+        view, faces = look_closely(self._networks, picture)
+        persons = find_persons(self._networks, view, faces)
+        doubts = overlooked(self._networks, view, faces, persons)
+        best = max((person.face.score for person in persons if person.face), default=None)
+        scores = {} if best is None else {"face": round(best, 4)}
+        if not persons:
+            kept = persons_kept(torch.zeros(0, *image.shape[:2]), size)
+            return _Found(partition(regions, person=regions[PARTS[0]]), kept, scores, doubts)
+        found = find_parts_upright(self._networks, view, persons)
+        # all that follows is at full size: only where somebody is
+        small, large = _window(np.max([person.mask for person in persons], axis=0), regions[PARTS[0]].shape)
+        crop = image[large]
+        layers = [found[name][small] for name in PARTS]
+        masks = [person.mask[small] for person in persons]
+        sure = _enlarged([_sureness(layers, masks)], large)[0]
+        if len(persons) <= TOGETHER:
+            refined = refine(_enlarged([*layers, *masks], large), crop, settings)
+            parts, outlines = refined[: len(PARTS)], list(refined[len(PARTS) :])
+        else:
+            parts = refine(_enlarged(layers, large), crop, settings)
+            outlines = [_refined_alone(mask, crop, settings) for mask in masks]
+        total = torch.zeros(crop.shape[:2])
+        for outline in outlines:
+            total += outline
+        shares = total.clamp_min(1) if len(persons) > 1 else torch.ones(1)
+        union = total / shares
+        # edges were refined one by one: hand the persons' pixels out completely, and no others
+        parts *= union / parts.sum(0).clamp_min_(1e-6)
+        covered = parts.sum(0)
+        shares = covered / union.clamp_min_(1e-6) / shares
+        for name, part in zip(PARTS, parts, strict=True):
+            regions[name][large] = part * sure
+        kept = torch.empty(len(persons), *persons_size(size), dtype=kept_as(size))
+        alone = torch.zeros(1, *image.shape[:2])
+        for into, outline in zip(kept, outlines, strict=True):
+            alone[(0, *large)] = outline * shares
+            into.copy_(persons_kept(alone, size)[0])
+        everybody = torch.zeros(image.shape[:2])
+        everybody[large] = covered
+        shared = partition(regions, person=everybody)
+        # what no part is sure of is nobody's: the background of a picture is not a place for guesses either
+        shared["background"] = 1 - everybody
+        return _Found(shared, kept, scores, doubts)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Regions by name, Float[h, w], persons [P, H, W] as they are kept, scores and doubts of one picture."""
+
+    regions: dict[str, Tensor]
+    persons: Tensor
+    scores: dict[str, float]
+    doubts: list[Doubt]
+
+
+def _sureness(parts: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> np.ndarray:
+    """Float[h, w]: the share of the persons' Float[h, w] that is handed out to parts; 1 where nobody is."""
+    union = np.clip(np.sum(masks, axis=0), 1e-3, 1)
+    return np.where(union > 0.02, np.clip(np.sum(parts, axis=0) / union, 0, 1), 1).astype(np.float32)
 
 
 def eight_bit(image: Tensor) -> np.ndarray:
@@ -167,16 +208,13 @@ def _window(union: np.ndarray, size: tuple[int, int]) -> tuple[tuple[slice, slic
     return (small[0], small[1]), (large[0], large[1])
 
 
-def analysed(picture: np.ndarray) -> np.ndarray:
-    """UInt8[H, W, 3] with its longer side at most ANALYSIS_SIDE."""
-    import cv2
-
-    height, width = picture.shape[:2]
-    scale = ANALYSIS_SIDE / max(height, width)
-    if scale >= 1:
-        return np.ascontiguousarray(picture)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+def _refined_alone(mask: np.ndarray, image: Tensor, settings: RefineSettings) -> Tensor:
+    """[H, W] of one person's Float[h, w], in half precision, refined only where the person is."""
+    size = (image.shape[0], image.shape[1])
+    small, large = _window(mask, size)
+    result = torch.zeros(size, dtype=torch.float16)
+    result[large] = refine(_enlarged([mask[small]], large), image[large], settings)[0].half()
+    return result
 
 
 def _enlarged(layers: Sequence[np.ndarray], window: tuple[slice, slice]) -> Tensor:
@@ -190,4 +228,4 @@ def _enlarged(layers: Sequence[np.ndarray], window: tuple[slice, slice]) -> Tens
     return torch.from_numpy(large)
 
 
-__all__ = ["LABELS", "MediaPipeSegmenter", "broken_runtime", "load", "missing", "weights_id"]
+__all__ = ["LABELS", "MediaPipeSegmenter", "analysed", "broken_runtime", "load", "missing", "weights_id"]

@@ -17,6 +17,7 @@ from ..damage import damage
 from ..protocol import MissingWeightsError
 from ..runtimes import broken
 from . import weights
+from .taps import INNER, with_outputs
 
 MAX_THREADS = 4
 OPENCV = ("resize", "convertScaleAbs", "__version__")
@@ -24,7 +25,7 @@ OPENCV = ("resize", "convertScaleAbs", "__version__")
 
 FITTED = Path(__file__).with_name("parts.safetensors")
 """The networks of our own, see `parts.py`."""
-REVISION = 2
+REVISION = 3
 """Raised with every change of what is made of the networks' output: older cached masks are stale then."""
 
 
@@ -36,21 +37,32 @@ def weights_id() -> str:
 
 
 class Network:
-    """One TFLite network. Calls from several threads wait for each other."""
+    """One TFLite network. Calls from several threads wait for each other.
 
-    def __init__(self, interpreter: Any):
+    `inner` are the tensors that `taps.with_outputs` added to its outputs, in the order of `taps.INNER`.
+    """
+
+    def __init__(self, interpreter: Any, inner: Sequence[int] = ()):
         interpreter.allocate_tensors()
         self._interpreter = interpreter
         self._input = interpreter.get_input_details()[0]["index"]
-        self._outputs = [output["index"] for output in interpreter.get_output_details()]
+        outputs = [output["index"] for output in interpreter.get_output_details()]
+        self._outputs, self._inner = outputs[: len(outputs) - len(inner)], tuple(inner)
         self._lock = Lock()
 
     def __call__(self, picture: np.ndarray) -> list[np.ndarray]:
         """Run on Float[S, S, 3]; the outputs in the order of the file, with their leading 1."""
+        return self._run(picture, self._outputs)
+
+    def inner(self, picture: np.ndarray) -> list[np.ndarray]:
+        """Run on Float[S, S, 3]; Float[h, w, C] of each inner tensor."""
+        return [tensor[0] for tensor in self._run(picture, self._inner)]
+
+    def _run(self, picture: np.ndarray, tensors: Sequence[int]) -> list[np.ndarray]:
         with self._lock:
             self._interpreter.set_tensor(self._input, picture[None].astype(np.float32))
             self._interpreter.invoke()
-            return [self._interpreter.get_tensor(index) for index in self._outputs]
+            return [self._interpreter.get_tensor(index) for index in tensors]
 
 
 @dataclass(frozen=True)
@@ -81,11 +93,14 @@ def load_networks(folders: Sequence[Path]) -> Networks:
     check(folders)
     from ai_edge_litert.interpreter import Interpreter
 
-    contents = [_read(weight, folders) for weight in weights.WEIGHTS]
     threads = min(MAX_THREADS, os.cpu_count() or 1)
-    return Networks(
-        *(Network(Interpreter(model_content=content, num_threads=threads)) for content in contents)
-    )
+    networks = []
+    for weight in weights.WEIGHTS:
+        # the digest first: the numbers of inner tensors hold for this very file
+        content, inner = _read(weight, folders), INNER.get(weight.name, ())
+        tapped = with_outputs(content, inner) if inner else content
+        networks.append(Network(Interpreter(model_content=tapped, num_threads=threads), inner))
+    return Networks(*networks)
 
 
 def check(folders: Sequence[Path]) -> None:

@@ -1,29 +1,24 @@
 """Face, hair, bare skin and clothing of each person.
 
-No network of the embedded six names these parts. Small networks of our own do, pixel by pixel, from what
-`features.py` measures; `benchmarks/fit_parts.py` fitted them to hand-drawn references.
+No network of the embedded six names these parts. Small networks of our own do, pixel by pixel, from what the
+six know beside their answers (`deep.py`) and what `features.py` measures; see `classifier.py`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
-import torch
-from safetensors.torch import load_file
 
 from ...regions.refine import clean, guided_filter
-from .colour import ColourModel, bins, skin_like
+from .classifier import EVERYTHING, PARTS, Fitted, classify
+from .deep import Sight, sights
 from .detect import Face, Pose
 from .features import features
 from .guess import grey_of
-from .networks import FITTED
-from .persons import Person, oval_mask
+from .networks import Networks
+from .persons import Person
 
-PARTS = ("face", "hair", "clothing", "body")
 WORK_SIDE = 320
-CHUNK = 1 << 13
-"""Pixels that are classified at a time: more does not fit into a processor's cache."""
 EDGE_RADIUS, EDGE_EPSILON = 0.03, 1e-3
 """Guided filter that draws the parts' borders along the picture's: radius in face heights, variance."""
 SPECK = 0.003
@@ -39,24 +34,23 @@ Window = tuple[slice, slice]
 """Rows and columns."""
 
 
-def find_parts(picture: np.ndarray, persons: Sequence[Person]) -> dict[str, np.ndarray]:
+def find_parts(
+    networks: Networks, picture: np.ndarray, persons: Sequence[Person], fitted: Fitted | None = None
+) -> dict[str, np.ndarray]:
     """Scores of the four parts over all persons.
 
     Args:
         picture: UInt8[H, W, 3], sRGB.
+        fitted: networks of our own to use instead of those in the file.
 
     Returns:
         Float[H, W] in 0..1 for "face", "hair", "clothing" and "body"; they sum to the persons' union.
     """
     result = {name: np.zeros(picture.shape[:2], np.float32) for name in PARTS}
-    if not persons:
-        return result
-    everybody_is_seen = all(person.face is not None for person in persons)
-    skin = None if everybody_is_seen else _skin_of_all(bins(picture), persons)
     for person in persons:
-        window = window_of(person)
-        for name, part in zip(PARTS, _parts_of(picture, person, skin), strict=True):
-            result[name][window] += part
+        found = parts_of(person, looks_at(networks, picture, person), fitted)
+        for name, part in zip(PARTS, found, strict=True):
+            result[name][window_of(person)] += part
     return result
 
 
@@ -103,6 +97,14 @@ class View:
         return features(self.picture, self.mask, self.limbs, self.face, self.shoulders)
 
 
+def places(window: Window, shape: tuple[int, int]) -> np.ndarray:
+    """Float[h * w, 2]: middles (x, y), in the picture, of the pixels of a window that is seen in [h, w]."""
+    rows, columns = np.divmod(np.arange(shape[0] * shape[1]), shape[1])
+    x = window[1].start + (columns + 0.5) * (window[1].stop - window[1].start) / shape[1]
+    y = window[0].start + (rows + 0.5) * (window[0].stop - window[0].start) / shape[0]
+    return np.stack([x, y], 1)
+
+
 def window_of(person: Person) -> Window:
     """Rows and columns that a person's mask takes."""
     rows, columns = np.where(person.mask.max(1) > 0)[0], np.where(person.mask.max(0) > 0)[0]
@@ -122,27 +124,61 @@ def windows_of(person: Person) -> list[Window]:
     return [whole, (rows, columns)] if 16 < near < 0.8 * max(height, width) else [whole]
 
 
-def _parts_of(picture: np.ndarray, person: Person, skin: ColourModel | None) -> np.ndarray:
+@dataclass(frozen=True)
+class Look:
+    """One look at a person, whole or from near: all that is known of each pixel of a window.
+
+    `place` Float[F, h, w] (None where no face is seen), `points` Float[h * w, 2] of the view's pixels in the
+    picture, and what the networks see, by square.
+    """
+
+    window: Window
+    view: View
+    place: np.ndarray | None
+    points: np.ndarray
+    seen: Mapping[str, Sight]
+
+    def probabilities(
+        self, using: Sequence[Sequence[str]] = (EVERYTHING,), fitted: Fitted | None = None
+    ) -> np.ndarray:
+        """Float[U, 4, h, w] at the view's size: what each pixel is, by U choices of sources."""
+        return classify(self.place, self.seen, self.points, self.view.mask > 0.02, using, fitted)
+
+
+def looks_at(networks: Networks, picture: np.ndarray, person: Person) -> list[Look]:
+    """The whole person, then the head from near where that shows more; the networks look once for both."""
+    seen = sights(networks, picture, person, window_of(person))
+    looks = []
+    for window in windows_of(person):
+        view = View.of(picture, person, window)
+        place = None if view.face is None else view.features()
+        looks.append(Look(window, view, place, places(window, view.mask.shape), seen))
+    return looks
+
+
+def parts_of(person: Person, looks: Sequence[Look], fitted: Fitted | None = None) -> np.ndarray:
     """Float[4, h, w] inside the person's window: the mask, shared out among the parts."""
-    whole, *near = windows_of(person)
-    shares = _shares_in(picture, person, whole, skin)
-    for window in near:
-        rows = slice(window[0].start - whole[0].start, window[0].stop - whole[0].start)
-        columns = slice(window[1].start - whole[1].start, window[1].stop - whole[1].start)
+    first, *near = looks
+    whole, shares = first.window, _shares_in(first, fitted)
+    for look in near:
+        rows = slice(look.window[0].start - whole[0].start, look.window[0].stop - whole[0].start)
+        columns = slice(look.window[1].start - whole[1].start, look.window[1].stop - whole[1].start)
         inside = _fading((rows, columns), (shares.shape[1], shares.shape[2]))
-        closer = _shares_in(picture, person, window, skin)
-        shares[:, rows, columns] += inside * (closer - shares[:, rows, columns])
+        shares[:, rows, columns] += inside * (_shares_in(look, fitted) - shares[:, rows, columns])
     return shares * person.mask[whole]
 
 
-def _shares_in(picture: np.ndarray, person: Person, window: Window, skin: ColourModel | None) -> np.ndarray:
+def _shares_in(look: Look, fitted: Fitted | None) -> np.ndarray:
     """Float[4, h, w] of one window: shares that sum to 1."""
     import cv2
 
-    view = View.of(picture, person, window)
-    shares = _faceless(view, skin) if view.face is None else _with_face(view, view.face)
+    view, window = look.view, look.window
+    radius = 2 if view.face is None else max(1, round(EDGE_RADIUS * view.face.height))
+    probability = look.probabilities(fitted=fitted)[0]
+    smooth = guided_filter(grey_of(view.picture), probability, radius, EDGE_EPSILON, 2)
+    crisp = np.clip(smooth, 1e-4, 1) ** 2
     size = (window[1].stop - window[1].start, window[0].stop - window[0].start)
-    whole = tidy(shares, view.mask)
+    whole = tidy(crisp / crisp.sum(0), view.mask)
     return np.stack([cv2.resize(layer, size, interpolation=cv2.INTER_LINEAR) for layer in whole])
 
 
@@ -177,42 +213,6 @@ def tidy(shares: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return filled / filled.sum(0)
 
 
-def _with_face(view: View, face: Face) -> np.ndarray:
-    """Float[4, h, w]: shares of a person whose face is seen; they sum to 1."""
-    probability = classify(view.features(), view.mask > 0.02)
-    radius = max(1, round(EDGE_RADIUS * face.height))
-    smooth = guided_filter(grey_of(view.picture), probability, radius, EDGE_EPSILON, 2)
-    crisp = np.clip(smooth, 1e-4, 1) ** 2
-    return crisp / crisp.sum(0)
-
-
-def classify(layers: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """Float[4, h, w]: probability of each part, the mean over the fitted networks.
-
-    Args:
-        layers: Float[F, h, w], see `features.py`.
-        where: Bool[h, w], the pixels that matter; the others are clothing.
-    """
-    fitted = fitted_networks()
-    result = np.zeros((len(PARTS), *where.shape), np.float32)
-    result[PARTS.index("clothing")] = 1
-    flat, shares = layers.reshape(len(layers), -1), result.reshape(len(PARTS), -1)
-    for pixels in np.array_split(np.flatnonzero(where), max(1, int(where.sum()) // CHUNK)):
-        inputs = (torch.from_numpy(flat[:, pixels].T) - fitted["mean"]) / fitted["scale"]
-        x = inputs.expand(len(fitted["bias_1"]), *inputs.shape)
-        x = torch.baddbmm(fitted["bias_1"][:, None], x, fitted["weight_1"]).relu_()
-        x = torch.baddbmm(fitted["bias_2"][:, None], x, fitted["weight_2"]).relu_()
-        x = torch.baddbmm(fitted["bias_3"][:, None], x, fitted["weight_3"])
-        shares[:, pixels] = x.softmax(-1).mean(0).T.numpy()
-    return result
-
-
-@cache
-def fitted_networks() -> dict[str, torch.Tensor]:
-    """N networks of three layers: `mean` and `scale` of the inputs, `weight_i` Float[N, in, out]."""
-    return load_file(FITTED)
-
-
 def _limb_prior(person: Person, window: tuple[slice, slice]) -> np.ndarray:
     """Float[h, w] in 0..1: 1 at hands and feet, less along arms and legs."""
     import cv2
@@ -238,25 +238,3 @@ def _shoulder_width(pose: Pose) -> float:
     shoulders = np.hypot(*(pose.landmarks[11] - pose.landmarks[12]))
     torso = np.hypot(*(pose.landmarks[11:13].mean(0) - pose.landmarks[23:25].mean(0)))
     return float(max(shoulders, 0.5 * torso))
-
-
-def _skin_of_all(codes: np.ndarray, persons: Sequence[Person]) -> ColourModel | None:
-    """Skin colours of every face in the picture, for persons whose own face is not seen."""
-    weight = np.zeros(codes.shape, np.float32)
-    for person in persons:
-        if person.face is not None:
-            weight = np.maximum(weight, oval_mask(person.face, codes.shape) > 0.9)
-    return skin_like(codes, weight) if weight.any() else None
-
-
-def _faceless(view: View, skin: ColourModel | None) -> np.ndarray:
-    """Float[4, h, w] of a person whose face is not seen: clothing, limbs in the skin of others."""
-    body = np.zeros_like(view.mask)
-    if skin is not None:
-        codes = bins(view.picture)
-        clothing = ColourModel.fit(codes, view.mask * (1 - view.limbs))
-        odds = (0.1 + 0.4 * view.limbs) * skin.density(codes) / clothing.density(codes)
-        share = guided_filter(grey_of(view.picture), (odds / (1 + odds))[None], 2, 2e-3)[0]
-        body = np.clip(share, 0, 1) * view.limbs
-    zeros = np.zeros_like(view.mask)
-    return np.stack([zeros, zeros, 1 - body, body])

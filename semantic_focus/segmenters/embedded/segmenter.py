@@ -118,7 +118,7 @@ class MediaPipeSegmenter:
         persons = find_persons(self._networks, picture)
         instances = torch.zeros(len(persons), *size)
         if persons:
-            found = find_parts(picture, persons)
+            found = find_parts(self._networks, picture, persons)
             masks = [person.mask for person in persons]
             # all that follows is at full size: only where somebody is
             small, large = _window(np.max(masks, axis=0), size)

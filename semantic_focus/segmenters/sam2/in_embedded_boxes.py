@@ -67,7 +67,9 @@ class Sam2WithEmbeddedDetector:
             replace(person, mask=agreed(person.mask, outline.numpy()))
             for person, outline in zip(persons, outlines, strict=False)
         ]
-        parts = {name: torch.from_numpy(part) for name, part in find_parts(small, outlined).items()}
+        parts = {
+            name: torch.from_numpy(part) for name, part in find_parts(self._networks, small, outlined).items()
+        }
         if faces:
             parts["face"] = _face(parts, outlines[len(persons) :].amax(0))
         regions = {name: resized(part[None].float(), size)[0] for name, part in parts.items()}

@@ -1,19 +1,25 @@
 """Inside the embedded segmenter: whose a pixel is, where a person is looked at, how shares add up."""
 
+import cv2
 import numpy as np
 import pytest
+import torch
 
-from semantic_focus.segmenters.embedded.detect import Face, Pose
-from semantic_focus.segmenters.embedded.parts import (
-    PARTS,
-    WORK_SIDE,
-    View,
-    _fading,
-    classify,
-    fitted_networks,
-    windows_of,
+from semantic_focus.segmenters.embedded.classifier import PARTS, classify, fitted_networks
+from semantic_focus.segmenters.embedded.deep import (
+    GRID,
+    READERS,
+    Sight,
+    gathered,
+    nearness,
+    sampled,
+    squares,
 )
+from semantic_focus.segmenters.embedded.detect import Face, Pose
+from semantic_focus.segmenters.embedded.networks import FITTED
+from semantic_focus.segmenters.embedded.parts import WORK_SIDE, View, _fading, windows_of
 from semantic_focus.segmenters.embedded.persons import Person, _shares, _without_pose
+from semantic_focus.segmenters.embedded.taps import INNER
 
 
 def face_at(x: float, y: float, height: float = 40.0) -> Face:
@@ -87,27 +93,143 @@ class TestWhereAPersonIsLookedAt:
         assert fading[20, 0] == 0 and fading[20, 39] == 0 and fading[20, 20] == 1
 
 
+def some_networks(place: int = 5, count: int = 2, hidden: int = 3) -> dict[str, torch.Tensor]:
+    """Networks as `fitted_networks` describes them, with random weights."""
+    generator = torch.Generator().manual_seed(0)
+
+    def weights(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator)
+
+    fitted = {
+        "place": weights(place, count * hidden),
+        "place/bias": weights(count * hidden),
+        "bias_1": weights(count * hidden),
+        "weight_2": weights(count, hidden, hidden),
+        "bias_2": weights(count, hidden),
+        "weight_3": weights(count, hidden, len(PARTS)),
+        "bias_3": weights(count, len(PARTS)),
+    }
+    for square, readers in READERS.items():
+        for reader in readers:
+            for number in INNER[reader.file]:
+                fitted[f"{square}/{reader.file}:{number}"] = weights(2, count * hidden)
+        fitted[f"{square}/bias"], fitted[f"{square}/near"] = weights(count * hidden), weights(count * hidden)
+    return fitted
+
+
+def answers(fitted: dict[str, torch.Tensor], first: np.ndarray) -> np.ndarray:
+    """Float[4] of one pixel's first layer Float[H], the mean over the networks."""
+    result = np.zeros(len(PARTS))
+    for number, x in enumerate(np.split(np.maximum(first, 0), len(fitted["bias_2"]))):
+        x = np.maximum(x @ fitted["weight_2"][number].numpy() + fitted["bias_2"][number].numpy(), 0)
+        x = np.exp(x @ fitted["weight_3"][number].numpy() + fitted["bias_3"][number].numpy())
+        result += x / x.sum() / len(fitted["bias_2"])
+    return result
+
+
 class TestClassify:
+    POINTS = np.stack(np.meshgrid(np.arange(3) + 0.5, np.arange(2) + 0.5), -1).reshape(-1, 2)
+
     def test_every_pixel_gets_shares_that_sum_to_1(self):
-        count = len(fitted_networks()["mean"])
-        layers = np.random.default_rng(0).normal(size=(count, 9, 13)).astype(np.float32)
-        where = np.ones((9, 13), bool)
-        where[:, 5] = False
-        shares = classify(layers, where)
-        assert shares.shape == (len(PARTS), 9, 13)
-        np.testing.assert_allclose(shares.sum(0), 1, atol=1e-5)
-        assert (shares[PARTS.index("clothing"), :, 5] == 1).all()
+        layers = np.random.default_rng(0).normal(size=(5, 2, 3)).astype(np.float32)
+        where = np.ones((2, 3), bool)
+        where[:, 1] = False
+        shares = classify(layers, {}, self.POINTS, where, fitted=some_networks())
+        assert shares.shape == (1, len(PARTS), 2, 3)
+        np.testing.assert_allclose(shares.sum(1), 1, atol=1e-5)
+        assert (shares[0, PARTS.index("clothing"), :, 1] == 1).all()
 
     def test_it_is_the_mean_of_what_each_network_says(self):
-        fitted = {name: value.double().numpy() for name, value in fitted_networks().items()}
-        layers = np.random.default_rng(1).normal(size=(len(fitted["mean"]), 1, 3)).astype(np.float32)
-        expected = np.zeros((3, len(PARTS)))
-        for number in range(len(fitted["bias_1"])):
-            for pixel in range(3):
-                x = (layers[:, 0, pixel] - fitted["mean"]) / fitted["scale"]
-                for layer in (1, 2):
-                    x = np.maximum(x @ fitted[f"weight_{layer}"][number] + fitted[f"bias_{layer}"][number], 0)
-                x = np.exp(x @ fitted["weight_3"][number] + fitted["bias_3"][number])
-                expected[pixel] += x / x.sum() / len(fitted["bias_1"])
-        found = classify(layers, np.ones((1, 3), bool))[:, 0].T
-        assert found == pytest.approx(expected, abs=1e-5)
+        fitted = some_networks()
+        layers = np.random.default_rng(1).normal(size=(5, 2, 3)).astype(np.float32)
+        found = classify(layers, {}, self.POINTS, np.ones((2, 3), bool), fitted=fitted)[0]
+        for row, column in np.ndindex(2, 3):
+            first = layers[:, row, column] @ fitted["place"].numpy()
+            first = first + (fitted["place/bias"] + fitted["bias_1"]).numpy()
+            assert found[:, row, column] == pytest.approx(answers(fitted, first), abs=1e-5)
+
+    def test_a_source_that_is_not_used_says_nothing_and_one_that_is_adds_its_own(self):
+        fitted = some_networks()
+        # both squares see the same everywhere: what is between the cells makes no difference
+        level = {
+            square: Sight(
+                {
+                    f"{r.file}:{n}": np.full((4, 4, 2), 0.5, np.float32)
+                    for r in READERS[square]
+                    for n in INNER[r.file]
+                },
+                np.array([[0.1, 0, 0.3], [0, 0.1, 0.3]]),
+            )
+            for square in ("whole", "head")
+        }
+        using = (("whole",), ("whole", "head"))
+        found = classify(None, level, self.POINTS, np.ones((2, 3), bool), using, fitted)
+        said = {
+            square: fitted[f"{square}/bias"]
+            + fitted[f"{square}/near"]
+            + sum(0.5 * w.sum(0) for k, w in fitted.items() if k.startswith(f"{square}/") and ":" in k)
+            for square in level
+        }
+        for answer, sources in zip(found, using, strict=True):
+            first = (fitted["bias_1"] + sum(said[source] for source in sources)).numpy()
+            assert answer[:, 1, 1] == pytest.approx(answers(fitted, first), abs=1e-4)
+
+    def test_the_file_has_a_weight_for_all_that_is_read(self):
+        fitted, expected = fitted_networks(), some_networks()
+        assert fitted.keys() == expected.keys()
+        for name in ("place", *(name for name in fitted if ":" in name)):
+            assert fitted[name].shape[1] == len(fitted["bias_1"]), name
+        assert FITTED.stat().st_size < 1_000_000
+
+
+class TestSquares:
+    @pytest.mark.parametrize("tilt", [0, 30, 90, -120, 180])
+    def test_the_head_stands_upright_where_the_transform_says(self, tilt):
+        turn = np.radians(tilt)
+        down = np.array([-np.sin(turn), np.cos(turn)])
+        middle, size = np.array([300.0, 260.0]), 80.0
+        upright = face_at(*middle, size)
+        turned = (upright.outline - middle) @ np.array(
+            [[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]
+        )
+        face = Face(0.9, turned + middle, middle - down * size / 2, middle + down * size / 2)
+        picture = np.zeros((500, 600, 3), np.uint8)
+        chin, forehead = face.chin.astype(int), face.top.astype(int)
+        cv2.circle(picture, chin.tolist(), 3, (255, 0, 0), -1)
+        cv2.circle(picture, forehead.tolist(), 3, (0, 255, 0), -1)
+        square = squares(picture, (slice(100, 480), slice(150, 450)), face)["head"]
+        seen = {}
+        for channel, point in ((0, chin), (1, forehead)):
+            rows, columns = np.nonzero(square.pixels[..., channel] > 100)
+            seen[channel] = np.array([columns.mean(), rows.mean()])
+            told = square.transform[:, :2] @ (point + 0.5) + square.transform[:, 2]
+            np.testing.assert_allclose((seen[channel] + 0.5) / len(square.pixels), told, atol=0.006)
+        across, along = seen[0] - seen[1]
+        assert along > 0 and abs(across) < 0.1 * along
+
+    def test_weighing_and_enlarging_gives_each_place_the_weighted_sum_of_what_is_around_it(self):
+        generator = np.random.default_rng(0)
+        coarse = generator.random((GRID // 8, GRID // 8, 3), np.float32)
+        fine = generator.random((GRID, GRID, 2), np.float32)
+        weights = {"a": torch.randn(3, 4), "b": torch.randn(2, 4)}
+        layers = gathered(Sight({"a": coarse, "b": fine}, np.eye(2, 3)), weights)
+        # the middle between four fine cells that lie inside one eighth of a coarse cell
+        x, y = (8 * 3 + 4) / GRID, (8 * 5 + 4) / GRID
+        found = sampled(layers, np.eye(2, 3), np.array([[x, y]]), "zeros")[0].numpy()
+        expected = coarse[5, 3] @ weights["a"].numpy()
+        expected = expected + fine[43:45, 27:29].mean((0, 1)) @ weights["b"].numpy()
+        # the four cells take 15/16 of the coarse cell each way, and 1/16 of one neighbour or the other
+        around = [(0, 0), (0, -1), (0, 1), (-1, 0), (1, 0), (-1, -1), (-1, 1), (1, -1), (1, 1)]
+        mixed = np.zeros(3)
+        for down, across in around:
+            share = np.prod([15 / 16 if step == 0 else 1 / 32 for step in (down, across)])
+            mixed += share * coarse[5 + down, 3 + across]
+        expected += (mixed - coarse[5, 3]) @ weights["a"].numpy()
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+
+    def test_nothing_is_known_beyond_a_square_or_its_border_goes_on(self):
+        layers = torch.ones(1, GRID, GRID)
+        beyond = np.array([[1.5, 0.5], [0.5, -2.0]])
+        assert sampled(layers, np.eye(2, 3), beyond, "zeros").abs().max() == 0
+        assert sampled(layers, np.eye(2, 3), beyond, "border").min() == 1
+        assert nearness(np.eye(2, 3), np.array([[0.5, 0.5], [1.0, 0.5], [1.5, 0.5]])).tolist() == [1, 0, 0]

@@ -1,0 +1,97 @@
+"""Small networks of our own that name the part each pixel of a person belongs to.
+
+They read the hand-made numbers of `features.py` and the activations of `deep.py`; `benchmarks/fit_parts.py`
+fitted them to drawings. Their first layer adds up what each source says, so a source can be left out: they
+were fitted with sources missing now and then.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from .deep import BEYOND, READERS, Sight, gathered, nearness, sampled
+from .networks import FITTED
+from .taps import INNER
+
+PARTS = ("face", "hair", "clothing", "body")
+CHUNK = 1 << 13
+"""Pixels that are classified at a time: more does not fit into a processor's cache."""
+PLACE = "place"
+DEEP = ("whole", "head", "face")
+EVERYTHING = (PLACE, *DEEP)
+
+Fitted = Mapping[str, Tensor]
+
+
+@cache
+def fitted_networks() -> Fitted:
+    """N networks of three layers, H = N times the hidden units.
+
+    `place` Float[F, H] weighs the hand-made numbers, `SQUARE/FILE:TENSOR` Float[C, H] the activations,
+    `SQUARE/near` Float[H] how far inside the square a pixel is, `SOURCE/bias` Float[H] goes with each source;
+    `bias_1` Float[H]; `weight_i` Float[N, in, out] and `bias_i` Float[N, out] are the layers behind.
+    """
+    return {name: value.float() for name, value in load_file(FITTED).items()}
+
+
+def heard(fitted: Fitted, sights: Mapping[str, Sight]) -> dict[str, Tensor]:
+    """Float[H, GRID, GRID] of each square: what the first layer hears from it."""
+    result = {}
+    for square, sight in sights.items():
+        weights = {
+            f"{reader.file}:{number}": fitted[f"{square}/{reader.file}:{number}"]
+            for reader in READERS[square]
+            for number in INNER[reader.file]
+        }
+        result[square] = gathered(sight, weights) + fitted[f"{square}/bias"][:, None, None]
+    return result
+
+
+def classify(
+    place: np.ndarray | None,
+    sights: Mapping[str, Sight],
+    points: np.ndarray,
+    where: np.ndarray,
+    using: Sequence[Sequence[str]] = (EVERYTHING,),
+    fitted: Fitted | None = None,
+) -> np.ndarray:
+    """Float[U, 4, h, w]: probability of each part, the mean over the fitted networks.
+
+    Args:
+        place: Float[F, h, w], see `features.py`; None where it is not known.
+        sights: what is seen in each square.
+        points: Float[h * w, 2], where in the picture the pixels are.
+        where: Bool[h, w], the pixels that matter; the others are clothing.
+        using: U choices of sources; one answer for each.
+    """
+    fitted = fitted_networks() if fitted is None else fitted
+    result = np.zeros((len(using), len(PARTS), *where.shape), np.float32)
+    result[:, PARTS.index("clothing")] = 1
+    flat = result.reshape(len(using), len(PARTS), -1)
+    layers = heard(fitted, sights)
+    numbers = None if place is None else place.reshape(len(place), -1)
+    for pixels in np.array_split(np.flatnonzero(where), max(1, int(where.sum()) // CHUNK)):
+        said: dict[str, Tensor] = {}
+        if numbers is not None:
+            said[PLACE] = torch.from_numpy(numbers[:, pixels].T) @ fitted["place"] + fitted["place/bias"]
+        for square, layer in layers.items():
+            transform, at = sights[square].transform, points[pixels]
+            said[square] = sampled(layer, transform, at, BEYOND[square])
+            said[square] += torch.from_numpy(nearness(transform, at))[:, None] * fitted[f"{square}/near"]
+        for answer, sources in zip(flat, using, strict=True):
+            first = sum((said[name] for name in sources if name in said), fitted["bias_1"])
+            answer[:, pixels] = _behind(fitted, first).T.numpy()
+    return result
+
+
+def _behind(fitted: Fitted, first: Tensor) -> Tensor:
+    """Float[P, 4] of the first layer's Float[P, H]."""
+    count = len(fitted["bias_2"])
+    x = first.relu().reshape(len(first), count, -1).transpose(0, 1)
+    x = torch.baddbmm(fitted["bias_2"][:, None], x, fitted["weight_2"]).relu_()
+    x = torch.baddbmm(fitted["bias_3"][:, None], x, fitted["weight_3"])
+    return x.softmax(-1).mean(0)

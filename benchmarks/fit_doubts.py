@@ -40,7 +40,7 @@ OWN, COMMON, STEPS = 0.3, 0.02, 200
 
 @dataclass(frozen=True)
 class Case:
-    """One picture in one version: Float[4, N] of `Evidence.numbers`, and each part's IoU, NaN where unknown."""
+    """One picture in one version: Float[4, N] of `Evidence.numbers`, each part's IoU (NaN: not known)."""
 
     name: str
     version: str
@@ -72,7 +72,8 @@ def case(networks: Networks, item: Drawn, version: str, fitted: dict[str, Tensor
     looks = [looks_at(networks, item.picture, person) for person in item.persons]
     found = np.zeros((len(PARTS), *item.picture.shape[:2]), np.float32)
     for person, seen in zip(item.persons, looks, strict=True):
-        found[:, *window_of(person)] += parts_of(person, seen, fitted)
+        rows, columns = window_of(person)
+        found[:, rows, columns] += parts_of(person, seen, fitted)
     evidence = evidence_of(networks, item.picture, item.persons, looks, fitted)
     ious = np.full(len(PARTS), np.nan)
     for index in range(len(PARTS)):
@@ -127,8 +128,8 @@ def told(cases: Sequence[Case], chances: np.ndarray) -> str:
     ]
     caught = np.concatenate(wrong)
     return (
-        f"{caught.sum()} of {len(caught)} wrong regions flagged; {sum(right)} of {len(right)} pictures flagged "
-        "in which every region is right"
+        f"{caught.sum()} of {len(caught)} wrong regions flagged; of {len(right)} pictures in which every "
+        f"region is right, {sum(right)}"
     )
 
 

@@ -1,8 +1,8 @@
 """Where the embedded segmenter is probably wrong.
 
-It is asked again in other ways: about the mirrored picture, without the inner activations, and by them alone.
-Where its answers differ, or are half-hearted, it is unsure; `benchmarks/fit_doubts.py` fitted on drawn pictures
-how likely a region is wrong then.
+It is asked again in other ways: about the mirrored picture, without the inner activations, and by them
+alone. Where its answers differ, or are half-hearted, it is unsure; `benchmarks/fit_doubts.py` fitted on drawn
+pictures how likely a region is wrong then.
 """
 
 from collections.abc import Mapping, Sequence

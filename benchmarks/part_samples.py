@@ -20,7 +20,7 @@ from benchmarks.segmentation import read_reference
 from semantic_focus.datasets.folder import load_picture
 from semantic_focus.files.writing import write_atomically
 from semantic_focus.segmenters.embedded import deep
-from semantic_focus.segmenters.embedded.detect import Face, Pose
+from semantic_focus.segmenters.embedded.again import mirrored
 from semantic_focus.segmenters.embedded.networks import Networks
 from semantic_focus.segmenters.embedded.parts import PARTS, View, places, window_of, windows_of
 from semantic_focus.segmenters.embedded.persons import Person, find_persons
@@ -89,21 +89,6 @@ def drawn(name: str, path: Path, reference: Path, networks: Networks) -> Drawn:
     return Drawn(name, picture, parts, find_persons(networks, picture))
 
 
-def mirrored(person: Person, width: int) -> Person:
-    """The person in the mirrored picture."""
-
-    def turned(points: np.ndarray) -> np.ndarray:
-        return points * (-1, 1) + (width, 0)
-
-    face, pose = person.face, person.pose
-    if face is not None:
-        face = Face(face.score, turned(face.outline), turned(face.top), turned(face.chin))
-    if pose is not None:
-        mask = np.ascontiguousarray(pose.mask[:, ::-1])
-        pose = Pose(pose.score, turned(pose.landmarks), pose.visibility, mask)
-    return Person(np.ascontiguousarray(person.mask[:, ::-1]), face, pose)
-
-
 def components(pictures: Sequence[Drawn], networks: Networks) -> Components:
     """Principal components of every activation, over pixels of persons in the pictures as they are."""
     generator = np.random.default_rng(0)
@@ -119,9 +104,9 @@ def components(pictures: Sequence[Drawn], networks: Networks) -> Components:
                 near = deep.nearness(sight.transform, points) > 0
                 if not near.any():
                     continue
+                at = points[near] @ sight.transform[:, :2].T + sight.transform[:, 2]
                 for key, activation in sight.activations.items():
-                    layer = torch.from_numpy(activation).permute(2, 0, 1)
-                    values = deep.sampled(layer, sight.transform, points[near], "border").numpy()
+                    values = bilinear(activation, at).numpy()
                     found.setdefault(square, {}).setdefault(key, []).append(values)
     return {
         square: {key: _principal(np.concatenate(values)) for key, values in by_key.items()}
@@ -145,28 +130,23 @@ def projected(
 
     The same as `deep.gathered` and `deep.sampled` give, without all the places that nobody asks for.
     """
-    cells, shares = _cells(
-        (points @ sight.transform[:, :2].T + sight.transform[:, 2]) * deep.GRID - 0.5, beyond
-    )
-    columns = []
+    numbers, shares = deep.cells(sight.transform, points, beyond)
+    rows, columns = np.divmod(numbers.ravel(), deep.GRID)
+    middles = (np.stack([columns, rows], 1) + 0.5) / deep.GRID
+    found = []
     for key, weight in basis.items():
-        layer = torch.from_numpy(sight.activations[key]).permute(2, 0, 1)
-        scale = np.array([[1 / deep.GRID, 0, 0.5 / deep.GRID], [0, 1 / deep.GRID, 0.5 / deep.GRID]])
-        values = deep.sampled(layer, scale, cells.reshape(-1, 2), "border") @ weight[:-1] + weight[-1]
-        columns.append((values.numpy().reshape(*shares.shape, -1) * shares[..., None]).sum(1))
-    return np.concatenate([*columns, deep.nearness(sight.transform, points)[:, None]], 1)
+        values = bilinear(sight.activations[key], middles) @ weight[:-1] + weight[-1]
+        found.append((values.numpy().reshape(*shares.shape, -1) * shares[..., None]).sum(1))
+    return np.concatenate([*found, deep.nearness(sight.transform, points)[:, None]], 1)
 
 
-def _cells(places: np.ndarray, beyond: str) -> tuple[np.ndarray, np.ndarray]:
-    """Float[N, 4, 2] and Float[N, 4]: the four cells around places in a grid, and their shares."""
-    first = np.floor(places)
-    part = places - first
-    cells = first[:, None] + np.array([(0, 0), (1, 0), (0, 1), (1, 1)])
-    shares = np.stack([(1 - part[:, 0]), part[:, 0]], 1)[:, [0, 1, 0, 1]]
-    shares = shares * np.stack([(1 - part[:, 1]), part[:, 1]], 1)[:, [0, 0, 1, 1]]
-    if beyond == "zeros":
-        shares = shares * ((cells >= 0) & (cells < deep.GRID)).all(2)
-    return np.clip(cells, 0, deep.GRID - 1), shares
+def bilinear(layers: np.ndarray, places: np.ndarray) -> torch.Tensor:
+    """Float[N, C] of Float[h, w, C] at places Float[N, 2] (x, y) in 0..1; its border goes on beyond."""
+    grid = torch.from_numpy((places * 2 - 1).astype(np.float32))[None, None]
+    found = torch.nn.functional.grid_sample(
+        torch.from_numpy(layers).permute(2, 0, 1)[None], grid, padding_mode="border", align_corners=False
+    )
+    return found[0, :, 0].T
 
 
 def collect(item: Drawn, basis: Components, networks: Networks) -> list[Rows]:

@@ -6,6 +6,7 @@ were fitted with sources missing now and then.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from .deep import BEYOND, READERS, Sight, gathered, nearness, sampled
+from .deep import BEYOND, READERS, Sight, cells, gathered, nearness, sampled
 from .networks import FITTED
 from .taps import INNER
 
@@ -38,8 +39,17 @@ def fitted_networks() -> Fitted:
     return {name: value.float() for name, value in load_file(FITTED).items()}
 
 
-def heard(fitted: Fitted, sights: Mapping[str, Sight]) -> dict[str, Tensor]:
-    """Float[H, GRID, GRID] of each square: what the first layer hears from it."""
+@dataclass(frozen=True)
+class Heard:
+    """What the first layer hears from one square: Float[GRID * GRID, H], and where the square is."""
+
+    layer: Tensor
+    transform: np.ndarray
+
+
+def heard(sights: Mapping[str, Sight], fitted: Fitted | None = None) -> dict[str, Heard]:
+    """What the first layer hears from each square of a person."""
+    fitted = fitted_networks() if fitted is None else fitted
     result = {}
     for square, sight in sights.items():
         weights = {
@@ -47,13 +57,13 @@ def heard(fitted: Fitted, sights: Mapping[str, Sight]) -> dict[str, Tensor]:
             for reader in READERS[square]
             for number in INNER[reader.file]
         }
-        result[square] = gathered(sight, weights) + fitted[f"{square}/bias"][:, None, None]
+        result[square] = Heard(gathered(sight, weights).add_(fitted[f"{square}/bias"]), sight.transform)
     return result
 
 
 def classify(
     place: np.ndarray | None,
-    sights: Mapping[str, Sight],
+    squares: Mapping[str, Heard],
     points: np.ndarray,
     where: np.ndarray,
     using: Sequence[Sequence[str]] = (EVERYTHING,),
@@ -63,7 +73,7 @@ def classify(
 
     Args:
         place: Float[F, h, w], see `features.py`; None where it is not known.
-        sights: what is seen in each square.
+        squares: what is heard from each square.
         points: Float[h * w, 2], where in the picture the pixels are.
         where: Bool[h, w], the pixels that matter; the others are clothing.
         using: U choices of sources; one answer for each.
@@ -72,16 +82,17 @@ def classify(
     result = np.zeros((len(using), len(PARTS), *where.shape), np.float32)
     result[:, PARTS.index("clothing")] = 1
     flat = result.reshape(len(using), len(PARTS), -1)
-    layers = heard(fitted, sights)
     numbers = None if place is None else place.reshape(len(place), -1)
     for pixels in np.array_split(np.flatnonzero(where), max(1, int(where.sum()) // CHUNK)):
         said: dict[str, Tensor] = {}
         if numbers is not None:
-            said[PLACE] = torch.from_numpy(numbers[:, pixels].T) @ fitted["place"] + fitted["place/bias"]
-        for square, layer in layers.items():
-            transform, at = sights[square].transform, points[pixels]
-            said[square] = sampled(layer, transform, at, BEYOND[square])
-            said[square] += torch.from_numpy(nearness(transform, at))[:, None] * fitted[f"{square}/near"]
+            inputs = torch.from_numpy(numbers[:, pixels].T)
+            said[PLACE] = torch.addmm(fitted["place/bias"], inputs, fitted["place"])
+        for square, known in squares.items():
+            at = points[pixels]
+            found = sampled(known.layer, cells(known.transform, at, BEYOND[square]))
+            near = torch.from_numpy(nearness(known.transform, at))
+            said[square] = torch.addr(found, near, fitted[f"{square}/near"])
         for answer, sources in zip(flat, using, strict=True):
             first = sum((said[name] for name in sources if name in said), fitted["bias_1"])
             answer[:, pixels] = _behind(fitted, first).T.numpy()

@@ -7,6 +7,7 @@ fourth at the face. Their activations name parts of people far better than colou
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -114,36 +115,59 @@ def sights(
 
 
 def gathered(sight: Sight, weights: Mapping[str, Tensor]) -> Tensor:
-    """Float[K, GRID, GRID]: the sum over activations of each times its Float[C, K], on one grid.
+    """Float[GRID * GRID, K], row by row: the sum over activations of each times its Float[C, K], on one grid.
 
     Weighing before enlarging gives the same as after it, in a tenth of the time.
     """
-    by_size: dict[tuple[int, int], Tensor] = {}
+    by_side: dict[int, Tensor] = {}
     for key, activation in sight.activations.items():
-        size = activation.shape[:2]
-        values = torch.from_numpy(activation).reshape(-1, activation.shape[2]) @ weights[key]
-        by_size[size] = by_size[size] + values if size in by_size else values
+        side = len(activation)
+        values = weights[key].T @ torch.from_numpy(activation).reshape(side * side, -1).T
+        by_side[side] = by_side[side].add_(values) if side in by_side else values
     total: Tensor | None = None
-    for size, values in by_size.items():
-        layer = values.T.reshape(1, -1, *size)
-        if size != (GRID, GRID):
-            layer = torch.nn.functional.interpolate(layer, size=(GRID, GRID), mode="bilinear")
-        total = layer if total is None else total + layer
+    for side, values in by_side.items():
+        enlarge = _enlarging(side)
+        layer = enlarge @ (values.reshape(-1, side, side) @ enlarge.T)
+        total = layer if total is None else total.add_(layer)
     assert total is not None
-    return total[0]
+    return total.reshape(len(total), -1).T.contiguous()
 
 
-def sampled(layers: Tensor, transform: np.ndarray, points: np.ndarray, beyond: str) -> Tensor:
-    """Float[N, K]: layers Float[K, h, w] of a square at points Float[N, 2] (x, y) of the picture.
+@cache
+def _enlarging(side: int) -> Tensor:
+    """Float[GRID, side]: linear interpolation along one axis."""
+    places = ((torch.arange(GRID) + 0.5) * (side / GRID) - 0.5).clamp(0, side - 1)
+    first = places.floor().long().clamp_max(max(0, side - 2))
+    matrix = torch.zeros(GRID, side)
+    rows = torch.arange(GRID)
+    matrix[rows, first] = 1 - (places - first)
+    matrix[rows, (first + 1).clamp_max(side - 1)] += places - first
+    return matrix
 
-    `beyond` it are "zeros", or its "border" goes on.
+
+def cells(transform: np.ndarray, points: np.ndarray, beyond: str) -> tuple[np.ndarray, np.ndarray]:
+    """Which cells of a square's grid are around points Float[N, 2] (x, y) of the picture.
+
+    Returns:
+        Int[N, 4], numbers of cells, row by row, and Float[N, 4], their shares in each point. Where `beyond`
+        the square there is nothing ("zeros"), they sum to less than 1; its "border" goes on.
     """
-    places = (points @ transform[:, :2].T + transform[:, 2]) * 2 - 1
-    grid = torch.from_numpy(places.astype(np.float32))[None, None]
-    found = torch.nn.functional.grid_sample(
-        layers[None], grid, mode="bilinear", padding_mode=beyond, align_corners=False
-    )
-    return found[0, :, 0].T
+    places = ((points @ transform[:, :2].T + transform[:, 2]) * GRID - 0.5).astype(np.float32)
+    first = np.floor(places)
+    part = (places - first).T
+    x, y = first.T.astype(np.int64)
+    columns, rows = np.stack([x, x + 1, x, x + 1], 1), np.stack([y, y, y + 1, y + 1], 1)
+    (right, down), (left, up) = part, 1 - part
+    shares = np.stack([left * up, right * up, left * down, right * down], 1)
+    if beyond == "zeros":
+        shares *= (columns >= 0) & (columns < GRID) & (rows >= 0) & (rows < GRID)
+    return np.clip(rows, 0, GRID - 1) * GRID + np.clip(columns, 0, GRID - 1), shares
+
+
+def sampled(layers: Tensor, around: tuple[np.ndarray, np.ndarray]) -> Tensor:
+    """Float[N, K]: Float[GRID * GRID, K] at the points that `cells` were asked for."""
+    numbers, shares = (torch.from_numpy(part) for part in around)
+    return torch.nn.functional.embedding_bag(numbers, layers, mode="sum", per_sample_weights=shares)
 
 
 def nearness(transform: np.ndarray, points: np.ndarray) -> np.ndarray:

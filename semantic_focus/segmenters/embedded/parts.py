@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...regions.refine import clean, guided_filter
-from .classifier import EVERYTHING, PARTS, Fitted, classify
+from .classifier import EVERYTHING, PARTS, Fitted, Heard, classify, heard
 from .deep import Sight, sights
 from .detect import Face, Pose
 from .features import features
@@ -139,17 +139,29 @@ class Look:
     seen: Mapping[str, Sight]
 
     def probabilities(
-        self, using: Sequence[Sequence[str]] = (EVERYTHING,), fitted: Fitted | None = None
+        self,
+        squares: Mapping[str, Heard],
+        using: Sequence[Sequence[str]] = (EVERYTHING,),
+        fitted: Fitted | None = None,
     ) -> np.ndarray:
-        """Float[U, 4, h, w] at the view's size: what each pixel is, by U choices of sources."""
-        return classify(self.place, self.seen, self.points, self.view.mask > 0.02, using, fitted)
+        """Float[U, 4, h, w] at the view's size: what each pixel is, by U choices of sources.
+
+        `squares` is `heard` of what is `seen`: the same for all looks at a person.
+        """
+        return classify(self.place, squares, self.points, self.view.mask > 0.02, using, fitted)
 
 
-def looks_at(networks: Networks, picture: np.ndarray, person: Person) -> list[Look]:
-    """The whole person, then the head from near where that shows more; the networks look once for both."""
+def looks_at(
+    networks: Networks, picture: np.ndarray, person: Person, windows: Sequence[Window] | None = None
+) -> list[Look]:
+    """The whole person, then the head from near where that shows more; the networks look once for both.
+
+    Args:
+        windows: other windows than `windows_of` gives.
+    """
     seen = sights(networks, picture, person, window_of(person))
     looks = []
-    for window in windows_of(person):
+    for window in windows_of(person) if windows is None else windows:
         view = View.of(picture, person, window)
         place = None if view.face is None else view.features()
         looks.append(Look(window, view, place, places(window, view.mask.shape), seen))
@@ -159,22 +171,23 @@ def looks_at(networks: Networks, picture: np.ndarray, person: Person) -> list[Lo
 def parts_of(person: Person, looks: Sequence[Look], fitted: Fitted | None = None) -> np.ndarray:
     """Float[4, h, w] inside the person's window: the mask, shared out among the parts."""
     first, *near = looks
-    whole, shares = first.window, _shares_in(first, fitted)
+    squares = heard(first.seen, fitted)
+    whole, shares = first.window, _shares_in(first, squares, fitted)
     for look in near:
         rows = slice(look.window[0].start - whole[0].start, look.window[0].stop - whole[0].start)
         columns = slice(look.window[1].start - whole[1].start, look.window[1].stop - whole[1].start)
         inside = _fading((rows, columns), (shares.shape[1], shares.shape[2]))
-        shares[:, rows, columns] += inside * (_shares_in(look, fitted) - shares[:, rows, columns])
+        shares[:, rows, columns] += inside * (_shares_in(look, squares, fitted) - shares[:, rows, columns])
     return shares * person.mask[whole]
 
 
-def _shares_in(look: Look, fitted: Fitted | None) -> np.ndarray:
+def _shares_in(look: Look, squares: Mapping[str, Heard], fitted: Fitted | None) -> np.ndarray:
     """Float[4, h, w] of one window: shares that sum to 1."""
     import cv2
 
     view, window = look.view, look.window
     radius = 2 if view.face is None else max(1, round(EDGE_RADIUS * view.face.height))
-    probability = look.probabilities(fitted=fitted)[0]
+    probability = look.probabilities(squares, fitted=fitted)[0]
     smooth = guided_filter(grey_of(view.picture), probability, radius, EDGE_EPSILON, 2)
     crisp = np.clip(smooth, 1e-4, 1) ** 2
     size = (window[1].stop - window[1].start, window[0].stop - window[0].start)

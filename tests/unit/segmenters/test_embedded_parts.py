@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 import torch
 
-from semantic_focus.segmenters.embedded.classifier import PARTS, classify, fitted_networks
+from semantic_focus.segmenters.embedded.classifier import PARTS, classify, fitted_networks, heard
 from semantic_focus.segmenters.embedded.deep import (
     GRID,
     READERS,
     Sight,
+    cells,
     gathered,
     nearness,
     sampled,
@@ -151,7 +152,7 @@ class TestClassify:
     def test_a_source_that_is_not_used_says_nothing_and_one_that_is_adds_its_own(self):
         fitted = some_networks()
         # both squares see the same everywhere: what is between the cells makes no difference
-        level = {
+        seen = {
             square: Sight(
                 {
                     f"{r.file}:{n}": np.full((4, 4, 2), 0.5, np.float32)
@@ -163,6 +164,7 @@ class TestClassify:
             for square in ("whole", "head")
         }
         using = (("whole",), ("whole", "head"))
+        level = heard(seen, fitted)
         found = classify(None, level, self.POINTS, np.ones((2, 3), bool), using, fitted)
         said = {
             square: fitted[f"{square}/bias"]
@@ -215,7 +217,7 @@ class TestSquares:
         layers = gathered(Sight({"a": coarse, "b": fine}, np.eye(2, 3)), weights)
         # the middle between four fine cells that lie inside one eighth of a coarse cell
         x, y = (8 * 3 + 4) / GRID, (8 * 5 + 4) / GRID
-        found = sampled(layers, np.eye(2, 3), np.array([[x, y]]), "zeros")[0].numpy()
+        found = sampled(layers, cells(np.eye(2, 3), np.array([[x, y]]), "zeros"))[0].numpy()
         expected = coarse[5, 3] @ weights["a"].numpy()
         expected = expected + fine[43:45, 27:29].mean((0, 1)) @ weights["b"].numpy()
         # the four cells take 15/16 of the coarse cell each way, and 1/16 of one neighbour or the other
@@ -228,8 +230,8 @@ class TestSquares:
         np.testing.assert_allclose(found, expected, atol=1e-4)
 
     def test_nothing_is_known_beyond_a_square_or_its_border_goes_on(self):
-        layers = torch.ones(1, GRID, GRID)
+        layers = torch.ones(GRID * GRID, 1)
         beyond = np.array([[1.5, 0.5], [0.5, -2.0]])
-        assert sampled(layers, np.eye(2, 3), beyond, "zeros").abs().max() == 0
-        assert sampled(layers, np.eye(2, 3), beyond, "border").min() == 1
+        assert sampled(layers, cells(np.eye(2, 3), beyond, "zeros")).abs().max() == 0
+        assert sampled(layers, cells(np.eye(2, 3), beyond, "border")).min() == 1
         assert nearness(np.eye(2, 3), np.array([[0.5, 0.5], [1.0, 0.5], [1.5, 0.5]])).tolist() == [1, 0, 0]

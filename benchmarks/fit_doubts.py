@@ -27,7 +27,7 @@ from benchmarks.segmentation import IGNORED, LEAST_SHARE, PARTS, iou
 from semantic_focus.files.writing import write_atomically
 from semantic_focus.segmenters.embedded.doubts import FITTED, NAMES, evidence_of, scores
 from semantic_focus.segmenters.embedded.networks import Networks, load_networks
-from semantic_focus.segmenters.embedded.parts import looks_at, parts_of, window_of
+from semantic_focus.segmenters.embedded.parts import find_parts
 from semantic_focus.segmenters.embedded.persons import find_persons
 
 WRONG, RIGHT = 0.6, 0.8
@@ -69,15 +69,11 @@ def versions(item: Drawn, networks: Networks) -> Iterator[tuple[str, Drawn]]:
 
 def case(networks: Networks, item: Drawn, version: str, fitted: dict[str, Tensor]) -> Case:
     """Segment one picture, ask about it again, and compare it with its drawing."""
-    looks = [looks_at(networks, item.picture, person) for person in item.persons]
-    found = np.zeros((len(PARTS), *item.picture.shape[:2]), np.float32)
-    for person, seen in zip(item.persons, looks, strict=True):
-        rows, columns = window_of(person)
-        found[:, rows, columns] += parts_of(person, seen, fitted)
-    evidence = evidence_of(networks, item.picture, item.persons, looks, fitted)
+    found = find_parts(networks, item.picture, item.persons, fitted)
+    evidence = evidence_of(networks, item.picture, item.persons, found, fitted)
     ious = np.full(len(PARTS), np.nan)
     for index in range(len(PARTS)):
-        truth, here = item.parts == 1 + index, found[index] > 0.5
+        truth, here = item.parts == 1 + index, found[PARTS[index]] > 0.5
         if truth.mean() >= LEAST_SHARE:
             ious[index] = iou(here, truth, item.parts != IGNORED)
         elif (here & (item.parts != IGNORED)).mean() >= 5 * LEAST_SHARE:

@@ -15,10 +15,9 @@ import torch
 from safetensors.torch import load_file
 
 from ...regions.doubts import Doubt
+from .again import Otherwise, seen_otherwise
 from .classifier import DEEP, EVERYTHING, PARTS, PLACE, Fitted
-from .detect import Face, Pose
 from .networks import Networks
-from .parts import Look, looks_at, parts_of, window_of
 from .persons import Person
 
 FITTED = Path(__file__).with_name("doubts.safetensors")
@@ -30,29 +29,36 @@ LEAST = 0.0005
 """A region of less than this share of the picture is not doubted, unless another answer has more of it."""
 BACKGROUND = "background"
 
+MIRRORED = Otherwise(mirrored=True)
+WAYS = {"mirrored": EVERYTHING, "placed": (PLACE,), "deep": DEEP}
+"""How it is asked again: about the mirrored picture, by all sources or by some of them."""
+
 NAMES = ("mirrored", "placed", "deep", "certain", "soft", "edge", "share", "size", "face", "persons")
 """What a doubt is made of, for each region; see `Evidence.numbers`."""
 
 
 @dataclass
 class Evidence:
-    """What the answers about one picture add up to; sums over its persons, per part.
+    """What the answers about one picture add up to, per part.
 
-    `both` and `either` are the common and the joint area of two answers, by the way of asking.
+    `shape` is the picture's; `strength` the sum of a part where it is above one half, `area` the pixels
+    there, `soft` those where it is half-hearted; `edge` and `whole` the same of everybody; `face` the best
+    face's score. `differing` Float[4, 5, h, w], at SIDE: how much of a part may be another part, or
+    background, and where. `both` and `either` are the common and the joint area of two answers, by the way
+    of asking.
     """
 
     shape: tuple[int, int]
+    strength: np.ndarray
+    area: np.ndarray
+    soft: np.ndarray
+    edge: float
+    whole: float
+    face: float
+    persons: int
+    differing: np.ndarray
     both: dict[str, np.ndarray] = field(default_factory=dict)
     either: dict[str, np.ndarray] = field(default_factory=dict)
-    strength: np.ndarray = field(default_factory=lambda: np.zeros(len(PARTS)))
-    area: np.ndarray = field(default_factory=lambda: np.zeros(len(PARTS)))
-    soft: np.ndarray = field(default_factory=lambda: np.zeros(len(PARTS)))
-    edge: float = 0.0
-    whole: float = 0.0
-    face: float = 0.0
-    persons: int = 0
-    differing: np.ndarray | None = None
-    """Float[4, 5, h, w] at SIDE: how much of a part may be another part, or background, and where."""
 
     def compare(self, way: str, one: np.ndarray, other: np.ndarray) -> None:
         """Add two answers Float[4, h, w] about the same pixels."""
@@ -66,7 +72,7 @@ class Evidence:
         """
         agreed = [
             self.both.get(way, np.zeros(len(PARTS))) / np.maximum(self.either.get(way, 0), 1e-6)
-            for way in ("mirrored", "placed", "deep")
+            for way in WAYS
         ]
         every = np.ones(len(PARTS))
         return np.stack(
@@ -88,99 +94,76 @@ def evidence_of(
     networks: Networks,
     picture: np.ndarray,
     persons: Sequence[Person],
-    looks: Sequence[Sequence[Look]],
+    found: Mapping[str, np.ndarray],
     fitted: Fitted | None = None,
 ) -> Evidence:
-    """Ask again about every person of a UInt8[H, W, 3] picture.
+    """Ask again about the persons of a UInt8[H, W, 3] picture.
 
     Args:
-        looks: what the first answers were made of, by person.
+        found: Float[H, W] of each part, the first answer.
         fitted: networks of our own to use instead of those in the file.
     """
+    scale = min(1.0, SIDE / max(picture.shape[:2]))
+    small = (max(1, round(picture.shape[0] * scale)), max(1, round(picture.shape[1] * scale)))
+    answer = np.stack([found[name] for name in PARTS])
+    result = _first(answer, persons, small)
+    persons = sorted(persons, key=lambda person: -float(person.mask.sum()))[:MOST_ASKED]
+    for person in persons:
+        ((window, again),) = seen_otherwise(
+            networks, picture, person, (MIRRORED,), [WAYS[way] for way in WAYS], near=False, fitted=fitted
+        )
+        size = again.shape[:-3:-1]
+        mask, first = _shrunk(person.mask[window][None], size), _shrunk(answer[:, window[0], window[1]], size)
+        for way, other in zip(WAYS, again[0] * mask, strict=True):
+            result.compare(way, first, other)
+        _add_differing(result.differing, first, again[0].mean(0) * mask, window, scale)
+    return result
+
+
+def _first(answer: np.ndarray, persons: Sequence[Person], small: tuple[int, int]) -> Evidence:
+    """What the first answer Float[4, H, W] says of itself."""
+    hard, height, width = answer > 0.5, *answer.shape[1:]
+    differing = np.zeros((len(PARTS), len(PARTS) + 1, *small), np.float32)
+    everybody = answer.sum(0)
+    # where persons end: that may be wrong too
+    differing[:, -1] = _shrunk(answer * np.minimum(everybody, 1 - everybody).clip(0), small[::-1])
+    faces = [person.face.score for person in persons if person.face is not None]
+    return Evidence(
+        (height, width),
+        strength=(answer * hard).sum((1, 2)),
+        area=hard.sum((1, 2)).astype(np.float64),
+        soft=((answer > 0.15) & (answer < 0.85)).sum((1, 2)).astype(np.float64),
+        edge=float(((everybody > 0.15) & (everybody < 0.85)).sum()),
+        whole=float((everybody > 0.5).sum()),
+        face=max(faces, default=0.0),
+        persons=len(persons),
+        differing=differing,
+    )
+
+
+def _shrunk(layers: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """Float[K, h, w] of Float[K, H, W], `size` being (w, h)."""
     import cv2
 
-    scale = min(1.0, SIDE / max(picture.shape[:2]))
-    small = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
-    found = Evidence(picture.shape[:2], persons=len(persons))
-    found.differing = np.zeros((len(PARTS), len(PARTS) + 1, small[1], small[0]), np.float32)
-    mirrored = np.ascontiguousarray(picture[:, ::-1])
-    sizes = [float(person.mask.sum()) for person in persons]
-    asked = sorted(range(len(persons)), key=lambda index: -sizes[index])[:MOST_ASKED]
-    for index, person in enumerate(persons):
-        window = window_of(person)
-        shares = parts_of(person, looks[index], fitted)
-        _add_first(found, person, shares, window)
-        if index not in asked:
-            continue
-        again = mirror(person, picture.shape[1])
-        other = parts_of(again, looks_at(networks, mirrored, again), fitted)[:, :, ::-1]
-        found.compare("mirrored", shares, other)
-        view = looks[index][0]
-        everything, placed, deep = view.probabilities((EVERYTHING, (PLACE,), DEEP), fitted)
-        for way, answer in (("placed", placed), ("deep", deep)):
-            found.compare(way, everything * view.view.mask, answer * view.view.mask)
-        size = (window[1].stop - window[1].start, window[0].stop - window[0].start)
-        mean = np.stack([cv2.resize(layer, size) for layer in (placed + deep) / 2]) * person.mask[window]
-        _add_differing(found.differing, shares, (other + mean) / 2, person.mask[window], window, scale)
-    return found
-
-
-def _add_first(found: Evidence, person: Person, shares: np.ndarray, window: tuple[slice, slice]) -> None:
-    hard = shares > 0.5
-    found.area += hard.sum((1, 2))
-    found.strength += (shares * hard).sum((1, 2))
-    found.soft += ((shares > 0.15) & (shares < 0.85)).sum((1, 2))
-    mask = person.mask[window]
-    found.edge += float(((mask > 0.15) & (mask < 0.85)).sum())
-    found.whole += float((mask > 0.5).sum())
-    if person.face is not None:
-        found.face = max(found.face, person.face.score)
+    return np.stack([cv2.resize(layer, tuple(size), interpolation=cv2.INTER_AREA) for layer in layers])
 
 
 def _add_differing(
-    into: np.ndarray,
-    one: np.ndarray,
-    other: np.ndarray,
-    mask: np.ndarray,
-    window: tuple[slice, slice],
-    scale: float,
+    into: np.ndarray, one: np.ndarray, other: np.ndarray, window: tuple[slice, slice], scale: float
 ) -> None:
-    """Where a part was said and another is possible, both ways round; where the person ends, background."""
-    import cv2
-
-    rows = slice(int(window[0].start * scale), max(1, round(window[0].stop * scale)))
-    columns = slice(int(window[1].start * scale), max(1, round(window[1].stop * scale)))
+    """Where a part was said and another is possible, both ways round."""
+    rows = slice(int(window[0].start * scale), min(round(window[0].stop * scale), into.shape[2]))
+    columns = slice(int(window[1].start * scale), min(round(window[1].stop * scale), into.shape[3]))
     place = into[:, :, rows, columns]
-    size = (place.shape[3], place.shape[2])
-    if min(size) < 1:
+    if not place.size:
         return
-    first, second = (
-        np.stack([cv2.resize(layer, size, interpolation=cv2.INTER_AREA) for layer in answer])
-        for answer in (one, other)
-    )
-    unsure = cv2.resize(np.minimum(mask, 1 - mask), size, interpolation=cv2.INTER_AREA)
+    first, second = (_shrunk(answer, place.shape[:1:-1]) for answer in (one, other))
     for a in range(len(PARTS)):
         for b in range(len(PARTS)):
             if a != b:
                 gained = np.minimum(first[a], second[b])
                 place[a, b] = np.maximum(place[a, b], gained)
                 place[b, a] = np.maximum(place[b, a], gained)
-        place[a, -1] = np.maximum(place[a, -1], unsure * first[a])
-
-
-def mirror(person: Person, width: int) -> Person:
-    """The person in the mirrored picture of `width` pixels."""
-
-    def turned(points: np.ndarray) -> np.ndarray:
-        return np.concatenate([width - points[..., :1], points[..., 1:]], axis=-1)
-
-    face, pose = person.face, person.pose
-    if face is not None:
-        face = Face(face.score, turned(face.outline), turned(face.top), turned(face.chin))
-    if pose is not None:
-        mask = np.ascontiguousarray(pose.mask[:, ::-1])
-        pose = Pose(pose.score, turned(pose.landmarks), pose.visibility, mask)
-    return Person(np.ascontiguousarray(person.mask[:, ::-1]), face, pose)
 
 
 @cache
@@ -198,7 +181,6 @@ def scores(numbers: np.ndarray, fitted: Mapping[str, torch.Tensor] | None = None
 
 def doubts(found: Evidence) -> list[Doubt]:
     """What is doubted of a picture, the gravest first."""
-    assert found.differing is not None
     possible = found.differing.sum((1, 2, 3)) / found.differing[0, 0].size
     there = found.area / (found.shape[0] * found.shape[1])
     chances = scores(found.numbers())

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .classifier import EVERYTHING, heard
+from .classifier import EVERYTHING, Fitted, heard
 from .detect import Face, Pose
 from .networks import Networks
 from .parts import Window, looks_at, windows_of
@@ -27,6 +27,7 @@ def seen_otherwise(
     ways: Sequence[Otherwise] = (Otherwise(),),
     using: Sequence[Sequence[str]] = (EVERYTHING,),
     near: bool = True,
+    fitted: Fitted | None = None,
 ) -> list[tuple[Window, np.ndarray]]:
     """What each pixel of a person is, seen in several ways.
 
@@ -35,6 +36,7 @@ def seen_otherwise(
         ways: W ways to look; for each, the networks run once.
         using: U choices of sources (`classifier.EVERYTHING`, ...), for each way: these cost little.
         near: also look at the head from near, where `parts.windows_of` does.
+        fitted: networks of our own to use instead of those in the file.
 
     Returns:
         For each look, the first at the whole person: its window in the picture, and the probabilities
@@ -51,9 +53,9 @@ def seen_otherwise(
             seen, who = np.ascontiguousarray(seen[:, ::-1]), mirrored(person, width)
             places = [(rows, slice(width - columns.stop, width - columns.start)) for rows, columns in windows]
         looks = looks_at(networks, seen, who, places)
-        squares = heard(looks[0].seen)
+        squares = heard(looks[0].seen, fitted)
         for answer, look in zip(answers, looks, strict=True):
-            found = look.probabilities(squares, using)
+            found = look.probabilities(squares, using, fitted)
             answer.append(found[..., ::-1] if way.mirrored else found)
     return [(window, np.stack(answer)) for window, answer in zip(windows, answers, strict=True)]
 

@@ -27,8 +27,8 @@ from benchmarks.segmentation import IGNORED, LEAST_SHARE, PARTS, iou
 from semantic_focus.files.writing import write_atomically
 from semantic_focus.segmenters.embedded.doubts import FITTED, NAMES, evidence_of, scores
 from semantic_focus.segmenters.embedded.networks import Networks, load_networks
-from semantic_focus.segmenters.embedded.parts import find_parts
 from semantic_focus.segmenters.embedded.persons import find_persons
+from semantic_focus.segmenters.embedded.upright import find_parts_upright
 
 WRONG, RIGHT = 0.6, 0.8
 """A region is wrong below the one IoU, and right from the other on; between them it teaches nothing."""
@@ -69,7 +69,7 @@ def versions(item: Drawn, networks: Networks) -> Iterator[tuple[str, Drawn]]:
 
 def case(networks: Networks, item: Drawn, version: str, fitted: dict[str, Tensor]) -> Case:
     """Segment one picture, ask about it again, and compare it with its drawing."""
-    found = find_parts(networks, item.picture, item.persons, fitted)
+    found = find_parts_upright(networks, item.picture, item.persons, fitted)
     evidence = evidence_of(networks, item.picture, item.persons, found, fitted)
     ious = np.full(len(PARTS), np.nan)
     for index in range(len(PARTS)):

@@ -12,8 +12,9 @@ at least half of its reference area is face. Seconds are for pictures resized to
 after a warm-up, one picture at a time.
 
 Something worn on the head (clothing drawn around a face, not below it) counts as called hair when more than a
-quarter of it is. With --recolour, the clothing drawn in the held-out pictures is given 8 hues one after the
-other: how much that changes its IoU is how much colour decides.
+quarter of it is. A question mark is behind what the segmenter itself doubts, see `flagged.py`. With
+--recolour, the clothing drawn in the held-out pictures is given 8 hues one after the other: how much that
+changes its IoU is how much colour decides.
 """
 
 import argparse
@@ -31,6 +32,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
+from benchmarks.flagged import flagged_regions, told
 from benchmarks.part_versions import recolour
 from benchmarks.photographs import FOLDER, PHOTOGRAPHS, Photograph, provide
 from benchmarks.portraits import PORTRAITS
@@ -137,6 +139,8 @@ class Score:
     persons: tuple[int, int] = (0, 0)
     headwear: float | None = None
     """Share of what is worn on heads that is called hair; None where nobody wears anything there."""
+    flagged: frozenset[str] = frozenset()
+    """Regions that the segmenter itself doubts."""
 
 
 def score(reference: Reference, found: Mapping[str, np.ndarray], persons: int) -> Score:
@@ -185,7 +189,12 @@ def table(scores: Mapping[str, Score]) -> Iterable[str]:
     """One line per picture, then the means."""
     yield f"{'picture':<48}" + "".join(f"{name:>10}" for name in REGIONS) + "   persons  faces missed"
     for name, result in scores.items():
-        cells = "".join(f"{result.ious[n]:10.3f}" if n in result.ious else f"{'-':>10}" for n in REGIONS)
+        cells = "".join(
+            f"{result.ious[n]:9.3f}{'?' if n in result.flagged else ' '}"
+            if n in result.ious
+            else f"{'-':>9} "
+            for n in REGIONS
+        )
         missed = ", ".join(f"person {n}" for n in result.missed_faces) or "-"
         yield f"{name:<48}{cells}   {result.persons[0]} of {result.persons[1]}    {missed}"
     for title, what in (("mean IoU", "ious"), ("mean boundary error", "errors")):
@@ -248,7 +257,9 @@ def measure(name: str, pictures: Mapping[str, Path], save: Path | None, with_tim
         image = load_picture(path)[None]
         masks = segmenter.get().segment(image, SegmentRequest())
         reference = read_reference(REFERENCES / f"{stem}.json")
-        scores[stem] = score(reference, predicted(masks), len(masks.persons[0]) if masks.persons else 0)
+        persons = len(masks.persons[0]) if masks.persons else 0
+        scores[stem] = score(reference, predicted(masks), persons)
+        scores[stem].flagged = flagged_regions(masks, PARTS)
         if save is not None:
             save.mkdir(parents=True, exist_ok=True)
             drawn = (overlay(image, masks)[0] * 255).byte().numpy()
@@ -261,6 +272,12 @@ def measure(name: str, pictures: Mapping[str, Path], save: Path | None, with_tim
         if part:
             print(f"\n{name}: {title}")
             print("\n".join(table(part)))
+    print(f"\n{name}: what it doubts, in all pictures")
+    ious = {
+        stem: {part: result.ious[part] for part in PARTS if part in result.ious}
+        for stem, result in scores.items()
+    }
+    print("\n".join(told(ious, {stem: result.flagged for stem, result in scores.items()})))
     if with_time:
         seconds = sorted(timed(segmenter, pictures))
         print(

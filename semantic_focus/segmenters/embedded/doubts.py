@@ -109,14 +109,18 @@ def evidence_of(
     result = _first(answer, persons, small)
     persons = sorted(persons, key=lambda person: -float(person.mask.sum()))[:MOST_ASKED]
     for person in persons:
+        # who lies is looked at in a turned picture, as `upright.find_parts_upright` does
+        seen = np.ascontiguousarray(np.rot90(picture, person.quarters))
+        who, said = person.turned(person.quarters), np.rot90(answer, person.quarters, (1, 2))
         ((window, again),) = seen_otherwise(
-            networks, picture, person, (MIRRORED,), [WAYS[way] for way in WAYS], near=False, fitted=fitted
+            networks, seen, who, (MIRRORED,), list(WAYS.values()), near=False, fitted=fitted
         )
         size = again.shape[:-3:-1]
-        mask, first = _shrunk(person.mask[window][None], size), _shrunk(answer[:, window[0], window[1]], size)
+        mask, first = _shrunk(who.mask[window][None], size), _shrunk(said[:, window[0], window[1]], size)
         for way, other in zip(WAYS, again[0] * mask, strict=True):
             result.compare(way, first, other)
-        _add_differing(result.differing, first, again[0].mean(0) * mask, window, scale)
+        place = np.rot90(result.differing, person.quarters, (2, 3))
+        _add_differing(place, first, again[0].mean(0) * mask, window, scale)
     return result
 
 
@@ -179,7 +183,7 @@ def scores(numbers: np.ndarray, fitted: Mapping[str, torch.Tensor] | None = None
     return torch.sigmoid((scaled * fitted["weight"]).sum(1) + fitted["bias"]).numpy()
 
 
-def doubts(found: Evidence) -> list[Doubt]:
+def doubts_about(found: Evidence) -> list[Doubt]:
     """What is doubted of a picture, the gravest first."""
     possible = found.differing.sum((1, 2, 3)) / found.differing[0, 0].size
     there = found.area / (found.shape[0] * found.shape[1])

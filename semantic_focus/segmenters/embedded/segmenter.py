@@ -17,6 +17,7 @@ from ...regions.masks import SemanticMasks, partition
 from ...regions.refine import RefineSettings, refine
 from ..protocol import MissingWeightsError, Segmenter, SegmentRequest, WeightFolders
 from . import networks as networks_file
+from .doubts import doubts_about, evidence_of
 from .networks import Networks, broken_runtime, load_networks, runtime_versions
 from .overlooked import overlooked
 from .parts import PARTS
@@ -132,6 +133,7 @@ class MediaPipeSegmenter:
             kept = persons_kept(torch.zeros(0, *image.shape[:2]), size)
             return _Found(partition(regions, person=regions[PARTS[0]]), kept, scores, doubts)
         found = find_parts_upright(self._networks, view, persons)
+        doubts += doubts_about(evidence_of(self._networks, view, persons, found))
         # all that follows is at full size: only where somebody is
         small, large = _window(np.max([person.mask for person in persons], axis=0), regions[PARTS[0]].shape)
         crop = image[large]

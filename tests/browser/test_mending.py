@@ -223,8 +223,9 @@ def test_everything_is_done_by_keyboard(
         press("ArrowRight")
     editor.page.keyboard.up(" ")
     save(mender)
-    y = 160.5 + 20 * round(size / 4) + 1
-    far = distance((320, 320), [(160.5, y), (160.5 + 8 * round(size / 4), y)])
+    quarter = 3  # in whole pixels
+    y = 160.5 + 20 * quarter + 1
+    far = distance((320, 320), [(160.5, y), (160.5 + 8 * quarter, y)])
     hair = region(folder, "hair")
     assert (hair[far < size / 2 - SURE] == 255).all()
     assert not by_hand(folder)["hair"][1][far > size / 2 + SURE].any()

@@ -4,10 +4,13 @@ import numpy as np
 
 from .refine import EdgeSettings, refine_edges
 
-REACH = 0.012
-"""How far from the drawn edge one in the picture is looked for, as a share of the shorter picture side."""
+REACHES = (0.02, 0.01)
+"""How far from the drawn edge one in the picture is looked for, as shares of the shorter picture side: first
+far and coarsely, then near."""
 FLAT = 1e-4
 """Variance of the luminance below which the picture counts as flat there, see `EdgeSettings`."""
+STEPS = (4, 2)
+"""Of the filter, for each of these."""
 
 
 def snapped(mask: np.ndarray, guide: np.ndarray, shorter_side: int) -> np.ndarray:
@@ -21,9 +24,26 @@ def snapped(mask: np.ndarray, guide: np.ndarray, shorter_side: int) -> np.ndarra
     Returns:
         uint8[h, w].
     """
-    if not mask.any() or mask.all():
+    around = _border(mask, round(2 * sum(REACHES) * shorter_side) + 2)
+    if around is None:
         return mask
-    share = REACH * shorter_side / min(guide.shape)
-    layer = mask.astype(np.float32) / 255
-    edges = refine_edges([layer], guide, EdgeSettings(share, FLAT, 1))[0]
-    return (edges * 255).round().clip(0, 255).astype(np.uint8)
+    layer, light = mask[around].astype(np.float32) / 255, np.ascontiguousarray(guide[around])
+    for reach, step in zip(REACHES, STEPS, strict=True):
+        share = reach * shorter_side / min(light.shape)
+        layer = refine_edges([layer], light, EdgeSettings(share, FLAT, step))[0]
+    result = mask.copy()
+    result[around] = (layer * 255).round().clip(0, 255).astype(np.uint8)
+    return result
+
+
+def _border(mask: np.ndarray, margin: int) -> tuple[slice, slice] | None:
+    """The rows and columns in which values change, and so many around them; None where none does."""
+    down, across = (mask[1:] != mask[:-1]), (mask[:, 1:] != mask[:, :-1])
+    rows = np.flatnonzero(np.append(down.any(1), False) | across.any(1))
+    columns = np.flatnonzero(np.append(across.any(0), False) | down.any(0))
+    if not len(rows) or not len(columns):
+        return None
+    return (
+        slice(max(0, rows[0] - margin), rows[-1] + 2 + margin),
+        slice(max(0, columns[0] - margin), columns[-1] + 2 + margin),
+    )

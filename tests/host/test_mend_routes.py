@@ -233,7 +233,7 @@ def test_what_cannot_be_saved_is_said_and_changes_nothing(server: "ComfyServer",
 def test_a_place_that_takes_no_file_is_said_before_anybody_paints(server: "ComfyServer", folder: Path):
     name = f"{'x' * 240}.png"
     Image.new("RGB", (WIDTH, HEIGHT)).save(folder / name)
-    assert "File name too long" in mend(server, "open", place=place(folder, name))["error"]
+    assert "longer than a disk takes" in mend(server, "open", place=place(folder, name))["error"]
 
 
 def test_masks_that_are_not_to_be_changed_are_said(server: "ComfyServer", folder: Path):

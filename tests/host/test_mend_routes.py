@@ -76,9 +76,8 @@ def save(server: "ComfyServer", where: dict[str, str], stamp: str, **layers: Any
 
 def layers(server: "ComfyServer", where: dict[str, str], opened: dict[str, Any]) -> dict[str, np.ndarray]:
     """Value, said and machine uint8[K, H, W], and persons uint8[H, W]."""
-    status, content = ask(
-        server, "POST", "/api/semantic_focus/mend/layers", json.dumps({"place": where}).encode()
-    )[::2]
+    asked = json.dumps({"place": where}).encode()
+    status, _, content = ask(server, "POST", "/api/semantic_focus/mend/layers", asked)
     assert status == 200
     count, size = len(opened["labels"]), (opened["height"], opened["width"])
     found = np.frombuffer(content, np.uint8).reshape(3 * count + 1, *size)

@@ -20,6 +20,7 @@ from aiohttp import web
 from ..semantic_focus.datasets.mending import (
     ChangedMeanwhileError,
     Mended,
+    check_can_keep,
     described,
     layers_of,
     look,
@@ -28,7 +29,6 @@ from ..semantic_focus.datasets.mending import (
     working_size,
 )
 from ..semantic_focus.files.text import parsed_json
-from ..semantic_focus.files.writing import check_can_write
 from ..semantic_focus.regions.layers import HandLayer
 from ..semantic_focus.regions.snap import snapped
 from .dataset_routes import ListedFolders, answering, json_body, text_of, wrong
@@ -118,7 +118,7 @@ class _Editor:
 
         def job() -> web.Response:
             found = self._places.find(place)
-            check_can_write(found.file)
+            check_can_keep(found.file)
             return _described(found, look(found.file, found.size, found.start))
 
         return await self._in_thread(job)

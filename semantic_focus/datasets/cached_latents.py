@@ -311,6 +311,7 @@ def load_latent_masks(picture: CachedPicture, grid: tuple[int, int]) -> Semantic
         masks=downsample_mask_to_latent(masks.masks[0], grid)[None],
         persons=(),
         provenance=of_another_picture(masks.provenance),
+        hand=None,
     )
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..categories import SEMANTIC_CATEGORIES, is_soft_layer
-from ..files.writing import version_of
+from ..files.writing import check_can_write, version_of
 from ..keywords import check_name
 from ..regions.blocks import at_full_size
 from ..regions.by_hand import BACKGROUND, is_part, overlaps
@@ -59,6 +59,11 @@ def nothing_yet(size: tuple[int, int], digest: str) -> SemanticMasks:
     masks[:, labels.index(BACKGROUND)] = 1
     said = {"format_version": FORMAT_VERSION, DIGEST: digest, "sam_version": NOBODY, "backend": NOBODY}
     return SemanticMasks(masks, labels, (), said)
+
+
+def check_can_keep(path: Path) -> None:
+    """Raise MaskFileError or NotWrittenError unless a mask file can be written there."""
+    check_can_write(place_to_write(path))
 
 
 def look(path: Path, size: tuple[int, int], start: Callable[[], SemanticMasks]) -> Mended:

@@ -153,6 +153,7 @@ def _refine_large(masks: SemanticMasks, images: Tensor, settings: RefineSettings
         masks,
         masks=downsample_mask_to_latent(masks.masks.flatten(0, 1), size).unflatten(0, masks.masks.shape[:2]),
         persons=tuple(downsample_mask_to_latent(person, size) for person in masks.persons),
+        hand=None,
     )
     refined = refine_masks(small, torch.stack([worked_on(image) for image in images]), smaller)
     channels = torch.empty_like(masks.masks)

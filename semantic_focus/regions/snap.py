@@ -31,15 +31,31 @@ def snapped(mask: np.ndarray, guide: np.ndarray, shorter_side: int) -> np.ndarra
     Returns:
         uint8[h, w].
     """
-    if not mask.any() or mask.all():
+    around = _border(mask, round(4 * REACH * shorter_side) + 2)
+    if around is None:
         return mask
-    layer = mask.astype(np.float32) / 255
-    scale = shorter_side / min(guide.shape)
+    layer, light = mask[around].astype(np.float32) / 255, np.ascontiguousarray(guide[around])
+    scale = shorter_side / min(light.shape)
     for _ in range(ROUNDS):
-        layer = _clear(refine_edges([layer], guide, EdgeSettings(REACH * scale, FLAT, COARSE))[0], CLEAR)
-    layer = _clear(refine_edges([layer], guide, EdgeSettings(FINE * scale, FLAT, 1))[0], LAST_CLEAR)
-    return (layer * 255).round().clip(0, 255).astype(np.uint8)
+        layer = _clear(refine_edges([layer], light, EdgeSettings(REACH * scale, FLAT, COARSE))[0], CLEAR)
+    layer = _clear(refine_edges([layer], light, EdgeSettings(FINE * scale, FLAT, 1))[0], LAST_CLEAR)
+    result = mask.copy()
+    result[around] = (layer * 255).round().clip(0, 255).astype(np.uint8)
+    return result
 
 
 def _clear(layer: np.ndarray, steepness: float) -> np.ndarray:
     return ((layer - 0.5) * steepness + 0.5).clip(0, 1)
+
+
+def _border(mask: np.ndarray, margin: int) -> tuple[slice, slice] | None:
+    """The rows and columns in which values change, and so many around them; None where none does."""
+    down, across = (mask[1:] != mask[:-1]), (mask[:, 1:] != mask[:, :-1])
+    rows = np.flatnonzero(np.append(down.any(1), False) | across.any(1))
+    columns = np.flatnonzero(np.append(across.any(0), False) | down.any(0))
+    if not len(rows) or not len(columns):
+        return None
+    return (
+        slice(max(0, rows[0] - margin), rows[-1] + 2 + margin),
+        slice(max(0, columns[0] - margin), columns[-1] + 2 + margin),
+    )

@@ -28,6 +28,7 @@ const SENTENCES = /** @type {[RegExp, string, string[]][]} */ ([
   [/stale: it was made by an older version/, "staleVersion", []],
   [/stale: its format version is (.+), now (.+)$/, "staleFormat", ["found", "wanted"]],
   [/: it was made by hand or by another program/, "byHand", []],
+  [/in it is made by hand, for a picture of (.+?): (.+); and the picture is (.+) now/, "byHandSize", ["there", "regions", "now"]],
   [/\. Give the path of a mask file \(/, "notOurs", []],
   [/^its mask file is damaged: (.+)$/, "damaged", ["error"]],
   [/^(.+)\. Run the segmentation again to make it anew/, "damaged", ["error"]],

@@ -144,12 +144,20 @@ export class Panel {
       return button(() => session.choose(name), { dataset: { region: name } }, parts);
     });
     this.regions.replaceChildren(...this.chips);
-    const doubts = session.doubts.map((doubt, at) =>
+    this.update();
+  }
+
+  /** What is not sure; a save may have decided some of it. */
+  listDoubts() {
+    const { doubts } = this.session;
+    const said = JSON.stringify(doubts);
+    if (said === this.doubted) return;
+    this.doubted = said;
+    const buttons = doubts.map((doubt, at) =>
       button(() => this.actions.pointOut(at), { dataset: { doubt: at }, textContent: doubtsInWords([doubt])[0] }),
     );
-    this.doubts.replaceChildren(...doubts);
-    this.doubts.classList.toggle("sf-hidden", !doubts.length);
-    this.update();
+    this.doubts.replaceChildren(...buttons);
+    this.doubts.classList.toggle("sf-hidden", !buttons.length);
   }
 
   /** Show what is chosen, and what can be done. */
@@ -157,6 +165,7 @@ export class Panel {
     const { session, tools } = this;
     const { tool, size, hardness, tolerance, snaps, opacity } = tools.settings;
     const byHand = session.layers ? this.byHand() : [];
+    this.listDoubts();
     for (const chip of this.chips) {
       press(chip, chip.dataset.region === session.chosen);
       const isSaid = byHand.includes(chip.dataset.region);

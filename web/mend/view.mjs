@@ -163,7 +163,7 @@ class View {
 
   showZoom() {
     this.fit.textContent = `${Math.round(100 * this.stage.zoom)}%`;
-    entitle(this.fit, text("mend.fit"));
+    this.fit.title = text("mend.fit");
   }
 
   /** @param {Partial<Look>} look */

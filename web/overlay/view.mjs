@@ -364,6 +364,9 @@ function describe(preview, place) {
   if (preview.backend) said.push(preview.backend === BY_HAND ? text("overlay.byHand") : preview.backend);
   const [kept, all] = preview.cache.split("/").map(Number);
   if (kept && kept === all) said.push(text("overlay.fromFile"));
+  if (preview.by_hand?.length) {
+    said.push(text("dataset.byHandRegions", { regions: regionNames(preview.by_hand.join(", ")) }));
+  }
   if (preview.seconds !== null) said.push(text("overlay.seconds", { seconds: preview.seconds.toFixed(1) }));
   return [...said, `${preview.width}×${preview.height}`].join(" · ");
 }

@@ -20,6 +20,8 @@ from PIL import Image
 from semantic_focus.commands import main as cli
 from semantic_focus.commands import masks
 from semantic_focus.datasets.mask_file import mask_path, read_header, read_masks, save_masks
+from semantic_focus.regions.hand import with_hand
+from semantic_focus.regions.layers import HandLayer
 from semantic_focus.segmenters import table as segmenter_table
 
 from ..forks import Fork, Forks
@@ -234,6 +236,25 @@ class TestOptions:
         (dataset / "c.png").unlink()
         summary, err = run(dataset)
         assert summary["counts"]["fresh"] == 2 and "LOADED" not in err
+
+    def test_what_was_made_by_hand_is_told_kept_and_forgotten(self, run, make):
+        dataset = make("a.png", "b.png")
+        run(dataset)
+        file = mask_path(dataset / "a.png")
+        fresh, everywhere = file.read_bytes(), torch.ones(read_masks(file).size)
+        layer = HandLayer(everywhere * 0.2, everywhere > 0)
+        save_masks(file, with_hand(read_masks(file), {"hair": layer}))
+        told = [{"picture": str(dataset / "a.png"), "regions": ["hair"]}]
+        for options, counts in (([], (2, 0)), (["--force"], (0, 2))):
+            summary, err = run(dataset, *options)
+            assert (summary["counts"]["fresh"], summary["counts"]["segmented"]) == counts
+            assert summary["by_hand"] == told and "by hand in 1 picture, and kept: hair" in err
+        assert float((read_masks(file).region("hair") - 51 / 255).abs().max()) == 0
+        summary, err = run(dataset, "--by-hand", "forget", "--dry-run")
+        assert [one["reason"] for one in summary["due"]] == ["made by hand: hair; to be taken back"]
+        summary, err = run(dataset, "--by-hand", "forget")
+        assert summary["by_hand"] == [] and summary["counts"]["fresh"] == 2
+        assert "a.png: taken back what was made by hand: hair" in err and file.read_bytes() == fresh
 
     def test_options_reach_the_mask_files_and_the_report(self, run, make, tmp_path: Path):
         dataset = make("a.png")

@@ -12,6 +12,8 @@ from semantic_focus.datasets.cache import picture_digest
 from semantic_focus.datasets.cached_latents import DatasetSource, find_pictures, load_dataset
 from semantic_focus.datasets.folder import DatasetError, load_picture
 from semantic_focus.datasets.mask_file import MaskFileError, save_masks
+from semantic_focus.regions.hand import with_hand
+from semantic_focus.regions.layers import HandLayer
 from semantic_focus.regions.masks import SemanticMasks
 
 
@@ -85,6 +87,23 @@ def test_masks_are_averaged_over_the_latent_cells(folder: Path):
     masks = load(folder).masks[0]
     assert masks.labels == ("face", "background") and masks.size == (4, 8)
     assert masks.masks[0, 0].tolist() == [[1, 1, 1, 1, 0, 0, 0, 0]] * 4
+
+
+def test_what_a_person_mended_is_trained(folder: Path):
+    path = write_masks(folder, "a_b", 64, 32)
+    path.unlink()
+    half = torch.zeros(32, 64)
+    half[:, :32] = 1
+    machine = SemanticMasks(
+        torch.stack((half, 1 - half))[None], ("face", "background"), (), {"image_digest": "d"}
+    )
+    upper = torch.zeros(32, 64, dtype=torch.bool)
+    upper[:16] = True
+    save_masks(path, with_hand(machine, {"face": HandLayer(torch.full((32, 64), 51 / 255), upper)}))
+    masks = load(folder).masks[0]
+    below = [1.0, 1, 1, 1, 0, 0, 0, 0]
+    torch.testing.assert_close(masks.masks[0, 0], torch.tensor([[0.2] * 8] * 2 + [below] * 2))
+    torch.testing.assert_close(masks.masks[0, 1], 1 - masks.masks[0, 0])
 
 
 def test_masks_at_the_size_of_a_larger_picture_follow_its_resizing(folder: Path):

@@ -17,7 +17,14 @@ from semantic_focus.datasets.folder import list_pictures, load_picture
 from semantic_focus.datasets.freshness import PictureResult
 from semantic_focus.datasets.hand_file import regions_by_hand
 from semantic_focus.datasets.mask_file import mask_path, read_header, read_masks, save_masks
-from semantic_focus.datasets.mending import ChangedMeanwhileError, look, nothing_yet, save, take_back
+from semantic_focus.datasets.mending import (
+    ChangedMeanwhileError,
+    check_can_keep,
+    look,
+    nothing_yet,
+    save,
+    take_back,
+)
 from semantic_focus.datasets.ownership import MaskFileError
 from semantic_focus.datasets.report import write
 from semantic_focus.datasets.status import dataset_status
@@ -26,6 +33,7 @@ from semantic_focus.regions.hand import machine_part, with_hand
 from semantic_focus.regions.layers import HandLayer
 from semantic_focus.regions.masks import SemanticMasks
 
+from ..faults import FAULTS, refuse
 from .fake_segmenter import REQUEST, FakeLazy, make
 
 HEIGHT, WIDTH = 6, 8
@@ -357,6 +365,17 @@ class TestMending:
         with pytest.raises(ValueError, match=said):
             save(path, look(path, self.size, self.start).stamp, self.size, self.start, {name: layer})
         assert path.read_bytes() == known
+
+    def test_a_folder_that_takes_no_files_is_said_beforehand(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        check_can_keep(tmp_path / "a_zi_masks.safetensors")
+        assert list(tmp_path.iterdir()) == []
+        refuse(monkeypatch, tmp_path, FAULTS["read-only"])
+        with pytest.raises(OSError, match="the disk is read-only"):
+            check_can_keep(tmp_path / "a_zi_masks.safetensors")
+        with pytest.raises(MaskFileError, match="there is no folder"):
+            check_can_keep(tmp_path / "gone" / "a_zi_masks.safetensors")
 
     def test_masks_made_elsewhere_are_not_changed(self, tmp_path: Path):
         path = tmp_path / "b_zi_masks.safetensors"

@@ -18,7 +18,7 @@ from semantic_focus.datasets.cache import picture_digest
 from semantic_focus.datasets.contents import REASONS
 from semantic_focus.datasets.folder import list_pictures, load_picture, scan
 from semantic_focus.datasets.listing import Bounds, Walk
-from semantic_focus.datasets.mask_file import mask_path, save_masks
+from semantic_focus.datasets.mask_file import mask_path, read_masks, save_masks
 from semantic_focus.datasets.remarks import remarks_on
 from semantic_focus.datasets.staleness import request_fields
 from semantic_focus.datasets.status import dataset_status, picture_in
@@ -27,6 +27,8 @@ from semantic_focus.datasets.thumbnails import thumbnail
 from semantic_focus.files.names import not_allowed
 from semantic_focus.keywords import Prompt
 from semantic_focus.regions.doubts import Doubt, as_field
+from semantic_focus.regions.hand import with_hand
+from semantic_focus.regions.layers import HandLayer
 from semantic_focus.regions.masks import SemanticMasks
 from semantic_focus.segmenters.protocol import SegmentRequest
 from semantic_focus.segmenters.table import LazySegmenter
@@ -75,6 +77,13 @@ def masks(path: Path, fields: Mapping[str, str] = MappingProxyType({}), share: f
     return mask_path(path)
 
 
+def by_hand(path: Path) -> None:
+    """A mask file of a picture of which a person decided all."""
+    file, everywhere = masks(path), torch.ones(6, 8)
+    made = with_hand(read_masks(file), {"face": HandLayer(everywhere / 2, everywhere > 0)})
+    save_masks(file, made)
+
+
 def sentences(folder: Path, **wanted: Any) -> dict[str, list[str]]:
     """What is said of a folder's pictures, by name."""
     found = dataset_status(list_pictures(folder), replace(REQUEST, **wanted), SEGMENTER)
@@ -120,6 +129,8 @@ def test_what_ails_a_picture(tmp_path: Path, key_of: KeyOf):
     save_masks(
         mask_path(picture(tmp_path / "hand.png")), SemanticMasks(torch.full((1, 2, 6, 8), 0.5), labels)
     )
+    by_hand(picture(tmp_path / "grown.png"))
+    Image.new("RGB", (9, 6)).save(tmp_path / "grown.png")
     found = {name: {key_of(one) for one in said} for name, said in sentences(tmp_path).items()}
     assert {name: keys for name, keys in found.items() if keys} == {
         "much.png": {"much", "little"},
@@ -132,6 +143,7 @@ def test_what_ails_a_picture(tmp_path: Path, key_of: KeyOf):
         "torn.png": {"unreadable"},
         "latin.png": {"captionEncoding"},
         "hand.png": {"byHand"},
+        "grown.png": {"byHandSize"},
         "lora.png": {"notOurs"},
         "folder.png": {"notOurs"},
     }

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from semantic_focus.regions import large
 from semantic_focus.regions.by_hand import set_category
 from semantic_focus.regions.hand import (
     category_by_hand,
@@ -21,6 +22,7 @@ from semantic_focus.regions.layers import HandLayer
 from semantic_focus.regions.masks import SemanticMasks
 from semantic_focus.regions.packed import PackedMasks
 from semantic_focus.regions.persons import select_persons
+from semantic_focus.regions.refine import RefineSettings, refine_masks
 
 LABELS = ("face", "hair", "clothing", "body", "background", "lighting", "sword")
 FIELDS = {"image_digest": "d", "backend": "drawn"}
@@ -214,10 +216,25 @@ MADE = with_hand(masks((0, 1, 0, 0, 0, 0, 0), (0, 0, 1, 0, 0, 0, 0)), {"face": l
         lambda made: made.padded(1, 0, 0, 0),
         lambda made: made.to_latent((1, 1)),
         lambda made: select_persons(made, "1"),
+        lambda made: refine_masks(made, torch.zeros(1, 1, 2, 3), RefineSettings("fast")),
     ],
 )
 def test_another_picture_or_another_edit_has_no_hand_layers(change):
     found = change(MADE)
+    assert found.hand is None and "image_digest" not in found.provenance
+
+
+def test_masks_of_a_large_picture_are_refined_and_composed_in_half_precision(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(large, "LARGE", 64)
+    shares = torch.rand(5, 16, 16).softmax(0).half()
+    one = SemanticMasks(shares[None], LABELS[:5], (), FIELDS)
+    layer = HandLayer(torch.full((16, 16), 0.2), torch.arange(256).view(16, 16) % 2 == 0)
+    made = with_hand(one, {"hair": layer})
+    assert made.masks.dtype == torch.float16
+    assert torch.equal(made.region("hair")[0][layer.said], layer.value[layer.said].half())
+    found = refine_masks(made, torch.rand(1, 16, 16, 3), RefineSettings("fast"))
     assert found.hand is None and "image_digest" not in found.provenance
 
 

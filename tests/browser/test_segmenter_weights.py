@@ -116,6 +116,7 @@ def test_a_chosen_segmenter_without_weights_says_so_in_the_users_language(
     choose(editor, backend="sam3")
     expect(notice(editor)).to_contain_text("The weights of sam3 are not here")
     editor.set("Comfy.Locale", "zh")
+    choose(editor, backend="sam3")  # the editor has loaded the graph again
     expect(notice(editor)).to_contain_text("这里没有 sam3 的权重文件")
     folder = editor.server.base_directory / "models" / "sam3"
     folder.mkdir(exist_ok=True)

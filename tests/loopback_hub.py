@@ -69,10 +69,8 @@ class Handler(BaseHTTPRequestHandler):
         else:
             owner, name, _, _, file = path.split("/", 4)
             if file.endswith(".safetensors") and not (self.hub.faults.get(file) or ["x"])[0].isdigit():
-                port = self.server.server_address[1]
-                self.answer(
-                    302, b"", {"Location": f"http://localhost:{port}/elsewhere/{owner}/{name}/{file}"}
-                )
+                other = self.hub.url.replace("127.0.0.1", "localhost")
+                self.answer(302, b"", {"Location": f"{other}/elsewhere/{owner}/{name}/{file}"})
             else:
                 self.file(f"{owner}/{name}", file)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -113,9 +114,10 @@ def notes_on_exported(files: Sequence[Path]) -> list[str]:
     return [f"{len(black)} of {len(files)} masks are black all over, and train nothing: {named(black)}"]
 
 
-def _brightest(file: Path) -> int:
+def _brightest(file: Path) -> float:
     with Image.open(file) as picture:
-        return picture.getextrema()[-1][1] if picture.mode == "RGBA" else picture.getextrema()[1]
+        mask = picture.getchannel("A") if picture.mode == "RGBA" else picture
+        return np.asarray(mask).max()
 
 
 def _stored_orientations(pictures: list[Path], form: str, wanted: str | None) -> dict[Path, int]:

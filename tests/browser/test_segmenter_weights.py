@@ -112,10 +112,9 @@ def test_a_chosen_segmenter_without_weights_says_so_in_the_users_language(
     anywhere: "Editor", segmentation: dict[str, Any], models: None, hub: Hub, tmp_path: Path
 ):
     editor = anywhere
+    editor.set("Comfy.Locale", "zh")
     editor.load(segmentation)
     choose(editor, backend="sam3")
-    expect(notice(editor)).to_contain_text("The weights of sam3 are not here")
-    editor.set("Comfy.Locale", "zh")
     expect(notice(editor)).to_contain_text("这里没有 sam3 的权重文件")
     folder = editor.server.base_directory / "models" / "sam3"
     folder.mkdir(exist_ok=True)

@@ -68,11 +68,14 @@ class Ways {
       parts.push(element("h3", { textContent: text("supply.seen") }));
       parts.push(element("ul", {}, seen.map((line) => element("li", { textContent: line }))));
     }
+    const at = this.rows.find(({ root }) => root.contains(document.activeElement))?.offer.name;
     this.head.replaceChildren(...parts);
     this.rows = [];
     this.list.replaceChildren(...ways.map((way) => this.way(way)));
     this.foot.textContent = ways.length ? text("supply.foot") : "";
     this.progressed();
+    // without a focus in the dialog, the editor would get its keys
+    if (at) (this.rows.find(({ offer }) => offer.name === at) ?? this).root.querySelector("button, a")?.focus();
   }
 
   /** @param {Way} way */

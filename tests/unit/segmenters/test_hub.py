@@ -18,6 +18,7 @@ from semantic_focus.segmenters.hub.fetch import Reporter, discard, fetch, kept_o
 from semantic_focus.segmenters.hub.jobs import Fetches
 from semantic_focus.segmenters.hub.transfer import Patience
 from semantic_focus.segmenters.model_files import MODELS, find_files, find_model_folders
+from semantic_focus.segmenters.ways import WAYS
 
 from ...loopback_hub import Hub, serve
 from ..faults import FAULTS as FAULTY_DISKS
@@ -357,3 +358,16 @@ def test_every_kind_of_failure_has_its_sentence():
         places = {place for _, place, _, _ in Formatter().parse(template) if place}
         given = places - {"name", "hub", "page"}
         assert "{" not in str(FetchError(kind, "sam3", **dict.fromkeys(given, "x")))
+
+
+def test_the_panels_have_words_for_every_kind_of_failure_and_every_segmenter(repo: Path):
+    """An address by hand is no failure of a fetch that the panels offer."""
+    for language in ("en", "zh"):
+        texts = json.loads((repo / "locales" / language / "main.json").read_text(encoding="utf-8"))
+        words = texts["semanticFocus"]["supply"]
+        assert set(words["kinds"]) == set(KINDS) - {"no_hub"}
+        assert set(words["segmenters"]) == {segmenter for segmenter, _ in WAYS}
+        for kind, text in words["kinds"].items():
+            places = {place for _, place, _, _ in Formatter().parse(text) if place}
+            given = {place for _, place, _, _ in Formatter().parse(KINDS[kind]) if place}
+            assert places <= given | {"name", "hub", "page"}, (language, kind)

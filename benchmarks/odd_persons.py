@@ -274,10 +274,11 @@ def main() -> int:
         row, masks = measure(segmenter, scene)
         rows.append(row)
         size = f"{scene.picture.shape[1]}x{scene.picture.shape[0]}"
+        said = "; ".join(in_sentences(sum(doubts_of(masks.provenance), [])))
         found = f"{row['found']:.0f} of {row['expected']:.0f}"
         print(
             f"{name:<20} {size:>11} {found:>9} {row['persons'] - row['found']:9.0f} {row['person']:7.3f} "
-            f"{row['clothing']:9.3f} {row['seconds']:6.2f}  {'; '.join(in_sentences(sum(doubts_of(masks.provenance), [])))}",
+            f"{row['clothing']:9.3f} {row['seconds']:6.2f}  {said}",
             flush=True,
         )
         if name in BARS and row[BARS[name][0]] < BARS[name][1]:

@@ -135,7 +135,9 @@ class MediaPipeSegmenter:
         found = find_parts_upright(self._networks, view, persons)
         doubts += doubts_about(evidence_of(self._networks, view, persons, found))
         # all that follows is at full size: only where somebody is
-        small, large = _window(np.max([person.mask for person in persons], axis=0), regions[PARTS[0]].shape)
+        small, large = _window(
+            np.max([person.mask for person in persons], axis=0), (image.shape[0], image.shape[1])
+        )
         crop = image[large]
         layers = [found[name][small] for name in PARTS]
         masks = [person.mask[small] for person in persons]

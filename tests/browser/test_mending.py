@@ -197,6 +197,7 @@ def test_everything_is_done_by_keyboard(
     make_masks(editor, folder)
     mend_ui.show_folder(editor, folder)
     shows(editor, {"one.png": "ok"})
+    editor.page.mouse.move(800, 500)  # it rests where the editor comes up
     panel(editor).locator(".sf-dataset-grid").focus()
     press("Home")
     for _ in range(int(tile(editor, "one.png").get_attribute("data-index") or 0)):

@@ -23,12 +23,20 @@ def benchmark():
         sys.path.remove(str(CHECKOUT))
 
 
-def test_every_photograph_is_drawn_once_and_four_are_drawn_twice(benchmark: ModuleType):
-    names = {photograph.name for photograph in benchmark.PHOTOGRAPHS}
-    assert {path.stem for path in REFERENCES.glob("*.json")} == names and len(names) == 27
+def test_every_picture_is_drawn_once_and_four_are_drawn_twice(benchmark: ModuleType):
+    portraits = importlib.import_module("benchmarks.portraits").PORTRAITS
+    names = {picture.name for picture in (*benchmark.PHOTOGRAPHS, *portraits)}
+    assert {path.stem for path in REFERENCES.glob("*.json")} == names and len(names) == 27 + 51
     second = {path.stem for path in (REFERENCES / "second").glob("*.json")}
     assert len(second) == 4 and second <= names
     assert sum(photograph.held_out for photograph in benchmark.PHOTOGRAPHS) == 9
+
+
+def test_a_third_of_the_portraits_is_held_out_in_the_order_of_their_digests(benchmark: ModuleType):
+    portraits = importlib.import_module("benchmarks.portraits").PORTRAITS
+    never_seen = sorted(portraits[12:], key=lambda picture: picture.sha256)
+    assert [picture.held_out for picture in never_seen] == [index % 3 == 2 for index in range(39)]
+    assert not any(picture.held_out for picture in portraits[:12])
 
 
 @pytest.mark.parametrize("path", DRAWINGS, ids=lambda path: f"{path.parent.name}-{path.stem}")

@@ -23,13 +23,19 @@ from PIL import Image
 from playwright.sync_api import FloatRect, Page
 
 from benchmarks.photographs import CHECKOUT
-from host.browser import NEXT_FRAME, open_browser, open_editor
+from host.browser import KNOW_FOLDERS, NEXT_FRAME, open_browser, open_editor
 from host.serve import ComfyServer
 
 FRAME_MS = 16.0
 """What a widget may take of a frame, median, at 60 frames a second."""
 
 SIDE = 1024
+MEND_SIDE = 2048
+"""The largest size at which masks are mended."""
+BRUSH = 200
+"""Across, in pixels of the picture; soft, so that every pixel of its border is shared out between regions."""
+SET_BRUSH = """([size, hardness]) => sessionStorage.setItem(
+    "semantic_focus.mend", JSON.stringify({tool: "brush", size, hardness}))"""
 OBJECTIVE, SEGMENT, DATASET = 8, 3, 2
 
 
@@ -131,9 +137,45 @@ def training_chart(page: Page, _dataset: Path, frames: int) -> Sequence[float]:
     return page.evaluate(DRAW_CURVES, [frames, CURVE_POINTS, list(CURVES)])
 
 
+def mending(page: Page, dataset: Path, frames: int) -> Sequence[float]:
+    """Paint one region after the other over all of a large picture, with a large soft brush."""
+    large = make_dataset(dataset.parent / "large", MEND_SIDE)
+    page.evaluate(SET_BRUSH, [BRUSH, 0.5])
+    page.evaluate(KNOW_FOLDERS, [str(large)])
+    load(page, part_of_shared_workflow(large, (DATASET,)))
+    page.locator(".sf-dataset [role=option]").first.click()
+    page.get_by_role("button", name="Mend").click()
+    page.locator(".sf-mend [data-region=hair]").wait_for()
+    watched = ".sf-mend-masks"
+    page.wait_for_function(f"() => document.querySelector('{watched}').width === {MEND_SIDE}")
+    page.evaluate("watched => { window.painting.watched = watched; window.painting.times = []; }", watched)
+    box = page.locator(watched).bounding_box()
+    if box is None:
+        raise RuntimeError(f"{watched} is not shown")
+    for region in ("hair", "clothing", "body", "face"):
+        page.locator(f".sf-mend [data-region={region}]").click()
+        page.evaluate("() => { window.painting.watched = null; }")
+        page.mouse.move(box["x"] + 5, box["y"] + 5)
+        page.mouse.down()
+        page.evaluate("watched => { window.painting.watched = watched; }", watched)
+        for move in range(200):
+            row, step = divmod(move, 20)
+            share = (step if row % 2 == 0 else 20 - step) / 20
+            down = (row + step / 20) / 10
+            page.mouse.move(box["x"] + share * box["width"], box["y"] + down * box["height"])
+            if len(page.evaluate("() => window.painting.times")) >= frames:
+                break
+        page.mouse.up()
+        times = page.evaluate("() => window.painting.times")
+        if len(times) >= frames:
+            break
+    return times
+
+
 MEASURES = (
     Measure(f"mask overlay: the opacity is dragged, picture {SIDE}x{SIDE}", FRAME_MS, mask_overlay),
     Measure(f"weights panel: a slider is dragged, picture {SIDE}x{SIDE}", FRAME_MS, weights_miniature),
+    Measure(f"mending: brush of {BRUSH} pixels, picture {MEND_SIDE}x{MEND_SIDE}", FRAME_MS, mending),
     Measure(f"training panel: {len(CURVES) + 2} curves of {CURVE_POINTS} points", FRAME_MS, training_chart),
 )
 
@@ -182,11 +224,11 @@ def part_of_shared_workflow(dataset: Path, kept: Sequence[int]) -> dict[str, Any
     return part
 
 
-def make_dataset(folder: Path) -> Path:
-    """One picture of a woman, SIDE x SIDE, with a caption."""
+def make_dataset(folder: Path, side: int = SIDE) -> Path:
+    """One square picture of a woman, with a caption."""
     folder.mkdir()
     portrait = Image.open(CHECKOUT / ".cache" / "photographs" / "astronaut.png").convert("RGB")
-    portrait.crop((60, 0, 380, 320)).resize((SIDE, SIDE)).save(folder / "one.png")
+    portrait.crop((60, 0, 380, 320)).resize((side, side)).save(folder / "one.png")
     (folder / "one.txt").write_text("a woman in an orange suit")
     return folder
 

@@ -73,6 +73,8 @@ VALUES = {
 SCALE = 1.5
 """Pixels of a picture per pixel of the page."""
 MARGIN = 10
+MENDING: Any = {"width": 1200, "height": 800}
+"""Size of the page in which masks are mended."""
 SHADES = 256
 FOLDER = "datasets/astronaut"
 """What the pictures show in place of the temporary folder's name."""
@@ -164,6 +166,8 @@ def _at_work(server: ComfyServer, browser: Browser, subject: Path, kinds: list[s
                     _save_webp(picture, HELP / work.node / "work.webp")
                 if "widgets" in kinds:
                     _save_png(picture, WIDGETS / f"{work.name}_{theme}.png")
+            if "widgets" in kinds:
+                _save_png(_mending(page), WIDGETS / f"mending_{theme}.png")
 
 
 @contextmanager
@@ -234,6 +238,31 @@ def _picture(
         "height": place["height"] + 2 * MARGIN,
     }
     return Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB")
+
+
+def _mending(page: Page) -> Image.Image:
+    """The editor of masks over the first picture of the folder, with a stroke in it that is not kept."""
+    page.evaluate(BRING, [CACHE, None])
+    page.set_viewport_size(MENDING)
+    page.locator(f'[data-node-id="{CACHE}"] [role=option]').first.click()
+    page.get_by_role("dialog").get_by_role("button", name="Mend").click()
+    editor = page.locator(".sf-mend-dialog")
+    editor.locator("[data-region=clothing]").click()
+    page.evaluate(NEXT_FRAMES)
+    place = editor.locator(".sf-mend-masks").bounding_box()
+    if place is None:
+        raise SystemExit("the editor of masks is not on the page")
+    x, y = place["x"] + 0.12 * place["width"], place["y"] + 0.72 * place["height"]
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 0.12 * place["width"], y - 0.05 * place["height"], steps=8)
+    page.mouse.up()
+    page.evaluate(NEXT_FRAMES)
+    picture = Image.open(io.BytesIO(editor.screenshot())).convert("RGB")
+    page.keyboard.press("Control+z")
+    for _ in range(2):
+        page.keyboard.press("Escape")
+    return picture
 
 
 def _save_webp(picture: Image.Image, path: Path) -> None:

@@ -4,13 +4,20 @@ import numpy as np
 
 from .refine import EdgeSettings, refine_edges
 
-REACHES = (0.02, 0.01)
-"""How far from the drawn edge one in the picture is looked for, as shares of the shorter picture side: first
-far and coarsely, then near."""
-FLAT = 1e-4
+REACH = 0.02
+"""How far from the drawn edge one in the picture is looked for at a time, as a share of the shorter picture
+side; all rounds together come about as far.
+"""
+FINE = 0.006
+"""The same for the last time, which gives the edge its softness."""
+FLAT = 1e-3
 """Variance of the luminance below which the picture counts as flat there, see `EdgeSettings`."""
-STEPS = (4, 2)
-"""Of the filter, for each of these."""
+ROUNDS = 4
+"""How often a filtered edge is made clear and filtered again: once leaves a halo and hardly moves it."""
+COARSE = 4
+"""Step, in pixels, of the rounds before the last."""
+CLEAR, LAST_CLEAR = 3.0, 1.5
+"""How much steeper an edge is made around its middle, after each round and after the last."""
 
 
 def snapped(mask: np.ndarray, guide: np.ndarray, shorter_side: int) -> np.ndarray:
@@ -24,16 +31,21 @@ def snapped(mask: np.ndarray, guide: np.ndarray, shorter_side: int) -> np.ndarra
     Returns:
         uint8[h, w].
     """
-    around = _border(mask, round(2 * sum(REACHES) * shorter_side) + 2)
+    around = _border(mask, round(4 * REACH * shorter_side) + 2)
     if around is None:
         return mask
     layer, light = mask[around].astype(np.float32) / 255, np.ascontiguousarray(guide[around])
-    for reach, step in zip(REACHES, STEPS, strict=True):
-        share = reach * shorter_side / min(light.shape)
-        layer = refine_edges([layer], light, EdgeSettings(share, FLAT, step))[0]
+    scale = shorter_side / min(light.shape)
+    for _ in range(ROUNDS):
+        layer = _clear(refine_edges([layer], light, EdgeSettings(REACH * scale, FLAT, COARSE))[0], CLEAR)
+    layer = _clear(refine_edges([layer], light, EdgeSettings(FINE * scale, FLAT, 1))[0], LAST_CLEAR)
     result = mask.copy()
     result[around] = (layer * 255).round().clip(0, 255).astype(np.uint8)
     return result
+
+
+def _clear(layer: np.ndarray, steepness: float) -> np.ndarray:
+    return ((layer - 0.5) * steepness + 0.5).clip(0, 1)
 
 
 def _border(mask: np.ndarray, margin: int) -> tuple[slice, slice] | None:

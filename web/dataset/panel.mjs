@@ -380,7 +380,9 @@ export class DatasetPanel {
 
   /** @param {number} index among the shown pictures */
   async open(index) {
-    this.grid.choose(await view(this.folder, this.shown ?? [], index, this.captionNeeded));
+    const again = () => this.look(true).then(() => this.pictures);
+    const last = await view(this.folder, this.shown ?? [], index, this.captionNeeded, again);
+    this.grid.choose(this.shown?.findIndex(({ name }) => name === last) ?? 0);
     this.grid.root.focus();
   }
 

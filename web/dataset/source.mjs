@@ -13,7 +13,7 @@ import { post } from "../lib/server.mjs";
  * What semantic_focus/datasets/status.py knows of one picture.
  * @typedef {{name: string, status: string, reason: string, captioned: boolean, persons: number | null,
  *   coverage: Record<string, number>, problems: string[], notes: string[],
- *   doubts: import("../lib/doubts.mjs").Doubt[], stamp: string, mask_stamp: string}} Picture
+ *   doubts: import("../lib/doubts.mjs").Doubt[], by_hand: string[], stamp: string, mask_stamp: string}} Picture
  * @typedef {{folder: string, pictures: Picture[], complete: boolean, left_out?: string[]}} Listing
  */
 

@@ -4,7 +4,8 @@ import { pictureUrl, readCaption, regionsUrl } from "./source.mjs";
 import { button, entitle, swatch } from "../lib/controls.mjs";
 import { flagged, rings } from "../lib/doubts.mjs";
 import { percent } from "../lib/figures.mjs";
-import { GLYPHS, problemsOf, say, statusName } from "./words.mjs";
+import { mend } from "../mend/view.mjs";
+import { byHandOf, GLYPHS, problemsOf, say, statusName } from "./words.mjs";
 import { openDialog } from "../lib/dialog.mjs";
 import { element } from "../lib/panel.mjs";
 import { OPACITY, preference } from "../lib/preferences.mjs";
@@ -78,9 +79,11 @@ class View {
    * @param {Picture[]} pictures
    * @param {number} at
    * @param {boolean} captionNeeded
+   * @param {() => Promise<Picture[]>} again has the folder looked at
    */
-  constructor(folder, pictures, at, captionNeeded) {
+  constructor(folder, pictures, at, captionNeeded, again) {
     this.folder = folder;
+    this.again = again;
     this.pictures = pictures;
     this.captionNeeded = captionNeeded;
     this.at = at;
@@ -93,7 +96,8 @@ class View {
     this.regions = element("input", { type: "checkbox", checked: true });
     this.regions.addEventListener("change", () => this.draw());
     const toggle = element("label", { className: "sf-row" }, [this.regions, text("dataset.regions")]);
-    const bar = element("div", { className: "sf-row" }, [this.back, this.next, this.place, toggle]);
+    this.mending = button(() => this.mend(), { title: text("mend.openTip") }, [`✎ ${text("mend.open")}`]);
+    const bar = element("div", { className: "sf-row" }, [this.back, this.next, this.place, toggle, this.mending]);
     const main = element("div", { className: "sf-dataset-main" }, [this.figure, this.facts]);
     this.root = element("div", { className: "sf-dataset-view" }, [bar, main]);
     this.show();
@@ -118,10 +122,26 @@ class View {
 
   /** @param {KeyboardEvent} event */
   press(event) {
+    if (event.key.toLowerCase() === "m" && !event.ctrlKey && !event.metaKey && !event.altKey) this.mend();
     const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (!by) return;
     event.preventDefault();
     this.go(by);
+  }
+
+  /** Correct the masks by hand, of this picture and then of others. */
+  async mend() {
+    const able = this.pictures.filter(({ status }) => status !== "failed");
+    const at = able.indexOf(this.pictures[this.at]);
+    if (at < 0) return;
+    const items = able.map(({ name, doubts }) => ({ place: { folder: this.folder, name }, name, doubts }));
+    const ended = await mend(items, at);
+    if (ended.wrote) {
+      const found = new Map((await this.again()).map((picture) => [picture.name, picture]));
+      this.pictures = this.pictures.map((picture) => found.get(picture.name) ?? picture);
+    }
+    this.at = this.pictures.findIndex(({ name }) => name === items[ended.at].name);
+    this.show();
   }
 
   draw() {
@@ -136,6 +156,7 @@ class View {
   show() {
     const picture = this.pictures[this.at];
     this.place.textContent = `${this.at + 1}/${this.pictures.length}`;
+    this.mending.disabled = picture.status === "failed";
     this.draw();
     const caption = element("p", { className: "sf-dataset-caption", textContent: "…" });
     const reason = picture.reason ? [element("p", { textContent: say(picture.reason), title: picture.reason })] : [];
@@ -143,6 +164,7 @@ class View {
     this.facts.replaceChildren(
       element("h3", { textContent: picture.name }),
       element("p", { className: "sf-row" }, [badge(picture.status), `${statusName(picture.status)}${persons}`]),
+      ...byHandOf(picture).map((textContent) => element("p", { textContent })),
       ...reason,
       ...this.problems(picture),
       ...picture.notes.map((note) => element("p", { className: "sf-quiet", textContent: say(note) })),
@@ -192,13 +214,14 @@ class View {
  * @param {Picture[]} pictures to go through
  * @param {number} at index of the first
  * @param {boolean} captionNeeded
- * @returns {Promise<number>} index of the last that was looked at
+ * @param {() => Promise<Picture[]>} again has the folder looked at
+ * @returns {Promise<string>} name of the last that was looked at
  */
-export async function view(folder, pictures, at, captionNeeded) {
-  const shown = new View(folder, pictures, at, captionNeeded);
+export async function view(folder, pictures, at, captionNeeded, again) {
+  const shown = new View(folder, pictures, at, captionNeeded, again);
   const closed = openDialog(text("dataset.title"), shown.root);
   shown.root.closest("dialog")?.addEventListener("keydown", (event) => shown.press(event));
   shown.next.focus();
   await closed;
-  return shown.at;
+  return shown.pictures[shown.at].name;
 }

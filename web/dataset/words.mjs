@@ -173,13 +173,22 @@ export function passes(picture, filter, captionNeeded) {
 }
 
 /**
+ * Which regions a person made, of masks that a segmenter made.
+ * @param {Picture} picture
+ * @returns {string[]} a sentence, or none
+ */
+export function byHandOf({ by_hand: regions }) {
+  return regions.length ? [text("dataset.byHandRegions", { regions: regionNames(regions.join(", ")) })] : [];
+}
+
+/**
  * @param {Picture} picture
  * @param {boolean} captionNeeded
  * @returns {string} all there is to say, a line each
  */
 export function describe(picture, captionNeeded) {
   const reason = picture.reason ? `: ${say(picture.reason)}` : "";
-  const lines = [picture.name, `${statusName(picture.status)}${reason}`];
+  const lines = [picture.name, `${statusName(picture.status)}${reason}`, ...byHandOf(picture)];
   return [...lines, ...problemsOf(picture, captionNeeded), ...picture.notes.map(say)].join("\n");
 }
 

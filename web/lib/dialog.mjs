@@ -7,10 +7,14 @@ import { text } from "./text.mjs";
  * Show an element in a modal dialog until the user closes it (Escape, the button, a click beside it).
  * @param {string} title
  * @param {HTMLElement} content
+ * @param {() => Promise<boolean>} [mayClose] asked whenever the user closes it
  * @returns {Promise<void>} when it is closed
  */
-export function openDialog(title, content) {
-  const close = button(() => dialog.close(), { textContent: "✕" });
+export function openDialog(title, content, mayClose) {
+  const leave = async () => {
+    if (!mayClose || (await mayClose())) dialog.close();
+  };
+  const close = button(leave, { textContent: "✕" });
   entitle(close, text("dialog.close"));
   const heading = element("h2", { textContent: title });
   const dialog = element("dialog", { className: "sf-dialog", aria: { label: title } }, [
@@ -19,7 +23,12 @@ export function openDialog(title, content) {
   ]);
   // pressed, not clicked: a slider that is dragged beyond the dialog's border must not close it
   dialog.addEventListener("pointerdown", (event) => {
-    if (!isInside(dialog.getBoundingClientRect(), event)) dialog.close();
+    if (!isInside(dialog.getBoundingClientRect(), event)) leave();
+  });
+  dialog.addEventListener("cancel", (event) => {
+    if (!mayClose) return;
+    event.preventDefault();
+    leave();
   });
   // the editor has shortcuts of one key, and takes Escape for itself
   dialog.addEventListener("keydown", (event) => event.stopPropagation());

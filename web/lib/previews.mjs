@@ -9,8 +9,10 @@ import { putLast } from "./latest.mjs";
  *   certainty: number | null}} Region
  * @typedef {{picture: Record<string, string>, map: Record<string, string>, width: number, height: number,
  *   regions: Region[], persons: number | null, doubts?: import("./doubts.mjs").Doubt[], chosen: string, backend: string,
- *   cache: string, seconds: number | null, absent?: string, left_out?: string, aside?: string}} Preview the last three of a node that
- *   reads mask files
+ *   cache: string, seconds: number | null, absent?: string, left_out?: string, aside?: string,
+ *   by_hand?: string[], place?: Record<string, any> | null, why_not?: string}} Preview `absent`, `left_out` and `aside` of a node that
+ *   reads mask files; `place`: by which the server knows whose masks are mended, null where nothing can be kept, and
+ *   then `why_not`
  */
 
 const MOST_KEPT = 8;

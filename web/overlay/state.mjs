@@ -17,6 +17,8 @@ export class OverlayState {
     this.page = 0;
     /** @type {string | null} why the last run of the node ended */
     this.failure = null;
+    /** whether masks were mended since the node ran */
+    this.mended = false;
     /** the node's own setting, where it has one */
     this.opacityWidget = widgetOf(node, "opacity");
     /** @type {number | null} while a slider is being dragged */
@@ -47,7 +49,14 @@ export class OverlayState {
   take(previews) {
     if (previews === this.previews || !previews.length) return;
     this.previews = previews;
+    this.mended = false;
     this.turnTo(Math.min(this.page, previews.length - 1));
+  }
+
+  /** The masks are others than those that are shown. */
+  noteMended() {
+    this.mended = true;
+    this.changed();
   }
 
   /** @param {number} page any number: after the last picture comes the first */

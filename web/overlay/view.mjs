@@ -8,6 +8,7 @@ import { hasPictures } from "../lib/graph_walk.mjs";
 import { colourOf } from "../lib/palette.mjs";
 import { element } from "../lib/panel.mjs";
 import { regionName, regionNames, text } from "../lib/text.mjs";
+import { mendPreviews, offerMending } from "../mend/previews.mjs";
 
 /**
  * @typedef {import("./state.mjs").OverlayState} OverlayState
@@ -39,6 +40,8 @@ export class OverlayView {
    */
   constructor(state, { enlarge, run } = {}) {
     this.state = state;
+    /** in the editor, keys of one letter are its own */
+    this.isLarge = !enlarge;
     /** @type {Layers | null} of `preview` */
     this.layers = null;
     /** @type {Preview | null} what is drawn */
@@ -92,6 +95,7 @@ export class OverlayView {
     this.info = element("div", { className: "sf-row" }, [this.back, this.next, this.status]);
     this.outline = button(() => this.state.setOutline(!this.state.outline));
     this.persons = button(() => this.state.setPersons(!this.state.persons));
+    this.mend = button(() => this.mendMasks(), { className: "sf-button sf-overlay-mend" });
     this.slider = element("input", { type: "range", min: 0, max: 1, step: 0.05 });
     this.slider.addEventListener("input", () => this.state.dragOpacity(Number(this.slider.value)));
     // a slider that is back where it was does not say that it changed
@@ -111,6 +115,7 @@ export class OverlayView {
       this.legend.none,
       this.outline,
       this.persons,
+      this.mend,
       ...controls,
     ]);
   }
@@ -223,6 +228,8 @@ export class OverlayView {
     this.persons.setAttribute("aria-pressed", String(state.persons));
     this.persons.classList.toggle("sf-hidden", (preview.persons ?? 0) < 2);
     this.marks.classList.toggle("sf-hidden", !state.persons);
+    this.mend.textContent = `✎ ${text("mend.open")}`;
+    offerMending(this.mend, preview);
     this.opacityName.textContent = text("overlay.opacity");
     this.slider.title = text("overlay.opacityTip");
     this.slider.disabled = state.outline;
@@ -236,6 +243,7 @@ export class OverlayView {
     const notices = [
       failure && text("overlay.failed", { reason: faultInWords(failure) }),
       problem && text("overlay.unreadable", { reason: faultInWords(problem) }),
+      state.mended && text("mend.notRun"),
       [absence(preview), ...doubtsInWords(preview?.doubts), ...aboutFile(preview)].filter(Boolean).join(" "),
     ];
     const notice = notices.find(Boolean) ?? "";
@@ -299,11 +307,20 @@ export class OverlayView {
     this.onPointer(/** @type {PointerEvent} */ (event)); // it may be hidden now
   }
 
+  /** Correct the masks of the picture by hand. */
+  async mendMasks() {
+    const { page, wrote } = await mendPreviews(this.state.previews, this.state.page);
+    if (wrote) this.state.noteMended();
+    if (page !== this.state.page) this.state.turnTo(page);
+  }
+
   /** @param {KeyboardEvent} event */
   onKey(event) {
     const turn = PAGE_KEYS[event.key];
     const isTyping = event.target instanceof HTMLInputElement;
-    if (!turn || isTyping || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (isTyping || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key.toLowerCase() === "m" && this.isLarge) this.mendMasks();
+    if (!turn) return;
     event.preventDefault(); // nothing scrolls
     this.state.turnTo(turn(this.state.page, this.state.previews.length));
   }
@@ -347,6 +364,9 @@ function describe(preview, place) {
   if (preview.backend) said.push(preview.backend === BY_HAND ? text("overlay.byHand") : preview.backend);
   const [kept, all] = preview.cache.split("/").map(Number);
   if (kept && kept === all) said.push(text("overlay.fromFile"));
+  if (preview.by_hand?.length) {
+    said.push(text("dataset.byHandRegions", { regions: regionNames(preview.by_hand.join(", ")) }));
+  }
   if (preview.seconds !== null) said.push(text("overlay.seconds", { seconds: preview.seconds.toFixed(1) }));
   return [...said, `${preview.width}×${preview.height}`].join(" · ");
 }

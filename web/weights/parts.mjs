@@ -2,9 +2,12 @@
 import { button, entitle } from "../lib/controls.mjs";
 import { element } from "../lib/panel.mjs";
 import { text } from "../lib/text.mjs";
+import { offerMending } from "../mend/previews.mjs";
 import { heat, MOST } from "./map.mjs";
 import { NumberField } from "./rows.mjs";
 import { isName, TERMS } from "./values.mjs";
+
+/** @typedef {import("../lib/previews.mjs").Preview} Preview */
 
 const FIRST_WEIGHT = 1;
 
@@ -143,8 +146,12 @@ export class Terms {
 
 /** What the miniature's colours mean, and which picture it shows. */
 export class Scale {
-  /** @param {(step: number) => void} turn */
-  constructor(turn) {
+  /**
+   * @param {(step: number) => void} turn
+   * @param {() => void} mend
+   */
+  constructor(turn, mend) {
+    this.mend = button(mend, { className: "sf-sign", textContent: "✎" });
     this.back = button(() => turn(-1), { className: "sf-sign", textContent: "◀" });
     this.next = button(() => turn(1), { className: "sf-sign", textContent: "▶" });
     this.number = element("span");
@@ -156,6 +163,7 @@ export class Scale {
       this.back,
       this.number,
       this.next,
+      this.mend,
       element("span", { className: "sf-scale-free" }),
       this.free,
       element("span", { className: "sf-scale-start", textContent: "0" }),
@@ -169,13 +177,16 @@ export class Scale {
     entitle(this.back, text("weights.back"));
     entitle(this.next, text("weights.next"));
     this.free.textContent = text("weights.free");
+    this.mend.setAttribute("aria-label", text("mend.open"));
   }
 
   /**
    * @param {number} number of the picture, counted from 0
    * @param {number} count
+   * @param {Preview} [preview]
    */
-  show(number, count) {
+  show(number, count, preview) {
+    offerMending(this.mend, preview);
     for (const part of [this.back, this.number, this.next]) part.classList.toggle("sf-hidden", count < 2);
     this.number.textContent = `${number + 1}/${count}`;
   }

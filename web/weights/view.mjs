@@ -9,6 +9,7 @@ import { preference, SLIDER_STEP } from "../lib/preferences.mjs";
 import { previewsOf } from "../lib/previews.mjs";
 import { lookForEnds, runNodes, whenOver } from "../lib/prompts.mjs";
 import { regionName, text } from "../lib/text.mjs";
+import { mendPreviews } from "../mend/previews.mjs";
 import { WeightMap } from "./map.mjs";
 import { AddForm, Scale, Terms } from "./parts.mjs";
 import { WeightRows } from "./list.mjs";
@@ -93,7 +94,10 @@ export class WeightsPanel {
     });
     this.hint = element("div", { className: "sf-hint sf-quiet" });
     this.map.root.append(this.hint);
-    this.scale = new Scale((step) => this.turn(step));
+    this.scale = new Scale(
+      (step) => this.turn(step),
+      () => this.mendMasks(),
+    );
     this.said = element("div", { className: "sf-said sf-status sf-quiet" });
     this.said.setAttribute("role", "status");
     this.overruled = element("div", { className: "sf-overruled sf-hidden", role: "status" });
@@ -279,8 +283,15 @@ export class WeightsPanel {
     }
     const count = this.map.previews.length;
     this.hint.classList.toggle("sf-hidden", count > 0);
-    this.scale.show(this.map.number, count);
+    this.scale.show(this.map.number, count, this.preview);
     if (before !== this.map.page || this.refused) this.sync();
+  }
+
+  /** Correct the masks of the picture by hand. */
+  async mendMasks() {
+    const { page, wrote } = await mendPreviews(this.map.previews, this.map.number);
+    if (page !== this.map.number) await this.turn(page - this.map.number);
+    if (wrote) this.refuse(text("mend.notRun"));
   }
 
   async previewSegmentation() {

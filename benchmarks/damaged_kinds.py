@@ -29,6 +29,8 @@ from semantic_focus.lora.layers import linear_layers
 from semantic_focus.lora.network import LoraAdapters
 from semantic_focus.lora.reading import read_lora
 from semantic_focus.objective.total import Objective
+from semantic_focus.regions.hand import with_hand
+from semantic_focus.regions.layers import HandLayer
 from semantic_focus.regions.masks import SemanticMasks
 from semantic_focus.settings.toml import ConfigError
 from semantic_focus.settings.training import load_config
@@ -79,7 +81,7 @@ class Kind:
         )
 
 
-def _masks(encoding: str) -> Callable[[Path], None]:
+def _masks(encoding: str, mended: bool = False) -> Callable[[Path], None]:
     def make(folder: Path) -> None:
         across = torch.linspace(0, 1, WIDTH).expand(HEIGHT, WIDTH)
         layers = {
@@ -96,6 +98,9 @@ def _masks(encoding: str) -> Callable[[Path], None]:
             (persons,),
             {"backend": "fake", "scores": '[{"face": 0.5}]', "image_digest": "0" * 64, "sam_version": "a b"},
         )
+        if mended:
+            decided = HandLayer(across, across > 0.5)
+            masks = with_hand(masks, {"hair": decided, "tattoo": decided})
         save_masks(folder / "a_zi_masks.safetensors", masks, encoding=encoding)
 
     return make
@@ -305,6 +310,7 @@ WITH_DIGEST = (
     Kind("states", _make_state, _read_state, (TrainStateError,)),
     Kind("mask files, png", _masks("png"), _read_masks, MASK_ERRORS),
     Kind("mask files, float", _masks("float"), _read_masks, MASK_ERRORS),
+    Kind("mask files, mended", _masks("png", mended=True), _read_masks, MASK_ERRORS),
 )
 """Kinds of which every byte is covered."""
 

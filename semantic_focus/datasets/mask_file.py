@@ -92,10 +92,12 @@ def save_masks(
     """
     if encoding not in ENCODINGS:
         raise ValueError(f"{path}: encoding must be one of {', '.join(ENCODINGS)}; got {encoding!r}")
-    masks = whole(_one_picture(path, masks))
+    masks = _one_picture(path, masks)
     said = without_hand({"format_version": FORMAT_VERSION, **masks.provenance, **(metadata or {})})
     if masks.hand is not None and DIGEST in said:
         masks = with_hand(as_stored(machine_part(masks), encoding), as_kept(masks.hand.layers))
+    else:
+        masks = whole(masks)
     tensors, regions, of_hand = _tensors(masks, encoding, DIGEST in said)
     if of_hand:
         said |= {"format_version": HAND_VERSION, HAND_DIGEST: said.pop(DIGEST), **of_hand}

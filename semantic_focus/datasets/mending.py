@@ -22,6 +22,7 @@ from ..regions.large import enlarged
 from ..regions.layers import HandLayer
 from ..regions.masks import SemanticMasks
 from .claims import claimed_if_free, turn_to_write
+from .hand_tensors import as_kept
 from .mask_file import read_header, read_masks, save_masks
 from .mask_header import DIGEST, FORMAT_VERSION
 from .ownership import ForeignMaskFileError, MaskFileError, header_of_ours, place_to_write
@@ -159,13 +160,13 @@ def _change(
         if _stamp(path) != stamp:
             raise ChangedMeanwhileError(f"{path}: it was changed meanwhile")
         masks = look(path, size, start).masks
-        masks = with_hand(masks, change(masks))
+        masks = with_hand(masks, as_kept(change(masks)))
         if masks.hand is None and masks.provenance.get("sam_version") == NOBODY:
             target.unlink(missing_ok=True)
             return Mended(start(), "")
         encoding = read_header(path).get("encoding", "png") if stamp else "png"
         save_masks(path, masks, encoding=encoding, over_hand=True)
-        return look(path, size, start)
+        return Mended(masks, _stamp(path))
 
 
 def _stamp(path: Path) -> str:

@@ -128,6 +128,10 @@ def _composed(hand: ByHand, labels: Sequence[str]) -> Tensor:
     result = hand.machine.new_empty(len(labels), *hand.machine.shape[1:])
     for top in range(0, hand.machine.shape[1], ROWS):
         band = slice(top, top + ROWS)
+        if not any(bool(layer.said[band].any()) for layer in hand.layers.values()):
+            for into, label in zip(result, labels, strict=True):
+                into[band] = machine[label][band] if label in machine else 0
+            continue
         before = {name: layer[band].float() for name, layer in machine.items()}
         layers = {
             name: HandLayer(layer.value[band].to(hand.machine).float(), layer.said[band])

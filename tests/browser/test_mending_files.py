@@ -51,6 +51,7 @@ def test_another_tab_and_another_program_change_the_same_file(
 
     # a program, over the very place that is being painted: the last who saves is right, where he painted
     masks = read_masks(mask_path(folder / "one.png"))
+    assert masks.hand
     in_background = distance(SIZE, [HERE[1], (150, 30)]) < NEAR
     layer = HandLayer(torch.ones(SIZE), torch.from_numpy(in_background))
     made = with_hand(masks, {"background": layer, "face": masks.hand.layers["face"]})

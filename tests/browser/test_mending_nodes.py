@@ -21,8 +21,8 @@ def test_what_a_node_shows_is_mended_and_used_at_the_next_run(
     anywhere: "Editor", folder: Path, segment_folder: Callable[[Path], dict[str, Any]]
 ):
     editor = anywhere
-    editor.load(segment_folder(folder))
     (folder / "drei 好.JPG").unlink()
+    editor.load(segment_folder(folder))
     editor.run()
     panel = overlay_ui.panel(editor)
     panel.get_by_role("button", name="enlarge").click()

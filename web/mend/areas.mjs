@@ -11,9 +11,11 @@ import { applyAt } from "./strokes.mjs";
 
 const NOTHING = { left: Infinity, top: Infinity, right: -Infinity, bottom: -Infinity };
 /** How far beyond a region's own pixels its soft border is looked for. */
-const BORDER = 6;
+const BORDER = 32; // pixels
 /** Less of a region is not taken for its border. */
-const TRACE = 8;
+const TRACE = 3;
+/** More that a border may gain from pixel to pixel, and still fade. */
+const RISE = 2;
 
 /**
  * All pixels that can be reached from one.
@@ -54,36 +56,41 @@ function grow(box, x, y) {
 }
 
 /**
- * Take the soft border of a region into an area of it.
+ * Take the soft border of a region into an area of it: outwards, as long as it fades.
  * @param {Layers} layers
  * @param {Area} area changed
  * @param {number} region
  */
 function withBorder(layers, { inside, box }, region) {
   if (region < 0) return;
-  const { width } = layers;
+  const { width, height } = layers;
   const values = layers.values[region];
-  for (let step = 0; step < BORDER; step++) {
-    const around = { left: box.left - 1, top: box.top - 1, right: box.right + 1, bottom: box.bottom + 1 };
-    const { left, top, right, bottom } = clipped(around, layers);
-    const found = [];
-    for (let y = top; y < bottom; y++) {
-      for (let x = left; x < right; x++) {
-        const at = y * width + x;
-        if (inside[at] || values[at] < TRACE || layers.strongest(at) === region) continue;
-        const touches =
-          (x > 0 && inside[at - 1]) ||
-          (x + 1 < width && inside[at + 1]) ||
-          (y > top && inside[at - width]) ||
-          (y + 1 < bottom && inside[at + width]);
-        if (touches) found.push(at);
-      }
+  /** @param {number} at @param {(beside: number) => void} visit */
+  const around = (at, visit) => {
+    const x = at % width;
+    if (x > 0) visit(at - 1);
+    if (x + 1 < width) visit(at + 1);
+    if (at >= width) visit(at - width);
+    if (at + width < width * height) visit(at + width);
+  };
+  let edge = [];
+  for (let y = box.top; y < box.bottom; y++) {
+    for (let at = y * width + box.left; at < y * width + box.right; at++) {
+      if (inside[at]) around(at, (beside) => inside[beside] || edge.at(-1) === at || edge.push(at));
     }
-    if (!found.length) return;
-    for (const at of found) {
-      inside[at] = 1;
-      grow(box, at % width, Math.floor(at / width));
+  }
+  for (let step = 0; step < BORDER && edge.length; step++) {
+    const next = [];
+    for (const at of edge) {
+      around(at, (beside) => {
+        const value = values[beside];
+        if (inside[beside] || value < TRACE || value > values[at] + RISE || layers.strongest(beside) === region) return;
+        inside[beside] = 1;
+        grow(box, beside % width, Math.floor(beside / width));
+        next.push(beside);
+      });
     }
+    edge = next;
   }
 }
 

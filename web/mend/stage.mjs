@@ -234,6 +234,8 @@ export class Stage {
   /** @param {PointerEvent} event */
   moved(event) {
     if (this.fingers.has(event.pointerId) && this.doing === "pinch") return this.pinch(event);
+    const rests = event.pointerType === "mouse" && !event.movementX && !event.movementY;
+    if (rests && !this.doing) return; // browsers say so when something comes up under it: the keyboard may be at work
     if (this.doing === "pan") this.pan(event.movementX, event.movementY);
     if (this.doing === "paint") {
       // all the places between two frames

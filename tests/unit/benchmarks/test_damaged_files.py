@@ -28,6 +28,7 @@ NAMES = (
     "states",
     "mask files, png",
     "mask files, float",
+    "mask files, mended",
     "run folders",
     "mask files in a listing",
     "origin caches",

@@ -122,6 +122,7 @@ def test_a_chosen_segmenter_without_weights_says_so_in_the_users_language(
     choose(editor, backend="sam2")
     expect(notice(editor)).to_contain_text("这里没有 sam2 的权重文件")
     choose(editor, backend="sam3", keywords="face: nose")
+    expect(notice(editor)).to_contain_text("这里没有 sam3 的权重文件")
     notice(editor).get_by_role("button", name="查看").click()
     expect(editor.page.get_by_role("dialog")).to_contain_text("sam3.pt is no folder with config.json")
     expect(offer(editor, "sam3")).to_contain_text("许可：SAM License")

@@ -86,7 +86,8 @@ export class Notice {
     return text(ways.length ? "supply.missing" : "supply.cannotRun", { segmenter: this.backend ?? "" });
   }
 
-  open() {
+  async open() {
+    await this.look(); // what was chosen just now may not have been asked for yet
     const { outlook } = this;
     if (!outlook) return;
     // what was wanting stays in view when it has come

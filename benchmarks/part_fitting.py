@@ -20,9 +20,9 @@ class Settings:
     `alone` how often all but the whole person are.
     """
 
-    networks: int = 4
+    networks: int = 3
     hidden: int = 32
-    epochs: float = 6
+    epochs: float = 8
     batch: int = 4096
     rate: float = 4e-3
     decay: float = 1e-2

@@ -23,6 +23,7 @@ from PIL import Image
 
 from benchmarks.photographs import provide
 from benchmarks.segmentation import IGNORED, REFERENCES, Reference, iou, predicted, read_reference
+from semantic_focus.regions.doubts import doubts_of, in_sentences
 from semantic_focus.regions.masks import SemanticMasks
 from semantic_focus.regions.overlay import overlay
 from semantic_focus.segmenters.protocol import SegmentRequest
@@ -249,7 +250,7 @@ def measure(segmenter: LazySegmenter, scene: Scene) -> tuple[dict[str, float], S
     seconds = time.perf_counter() - begun
     regions = predicted(masks)
     at_full = tuple(scene.drawn.parts.shape)
-    result = {"found": matched(masks, scene.drawn), "persons": len(masks.persons[0])}
+    result: dict[str, float] = {"found": matched(masks, scene.drawn), "persons": len(masks.persons[0])}
     result["expected"] = len(set(np.unique(scene.drawn.persons)) - {0})
     for name in ("person", "clothing"):
         layer = cv2.resize(regions[name].astype(np.uint8), at_full[::-1], interpolation=cv2.INTER_NEAREST) > 0
@@ -273,10 +274,11 @@ def main() -> int:
         row, masks = measure(segmenter, scene)
         rows.append(row)
         size = f"{scene.picture.shape[1]}x{scene.picture.shape[0]}"
+        said = "; ".join(in_sentences(sum(doubts_of(masks.provenance), [])))
         found = f"{row['found']:.0f} of {row['expected']:.0f}"
         print(
             f"{name:<20} {size:>11} {found:>9} {row['persons'] - row['found']:9.0f} {row['person']:7.3f} "
-            f"{row['clothing']:9.3f} {row['seconds']:6.2f}  {masks.provenance.get('overlooked', '')}",
+            f"{row['clothing']:9.3f} {row['seconds']:6.2f}  {said}",
             flush=True,
         )
         if name in BARS and row[BARS[name][0]] < BARS[name][1]:

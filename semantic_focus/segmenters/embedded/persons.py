@@ -174,9 +174,9 @@ def _core(body: Body, shape: Sequence[int]) -> np.ndarray:
         reach, below = (0.7, 0.6) if pose is not None else (1.4, 2.5)
         boxes.append((x - reach * wide, y - high, x + reach * wide, y + below * high))
     if not boxes:
-        return np.array([0, 0, *shape[1::-1]], float)
+        return np.array([0, 0, shape[1], shape[0]], float)
     corners = np.array(boxes, float)
-    limits = np.array(shape[1::-1] * 2, float)
+    limits = np.array([shape[1], shape[0]] * 2, float)
     return np.clip(np.concatenate([corners[:, :2].min(0), corners[:, 2:].max(0)]), 0, limits)
 
 

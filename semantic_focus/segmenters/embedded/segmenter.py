@@ -133,7 +133,9 @@ class MediaPipeSegmenter:
             return _Found(partition(regions, person=regions[PARTS[0]]), kept, scores, doubts)
         found = find_parts_upright(self._networks, view, persons)
         # all that follows is at full size: only where somebody is
-        small, large = _window(np.max([person.mask for person in persons], axis=0), regions[PARTS[0]].shape)
+        small, large = _window(
+            np.max([person.mask for person in persons], axis=0), (image.shape[0], image.shape[1])
+        )
         crop = image[large]
         layers = [found[name][small] for name in PARTS]
         masks = [person.mask[small] for person in persons]

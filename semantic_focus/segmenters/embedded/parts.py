@@ -25,7 +25,7 @@ SPECK = 0.003
 """Pieces of a part, and holes in it, below this share of the person go to what surrounds them."""
 UNSURE, SURE = 0.06, 0.18
 """Lead of the likeliest part over the next below which a place is nobody's, and from which it is not."""
-ABSENT = (0.1, 0.35)
+ABSENT = (0.05, 0.2)
 """Probability that anybody is there below which a place is nobody's, and from which it is not."""
 UNSURE_REACH = 0.06
 """Unsure places narrower than twice this, in face heights, are the border between two parts."""

@@ -1,13 +1,13 @@
 """How the small networks of the embedded segmenter are fitted to pixels of drawn pictures."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.part_samples import Components, Rows
+from benchmarks.part_samples import AROUND, Components, Rows
 from semantic_focus.segmenters.embedded.classifier import DEEP, PARTS, PLACE
 
 CLASS_WEIGHT = (1.0, 1.3, 1.0, 1.3)
@@ -20,9 +20,9 @@ class Settings:
     `alone` how often all but the whole person are.
     """
 
-    networks: int = 4
+    networks: int = 3
     hidden: int = 32
-    epochs: float = 6
+    epochs: float = 8
     batch: int = 4096
     rate: float = 4e-3
     decay: float = 1e-2
@@ -48,10 +48,16 @@ class Table:
     columns: Mapping[str, slice]
 
 
-def fit(pictures: Sequence[Sequence[Rows]], basis: Components, settings: Settings) -> dict[str, Tensor]:
+Taught = tuple[Sequence[Rows], Sequence[Rows]]
+"""What one picture teaches: pixels of persons, and pixels around them."""
+
+
+def fit(pictures: Sequence[Taught], basis: Components, settings: Settings) -> dict[str, Tensor]:
     """The networks, as `classifier.fitted_networks` describes them."""
-    table = tabulated(pictures)
-    return folded([fit_one(table, settings, seed) for seed in range(settings.networks)], table, basis)
+    table = tabulated([persons for persons, _ in pictures])
+    nets = [fit_one(table, settings, seed) for seed in range(settings.networks)]
+    presence = fit_one(presence_table(pictures, table), settings, 0, (1.0, 1.0))
+    return folded(nets, presence, table, basis)
 
 
 def inputs_of(rows: Rows, columns: Mapping[str, slice]) -> np.ndarray:
@@ -97,20 +103,39 @@ def tabulated(pictures: Sequence[Sequence[Rows]]) -> Table:
     return Table(inputs, parts, weight / weight.mean(), mean, scale, columns)
 
 
-def fit_one(table: Table, settings: Settings, seed: int) -> nn.Sequential:
+def presence_table(pictures: Sequence[Taught], parts: Table) -> Table:
+    """Pixels of persons (1) and around them (0): activations, in the standard deviations of `parts`."""
+    inputs, there, weights = [], [], []
+    for picture in pictures:
+        for is_there, rows in enumerate(reversed(picture)):
+            found = [inputs_of(r, parts.columns) for r in rows if r.version in AROUND]
+            if not found:
+                continue
+            values = torch.from_numpy(np.concatenate(found)).float()
+            values[:, parts.columns[PLACE]] = torch.nan
+            inputs.append(((values - parts.mean) / parts.scale).nan_to_num(0).half())
+            there.append(torch.full((len(values),), is_there))
+            weights.append(torch.full((len(values),), len({r.person for r in rows}) ** 0.5 / len(values)))
+    weight = torch.cat(weights)
+    return replace(parts, inputs=torch.cat(inputs), parts=torch.cat(there), weights=weight / weight.mean())
+
+
+def fit_one(
+    table: Table, settings: Settings, seed: int, class_weight: Sequence[float] = CLASS_WEIGHT
+) -> nn.Sequential:
     """One network; the same seed gives the same one."""
     generator = torch.manual_seed(seed)
     count, width = table.inputs.shape
     net = nn.Sequential(
         nn.Linear(width, settings.hidden), nn.ReLU(), nn.Dropout(settings.dropout),
         nn.Linear(settings.hidden, settings.hidden), nn.ReLU(), nn.Dropout(settings.dropout),
-        nn.Linear(settings.hidden, len(PARTS)),
+        nn.Linear(settings.hidden, len(class_weight)),
     )  # fmt: skip
     optimizer = torch.optim.AdamW(net.parameters(), weight_decay=settings.decay)
     steps = int(settings.epochs * count // settings.batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.rate, total_steps=steps)
     criterion = nn.CrossEntropyLoss(
-        torch.tensor(CLASS_WEIGHT), reduction="none", label_smoothing=settings.smoothing
+        torch.tensor(class_weight), reduction="none", label_smoothing=settings.smoothing
     )
     # drawn once, then read from random places: making it anew costs more than the network
     pool = 4 * settings.batch
@@ -145,10 +170,13 @@ def _leave_out(
         inputs[:, columns[square]] *= ~(alone | shallow)[:, None]
 
 
-def folded(nets: Sequence[nn.Sequential], table: Table, basis: Components) -> dict[str, Tensor]:
+def folded(
+    nets: Sequence[nn.Sequential], presence: nn.Sequential, table: Table, basis: Components
+) -> dict[str, Tensor]:
     """Networks over activations instead of their components and standard deviations."""
-    layers = [[module for module in net if isinstance(module, nn.Linear)] for net in nets]
+    layers = [[module for module in net if isinstance(module, nn.Linear)] for net in (*nets, presence)]
     first = torch.cat([layer[0].weight.detach().T for layer in layers], 1) / table.scale[:, None]
+    first[table.columns[PLACE], -presence[0].out_features :] = 0  # not what it was fitted to
     place = first[table.columns[PLACE]]
     fitted = {
         "place": place,
@@ -163,10 +191,11 @@ def folded(nets: Sequence[nn.Sequential], table: Table, basis: Components) -> di
             bias += weight[-1] @ mine
             at += weight.shape[1]
         fitted[f"{square}/bias"], fitted[f"{square}/near"] = bias, first[at]
-    for index in (1, 2):
-        weights = [layer[index].weight.detach().T for layer in layers]
-        fitted[f"weight_{index + 1}"] = torch.stack(weights).contiguous()
-        fitted[f"bias_{index + 1}"] = torch.stack([layer[index].bias.detach() for layer in layers])
+    for name, group in (("", layers[:-1]), ("presence/", layers[-1:])):
+        for index in (1, 2):
+            weights = [layer[index].weight.detach().T for layer in group]
+            fitted[f"{name}weight_{index + 1}"] = torch.stack(weights)
+            fitted[f"{name}bias_{index + 1}"] = torch.stack([layer[index].bias.detach() for layer in group])
     return {name: value.contiguous() for name, value in fitted.items()}
 
 

@@ -51,6 +51,10 @@ PIXELS = 400
 DIMENSIONS = 12
 """Numbers that are kept of each activation: its first principal components over all pictures."""
 FOR_COMPONENTS = 60
+NOBODY = len(PARTS)
+"""The part of pixels where nobody is drawn."""
+AROUND = ("as it is", "mirrored", "grey", "light 1", "clothes", "soft")
+"""Versions in which the surroundings of persons are looked at."""
 
 
 @dataclass(frozen=True)
@@ -201,6 +205,35 @@ def _collected(
     return result
 
 
+def surroundings(drawing: Drawn, basis: Components, networks: Networks) -> list[Rows]:
+    """Pixels around persons where nobody is drawn, half of them where the segmenter finds the person."""
+    generator = np.random.default_rng(sum(map(ord, drawing.name)))
+    result = []
+    for item in upright(drawing):
+        chosen = [v for v in versions(item.picture, item.parts, [], generator) if v.name in AROUND]
+        for number, found in enumerate(item.persons):
+            for version in chosen:
+                person = mirrored(found, item.picture.shape[1]) if version.mirrored else found
+                window = window_of(person)
+                nobody = np.zeros(version.parts.shape, bool)
+                nobody[window] = version.parts[window] == 0
+                wrong = np.flatnonzero(nobody & (person.mask > 0.3))
+                right = np.flatnonzero(nobody & (person.mask <= 0.3))
+                places_ = [
+                    generator.choice(p, min(len(p), PIXELS // 2), replace=False) for p in (wrong, right)
+                ]
+                rows, columns = np.divmod(np.concatenate(places_), nobody.shape[1])
+                if not len(rows):
+                    continue
+                points = np.stack([columns, rows], 1) + 0.5
+                squares = {
+                    square: projected(sight, basis[square], points, deep.BEYOND[square]).astype(np.float16)
+                    for square, sight in deep.sights(networks, version.picture, person, window).items()
+                }
+                result.append(Rows(version.name, number, None, squares, np.full(len(rows), NOBODY, np.uint8)))
+    return result
+
+
 def _chance(layers: np.ndarray | None, known: np.ndarray) -> np.ndarray:
     """Float[N]: how likely each known pixel is taken."""
     if layers is None:
@@ -221,8 +254,11 @@ class Source:
 
 def all_rows(
     basis_of: Sequence[Source], sources: Sequence[Source], networks: Networks
-) -> tuple[Components, dict[str, list[Rows]]]:
-    """The components of the first pictures, and what each of `sources` teaches; what is cached is read."""
+) -> tuple[Components, dict[str, tuple[list[Rows], list[Rows]]]]:
+    """The components of the first pictures, and what each of `sources` teaches, of persons and around them.
+
+    What is cached is read.
+    """
     code = b"".join((CHECKOUT / source).read_bytes() for source in SOURCES)
 
     def kept(name: str, made_of: Sequence[bytes], make: Callable[[], Any]) -> Any:
@@ -239,10 +275,15 @@ def all_rows(
 
     pictures = [source.path.read_bytes() for source in basis_of]
     basis = kept("components", pictures, lambda: components([picture(s) for s in basis_of], networks))
-    rows = {}
+    rows, around = {}, {}
     for source in sources:
         made_of = [source.path.read_bytes(), source.reference.read_bytes(), *pictures]
         rows[source.name] = kept(
             source.name, made_of, lambda source=source: collect(picture(source), basis, networks)
         )
-    return basis, {name: found for name, found in rows.items() if found}
+        around[source.name] = kept(
+            f"around-{source.name}",
+            made_of,
+            lambda source=source: surroundings(picture(source), basis, networks),
+        )
+    return basis, {name: (found, around[name]) for name, found in rows.items() if found}

@@ -10,7 +10,8 @@ class Category:
     """One named region of a picture.
 
     `colour` is 8-bit RGB. `partitioned` regions exclude each other (together with background they sum to 1 at
-    every pixel); the others are soft layers that overlap them.
+    every pixel, to less where a segmenter leaves open what it is); the others are soft layers that overlap
+    them.
     """
 
     name: str

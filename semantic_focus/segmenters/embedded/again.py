@@ -40,7 +40,8 @@ def seen_otherwise(
 
     Returns:
         For each look, the first at the whole person: its window in the picture, and the probabilities
-        Float[W, U, 4, h, w] of face, hair, clothing and body at the view's size, all the same way round.
+        Float[W, U, 5, h, w] of face, hair, clothing, body, and of anybody being there, at the view's size and
+        all the same way round.
     """
     windows = windows_of(person) if near else windows_of(person)[:1]
     answers: list[list[np.ndarray]] = [[] for _ in windows]

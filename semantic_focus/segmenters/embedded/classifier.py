@@ -30,11 +30,12 @@ Fitted = Mapping[str, Tensor]
 
 @cache
 def fitted_networks() -> Fitted:
-    """N networks of three layers, H = N times the hidden units.
+    """N networks of three layers, H = N + 1 times the hidden units.
 
     `place` Float[F, H] weighs the hand-made numbers, `SQUARE/FILE:TENSOR` Float[C, H] the activations,
     `SQUARE/near` Float[H] how far inside the square a pixel is, `SOURCE/bias` Float[H] goes with each source;
-    `bias_1` Float[H]; `weight_i` Float[N, in, out] and `bias_i` Float[N, out] are the layers behind.
+    `bias_1` Float[H]; `weight_i` Float[N, in, out] and `bias_i` Float[N, out] are the layers behind. The last
+    of the H belong to one network more, `presence/...`, that says whether anybody is there.
     """
     return {name: value.float() for name, value in load_file(FITTED).items()}
 
@@ -69,19 +70,20 @@ def classify(
     using: Sequence[Sequence[str]] = (EVERYTHING,),
     fitted: Fitted | None = None,
 ) -> np.ndarray:
-    """Float[U, 4, h, w]: probability of each part, the mean over the fitted networks.
+    """Float[U, 5, h, w]: probability of each part, the mean over the fitted networks, and that of anybody
+    being there at all.
 
     Args:
         place: Float[F, h, w], see `features.py`; None where it is not known.
         squares: what is heard from each square.
         points: Float[h * w, 2], where in the picture the pixels are.
-        where: Bool[h, w], the pixels that matter; the others are clothing.
+        where: Bool[h, w], the pixels that matter; the others are somebody's clothing.
         using: U choices of sources; one answer for each.
     """
     fitted = fitted_networks() if fitted is None else fitted
-    result = np.zeros((len(using), len(PARTS), *where.shape), np.float32)
-    result[:, PARTS.index("clothing")] = 1
-    flat = result.reshape(len(using), len(PARTS), -1)
+    result = np.zeros((len(using), len(PARTS) + 1, *where.shape), np.float32)
+    result[:, [PARTS.index("clothing"), -1]] = 1
+    flat = result.reshape(len(using), len(PARTS) + 1, -1)
     numbers = None if place is None else place.reshape(len(place), -1)
     for pixels in np.array_split(np.flatnonzero(where), max(1, int(where.sum()) // CHUNK)):
         said: dict[str, Tensor] = {}
@@ -100,9 +102,15 @@ def classify(
 
 
 def _behind(fitted: Fitted, first: Tensor) -> Tensor:
-    """Float[P, 4] of the first layer's Float[P, H]."""
-    count = len(fitted["bias_2"])
-    x = first.relu().reshape(len(first), count, -1).transpose(0, 1)
-    x = torch.baddbmm(fitted["bias_2"][:, None], x, fitted["weight_2"]).relu_()
-    x = torch.baddbmm(fitted["bias_3"][:, None], x, fitted["weight_3"])
-    return x.softmax(-1).mean(0)
+    """Float[P, 5] of the first layer's Float[P, H]."""
+    own = first.relu().reshape(len(first), len(fitted["bias_2"]) + 1, -1).transpose(0, 1)
+    parts = _last_layers(fitted, "", own[:-1]).softmax(-1).mean(0)
+    presence = _last_layers(fitted, "presence/", own[-1:]).softmax(-1)[0, :, 1:]
+    return torch.cat([parts, presence], 1)
+
+
+def _last_layers(fitted: Fitted, name: str, x: Tensor) -> Tensor:
+    for index in (2, 3):
+        x = torch.baddbmm(fitted[f"{name}bias_{index}"][:, None], x, fitted[f"{name}weight_{index}"])
+        x = x.relu_() if index == 2 else x
+    return x

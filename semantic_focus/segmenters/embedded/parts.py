@@ -25,6 +25,8 @@ SPECK = 0.003
 """Pieces of a part, and holes in it, below this share of the person go to what surrounds them."""
 UNSURE, SURE = 0.06, 0.18
 """Lead of the likeliest part over the next below which a place is nobody's, and from which it is not."""
+ABSENT = (0.05, 0.2)
+"""Probability that anybody is there below which a place is nobody's, and from which it is not."""
 UNSURE_REACH = 0.06
 """Unsure places narrower than twice this, in face heights, are the border between two parts."""
 LIMBS = ((11, 13), (13, 15), (12, 14), (14, 16), (23, 25), (25, 27), (24, 26), (26, 28))
@@ -149,7 +151,7 @@ class Look:
         using: Sequence[Sequence[str]] = (EVERYTHING,),
         fitted: Fitted | None = None,
     ) -> np.ndarray:
-        """Float[U, 4, h, w] at the view's size: what each pixel is, by U choices of sources.
+        """Float[U, 5, h, w] at the view's size: what each pixel is (see `classify`), by U choices of sources.
 
         `squares` is `heard` of what is `seen`: the same for all looks at a person.
         """
@@ -195,10 +197,11 @@ def _shares_in(look: Look, squares: Mapping[str, Heard], fitted: Fitted | None) 
     view, window = look.view, look.window
     radius = 2 if view.face is None else max(1, round(EDGE_RADIUS * view.face.height))
     probability = look.probabilities(squares, fitted=fitted)[0]
-    smooth = guided_filter(grey_of(view.picture), probability, radius, EDGE_EPSILON, 2)
+    *smooth, presence = guided_filter(grey_of(view.picture), probability, radius, EDGE_EPSILON, 2)
     crisp = np.clip(smooth, 1e-4, 1) ** 2
     size = (window[1].stop - window[1].start, window[0].stop - window[0].start)
-    whole = tidy(crisp / crisp.sum(0), view.mask) * _sureness(smooth, view.face)
+    sure = _sureness(np.stack(smooth), view.face) * ramp(presence, *ABSENT)
+    whole = tidy(crisp / crisp.sum(0), view.mask) * sure
     return np.stack([cv2.resize(layer, size, interpolation=cv2.INTER_LINEAR) for layer in whole])
 
 

@@ -92,10 +92,18 @@ def test_a_person_would_name_this_place_the_same(segmented, name, label, point):
     assert max(shares, key=lambda key: shares[key]) == label, shares
 
 
+def assert_shared_out(masks: SemanticMasks) -> None:
+    """Every pixel is shared out between the regions; less only on persons, where no part is sure."""
+    nobodys = 1 - sum(masks.region(label) for label in PARTITION)[0]
+    assert nobodys.min() > -1e-5
+    assert (nobodys <= masks.persons[0].sum(0) + 1 / 255).all()
+
+
 @pytest.mark.parametrize("name", POINTS)
-def test_regions_sum_to_one_at_every_pixel(segmented, name):
-    total = sum(segmented[name].region(label) for label in PARTITION)
-    torch.testing.assert_close(total, torch.ones_like(segmented[name].region("face")), atol=1e-5, rtol=0)
+def test_regions_share_out_every_pixel_but_doubtful_ones(segmented, name):
+    assert_shared_out(segmented[name])
+    nobodys = 1 - sum(segmented[name].region(label) for label in PARTITION)[0]
+    assert nobodys.sum() < 0.15 * segmented[name].persons[0].sum()
     assert segmented[name].masks.min() >= 0 and segmented[name].masks.max() <= 1
 
 
@@ -184,8 +192,7 @@ def test_any_size_is_answered_in_its_own_size(segmenter, photographs, size, refi
     )
     result = segmenter.segment(picture, SegmentRequest(refine=refine))
     assert result.masks.shape == (1, len(LABELS), *size)
-    total = sum(result.region(label) for label in PARTITION)
-    torch.testing.assert_close(total, torch.ones(1, *size), atol=1e-5, rtol=0)
+    assert_shared_out(result)
 
 
 def test_no_pictures_no_masks(segmenter):

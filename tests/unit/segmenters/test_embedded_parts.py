@@ -102,10 +102,15 @@ def some_networks(place: int = 5, count: int = 2, hidden: int = 3) -> dict[str, 
     def weights(*shape: int) -> torch.Tensor:
         return torch.randn(shape, generator=generator)
 
+    first = (count + 1) * hidden
     fitted = {
-        "place": weights(place, count * hidden),
-        "place/bias": weights(count * hidden),
-        "bias_1": weights(count * hidden),
+        "place": weights(place, first),
+        "place/bias": weights(first),
+        "bias_1": weights(first),
+        "presence/weight_2": weights(1, hidden, hidden),
+        "presence/bias_2": weights(1, hidden),
+        "presence/weight_3": weights(1, hidden, 2),
+        "presence/bias_3": weights(1, 2),
         "weight_2": weights(count, hidden, hidden),
         "bias_2": weights(count, hidden),
         "weight_3": weights(count, hidden, len(PARTS)),
@@ -114,19 +119,23 @@ def some_networks(place: int = 5, count: int = 2, hidden: int = 3) -> dict[str, 
     for square, readers in READERS.items():
         for reader in readers:
             for number in INNER[reader.file]:
-                fitted[f"{square}/{reader.file}:{number}"] = weights(2, count * hidden)
-        fitted[f"{square}/bias"], fitted[f"{square}/near"] = weights(count * hidden), weights(count * hidden)
+                fitted[f"{square}/{reader.file}:{number}"] = weights(2, first)
+        fitted[f"{square}/bias"], fitted[f"{square}/near"] = weights(first), weights(first)
     return fitted
 
 
 def answers(fitted: dict[str, torch.Tensor], first: np.ndarray) -> np.ndarray:
-    """Float[4] of one pixel's first layer Float[H], the mean over the networks."""
-    result = np.zeros(len(PARTS))
-    for number, x in enumerate(np.split(np.maximum(first, 0), len(fitted["bias_2"]))):
-        x = np.maximum(x @ fitted["weight_2"][number].numpy() + fitted["bias_2"][number].numpy(), 0)
-        x = np.exp(x @ fitted["weight_3"][number].numpy() + fitted["bias_3"][number].numpy())
-        result += x / x.sum() / len(fitted["bias_2"])
-    return result
+    """Float[5] of a pixel's first layer Float[H]: the mean over the networks, and if anybody is there."""
+
+    def behind(x: np.ndarray, name: str, number: int) -> np.ndarray:
+        x = x @ fitted[f"{name}weight_2"][number].numpy() + fitted[f"{name}bias_2"][number].numpy()
+        x = np.maximum(x, 0)
+        x = np.exp(x @ fitted[f"{name}weight_3"][number].numpy() + fitted[f"{name}bias_3"][number].numpy())
+        return x / x.sum()
+
+    *own, presence = np.split(np.maximum(first, 0), len(fitted["bias_2"]) + 1)
+    parts = np.mean([behind(x, "", number) for number, x in enumerate(own)], 0)
+    return np.append(parts, behind(presence, "presence/", 0)[1])
 
 
 class TestClassify:
@@ -137,9 +146,10 @@ class TestClassify:
         where = np.ones((2, 3), bool)
         where[:, 1] = False
         shares = classify(layers, {}, self.POINTS, where, fitted=some_networks())
-        assert shares.shape == (1, len(PARTS), 2, 3)
-        np.testing.assert_allclose(shares.sum(1), 1, atol=1e-5)
-        assert (shares[0, PARTS.index("clothing"), :, 1] == 1).all()
+        assert shares.shape == (1, len(PARTS) + 1, 2, 3)
+        np.testing.assert_allclose(shares[:, :-1].sum(1), 1, atol=1e-5)
+        assert (shares >= 0).all() and (shares <= 1).all()
+        assert (shares[0, [PARTS.index("clothing"), -1], :, 1] == 1).all()
 
     def test_it_is_the_mean_of_what_each_network_says(self):
         fitted = some_networks()

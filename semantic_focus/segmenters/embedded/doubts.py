@@ -117,10 +117,10 @@ def evidence_of(
         )
         size = again.shape[:-3:-1]
         mask, first = _shrunk(who.mask[window][None], size), _shrunk(said[:, window[0], window[1]], size)
-        for way, other in zip(WAYS, again[0] * mask, strict=True):
+        for way, other in zip(WAYS, again[0][:, : len(PARTS)] * mask, strict=True):
             result.compare(way, first, other)
         place = np.rot90(result.differing, person.quarters, (2, 3))
-        _add_differing(place, first, again[0].mean(0) * mask, window, scale)
+        _add_differing(place, first, again[0][:, : len(PARTS)].mean(0) * mask, window, scale)
     return result
 
 

@@ -23,6 +23,7 @@ from ..semantic_focus.regions.hand import made_by_hand
 from ..semantic_focus.regions.large import enlarged
 from ..semantic_focus.regions.masks import SemanticMasks, downsample_mask_to_latent
 from ..semantic_focus.regions.overlay import index_map, overlay, region_colour
+from ..semantic_focus.regions.packed import PackedMasks
 from .shown import SHOWN, Kept, Shown, why_not_here
 from .sockets import CATEGORY, SemanticMasksSocket
 
@@ -80,7 +81,8 @@ def _kept(images: torch.Tensor, masks: SemanticMasks) -> list[Kept]:
     digest = picture_digest(images[0]) if len(images) == 1 and DIGEST in masks.provenance else ""
     if why_not := why_not_here(masks, [digest] if digest else [""] * len(images)):
         return [Kept(why_not=why_not)] * len(images)
-    return [Kept(digest, SHOWN.file_of(digest))]
+    file = SHOWN.file_of(digest)
+    return [Kept(digest, file, None if file and file.is_file() else PackedMasks.of(masks))]
 
 
 def _place(picture: torch.Tensor, masks: SemanticMasks, kept: Kept) -> dict[str, Any]:

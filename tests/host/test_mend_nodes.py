@@ -65,7 +65,8 @@ def test_what_a_node_shows_is_mended_and_the_node_runs_again(
     server: "ComfyServer", woman: Path, with_file: bool
 ):
     graph = segmented(mask_path(woman) if with_file else None)
-    before = shown(server, graph)
+    preview = node("SemanticFocusPreview", images=["picture", 0], masks=["segment", 0], opacity=0.5)
+    before = shown(server, {**graph, "preview": preview}, "preview")
     assert before["why_not"] == "" and before["by_hand"] == [] and set(before["place"]) == {"shown"}
     opened = mend(server, "open", place=before["place"])
     assert (opened["width"], opened["height"]) == (SIDE, SIDE)
@@ -85,6 +86,7 @@ def test_what_a_node_shows_is_mended_and_the_node_runs_again(
     assert taken["by_hand"] == []
     last = shown(server, graph)
     assert last["by_hand"] == [] and last["regions"] == before["regions"]
+    assert last["place"] == before["place"]
 
 
 def test_a_mask_of_comfyui_becomes_one_region_by_hand_and_the_file_a_hit(server: "ComfyServer", woman: Path):

@@ -291,6 +291,7 @@ def recoloured(name: str, pictures: Mapping[str, Path]) -> None:
     """Print how the IoU of clothing changes with its colour."""
     segmenter = LazySegmenter(name)
     ious: dict[str, list[float]] = {}
+    print(f"\n{name}: IoU of clothing as it is, then in {HUES} hues")
     for stem, path in pictures.items():
         reference = read_reference(REFERENCES / f"{stem}.json")
         clothing = reference.region("clothing")
@@ -304,9 +305,7 @@ def recoloured(name: str, pictures: Mapping[str, Path]) -> None:
             found = segmenter.get().segment(torch.from_numpy(version)[None] / 255, SegmentRequest())
             mask = found.region("clothing")[0].numpy() > 0.5
             ious.setdefault(stem, []).append(iou(mask, clothing, reference.counted))
-    print(f"\n{name}: IoU of clothing as it is, then in {HUES} hues")
-    for stem, values in ious.items():
-        print(f"{stem:<48}" + "".join(f"{value:7.3f}" for value in values))
+        print(f"{stem:<48}" + "".join(f"{value:7.3f}" for value in ious[stem]), flush=True)
     means = np.array(list(ious.values())).mean(0)
     print(f"{'mean':<48}" + "".join(f"{value:7.3f}" for value in means))
     print(f"largest change of the mean: {np.abs(means[1:] - means[0]).max():.3f}")

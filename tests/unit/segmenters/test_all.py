@@ -167,8 +167,7 @@ def test_background_is_what_no_part_or_person_covers(case, pictures):
     layers = parts(kept)[0, :4]
     finds_words = "unsupported" not in kept.provenance
     covered = layers.amax(0) if finds_words else layers.sum(0)  # detections overlap, shares add up
-    if case.backend != "mediapipe":  # shares every person out among the parts
-        covered = torch.maximum(covered, kept.persons[0].sum(0))
+    covered = torch.maximum(covered, kept.persons[0].sum(0))
     assert (parts(kept)[0, 4] >= 1 - covered - 1e-5).all()
 
 

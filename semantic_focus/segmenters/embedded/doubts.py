@@ -112,8 +112,12 @@ def evidence_of(
         # who lies is looked at in a turned picture, as `upright.find_parts_upright` does
         seen = np.ascontiguousarray(np.rot90(picture, person.quarters))
         who, said = person.turned(person.quarters), np.rot90(answer, person.quarters, (1, 2))
+        # of a person whose face is not seen, no place in relation to it is known
+        using = [
+            EVERYTHING if sources == (PLACE,) and who.face is None else sources for sources in WAYS.values()
+        ]
         ((window, again),) = seen_otherwise(
-            networks, seen, who, (MIRRORED,), list(WAYS.values()), near=False, fitted=fitted
+            networks, seen, who, (MIRRORED,), using, near=False, fitted=fitted
         )
         size = again.shape[:-3:-1]
         mask, first = _shrunk(who.mask[window][None], size), _shrunk(said[:, window[0], window[1]], size)

@@ -220,7 +220,7 @@ def surroundings(drawing: Drawn, basis: Components, networks: Networks) -> list[
                 wrong = np.flatnonzero(nobody & (person.mask > 0.3))
                 right = np.flatnonzero(nobody & (person.mask <= 0.3))
                 some = [generator.choice(p, min(len(p), PIXELS // 2), replace=False) for p in (wrong, right)]
-                rows, columns = np.divmod(np.concatenate(some), int(nobody.shape[1]))
+                rows, columns = np.divmod(np.concatenate(some), item.picture.shape[1])
                 if not len(rows):
                     continue
                 points = np.stack([columns, rows], 1) + 0.5

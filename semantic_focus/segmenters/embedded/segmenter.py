@@ -17,6 +17,7 @@ from ...regions.masks import SemanticMasks, partition
 from ...regions.refine import RefineSettings, refine
 from ..protocol import MissingWeightsError, Segmenter, SegmentRequest, WeightFolders
 from . import networks as networks_file
+from .detect import Face
 from .networks import Networks, broken_runtime, load_networks, runtime_versions
 from .overlooked import overlooked
 from .parts import PARTS
@@ -87,8 +88,10 @@ class MediaPipeSegmenter:
         masks = images.new_empty((len(images), len(labels), *size), dtype=kept_as(size))
         persons, scores, doubts = [], [], []
         for index, image in enumerate(images):
+            view, faces = look_closely(self._networks, eight_bit(image))  # of which nothing large is kept
+            trim(size)
             picture = worked_on(image)
-            found = self._segment_one(eight_bit(image), picture, settings, size)
+            found = self._segment_one(view, faces, picture, settings, size)
             regions = found.regions
             scores.append(found.scores)
             doubts.append(found.doubts)
@@ -112,18 +115,23 @@ class MediaPipeSegmenter:
         return SemanticMasks(masks.clamp_(0, 1), labels, tuple(persons), provenance)
 
     def _segment_one(
-        self, picture: np.ndarray, image: Tensor, settings: RefineSettings, size: tuple[int, int]
+        self,
+        view: np.ndarray,
+        faces: Sequence[Face],
+        image: Tensor,
+        settings: RefineSettings,
+        size: tuple[int, int],
     ) -> "_Found":
         """What is in one picture.
 
         Args:
-            picture: UInt8[H, W, 3], all of it, however large: what is found does not depend on the size at
-                which edges are refined.
+            view: UInt8[h, w, 3], all of the picture as it is analysed: what is found does not depend on the
+                size at which edges are refined.
+            faces: what `look_closely` saw in it.
             image: Float[h, w, 3] on the CPU, whose edges count; regions are of its size.
             size: (H, W), for which the persons are kept.
         """
         regions = {name: torch.zeros(image.shape[:2]) for name in PARTS}
-        view, faces = look_closely(self._networks, picture)
         persons = find_persons(self._networks, view, faces)
         doubts = overlooked(self._networks, view, faces, persons)
         best = max((person.face.score for person in persons if person.face), default=None)

@@ -74,9 +74,9 @@ def inputs_of(rows: Rows, columns: Mapping[str, slice]) -> np.ndarray:
 def tabulated(pictures: Sequence[Sequence[Rows]]) -> Table:
     """All pixels in one table. A group of five counts more than a portrait, but not five times."""
     every = [rows for picture in pictures for rows in picture]
-    complete = next(rows for rows in every if rows.place is not None)
+    place, squares = next((rows.place, rows.squares) for rows in every if rows.place is not None)
     columns, at = {}, 0
-    for name, values in ((PLACE, complete.place), *complete.squares.items()):
+    for name, values in {PLACE: place, **squares}.items():
         columns[name] = slice(at, at + values.shape[1])
         at += values.shape[1]
     weights = [
@@ -176,7 +176,7 @@ def folded(
     """Networks over activations instead of their components and standard deviations."""
     layers = [[module for module in net if isinstance(module, nn.Linear)] for net in (*nets, presence)]
     first = torch.cat([layer[0].weight.detach().T for layer in layers], 1) / table.scale[:, None]
-    first[table.columns[PLACE], -presence[0].out_features :] = 0  # not what it was fitted to
+    first[table.columns[PLACE], -layers[-1][0].out_features :] = 0  # presence was not fitted to places
     place = first[table.columns[PLACE]]
     fitted = {
         "place": place,

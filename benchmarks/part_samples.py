@@ -219,10 +219,8 @@ def surroundings(drawing: Drawn, basis: Components, networks: Networks) -> list[
                 nobody[window] = version.parts[window] == 0
                 wrong = np.flatnonzero(nobody & (person.mask > 0.3))
                 right = np.flatnonzero(nobody & (person.mask <= 0.3))
-                places_ = [
-                    generator.choice(p, min(len(p), PIXELS // 2), replace=False) for p in (wrong, right)
-                ]
-                rows, columns = np.divmod(np.concatenate(places_), nobody.shape[1])
+                some = [generator.choice(p, min(len(p), PIXELS // 2), replace=False) for p in (wrong, right)]
+                rows, columns = np.divmod(np.concatenate(some), item.picture.shape[1])
                 if not len(rows):
                     continue
                 points = np.stack([columns, rows], 1) + 0.5

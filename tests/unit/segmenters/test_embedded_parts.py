@@ -201,7 +201,7 @@ class TestSquares:
         turn = np.radians(tilt)
         down = np.array([-np.sin(turn), np.cos(turn)])
         middle, size = np.array([300.0, 260.0]), 80.0
-        upright = face_at(*middle, size)
+        upright = face_at(300.0, 260.0, size)
         turned = (upright.outline - middle) @ np.array(
             [[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]
         )

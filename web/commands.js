@@ -100,7 +100,8 @@ const COMMANDS = [
     id: "SemanticFocus.Weights",
     label: "Segmenters and weights",
     icon: "pi pi-download",
-    function: () => openWays(text("supply.title"), async () => ({ ways: await allWays() })),
+    // not awaited: the editor would wait until the dialog is closed
+    function: () => void openWays(text("supply.title"), async () => ({ ways: await allWays() })),
   },
   {
     id: "SemanticFocus.StopTraining",

@@ -17,6 +17,8 @@ MOST = 3
 """Bodies that are looked for one after the other."""
 LEAST_SEEN, SURE_SEEN = 0.03, 0.92
 """Share of the picture in which somebody may be, and mean probability there."""
+LEAST_SIDE = 16
+"""Pixels: nobody can be told from anything else in a smaller picture, or window of one."""
 LEAST_TRUST, NEAR_TRUST = 0.55, 0.75
 """How far a body must be trusted that is seen in the whole picture, and in a window of it: there are many."""
 DEEP = (0.5, 0.8, 1.1)
@@ -53,8 +55,10 @@ def find_torsos(networks: Networks, picture: np.ndarray, least: float = LEAST_TR
     """Bodies without a head of a UInt8[H, W, 3] picture, the most certain first."""
     import cv2
 
-    views = list(person_views(networks, picture))
     found: list[Pose] = []
+    if min(picture.shape[:2]) < LEAST_SIDE:
+        return found
+    views = list(person_views(networks, picture))
     while len(found) < MOST:
         pose = _best(networks, picture, views, least)
         if pose is None:

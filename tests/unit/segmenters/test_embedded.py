@@ -94,7 +94,7 @@ def test_a_person_would_name_this_place_the_same(segmented, name, label, point):
 
 def assert_shared_out(masks: SemanticMasks) -> None:
     """Every pixel is shared out between the regions; less only on persons, where no part is sure."""
-    nobodys = 1 - sum(masks.region(label) for label in PARTITION)[0]
+    nobodys = 1 - torch.stack([masks.region(label)[0] for label in PARTITION]).sum(0)
     assert nobodys.min() > -1e-5
     assert (nobodys <= masks.persons[0].sum(0) + 1 / 255).all()
 
@@ -102,7 +102,7 @@ def assert_shared_out(masks: SemanticMasks) -> None:
 @pytest.mark.parametrize("name", POINTS)
 def test_regions_share_out_every_pixel_but_doubtful_ones(segmented, name):
     assert_shared_out(segmented[name])
-    nobodys = 1 - sum(segmented[name].region(label) for label in PARTITION)[0]
+    nobodys = 1 - torch.stack([segmented[name].region(label)[0] for label in PARTITION]).sum(0)
     assert nobodys.sum() < 0.15 * segmented[name].persons[0].sum()
     assert segmented[name].masks.min() >= 0 and segmented[name].masks.max() <= 1
 

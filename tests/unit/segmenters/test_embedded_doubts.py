@@ -40,7 +40,7 @@ def test_answers_that_are_the_same_agree_and_those_without_anything_in_common_do
     found = evidence(answer(hair=TOP, clothing=BOTTOM))
     for way in WAYS:
         found.compare(way, answer(hair=TOP, clothing=BOTTOM), answer(hair=TOP, body=BOTTOM))
-    numbers = dict(zip(NAMES, found.numbers().T, strict=True))
+    numbers: dict[str, np.ndarray] = dict(zip(NAMES, found.numbers().T, strict=True))
     for way in WAYS:
         assert numbers[way][HAIR] == pytest.approx(1) and numbers[way][CLOTHING] == numbers[way][BODY] == 0
 

@@ -110,8 +110,8 @@ class OtherSizeError(MaskFileError):
             path,
             f"in it is made by hand, for a picture of {there[1]}x{there[0]}: {regions}; and the picture is "
             f"{now[1]}x{now[0]} now",
-            "Bring back the picture of that size, or move the mask file away (or run cache_masks.py with "
-            "--by-hand forget) to have the picture segmented anew",
+            "Bring back the picture of that size, or move the mask file away to have the picture segmented "
+            "anew",
         )
 
 

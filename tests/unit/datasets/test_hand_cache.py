@@ -205,7 +205,7 @@ def test_a_picture_of_another_size_loses_nothing_and_says_what_to_do(picture: Pa
         result = bulk(picture, lazy, **settings)
         assert result.status == "failed" and lazy.segmenter.calls == 0
         assert "for a picture of 8x6: hair; and the picture is 10x6 now. Bring back" in result.reason
-    with pytest.raises(MaskFileError, match=r"8x6: hair.*10x6 now.*--by-hand forget"):
+    with pytest.raises(MaskFileError, match=r"8x6: hair.*10x6 now.*move the mask file away"):
         by_node(picture, lazy)
     assert mask_path(picture).read_bytes() == known
     assert bulk(picture, FakeLazy(), by_hand="forget").status == "segmented"

@@ -152,7 +152,7 @@ def _target_folder(chosen: str, form: str, pictures: Path) -> Path | None:
 
 def _preview(file: Path, node: type[io.ComfyNode]) -> list[dict[str, str]]:
     """A mask picture as ComfyUI shows pictures, made smaller."""
-    with Image.open(file) as picture:
+    with Image.open(file, formats=("PNG",)) as picture:
         mask = picture.getchannel("A") if picture.mode == "RGBA" else picture.convert("L")
     mask.thumbnail((SIDE, SIDE))
     grey = torch.from_numpy(np.array(mask, dtype=np.float32) / 255)

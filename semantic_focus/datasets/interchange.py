@@ -115,7 +115,7 @@ def notes_on_exported(files: Sequence[Path]) -> list[str]:
 
 
 def _brightest(file: Path) -> float:
-    with Image.open(file) as picture:
+    with Image.open(file, formats=("PNG",)) as picture:
         mask = picture.getchannel("A") if picture.mode == "RGBA" else picture
         return np.asarray(mask).max()
 

@@ -18,7 +18,18 @@ from .dataset_ui import LOADER, OUR_PANEL, SEGMENTER, badge, graph, only, panel,
 from .editor import EACH_ONCE
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Locator
+
     from .editor import Editor
+
+
+def turn_to(dialog: "Locator", name: str, turn: "Callable[[], object]") -> None:
+    """Go on, of three pictures, to one: what is most in doubt comes first."""
+    heading = dialog.get_by_role("heading", name=name)
+    for _ in range(2):
+        if not heading.is_visible():
+            turn()
+    expect(heading).to_be_visible()
 
 
 @EACH_ONCE
@@ -37,8 +48,7 @@ def test_a_picture_is_looked_at_large(
     assert upright.evaluate("img => [img.naturalWidth, img.naturalHeight]") == [360, 480]
     expect(dialog.locator(".sf-dataset-facts")).to_contain_text("no caption")
 
-    dialog.get_by_role("button", name="next picture").click()
-    expect(dialog.get_by_role("heading", name="one.png")).to_be_visible()
+    turn_to(dialog, "one.png", dialog.get_by_role("button", name="next picture").click)
     expect(dialog.locator(".sf-dataset-facts")).to_contain_text("a woman in an orange suit")
     share = float(read_masks(mask_path(folder / "one.png")).region("background").mean())
     row = dialog.get_by_role("row").filter(has_text="background")
@@ -48,8 +58,7 @@ def test_a_picture_is_looked_at_large(
     expect(regions).to_have_count(1)
     dialog.get_by_label("regions").uncheck()
     expect(regions).to_have_count(0)
-    editor.page.keyboard.press("ArrowLeft")
-    expect(dialog.get_by_role("heading", name="drei 好.JPG")).to_be_visible()
+    turn_to(dialog, "drei 好.JPG", lambda: editor.page.keyboard.press("ArrowLeft"))
     assert editor.violations(".sf-dialog") == []
     editor.page.keyboard.press("Escape")
     expect(dialog).to_have_count(0)

@@ -177,7 +177,7 @@ export function passes(picture, filter, captionNeeded) {
  * @param {Picture} picture
  * @returns {string[]} a sentence, or none
  */
-export function byHandOf({ by_hand: regions }) {
+export function byHandOf({ by_hand: regions = [] }) {
   return regions.length ? [text("dataset.byHandRegions", { regions: regionNames(regions.join(", ")) })] : [];
 }
 

@@ -25,8 +25,8 @@ MOST_ASKED = 4
 """Persons of a picture that are asked about again, the largest; it takes as long as the first time."""
 SIDE = 256
 """Places are looked for at this longer side."""
-LEAST = 0.0005
-"""A region of less than this share of the picture is not doubted, unless another answer has more of it."""
+LEAST, POSSIBLE = 0.001, 0.017
+"""A region of less than this share of the picture is not doubted, unless other answers have so much of it."""
 BACKGROUND = "background"
 
 MIRRORED = Otherwise(mirrored=True)
@@ -189,13 +189,13 @@ def scores(numbers: np.ndarray, fitted: Mapping[str, torch.Tensor] | None = None
 
 def doubts_about(found: Evidence) -> list[Doubt]:
     """What is doubted of a picture, the gravest first."""
-    possible = found.differing.sum((1, 2, 3)) / found.differing[0, 0].size
+    possible = found.differing[:, : len(PARTS)].sum((1, 2, 3)) / found.differing[0, 0].size
     there = found.area / (found.shape[0] * found.shape[1])
     chances = scores(found.numbers())
     result = [
         _placed(PARTS[index], float(chances[index]), found.differing[index])
         for index in range(len(PARTS))
-        if there[index] >= LEAST or possible[index] >= LEAST
+        if there[index] >= LEAST or possible[index] >= POSSIBLE
     ]
     return sorted(result, key=lambda doubt: -doubt.score)
 

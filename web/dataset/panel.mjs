@@ -279,7 +279,7 @@ export class DatasetPanel {
   draw() {
     const { filter, regions } = this.view;
     const passing = this.pictures.filter((picture) => passes(picture, filter, this.captionNeeded));
-    const shown = gravestFirst(passing);
+    const shown = filter === "problems" ? gravestFirst(passing) : passing;
     this.summary.textContent = this.pictures.length ? summary(this.pictures, this.captionNeeded) : "";
     this.filter.replaceChildren(...FILTERS.map((name) => this.choice(name)));
     this.filter.value = filter;

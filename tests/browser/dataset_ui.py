@@ -3,6 +3,7 @@
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,8 @@ import pytest
 from PIL import ExifTags, Image
 from playwright.sync_api import Locator, expect
 
-from semantic_focus.datasets.mask_file import mask_path
+from semantic_focus.datasets.mask_file import mask_path, read_masks, save_masks
+from semantic_focus.regions.doubts import FIELD as DOUBTS
 
 if TYPE_CHECKING:
     from .editor import Editor
@@ -42,7 +44,7 @@ def many(folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def make_masks(tmp_path_factory: pytest.TempPathFactory) -> "Callable[[Editor, Path], None]":
-    """Give the pictures of a folder the mask files that the settings of `graph` make."""
+    """Give the pictures of a folder the mask files that the settings of `graph` make, without doubts."""
     made = tmp_path_factory.mktemp("masks")
 
     def make(editor: "Editor", folder: Path) -> None:
@@ -52,6 +54,10 @@ def make_masks(tmp_path_factory: pytest.TempPathFactory) -> "Callable[[Editor, P
             settings = {"backend": "auto", "refine": "off", "keywords": KEYWORDS, "report": False}
             inputs = {"folder": str(made), **settings}
             editor.server.run({"1": {"class_type": "SemanticFocusCacheDataset", "inputs": inputs}})
+            for picture in pictures(made):
+                masks = read_masks(mask_path(picture))
+                sure = {name: text for name, text in masks.provenance.items() if name != DOUBTS}
+                save_masks(mask_path(picture), replace(masks, provenance=sure))
         for picture in pictures(folder):
             shutil.copy(mask_path(made / picture.name), folder)
 

@@ -62,7 +62,7 @@ def trained(
 
 
 def number(cell: str) -> float:
-    return float(cell.removesuffix("%").replace("−", "-")) / (100 if cell.endswith("%") else 1)
+    return float(cell.lstrip("<").removesuffix("%").replace("−", "-")) / (100 if cell.endswith("%") else 1)
 
 
 @EACH_ONCE

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..categories import is_soft_layer
+from ..categories import PARTITION_PRIORITY, is_soft_layer
 from ..files.text import parsed_json
 from .blocks import at_full_size
 from .by_hand import BACKGROUND, edited, overlaps, parts_of, with_parts
@@ -74,6 +74,10 @@ def select_persons(masks: SemanticMasks, which: str) -> SemanticMasks:
     share = torch.stack(shares).to(masks.masks)
     parts = {name: layer * share for name, layer in parts_of(masks).items()}
     channels = with_parts(masks, parts, shared_out=not overlaps(masks))
+    if BACKGROUND in masks.labels and len(parts) == len(PARTITION_PRIORITY):
+        # what no part of somebody was sure of is surroundings when that person does not count
+        unsure = 1 - torch.stack([*parts_of(masks).values(), masks.region(BACKGROUND)]).sum(0)
+        channels[:, masks.labels.index(BACKGROUND)] += unsure.clamp(0, 1) * (1 - share)
     for index, label in enumerate(masks.labels):
         if not (label in parts or label == BACKGROUND or is_soft_layer(label)):
             channels[:, index] *= share

@@ -337,7 +337,7 @@ def test_no_node_reads_what_is_not_allowed(house: House, comfy: ModuleType):
     assert {name for name, _, _ in found} == {
         *("SemanticFocusLoadDataset", "SemanticFocusCacheDataset", "SemanticFocusLoadMaskPictures"),
         *("SemanticFocusLoadTrainingCache", "SemanticFocusLoadTrainState", "SemanticFocusLoadMasks"),
-        *("SemanticFocusSaveMasks", "SemanticFocusSegment"),
+        *("SemanticFocusSaveMasks", "SemanticFocusSegment", "SemanticFocusExportMasks"),
     }
     masks = str(house.open / "one_zi_masks.safetensors")
     helpers = {

@@ -7,9 +7,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from comfy_api.latest import io, ui
-from PIL import Image
 
-from ..semantic_focus.datasets.interchange import export_masks, notes_on_exported, pictures_of, read_beside
+from ..semantic_focus.datasets.interchange import (
+    export_masks,
+    exported_mask,
+    notes_on_exported,
+    pictures_of,
+    read_beside,
+)
 from ..semantic_focus.datasets.mask_pictures import AS_STORED, FORMS, UPRIGHT
 from ..semantic_focus.files.text import printable
 from ..semantic_focus.files.writing import make_folder
@@ -152,8 +157,7 @@ def _target_folder(chosen: str, form: str, pictures: Path) -> Path | None:
 
 def _preview(file: Path, node: type[io.ComfyNode]) -> list[dict[str, str]]:
     """A mask picture as ComfyUI shows pictures, made smaller."""
-    with Image.open(file, formats=("PNG",)) as picture:
-        mask = picture.getchannel("A") if picture.mode == "RGBA" else picture.convert("L")
+    mask = exported_mask(file)
     mask.thumbnail((SIDE, SIDE))
     grey = torch.from_numpy(np.array(mask, dtype=np.float32) / 255)
     return ui.PreviewImage(grey[None, ..., None].expand(-1, -1, -1, 3), cls=node).as_dict()["images"]

@@ -108,16 +108,16 @@ def export_masks(
 
 def notes_on_exported(files: Sequence[Path]) -> list[str]:
     """What to look at in mask pictures that were written, in sentences."""
-    black = [file.name for file in files if not _brightest(file)]
+    black = [file.name for file in files if not np.asarray(exported_mask(file)).any()]
     if not black:
         return []
     return [f"{len(black)} of {len(files)} masks are black all over, and train nothing: {named(black)}"]
 
 
-def _brightest(file: Path) -> float:
+def exported_mask(file: Path) -> Image.Image:
+    """The mask in a picture that `export_masks` wrote, 8-bit grey."""
     with Image.open(file, formats=("PNG",)) as picture:
-        mask = picture.getchannel("A") if picture.mode == "RGBA" else picture
-        return np.asarray(mask).max()
+        return picture.getchannel("A") if picture.mode == "RGBA" else picture.convert("L")
 
 
 def _stored_orientations(pictures: list[Path], form: str, wanted: str | None) -> dict[Path, int]:

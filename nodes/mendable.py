@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image
+from PIL import Image
 
 from ..semantic_focus.datasets.cache import picture_digest
-from ..semantic_focus.datasets.folder import DatasetError, load_picture
-from ..semantic_focus.datasets.formats import opened_picture, why_unreadable
+from ..semantic_focus.datasets.folder import load_picture
 from ..semantic_focus.datasets.mask_file import mask_path
 from ..semantic_focus.datasets.mending import WORKING_SIDE, nothing_yet, working_size
+from ..semantic_focus.datasets.orientation import upright_size
 from ..semantic_focus.datasets.ownership import SUFFIX
 from ..semantic_focus.datasets.thumbnails import thumbnail
 from ..semantic_focus.files.text import shortened
@@ -32,8 +32,6 @@ from .shown import SHOWN, Shown, kept_folder, make_kept_folder
 
 MOST_PICTURES = 4
 """Pictures that wait decoded for the next request; the brush asks for one again and again."""
-LYING = (5, 6, 7, 8)
-"""EXIF orientations of pictures that are stored on their side."""
 
 
 @dataclass(frozen=True)
@@ -137,19 +135,3 @@ class Places:
 
 class NotListedError(Exception):
     """A place in a folder that nobody has listed."""
-
-
-def upright_size(picture: Path) -> tuple[int, int]:
-    """(height, width) of a picture file when it is upright; nothing is decoded.
-
-    Raises:
-        DatasetError: it is damaged or no picture.
-    """
-    try:
-        with opened_picture(picture) as file:
-            lying = file.getexif().get(ExifTags.Base.Orientation, 1) in LYING
-            return (file.width, file.height) if lying else (file.height, file.width)
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # damaged files make Pillow raise nearly anything
-        raise DatasetError(why_unreadable(picture, error)) from error

@@ -4,8 +4,9 @@ OneTrainer and this pack show them upright. sd-scripts and diffusion-pipe train 
 stored, and their masks have to be stored the same way.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 from PIL import ExifTags, Image
 
@@ -20,8 +21,13 @@ TURNED_BACK = {
     Image.Transpose.ROTATE_270: Image.Transpose.ROTATE_90,
 }
 """What undoes a turn; all others undo themselves."""
+ON_ITS_SIDE = 5
+"""From this EXIF orientation on, pictures are stored on their side."""
 NEARLY_SQUARE = 1.02
 """Ratio of the sides up to which a picture on its side has the shape of one that is upright."""
+
+
+Answer = TypeVar("Answer")
 
 
 def orientation_of(picture: str | Path) -> int:
@@ -30,13 +36,26 @@ def orientation_of(picture: str | Path) -> int:
     Raises:
         DatasetError: damaged, or no picture.
     """
+    return _asked(Path(picture), _orientation)
+
+
+def upright_size(picture: Path) -> tuple[int, int]:
+    """(height, width) of an upright picture file; nothing is decoded. Raises as `orientation_of`."""
+    return _asked(picture, _upright_size)
+
+
+def _asked(picture: Path, question: Callable[[Image.Image], Answer]) -> Answer:
     try:
         with opened_picture(picture) as file:
-            return _orientation(file)
+            return question(file)
     except FileNotFoundError:
         raise
     except Exception as error:  # damaged files make Pillow raise nearly anything: struct.error, TypeError ...
-        raise DatasetError(why_unreadable(Path(picture), error)) from error
+        raise DatasetError(why_unreadable(picture, error)) from error
+
+
+def _upright_size(file: Image.Image) -> tuple[int, int]:
+    return (file.width, file.height) if _orientation(file) >= ON_ITS_SIDE else (file.height, file.width)
 
 
 def _orientation(file: Image.Image) -> int:
@@ -64,7 +83,7 @@ def shape_tells(picture: str | Path) -> bool:
         return True
     with opened_picture(picture) as file:
         sides = sorted(file.size)
-    return orientation >= 5 and sides[1] > sides[0] * NEARLY_SQUARE
+    return orientation >= ON_ITS_SIDE and sides[1] > sides[0] * NEARLY_SQUARE
 
 
 def said_of(pictures: Iterable[Path]) -> str:

@@ -67,6 +67,8 @@ CLOSE_WORKFLOWS = """async () => {
     if (app.graph.nodes.length || workflow.openWorkflows.length !== 1) throw new Error("not all are closed");
 }"""
 FORGET = "() => { localStorage.clear(); sessionStorage.clear(); }"
+FORGET_TOOLS = "() => sessionStorage.removeItem('semantic_focus.mend')"
+"""Size, hardness and the others, which are read when the editor of masks opens."""
 
 AXE = Path(__file__).resolve().parents[2] / ".cache/javascript/node_modules/axe-core/axe.min.js"
 FIND_VIOLATIONS = """async selector => {
@@ -171,6 +173,7 @@ class Editor:
             return
         self._as_new = False
         self.page.unroute_all()
+        self.page.evaluate(FORGET_TOOLS)
         self.page.mouse.move(0, 0)
         self.page.keyboard.press("Escape")
         closed = self._close_dialogs()

@@ -96,21 +96,30 @@ def classify(
             near = torch.from_numpy(nearness(known.transform, at))
             said[square] = torch.addr(found, near, fitted[f"{square}/near"])
         for answer, sources in zip(flat, using, strict=True):
-            first = sum((said[name] for name in sources if name in said), fitted["bias_1"])
-            answer[:, pixels] = _behind(fitted, first).T.numpy()
+            first = fitted["bias_1"].expand(len(pixels), -1).contiguous()
+            for name in sources:
+                if name in said:
+                    first.add_(said[name])
+            answer[:, pixels] = _behind(fitted, first).numpy()
     return result
 
 
 def _behind(fitted: Fitted, first: Tensor) -> Tensor:
-    """Float[P, 5] of the first layer's Float[P, H]."""
+    """Float[5, P] of the first layer's Float[P, H]."""
     own = first.relu().reshape(len(first), len(fitted["bias_2"]) + 1, -1).transpose(0, 1)
-    parts = _last_layers(fitted, "", own[:-1]).softmax(-1).mean(0)
-    presence = _last_layers(fitted, "presence/", own[-1:]).softmax(-1)[0, :, 1:]
-    return torch.cat([parts, presence], 1)
+    parts = _softmax(_last_layers(fitted, "", own[:-1])).mean(0)
+    presence = _softmax(_last_layers(fitted, "presence/", own[-1:]))[0, 1:]
+    return torch.cat([parts, presence])
 
 
 def _last_layers(fitted: Fitted, name: str, x: Tensor) -> Tensor:
-    for index in (2, 3):
-        x = torch.baddbmm(fitted[f"{name}bias_{index}"][:, None], x, fitted[f"{name}weight_{index}"])
-        x = x.relu_() if index == 2 else x
-    return x
+    """Float[N, out, P] of Float[N, P, in]: pixels last, which is what exponentials are quick with."""
+    x = torch.baddbmm(fitted[f"{name}bias_2"][:, None], x, fitted[f"{name}weight_2"]).relu_()
+    weight, bias = fitted[f"{name}weight_3"], fitted[f"{name}bias_3"]
+    return torch.baddbmm(bias[:, :, None], weight.transpose(1, 2), x.transpose(1, 2))
+
+
+def _softmax(x: Tensor) -> Tensor:
+    """Of Float[N, out, P] over `out`; torch's own gives other last bits with another number of threads."""
+    x = (x - x.amax(1, keepdim=True)).exp_()
+    return x.div_(x.sum(1, keepdim=True))

@@ -7,7 +7,6 @@ fourth at the face. Their activations name parts of people far better than colou
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -122,27 +121,21 @@ def gathered(sight: Sight, weights: Mapping[str, Tensor]) -> Tensor:
     by_side: dict[int, Tensor] = {}
     for key, activation in sight.activations.items():
         side = len(activation)
-        values = weights[key].T @ torch.from_numpy(activation).reshape(side * side, -1).T
+        values = torch.from_numpy(activation).reshape(side * side, -1) @ weights[key]
         by_side[side] = by_side[side].add_(values) if side in by_side else values
-    total: Tensor | None = None
-    for side, values in by_side.items():
-        enlarge = _enlarging(side)
-        layer = enlarge @ (values.reshape(-1, side, side) @ enlarge.T)
-        total = layer if total is None else total.add_(layer)
-    assert total is not None
-    return total.reshape(len(total), -1).T.contiguous()
+    first, *others = (_enlarged(values, side) for side, values in by_side.items())
+    for layer in others:
+        first = first.add_(layer)
+    return first
 
 
-@cache
-def _enlarging(side: int) -> Tensor:
-    """Float[GRID, side]: linear interpolation along one axis."""
-    places = ((torch.arange(GRID) + 0.5) * (side / GRID) - 0.5).clamp(0, side - 1)
-    first = places.floor().long().clamp_max(max(0, side - 2))
-    matrix = torch.zeros(GRID, side)
-    rows = torch.arange(GRID)
-    matrix[rows, first] = 1 - (places - first)
-    matrix[rows, (first + 1).clamp_max(side - 1)] += places - first
-    return matrix
+def _enlarged(values: Tensor, side: int) -> Tensor:
+    """Float[GRID * GRID, K] of Float[side * side, K], linear between the middles of cells."""
+    if side == GRID:
+        return values
+    cells = values.reshape(1, side, side, -1).permute(0, 3, 1, 2)  # quick, as the K of a cell lie together
+    enlarged = torch.nn.functional.interpolate(cells, size=(GRID, GRID), mode="bilinear")
+    return enlarged.permute(0, 2, 3, 1).reshape(GRID * GRID, -1)
 
 
 def cells(transform: np.ndarray, points: np.ndarray, beyond: str) -> tuple[np.ndarray, np.ndarray]:

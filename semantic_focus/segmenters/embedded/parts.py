@@ -63,7 +63,7 @@ def find_parts(
 
 @dataclass(frozen=True)
 class View:
-    """One person, cut out and at no more than WORK_SIDE: what the parts are found in.
+    """One person, cut out and small: what the parts are found in.
 
     `picture` UInt8[h, w, 3], `mask` and `limbs` Float[h, w]; `face` and `shoulders` (row of their line,
     NaN where it is not seen) in its pixels.
@@ -76,11 +76,11 @@ class View:
     shoulders: float
 
     @staticmethod
-    def of(picture: np.ndarray, person: Person, window: Window) -> "View":
+    def of(picture: np.ndarray, person: Person, window: Window, side: int = WORK_SIDE) -> "View":
         import cv2
 
         size = person.mask[window].shape
-        scale = min(1.0, WORK_SIDE / max(size))
+        scale = min(1.0, side / max(size))
         small = (max(1, round(size[1] * scale)), max(1, round(size[0] * scale)))
 
         def shrunk(layer: np.ndarray) -> np.ndarray:
@@ -159,17 +159,22 @@ class Look:
 
 
 def looks_at(
-    networks: Networks, picture: np.ndarray, person: Person, windows: Sequence[Window] | None = None
+    networks: Networks,
+    picture: np.ndarray,
+    person: Person,
+    windows: Sequence[Window] | None = None,
+    side: int = WORK_SIDE,
 ) -> list[Look]:
     """The whole person, then the head from near where that shows more; the networks look once for both.
 
     Args:
         windows: other windows than `windows_of` gives.
+        side: longer side of a view, in pixels.
     """
     seen = sights(networks, picture, person, window_of(person))
     looks = []
     for window in windows_of(person) if windows is None else windows:
-        view = View.of(picture, person, window)
+        view = View.of(picture, person, window, side)
         place = None if view.face is None else view.features()
         looks.append(Look(window, view, place, places(window, view.mask.shape), seen))
     return looks

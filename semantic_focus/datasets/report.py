@@ -155,7 +155,7 @@ def contact_sheet(dataset: DatasetSurvey, check: Callable[[], None] = lambda: No
         width = cell - 12
         lines = [(_cut(draw, shown(entry.picture, dataset.folder), small, width), (20, 20, 24))]
         lines += [(line, (90, 90, 98)) for line in _wrapped(draw, coverage_line(entry), small, width)]
-        lines += [(line, (176, 32, 24)) for line in _wrapped(draw, "; ".join(entry.problems), small, width)]
+        lines += [(line, (176, 32, 24)) for line in _listed(draw, entry.problems, small, width)]
         for number, (line, colour) in enumerate(lines):
             draw.text((left + 4, top + THUMBNAIL_SIDE + 6 + LINE * number), line, colour, small)
     return sheet
@@ -189,12 +189,24 @@ def _cut(draw: ImageDraw.ImageDraw, text: str, font, width: int) -> str:
     return kept
 
 
-def _wrapped(draw: ImageDraw.ImageDraw, text: str, font, width: int) -> list[str]:
-    """`text` in at most two lines of `width` pixels, cut where it is longer."""
-    first, rest = "", text.split()
-    while rest and draw.textlength(f"{first} {rest[0]}", font) <= width:
-        first = f"{first} {rest.pop(0)}".strip()
-    return [line for line in (first, _cut(draw, " ".join(rest), font, width)) if line]
+def _wrapped(draw: ImageDraw.ImageDraw, text: str, font, width: int, most: int = 2) -> list[str]:
+    """`text` in at most so many lines of `width` pixels, the last cut where there is more."""
+    lines, rest = [], text.split()
+    while rest and len(lines) < most - 1:
+        line = rest.pop(0)
+        while rest and draw.textlength(f"{line} {rest[0]}", font) <= width:
+            line = f"{line} {rest.pop(0)}"
+        lines.append(line)
+    return [_cut(draw, line, font, width) for line in (*lines, " ".join(rest)) if line]
+
+
+def _listed(draw: ImageDraw.ImageDraw, items: Sequence[str], font, width: int) -> list[str]:
+    """As many of `items` as three lines of `width` pixels hold, and how many more there are."""
+    for left in range(len(items)):
+        kept = [*items[: len(items) - left], *([f"{left} more"] if left else [])]
+        if len(_wrapped(draw, "; ".join(kept), font, width, 99)) <= 3:
+            return _wrapped(draw, "; ".join(kept), font, width, 3)
+    return _wrapped(draw, "; ".join(items), font, width, 3)
 
 
 STYLE = """

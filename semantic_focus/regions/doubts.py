@@ -24,7 +24,7 @@ class Doubt:
     Attributes:
         region: whose mask it is.
         other: the region that it may be in truth, or be mixed up with; empty when only the extent is doubted.
-        score: 0..1, how likely it is wrong; fitted to drawn pictures, see `benchmarks/doubts.py`.
+        score: 0..1, how likely it is wrong; fitted to drawn pictures, see `benchmarks/fit_doubts.py`.
         at: the place to look at, (x, y) as shares of the picture's width and height.
         box: left, top, right, bottom of what is doubted, as shares.
     """

@@ -195,6 +195,17 @@ def test_any_size_is_answered_in_its_own_size(segmenter, photographs, size, refi
     assert_shared_out(result)
 
 
+@pytest.mark.parametrize("hue", [(28, 18), (-30, 20)], ids=["of skin", "of grass"])
+def test_clothes_of_another_colour_stay_clothes(segmenter, segmented, photographs, hue: tuple[int, int]):
+    """CIE a* and b* of the suit, which is orange, are others; its lightness stays."""
+    suit = segmented["astronaut.png"].region("clothing")[0] > 0.5
+    lab = cv2.cvtColor(read(photographs / "astronaut.png")[0].numpy(), cv2.COLOR_RGB2LAB)
+    lab[..., 1:][suit.numpy()] = hue
+    dyed = torch.from_numpy(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)).clamp(0, 1)[None]
+    found = segmenter.segment(dyed, SegmentRequest()).region("clothing")[0] > 0.5
+    assert (found & suit).sum() > 0.9 * (found | suit).sum()
+
+
 def test_no_pictures_no_masks(segmenter):
     assert segmenter.segment(torch.zeros(0, 30, 40, 3), SegmentRequest()).masks.shape == (
         0,

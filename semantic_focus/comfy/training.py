@@ -102,7 +102,7 @@ def train_comfy_lora(
         adapters = _adapters(request, velocity, start)
         identity = _identity(request, data, start)
         trainer = Trainer(velocity, adapters, data, request.objective, request.settings, identity)
-        first = next(trainer.next_batch().split(1))
+        first = next(trainer.next_batches()[0].split(1))
         Trial(velocity, adapters, data, first, idle=request.start_from is None).run(say)
         run_options = options(velocity, data)
         run, found = choose_run(

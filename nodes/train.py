@@ -42,6 +42,7 @@ from .sockets import (
 from .termination import termination_noted
 from .train_progress import TrainingProgress
 from .train_recipe import before_training, filled_by_recipe
+from .training_options import ChosenOptions
 from .training_status import watched_training
 
 DISTILLED = (
@@ -212,6 +213,7 @@ class LoraTrainStep(ReadsFiles):
             state=values.get("train_state"),
             model_name=Path(name).stem,
             memory=MemorySetting.of(values.get("memory", MEMORY_CHOICES[0])),
+            validation=values.get("options", ChosenOptions()).validation,
         )
         place = RunPlace(
             output_folder(RUNS),
@@ -235,14 +237,14 @@ class LoraTrainStep(ReadsFiles):
             result = train_comfy_lora(request, place, options_for, progress.say, progress.needs)
         note_existence(result.folder)
         rows = summary_rows(result.history)
-        status.finished([dataclasses.asdict(row) for row in rows])
+        status.finished([dataclasses.asdict(row) for row in rows], progress.is_worse)
         return io.NodeOutput(
             result.lora,
             loss_map(result.history),
             result.state.step,
             result.state,
             ui={
-                "text": (f"{summary(result.history, rows)}\n{result.folder}",),
+                "text": ("\n".join((summary(result.history, rows), *progress.remarks, str(result.folder))),),
                 "semantic_focus_training": [status.report(most=MOST_POINTS_KEPT)],
             },
         )

@@ -3,10 +3,12 @@
 import math
 from typing import Any
 
-from .step_record import StepRecord
+from .step_record import StepRecord, ValidationRecord
 
 MOST_POINTS = 10_000
 """Points that are kept of each curve, however long the training."""
+MOST_VALIDATIONS = 500
+"""That are kept of a training; of more, every second one, and the last."""
 
 
 class TrainingCurves:
@@ -27,6 +29,7 @@ class TrainingCurves:
         self._share: dict[str, float] = {}
         self._coverage: dict[str, float] = {}
         self._pictures = 0
+        self._validations: list[tuple[int, ValidationRecord]] = []
 
     @property
     def last_step(self) -> int:
@@ -47,6 +50,10 @@ class TrainingCurves:
         values = (record.regions.get(name, math.nan) for name in self._regions)
         self._rows.append((record.step, record.total, record.prior, record.learning_rate, *values))
         self._count(record)
+        if record.validation is not None:
+            self._validations.append((record.step, record.validation))
+            if len(self._validations) > MOST_VALIDATIONS:
+                self._validations = [*self._validations[:-1:2], self._validations[-1]]
         if len(self._rows) > self._most:
             self._stride *= 2
             last = self._rows[-1]
@@ -83,7 +90,8 @@ class TrainingCurves:
             most: about how many points at most; None: all that are kept.
 
         Returns:
-            "step", "total", "prior", "learning_rate", and "regions": name -> list.
+            "step", "total", "prior", "learning_rate", and "regions": name -> list. Where something is held
+            out, "validation": "step", "loss", and "regions" and "drift": name -> list.
         """
         rows = [row for row in self._rows if row[0] > after] if after else self._rows
         if most is not None and len(rows) > most:
@@ -98,6 +106,22 @@ class TrainingCurves:
             "prior": prior,
             "learning_rate": rate,
             "regions": dict(zip(self._regions, regions, strict=True)),
+            **({"validation": self._validation_points(after)} if self._validations else {}),
+        }
+
+    def _validation_points(self, after: int) -> dict[str, Any]:
+        found = [(step, record) for step, record in self._validations if step > after]
+        names = dict.fromkeys(name for _, record in self._validations for name in record.regions)
+
+        def columns(table: str) -> dict[str, list[float | None]]:
+            rows = [getattr(record, table) for _, record in found]
+            return {name: [_number(row.get(name, math.nan)) for row in rows] for name in names}
+
+        return {
+            "step": [step for step, _ in found],
+            "loss": [_number(record.loss) for _, record in found],
+            "regions": columns("regions"),
+            "drift": columns("drift"),
         }
 
 

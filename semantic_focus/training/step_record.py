@@ -48,8 +48,8 @@ class StepRecord:
         base, prior: the unweighted terms; the prior is NaN in steps that leave it out, 0 where there is none.
         learning_rate: of this step.
         gradient_norm: before clipping.
-        gradient_share: region -> share of the squared gradient on the velocity that lies in it. Regions may
-            overlap.
+        gradient_share: region -> share of the squared gradient on the velocity that lies in it; where regions
+            overlap, it is divided between them.
         samples: one per picture, in the order of the batch.
         validation: of the adapters after this step; None where there was none.
     """

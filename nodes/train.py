@@ -17,6 +17,7 @@ from ..semantic_focus.lora.adapters import AdapterSettings
 from ..semantic_focus.lora.layers import LAYER_CHOICES
 from ..semantic_focus.settings.filling import Choice
 from ..semantic_focus.settings.training import RECIPE_MODES
+from ..semantic_focus.training.curves import validation_columns
 from ..semantic_focus.training.data import TrainingPictures
 from ..semantic_focus.training.diagnostics import sigma_bins
 from ..semantic_focus.training.learning_rate import RATE_SCHEDULES
@@ -271,8 +272,10 @@ def _settings(values: dict[str, Any], choice: Choice) -> TrainingSettings:
 
 def loss_map(history: list[StepRecord]) -> dict[str, Any]:
     """Curves as core's LOSS_MAP ("loss", one number per step), with one curve per region beside it, and
-    every region's errors by noise level.
+    every region's errors by noise level; where something is held out, "validation" as
+    `validation_columns` has it.
     """
+    judged = [(record.step, record.validation) for record in history if record.validation is not None]
     names = history[0].regions if history else ()
     return {
         "loss": [record.total for record in history],
@@ -283,6 +286,7 @@ def loss_map(history: list[StepRecord]) -> dict[str, Any]:
             name: [record.gradient_share.get(name, 0.0) for record in history] for name in names
         },
         "sigma_bins": [dataclasses.asdict(item) for item in sigma_bins(history)],
+        **({"validation": validation_columns(judged)} if judged else {}),
     }
 
 

@@ -247,7 +247,7 @@ class TrainingPanel {
     const content = element("div", { className: "sf-training-large" }, [curves.root]);
     const redraw = () => curves.show(this.run, this.summary());
     this.large.add(redraw);
-    const closed = openDialog(text("training.curves"), content);
+    const closed = openDialog(text(this.heldOut ? "training.heldOut" : "training.curves"), content);
     redraw();
     await closed;
     this.large.delete(redraw);

@@ -1,6 +1,7 @@
 """The curves of a training, few enough numbers to be shown while it runs."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from .step_record import StepRecord, ValidationRecord
@@ -110,19 +111,29 @@ class TrainingCurves:
         }
 
     def _validation_points(self, after: int) -> dict[str, Any]:
-        found = [(step, record) for step, record in self._validations if step > after]
-        names = dict.fromkeys(name for _, record in self._validations for name in record.regions)
-
-        def columns(table: str) -> dict[str, list[float | None]]:
-            rows = [getattr(record, table) for _, record in found]
-            return {name: [_number(row.get(name, math.nan)) for row in rows] for name in names}
-
-        return {
-            "step": [step for step, _ in found],
-            "loss": [_number(record.loss) for _, record in found],
-            "regions": columns("regions"),
-            "drift": columns("drift"),
+        columns = validation_columns(self._validations, after)
+        tables = {
+            table: {name: [_number(value) for value in column] for name, column in columns[table].items()}
+            for table in ("regions", "drift")
         }
+        return {"step": columns["step"], "loss": [_number(value) for value in columns["loss"]], **tables}
+
+
+def validation_columns(found: Sequence[tuple[int, ValidationRecord]], after: int = 0) -> dict[str, Any]:
+    """Validations by step as lists of one length: "step", "loss", and "regions" and "drift": name -> list,
+    NaN where a region was absent.
+
+    Args:
+        after: only steps beyond this one; the names are those of all.
+    """
+    names = dict.fromkeys(name for _, record in found for name in record.regions)
+    later = [(step, record) for step, record in found if step > after]
+    return {
+        "step": [step for step, _ in later],
+        "loss": [record.loss for _, record in later],
+        "regions": {name: [record.regions.get(name, math.nan) for _, record in later] for name in names},
+        "drift": {name: [record.drift.get(name, math.nan) for _, record in later] for name in names},
+    }
 
 
 def _number(value: float) -> float | None:

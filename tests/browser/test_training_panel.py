@@ -212,7 +212,7 @@ def test_what_is_held_out_has_curves_of_its_own_and_a_training_that_made_it_wors
     page.evaluate(TELL, {**report, **ended, "points": later})
     expect(chart).to_have_attribute("aria-valuetext", re.compile(r"step 40: .*total 0\.75"))
     assert shown(page)["points"]["validation"]["drift"] == {"face": [0.1, 0.2, None]}
-    expect(panel(page)).to_contain_text("Finished, and worse than without the LoRA")
+    expect(panel(page)).to_contain_text("Finished, but made worse")
     expect(panel(page).get_by_role("log")).to_contain_text("face: stopped getting better at step 20.")
     chart.press("Home")
     expect(chart).to_have_attribute("aria-valuetext", re.compile(r"step 10: .*face, drift 0\.1"))

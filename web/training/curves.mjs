@@ -56,7 +56,7 @@ function curvesOf({ points }) {
  */
 function heldOutCurves({ regions, drift, loss }) {
   const moved = regionCurves(drift).map((curve) => ({ ...curve, name: DRIFT + curve.name, dashed: true }));
-  return [...moved, ...regionCurves(regions), { ...line, name: TOTAL, dashed: false, values: loss }];
+  return [...regionCurves(regions), ...moved, { ...line, name: TOTAL, dashed: false, values: loss }];
 }
 
 /** @param {import("./runs.mjs").Validation} validation @returns {import("./chart.mjs").Mark | null} its lowest loss */

@@ -20,7 +20,8 @@ class SampleRecord:
 
 @dataclass(frozen=True)
 class ValidationRecord:
-    """What a training showed after a step on what it does not see. Regions that are absent are left out.
+    """What a training showed after a step on what it does not see. Regions that are absent are left out, and
+    values that are no finite numbers.
 
     Attributes:
         loss: the objective's total; NaN where it is no number.

@@ -173,7 +173,7 @@ def _about_free(name: str, curve: Sequence[tuple[int, ValidationRecord]]) -> tup
     """From where on a region that is not trained has drifted, up to the end."""
     begun = None
     for step, validation in reversed(curve):
-        if validation.drift[name] <= DRIFTED * validation.regions_before[name]:
+        if validation.drift.get(name, math.inf) <= DRIFTED * validation.regions_before[name]:
             break
         begun = step
     return None if begun is None else ("drift", begun)

@@ -262,6 +262,8 @@ class TestWords:
              {"still": None, "saturated": "face 10"}),
             ([0.8, 0.6, 0.5, 0.4], [0.9, 0.8, 0.7, 0.6], [0.01, 0.02, 0.2, 0.3],
              {"still": None, "drift": "background 30"}),
+            ([0.8, 0.6, 0.5, 0.4], [0.9, 0.8, 0.7, 0.6], [0.01, 0.02, 0.2, math.inf],
+             {"still": None, "drift": "background 30"}),
             ([0.8, 0.6, 0.5, 0.4], [0.9, 0.8, 0.7, 0.6], [0.3, 0.2, 0.05, 0.01], {"still": None}),
             ([1.2, 1.3, 1.1, 1.4], [1.2, 1.3, 1.1, 1.4], [0.01] * 4, {"no_gain": "30"}),
             ([0.5, 0.4, 0.6, 0.7], [0.5, 0.4, 0.6, 0.7], [0.01] * 4,
@@ -277,7 +279,7 @@ class TestWords:
                 10 * (i + 1), 1.0, {}, 0.0, 0.0, 1e-4,
                 validation=ValidationRecord(
                     face[i], 1.0, {"face": face[i], "hair": hair[i], "background": 1.0}, before,
-                    {"face": 1.0, "hair": 1.0, "background": drift[i]},
+                    {"background": drift[i]} if math.isfinite(drift[i]) else {},
                 ),
             )
             for i in range(4)

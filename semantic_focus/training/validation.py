@@ -25,7 +25,7 @@ MOST_PICTURES = 16
 """That are held out or cropped; more would take more time and say little more."""
 FEWEST_PASSES = 4
 """Through the model in one validation, so that as many noise positions are judged."""
-SHARE_OF_TIME = 0.025
+SHARE_OF_TIME = 0.02
 """Of a training's passes through the model that automatic validations may take."""
 MOST_VALIDATIONS = 100
 """That are spread over a training automatically."""

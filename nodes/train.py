@@ -17,6 +17,7 @@ from ..semantic_focus.lora.adapters import AdapterSettings
 from ..semantic_focus.lora.layers import LAYER_CHOICES
 from ..semantic_focus.settings.filling import Choice
 from ..semantic_focus.settings.training import RECIPE_MODES
+from ..semantic_focus.training.curves import validation_columns
 from ..semantic_focus.training.data import TrainingPictures
 from ..semantic_focus.training.diagnostics import sigma_bins
 from ..semantic_focus.training.learning_rate import RATE_SCHEDULES
@@ -42,6 +43,7 @@ from .sockets import (
 from .termination import termination_noted
 from .train_progress import TrainingProgress
 from .train_recipe import before_training, filled_by_recipe
+from .training_options import ChosenOptions
 from .training_status import watched_training
 
 DISTILLED = (
@@ -212,6 +214,7 @@ class LoraTrainStep(ReadsFiles):
             state=values.get("train_state"),
             model_name=Path(name).stem,
             memory=MemorySetting.of(values.get("memory", MEMORY_CHOICES[0])),
+            validation=values.get("options", ChosenOptions()).validation,
         )
         place = RunPlace(
             output_folder(RUNS),
@@ -235,14 +238,14 @@ class LoraTrainStep(ReadsFiles):
             result = train_comfy_lora(request, place, options_for, progress.say, progress.needs)
         note_existence(result.folder)
         rows = summary_rows(result.history)
-        status.finished([dataclasses.asdict(row) for row in rows])
+        status.finished([dataclasses.asdict(row) for row in rows], progress.is_worse)
         return io.NodeOutput(
             result.lora,
             loss_map(result.history),
             result.state.step,
             result.state,
             ui={
-                "text": (f"{summary(result.history, rows)}\n{result.folder}",),
+                "text": ("\n".join((summary(result.history, rows), *progress.remarks, str(result.folder))),),
                 "semantic_focus_training": [status.report(most=MOST_POINTS_KEPT)],
             },
         )
@@ -269,8 +272,10 @@ def _settings(values: dict[str, Any], choice: Choice) -> TrainingSettings:
 
 def loss_map(history: list[StepRecord]) -> dict[str, Any]:
     """Curves as core's LOSS_MAP ("loss", one number per step), with one curve per region beside it, and
-    every region's errors by noise level.
+    every region's errors by noise level; where something is held out, "validation" as
+    `validation_columns` has it.
     """
+    judged = [(record.step, record.validation) for record in history if record.validation is not None]
     names = history[0].regions if history else ()
     return {
         "loss": [record.total for record in history],
@@ -281,6 +286,7 @@ def loss_map(history: list[StepRecord]) -> dict[str, Any]:
             name: [record.gradient_share.get(name, 0.0) for record in history] for name in names
         },
         "sigma_bins": [dataclasses.asdict(item) for item in sigma_bins(history)],
+        **({"validation": validation_columns(judged)} if judged else {}),
     }
 
 

@@ -10,7 +10,7 @@ import comfy.model_management
 import comfy.utils
 import folder_paths
 
-from ..semantic_focus.comfy.memory.advice import Verdict
+from ..semantic_focus.comfy.memory.advice import Verdict as MemoryVerdict
 from ..semantic_focus.comfy.memory.beforehand import needs_in_log
 from ..semantic_focus.comfy.model import ComfyVelocityModel
 from ..semantic_focus.comfy.preview import preview
@@ -20,6 +20,7 @@ from ..semantic_focus.training.progress import ProgressLines
 from ..semantic_focus.training.run import Kept, RunOptions, StopTraining
 from ..semantic_focus.training.status import TrainingStatus
 from ..semantic_focus.training.step_record import StepRecord
+from ..semantic_focus.training.verdict import Verdict
 from .training_options import PreviewPlan
 
 STOPS = (comfy.model_management.InterruptProcessingException, StopTraining)
@@ -33,13 +34,16 @@ class TrainingProgress:
         self._plan, self._status = plan, status
         self._lines = ProgressLines(status.steps)
         self._bar = comfy.utils.ProgressBar(status.steps, node_id)
+        self.remarks: list[str] = []
+        """How it went, in sentences, once it is over."""
+        self.is_worse = False
 
     def say(self, kind: str, message: str, **values: str) -> None:
         """Warn in the log and in the node; see `TrainingStatus.note`."""
         logging.warning(f"LoRA training: {message}")
         self._status.note(kind, message, **values)
 
-    def needs(self, verdict: Verdict) -> None:
+    def needs(self, verdict: MemoryVerdict) -> None:
         """Tell the log and the node what the training will take of the device."""
         needs_in_log(verdict)
         estimate = verdict.estimate
@@ -79,6 +83,7 @@ class TrainingProgress:
             check=check,
             preview=lambda path: self._preview(velocity, data, path),
             on_kept=self._on_kept,
+            on_verdict=self._on_verdict,
             tell=lambda message: self.say("not_kept", message, error=message),
         )
 
@@ -110,6 +115,12 @@ class TrainingProgress:
         subfolder = path.parent.relative_to(folder_paths.get_output_directory()).as_posix()
         file = {"filename": path.name, "subfolder": subfolder, "type": "output"}
         self._status.sampled(int(path.stem.removeprefix("step_")), file)
+
+    def _on_verdict(self, verdict: Verdict) -> None:
+        self.is_worse = verdict.is_worse
+        for remark in verdict.remarks:
+            self.remarks.append(remark.text)
+            self.say(remark.kind, remark.text, **remark.values)
 
     def _on_kept(self, kept: Kept) -> None:
         cancel = comfy.model_management.InterruptProcessingException.__name__

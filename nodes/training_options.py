@@ -1,7 +1,7 @@
 """Rarer settings of a training: optimizer, averages, dropout; samples on the way."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import comfy.samplers
 from comfy_api.latest import io
@@ -10,6 +10,7 @@ from ..semantic_focus.comfy.conditioning import Conditioning
 from ..semantic_focus.comfy.preview import PreviewSettings
 from ..semantic_focus.training.optimizers import OPTIMIZERS
 from ..semantic_focus.training.settings import TrainingSettings
+from ..semantic_focus.training.validation import HoldOut, ValidationSettings
 from .inputs import number, whole
 from .sockets import CATEGORY, PreviewSocket, TrainingOptionsSocket
 
@@ -32,13 +33,56 @@ class PreviewPlan:
 
 
 class ChosenOptions(dict[str, Any]):
-    """Fields of `TrainingSettings` by name, as Training Options gives them."""
+    """Fields of `TrainingSettings` by name, as Training Options gives them.
+
+    Attributes:
+        validation: what is held out.
+    """
+
+    validation: ValidationSettings = ValidationSettings()
 
 
 def share(name: str, default: float, tooltip: str) -> io.Float.Input:
     """A number below 1."""
     return io.Float.Input(
         name, default=default, min=0.0, max=0.9999, step=0.0001, round=0.0001, tooltip=tooltip
+    )
+
+
+VALIDATION = {"hold_out": "hold_out", "held_out_share": "share", "validate_every": "every"}
+"""By input of Training Options: the field of `ValidationSettings`."""
+
+
+def validation_inputs() -> tuple[io.Input, ...]:
+    """What is held out while training."""
+    settings = ValidationSettings()
+    return (
+        io.Combo.Input(
+            "hold_out",
+            options=list(get_args(HoldOut)),
+            default=settings.hold_out,
+            optional=True,
+            tooltip="Judge the LoRA while it trains: error and drift by region on the same noise each time; "
+            "the best state is kept. pictures: some are not trained. crops: all are trained, crops of them "
+            "are judged. auto: pictures from 10 on, else crops.",
+        ),
+        io.Float.Input(
+            "held_out_share",
+            default=settings.share,
+            min=0.01,
+            max=0.5,
+            step=0.01,
+            optional=True,
+            tooltip="Of the pictures, at least one and at most 16.",
+        ),
+        io.Int.Input(
+            "validate_every",
+            default=settings.every,
+            min=0,
+            max=100_000,
+            optional=True,
+            tooltip="Steps between two validations. 0: so many that they take less than 3 % of the time.",
+        ),
     )
 
 
@@ -50,7 +94,8 @@ class TrainingOptions(io.ComfyNode):
             node_id="SemanticFocusTrainingOptions",
             display_name="Training Options",
             category=CATEGORY,
-            description="Optimizer, schedule, accumulation, averaging, caption dropout: for LoRA Train Step.",
+            description="Optimizer, schedule, accumulation, averaging, caption dropout, validation: for LoRA "
+            "Train Step.",
             inputs=[
                 io.Combo.Input(
                     "optimizer",
@@ -98,14 +143,19 @@ class TrainingOptions(io.ComfyNode):
                     settings.caption_dropout,
                     "Share of pictures shown with the empty prompt; connect it to LoRA Train Step.",
                 ),
+                *validation_inputs(),
             ],
             outputs=[TrainingOptionsSocket.Output(display_name="options")],
         )
 
     @classmethod
     def execute(cls, **values) -> io.NodeOutput:
+        # graphs that were made before there was a validation have no such values
+        held_out = {field: values.pop(name) for name, field in VALIDATION.items() if name in values}
         TrainingSettings(**values)  # refuses what cannot work here, not in the midst of a graph
-        return io.NodeOutput(ChosenOptions(values))
+        options = ChosenOptions(values)
+        options.validation = ValidationSettings(**held_out)
+        return io.NodeOutput(options)
 
 
 class PreviewOptions(io.ComfyNode):

@@ -16,7 +16,8 @@ function trained(report) {
   const values = { name: baseName(report.folder), step: kept?.step ?? step };
   if (state === "finished") {
     const said = { ...values, loss: loss?.toPrecision(3) ?? "–" };
-    toast("success", text("notices.finished"), text("notices.finishedDetail", said));
+    if (report.worse) toast("warn", text("notices.worse"), text("notices.worseDetail", said));
+    else toast("success", text("notices.finished"), text("notices.finishedDetail", said));
   } else if (state === "stopped" && !kept) {
     toast("info", text("notices.stoppedAtOnce"), text("notices.nothingKept"));
   } else if ((state === "stopped" || state === "failed") && kept) {

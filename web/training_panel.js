@@ -9,7 +9,7 @@ import { colourOf, css, onPalette } from "./lib/palette.mjs";
 import { addPanel, addStylesheet, chain, element, undoable } from "./lib/panel.mjs";
 import { onPreference } from "./lib/preferences.mjs";
 import { follow, presentPanels } from "./lib/present.mjs";
-import { interrupt } from "./lib/prompts.mjs";
+import { interrupt, onPrompts, runsWhole } from "./lib/prompts.mjs";
 import { onResult } from "./lib/results.mjs";
 import { onLanguage, regionName, text } from "./lib/text.mjs";
 import { TrainingCurves } from "./training/curves.mjs";
@@ -22,7 +22,7 @@ const NODE = "SemanticFocusTrain";
 const MIN_HEIGHT = 280;
 const PROPERTY = "semantic_focus_training";
 const THEME = "Comfy.ColorPalette";
-const DEFAULT_VIEW = { log: false, smoothing: 0.9, hidden: /** @type {string[]} */ ([]), regions: false };
+const DEFAULT_VIEW = { log: false, smoothing: 0.9, hidden: /** @type {string[]} */ ([]), regions: false, heldOut: false };
 const SMOOTHEST = 0.99;
 
 addStylesheet(new URL("training/training.css", import.meta.url).href);
@@ -69,7 +69,8 @@ class TrainingPanel {
   }
 
   makeTools() {
-    this.asCurves = button(() => this.look({ regions: false }));
+    this.asCurves = button(() => this.look({ regions: false, heldOut: false }));
+    this.asHeldOut = button(() => this.look({ regions: false, heldOut: true }));
     this.asTable = button(() => this.look({ regions: true }));
     this.log = button(() => this.look({ log: !this.view.log }));
     this.enlarge = button(() => this.showLarge(), { textContent: "⤢" });
@@ -79,7 +80,7 @@ class TrainingPanel {
       this.look({ smoothing: Number(this.smoothing.value) });
       this.smoothing.blur(); // the editor ignores Ctrl+Z while an input has the focus
     });
-    const choice = element("div", { className: "sf-training-choice" }, [this.asCurves, this.asTable]);
+    const choice = element("div", { className: "sf-training-choice" }, [this.asCurves, this.asHeldOut, this.asTable]);
     // a slider that is back where it was does not say that it changed
     this.smoothing.addEventListener("blur", () => this.preview(undefined));
     this.tools = element("div", { className: "sf-row" }, [choice, this.log, this.smoothing, this.enlarge]);
@@ -117,20 +118,30 @@ class TrainingPanel {
   /** Another view, palette or theme. */
   restyle() {
     const { log, smoothing, regions } = this.view;
+    const { heldOut } = this;
     const press = (button, pressed) => button.setAttribute("aria-pressed", String(pressed));
-    press(this.asCurves, !regions);
+    press(this.asCurves, !regions && !heldOut);
+    press(this.asHeldOut, heldOut);
     press(this.asTable, regions);
     press(this.log, log);
     this.smoothing.value = String(smoothing);
     this.curves.root.classList.toggle("sf-hidden", regions);
     this.table.classList.toggle("sf-hidden", !regions);
-    for (const tool of [this.log, this.smoothing, this.enlarge]) tool.classList.toggle("sf-hidden", regions);
+    for (const tool of [this.log, this.enlarge]) tool.classList.toggle("sf-hidden", regions);
+    this.smoothing.classList.toggle("sf-hidden", regions || heldOut);
     this.request();
+  }
+
+  /** Whether what is held out is looked at. */
+  get heldOut() {
+    return this.view.heldOut && !this.view.regions && Boolean(this.run?.points.validation);
   }
 
   /** Say everything in the user's language. */
   speak() {
     this.asCurves.textContent = text("training.curves");
+    this.asHeldOut.textContent = text("training.heldOut");
+    this.asHeldOut.title = text("training.heldOutHint");
     this.asTable.textContent = text("training.regions");
     this.log.textContent = text("training.log");
     this.log.title = text("training.logHint");
@@ -144,8 +155,11 @@ class TrainingPanel {
 
   show() {
     learn();
+    const before = this.heldOut;
     this.run = runOf(this.node);
+    if (this.heldOut !== before) this.restyle();
     const { run } = this;
+    this.asHeldOut.classList.toggle("sf-hidden", !run?.points.validation);
     const summary = this.summary();
     const running = Boolean(run && isRunning(run));
     this.root.dataset.state = run?.state ?? "waiting";
@@ -166,7 +180,8 @@ class TrainingPanel {
   /** The state in words. */
   summary() {
     const { run } = this;
-    if (!run) return text("training.waiting");
+    if (!run) return text(runsWhole() ? "training.preparing" : "training.waiting");
+    if (run.worse) return text("training.worse");
     return text(run.state === "lost" ? "training.ended" : `training.${run.state}`, { step: run.step });
   }
 
@@ -232,7 +247,7 @@ class TrainingPanel {
     const content = element("div", { className: "sf-training-large" }, [curves.root]);
     const redraw = () => curves.show(this.run, this.summary());
     this.large.add(redraw);
-    const closed = openDialog(text("training.curves"), content);
+    const closed = openDialog(text(this.heldOut ? "training.heldOut" : "training.curves"), content);
     redraw();
     await closed;
     this.large.delete(redraw);
@@ -255,6 +270,7 @@ const panels = presentPanels();
 
 onResult("semantic_focus_training", (node, [report], fresh) => keep(node, report, fresh));
 onTraining(() => panels.forEach((panel) => panel.request()));
+onPrompts(() => panels.forEach((panel) => panel.request()));
 onPalette(() => panels.forEach((panel) => panel.restyle()));
 onPreference([THEME], () => setTimeout(() => panels.forEach((panel) => panel.restyle()), 50));
 onLanguage(() => panels.forEach((panel) => panel.speak()));

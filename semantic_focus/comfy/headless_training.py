@@ -64,6 +64,7 @@ def train_headless(
         model_name=config.model.path.stem,
         names=tuple(dataset.names),
         memory=plan.memory,
+        validation=config.validation,
     )
     if guidance is not None:
         request = guided(request, guidance)

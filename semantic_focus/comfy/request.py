@@ -12,6 +12,7 @@ from ..regions.masks import SemanticMasks
 from ..training.memory import MemorySetting
 from ..training.settings import TrainingSettings
 from ..training.state import TrainState
+from ..training.validation import ValidationSettings
 from .conditioning import Conditioning
 
 
@@ -33,6 +34,7 @@ class TrainingRequest:
         model_name: the base model's name for people, for the file's header.
         names: of the pictures' files, for messages; empty: unknown.
         memory: how much of the model waits in RAM; the result does not depend on it.
+        validation: what is held out, and how often it is judged.
     """
 
     patcher: Any
@@ -52,3 +54,4 @@ class TrainingRequest:
     model_name: str = ""
     names: tuple[str, ...] = ()
     memory: MemorySetting = MemorySetting()
+    validation: ValidationSettings = ValidationSettings()

@@ -101,8 +101,10 @@ def train_comfy_lora(
         )
         adapters = _adapters(request, velocity, start)
         identity = _identity(request, data, start)
-        trainer = Trainer(velocity, adapters, data, request.objective, request.settings, identity)
-        first = next(trainer.next_batch().split(1))
+        trainer = Trainer(
+            velocity, adapters, data, request.objective, request.settings, identity, request.validation
+        )
+        first = next(trainer.next_batches()[0].split(1))
         Trial(velocity, adapters, data, first, idle=request.start_from is None).run(say)
         run_options = options(velocity, data)
         run, found = choose_run(
@@ -207,4 +209,5 @@ def _identity(request: TrainingRequest, data: TrainingPictures, start: ModelLora
         },
         objective=request.objective,
         settings=request.settings,
+        validation=request.validation,
     )

@@ -89,6 +89,7 @@ def train(path: Path, comfyui: Path | None, signals: StopSignals, on_begin: Call
             on_step=lambda record: say(*lines.after(record)),
             check=signals.check,
             on_kept=lambda kept: say(str(kept)),
+            on_verdict=lambda verdict: say(*(remark.text for remark in verdict.remarks)),
         )
 
     return train_headless(config, inputs, options_of)

@@ -15,14 +15,16 @@ from ..lora.adapters import ADAPTER_KINDS, AdapterSettings
 from ..lora.keys import KEY_STYLES
 from ..lora.layers import LAYER_CHOICES
 from ..lora.patterns import layer_patterns
-from ..objective.timesteps import ACRF_ANCHORS, TimestepKind, TimestepSampling
+from ..objective.timesteps import TimestepSampling
 from ..objective.total import Objective
 from ..training.learning_rate import RATE_SCHEDULES
 from ..training.memory import MemorySetting
 from ..training.optimizers import OPTIMIZERS
 from ..training.settings import TrainingSettings
+from ..training.validation import HoldOut, ValidationSettings
 from .objective import SECTION, objective_of
 from .origin import ORIGIN_KEYS, ORIGIN_SECTIONS
+from .timesteps import ACRF, TIMESTEPS, timesteps_of
 from .toml import (
     Setting,
     TomlFile,
@@ -32,7 +34,6 @@ from .toml import (
     meant,
     memory,
     number,
-    numbers,
     one_of,
     parsed,
     text,
@@ -129,6 +130,7 @@ class TrainConfig:
     training: TrainingSettings = field(default_factory=TrainingSettings)
     run: RunPlan = field(default_factory=RunPlan)
     objective: Objective = field(default_factory=Objective)
+    validation: ValidationSettings = ValidationSettings()
     epochs: int | None = None
     empty_prompt: Path | None = None
     ignored: tuple[str, ...] = ()
@@ -237,21 +239,10 @@ EPOCHS = {
         whole(1), ("training.epochs", "training.num_train_epochs", "advanced.num_train_epochs")
     ),
 }
-TIMESTEPS = {
-    "kind": Setting(one_of(get_args(TimestepKind)), ("timesteps.kind",)),
-    "mean": Setting(number(-math.inf), ("timesteps.mean",)),
-    "std": Setting(number(above=True), ("timesteps.std",)),
-    "shift": Setting(number(above=True), ("timesteps.shift",)),
-    "anchors": Setting(numbers, ("timesteps.anchors",)),
-    "jitter": Setting(number(), ("timesteps.jitter",)),
-    "low": Setting(number(), ("timesteps.low",)),
-    "high": Setting(number(), ("timesteps.high",)),
-}
-ACRF = {
-    "kind": Setting(one_of(("acrf",)), ("acrf.kind",)),
-    "turbo_steps": Setting(whole(1), ("acrf.turbo_steps",)),
-    "shift": Setting(number(above=True), ("acrf.shift",)),
-    "jitter": Setting(number(), ("acrf.jitter_scale",)),
+VALIDATION = {
+    "hold_out": Setting(one_of(get_args(HoldOut)), ("validation.hold_out",)),
+    "share": Setting(number(above=True), ("validation.share",)),
+    "every": Setting(whole(0), ("validation.every",)),
 }
 DATASET = {"empty_prompt": Setting(text, ("dataset.empty_prompt",))}
 SOURCE = {
@@ -292,7 +283,7 @@ def load_config(path: str | Path) -> TrainConfig:
         raise file.error(
             "lora", "key_style", "is diffusers, which has no LoHa or LoKr: choose kohya or comfyui"
         )
-    timesteps, recipe = _timesteps(file), given(file, RECIPE)
+    timesteps, recipe = timesteps_of(file), given(file, RECIPE)
     stated = {**training, **lora, **adapter, **({"timesteps": timesteps} if timesteps else {})}
     stated |= {"steps": epochs} if epochs else {}
     return TrainConfig(
@@ -303,6 +294,7 @@ def load_config(path: str | Path) -> TrainConfig:
         TrainingSettings(**training, timesteps=timesteps or TimestepSampling()),
         RunPlan(**_with_paths(file, {"output": str(RunPlan.output), **run}, "output")),
         objective_of(file) if SECTION in file.tables else Objective(),
+        _validation(file),
         epochs,
         empty_prompt,
         ignored,
@@ -314,7 +306,7 @@ def load_config(path: str | Path) -> TrainConfig:
 def _check_all_keys(file: TomlFile) -> tuple[str, ...]:
     """The keys that are ignored; ConfigError for those that nobody knows."""
     known: dict[str, list[str]] = {section: [] for section in (SECTION, "dataset", *ORIGIN_SECTIONS)}
-    for group in (MODEL, ADAPTER, LORA, TRAINING, RECIPE, RUN, EPOCHS, TIMESTEPS, ACRF, DATASET):
+    for group in (MODEL, ADAPTER, LORA, TRAINING, RECIPE, RUN, EPOCHS, TIMESTEPS, ACRF, VALIDATION, DATASET):
         for setting in group.values():
             for place in setting.places:
                 section, key = place.split(".")
@@ -358,40 +350,8 @@ def _sources(file: TomlFile) -> tuple[DatasetSource, ...]:
     return tuple(sources)
 
 
-def _timesteps(file: TomlFile) -> TimestepSampling | None:
-    """None: the file does not say."""
-    own, origin = given(file, TIMESTEPS), given(file, ACRF)
-    if own and origin:
-        raise file.error("acrf", "", "and [timesteps] say the same: keep one of them")
-    if not own and not origin:
-        return None
-    section = "acrf" if origin else "timesteps"
+def _validation(file: TomlFile) -> ValidationSettings:
     try:
-        return _acrf(**origin) if origin else TimestepSampling(**own)
+        return ValidationSettings(**given(file, VALIDATION))
     except ValueError as error:
-        raise file.error(section, "", f"cannot be used: {error}") from error
-
-
-def _acrf(
-    kind: str = "acrf", turbo_steps: int = len(ACRF_ANCHORS), shift: float = 3.0, jitter: float | None = None
-) -> TimestepSampling:
-    sampling = TimestepSampling("anchors", anchors=acrf_anchors(turbo_steps, shift))
-    if tuple(round(anchor, 3) for anchor in sampling.anchors) == ACRF_ANCHORS:
-        sampling = TimestepSampling("acrf")
-    return sampling if jitter is None else replace(sampling, jitter=jitter)
-
-
-def acrf_anchors(count: int, shift: float) -> tuple[float, ...]:
-    """The noise positions at which the origin trainer's scheduler samples in `count` steps.
-
-    Evenly spaced from 1 down to s(1/1000) and then shifted, with s(u) = shift·u / (1 + (shift − 1)·u): the
-    lowest is shifted twice, as in diffusers' FlowMatchEulerDiscreteScheduler.
-    """
-
-    def shifted(u: float) -> float:
-        return shift * u / (1 + (shift - 1) * u)
-
-    lowest = shifted(1 / 1000)
-    if count == 1:
-        return (1.0,)
-    return tuple(shifted(1 + (lowest - 1) * step / (count - 1)) for step in range(count))
+        raise file.error("validation", "", f"cannot be used: {error}") from error

@@ -1,12 +1,15 @@
 """The curves of a training, few enough numbers to be shown while it runs."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
-from .step_record import StepRecord
+from .step_record import StepRecord, ValidationRecord
 
 MOST_POINTS = 10_000
 """Points that are kept of each curve, however long the training."""
+MOST_VALIDATIONS = 500
+"""That are kept of a training; of more, every second one, and the last."""
 
 
 class TrainingCurves:
@@ -27,6 +30,7 @@ class TrainingCurves:
         self._share: dict[str, float] = {}
         self._coverage: dict[str, float] = {}
         self._pictures = 0
+        self._validations: list[tuple[int, ValidationRecord]] = []
 
     @property
     def last_step(self) -> int:
@@ -47,6 +51,10 @@ class TrainingCurves:
         values = (record.regions.get(name, math.nan) for name in self._regions)
         self._rows.append((record.step, record.total, record.prior, record.learning_rate, *values))
         self._count(record)
+        if record.validation is not None:
+            self._validations.append((record.step, record.validation))
+            if len(self._validations) > MOST_VALIDATIONS:
+                self._validations = [*self._validations[:-1:2], self._validations[-1]]
         if len(self._rows) > self._most:
             self._stride *= 2
             last = self._rows[-1]
@@ -83,7 +91,8 @@ class TrainingCurves:
             most: about how many points at most; None: all that are kept.
 
         Returns:
-            "step", "total", "prior", "learning_rate", and "regions": name -> list.
+            "step", "total", "prior", "learning_rate", and "regions": name -> list. Where something is held
+            out, "validation": "step", "loss", and "regions" and "drift": name -> list.
         """
         rows = [row for row in self._rows if row[0] > after] if after else self._rows
         if most is not None and len(rows) > most:
@@ -98,7 +107,33 @@ class TrainingCurves:
             "prior": prior,
             "learning_rate": rate,
             "regions": dict(zip(self._regions, regions, strict=True)),
+            **({"validation": self._validation_points(after)} if self._validations else {}),
         }
+
+    def _validation_points(self, after: int) -> dict[str, Any]:
+        columns = validation_columns(self._validations, after)
+        tables = {
+            table: {name: [_number(value) for value in column] for name, column in columns[table].items()}
+            for table in ("regions", "drift")
+        }
+        return {"step": columns["step"], "loss": [_number(value) for value in columns["loss"]], **tables}
+
+
+def validation_columns(found: Sequence[tuple[int, ValidationRecord]], after: int = 0) -> dict[str, Any]:
+    """Validations by step as lists of one length: "step", "loss", and "regions" and "drift": name -> list,
+    NaN where a region was absent.
+
+    Args:
+        after: only steps beyond this one; the names are those of all.
+    """
+    names = dict.fromkeys(name for _, record in found for name in record.regions)
+    later = [(step, record) for step, record in found if step > after]
+    return {
+        "step": [step for step, _ in later],
+        "loss": [record.loss for _, record in later],
+        "regions": {name: [record.regions.get(name, math.nan) for _, record in later] for name in names},
+        "drift": {name: [record.drift.get(name, math.nan) for _, record in later] for name in names},
+    }
 
 
 def _number(value: float) -> float | None:

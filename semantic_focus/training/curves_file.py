@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from .step_record import SampleRecord, StepRecord
+from .step_record import SampleRecord, StepRecord, ValidationRecord
 
 LONGEST_LINE = 1 << 20
 """Bytes of a step that are read; usual are some hundreds for each picture of a batch."""
@@ -17,7 +17,10 @@ LONGEST_LINE = 1 << 20
 
 def curve_line(record: StepRecord) -> str:
     """A step as one line. JSON knows no NaN: null stands for it."""
-    return json.dumps(_without_nan(dataclasses.asdict(record)))
+    values = dataclasses.asdict(record)
+    if record.validation is None:
+        del values["validation"]
+    return json.dumps(_without_nan(values))
 
 
 def read_curves(path: Path) -> list[StepRecord]:
@@ -58,6 +61,9 @@ def _lines(path: Path) -> Iterator[bytes]:
 def _record(line: Mapping[str, Any]) -> StepRecord:
     values = _with_nan(dict(line))
     values["samples"] = tuple(SampleRecord(**sample) for sample in values["samples"])
+    if "validation" in values:
+        values["validation"] = ValidationRecord(**values["validation"])
+        _check(values["validation"], (), ("regions", "regions_before", "drift"))
     record = StepRecord(**values)
     _check(record, ("step",), ("regions", "gradient_share"))
     if any(math.isnan(number) for number in (record.total, record.learning_rate, record.gradient_norm)):
@@ -67,7 +73,9 @@ def _record(line: Mapping[str, Any]) -> StepRecord:
     return record
 
 
-def _check(record: StepRecord | SampleRecord, counts: tuple[str, ...], tables: tuple[str, ...]) -> None:
+def _check(
+    record: StepRecord | SampleRecord | ValidationRecord, counts: tuple[str, ...], tables: tuple[str, ...]
+) -> None:
     """Raise ValueError unless counts are whole numbers, tables are of numbers, and all else is a number."""
     for name, value in vars(record).items():
         if name in tables:
@@ -78,7 +86,7 @@ def _check(record: StepRecord | SampleRecord, counts: tuple[str, ...], tables: t
         elif name in counts:
             if type(value) is not int or not 0 <= value < 1 << 62:
                 raise ValueError(name)
-        elif name != "samples":
+        elif name not in ("samples", "validation"):
             _check_number(value)
 
 

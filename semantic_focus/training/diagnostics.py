@@ -11,6 +11,7 @@ from ..objective.sums import RESIDUAL, stack_masks
 from ..objective.total import Objective
 from .data import TrainingPictures, VelocityModel
 from .step_record import StepRecord
+from .step_report import divided
 
 SIGMA_BINS = 5
 
@@ -62,7 +63,8 @@ class DryRunRow:
         weight: from the objective.
         pictures: how many pictures have it.
         coverage: mean share of the latent cells, over all pictures.
-        gradient_share: share of the squared gradient on the velocity that lies in it, mean over pictures.
+        gradient_share: share of the squared gradient on the velocity that lies in it, mean over pictures;
+            where regions overlap, it is divided between them.
     """
 
     region: str
@@ -125,7 +127,7 @@ def dry_run(
         (gradient,) = torch.autograd.grad(value.total, v_pred)
         squared = gradient.float().square().sum(1)
         regions = stack_masks(masks, v_pred)
-        shares.append((regions * squared[:, None])[0].flatten(1).sum(1) / _above_0(squared.sum()))
+        shares.append((divided(regions) * squared[:, None])[0].flatten(1).sum(1) / _above_0(squared.sum()))
         areas.append(regions[0].flatten(1).mean(1))
         heat.append((squared / _above_0(squared.max())).sqrt()[0].cpu())
         leaks.append(_leak(squared[0], regions[0], names, objective))

@@ -42,7 +42,8 @@ def loss_plot(
     """Float[H, W, 3] in 0..1: total loss in black, each region in its colour, dots for single steps.
 
     Args:
-        loss_map: "loss" with one number per step, and optionally "regions", name -> one number per step.
+        loss_map: "loss" with one number per step, and optionally "regions", name -> one number per step, and
+            "validation", "step" and "regions" of what is held out, which is dashed.
 
     Raises:
         ValueError: no step in it.
@@ -70,6 +71,10 @@ def loss_plot(
         axes.plot(
             steps, smoothed(values, smoothing), color=rgb, linewidth=2 if name == "total" else 1.6, label=name
         )
+    held_out = loss_map.get("validation", {"step": [], "regions": {}})
+    for name, values in held_out["regions"].items():
+        colour = [channel / 255 for channel in NEUTRAL.get(name) or region_colour(name)]
+        axes.plot(held_out["step"], values, "--", color=colour, linewidth=1.4, label=f"{name}, held out")
     axes.set(xlabel="step", ylabel="loss (unweighted for single regions)", xlim=(1, max(2, len(total))))
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.25)

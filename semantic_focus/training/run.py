@@ -10,11 +10,13 @@ from typing import Any, TypeVar
 
 from ..lora.file import save_lora
 from ..lora.metadata import Provenance
-from .run_folder import RunFolder
+from .run_folder import HELD_OUT_LOSS, RunFolder
 from .shortage import TrainingOutOfMemory
 from .state import TrainState
-from .step_record import StepRecord
+from .step_record import StepRecord, ValidationRecord
 from .trainer import Trainer, TrainingDiverged
+from .validation import ValidationSettings
+from .verdict import Verdict, verdict
 
 T = TypeVar("T")
 
@@ -69,6 +71,7 @@ class RunOptions:
         preview: called with the path for its picture, while the adapters hold the result so far and are
             attached.
         on_kept: told what is left when the training ends early.
+        on_verdict: told how the training went, when it comes to its end.
         tell: told in a sentence what cannot be kept on disk while the training goes on.
     """
 
@@ -79,6 +82,7 @@ class RunOptions:
     check: Callable[[], None] = lambda: None
     preview: Callable[[Path], None] = lambda path: None
     on_kept: Callable[[Kept], None] = lambda kept: None
+    on_verdict: Callable[[Verdict], None] = lambda verdict: None
     tell: Callable[[str], None] = lambda message: logging.warning(f"LoRA training: {message}")
 
 
@@ -106,8 +110,6 @@ def run_training(
             trainer.load(state)
         history = run.curves(until=trainer.steps_done)
         attempt = _Attempts(options.tell)
-        attempt("curves", lambda: run.write_curves(history))
-        options.on_begin(run.path, history)
         _run_steps(trainer, run, history, options, _Keeper(trainer, run, metadata or {}, attempt))
     finally:
         run.release()
@@ -143,6 +145,7 @@ class _Keeper:
         self._trainer, self._run, self._metadata = trainer, run, metadata
         self.attempt = attempt
         self._kept: tuple[int, Path | None, Path | None] = (-1, None, None)
+        self._best_loss = run.best_loss(until=trainer.steps_done)
 
     def keep(self) -> tuple[Path | None, Path | None]:
         """State and LoRA of the step that was done last, None for what could not be written; the LoRA first,
@@ -155,10 +158,22 @@ class _Keeper:
             self._kept = done, state, lora
         return self._kept[1:]
 
+    def keep_best(self, validation: ValidationRecord) -> None:
+        """Keep the present step beside the others, if no validation so far had as low a loss."""
+        if not validation.loss < self._best_loss:
+            return
+        self._best_loss = validation.loss
+        header = {**self._header(self._trainer.steps_done), HELD_OUT_LOSS: repr(validation.loss)}
+        trainer, run = self._trainer, self._run
+        self.attempt("best LoRA", lambda: run.save_best(trainer.state(), trainer.lora(), header))
+
+    def _header(self, done: int) -> dict[str, str]:
+        step = str(done)
+        return {**self._metadata, "semantic_focus.steps": step, "ss_steps": step}
+
     def _save_lora(self, done: int) -> Path:
-        path, step = self._run.lora_path(done), str(done)
-        header = {**self._metadata, "semantic_focus.steps": step, "ss_steps": step}
-        save_lora(path, self._trainer.lora(), header)
+        path = self._run.lora_path(done)
+        save_lora(path, self._trainer.lora(), self._header(done))
         return path
 
     def keep_what_there_is(self, error: BaseException) -> Kept:
@@ -176,22 +191,46 @@ def _run_steps(
 ) -> None:
     try:
         with trainer.adapters.attached():
+            if _lacks_validation(trainer, history):
+                history[-1] = _validated(trainer, history[-1], options, keeper)
+            keeper.attempt("curves", lambda: run.write_curves(history))
+            options.on_begin(run.path, history)
             while trainer.steps_done < trainer.settings.steps:
                 record = trainer.step(options.check)
-                keeper.attempt("curves", partial(run.add_curve, record))
-                history.append(record)
+                try:
+                    record = _validated(trainer, record, options, keeper)
+                finally:  # the step is done, whatever becomes of its validation
+                    keeper.attempt("curves", partial(run.add_curve, record))
+                    history.append(record)
                 if _due(record.step, options.save_every):
                     keeper.keep()
                 if _due(record.step, options.preview_every):
                     with trainer.result():
                         options.preview(run.preview_path(record.step))
                 options.on_step(record)
+            with trainer.result():
+                options.on_verdict(verdict(trainer, history, options.check))
         if any(keeper.keep()):  # else the same training goes on from the last state, once there is room
             keeper.attempt("description", run.finish)
     except BaseException as error:
         if trainer.steps_done:
             options.on_kept(keeper.keep_what_there_is(error))
         raise
+
+
+def _lacks_validation(trainer: Trainer, history: Sequence[StepRecord]) -> bool:
+    """Whether the training ended in the midst of the validation of its last step."""
+    return bool(history) and history[-1].step == trainer.steps_done and history[-1].validation is None
+
+
+def _validated(trainer: Trainer, record: StepRecord, options: RunOptions, keeper: _Keeper) -> StepRecord:
+    """The last step's record with its validation, if one is due; the best LoRA is kept."""
+    if trainer.validation is None or not trainer.validation.due(record.step):
+        return record
+    with trainer.result():
+        found = trainer.validation.measure(options.check)
+    keeper.keep_best(found)
+    return dataclasses.replace(record, validation=found)
 
 
 def _due(step: int, every: int) -> bool:
@@ -203,7 +242,11 @@ def provenance_of(identity: Mapping[str, Any], steps: int, model_name: str = "")
     return Provenance(
         base_model=identity["model"],
         base_model_name=model_name,
-        settings={key: identity[key] for key in ("training", "adapters", "objective")},
+        settings={
+            key: identity[key]
+            for key in ("training", "adapters", "objective", "validation")
+            if key in identity
+        },
         region_weights=identity["objective"]["weights"],
         dataset=identity["data"],
         steps=steps,
@@ -211,7 +254,14 @@ def provenance_of(identity: Mapping[str, Any], steps: int, model_name: str = "")
 
 
 def run_identity(
-    *, model: str, data: str, conditioning: str, adapters: Mapping[str, Any], objective: Any, settings: Any
+    *,
+    model: str,
+    data: str,
+    conditioning: str,
+    adapters: Mapping[str, Any],
+    objective: Any,
+    settings: Any,
+    validation: ValidationSettings | None = None,
 ) -> dict[str, Any]:
     """What is trained how, as plain values: the key by which an unfinished run is found again.
 
@@ -219,7 +269,9 @@ def run_identity(
         model, data, conditioning: digests.
         adapters: their settings and layers.
         objective, settings: dataclasses.
+        validation: only where something is held out: trainings of before it could be are known again.
     """
+    held_out = {} if validation is None or validation.hold_out == "off" else dataclasses.asdict(validation)
     return {
         "model": model,
         "data": data,
@@ -227,4 +279,5 @@ def run_identity(
         "adapters": dict(adapters),
         "objective": dataclasses.asdict(objective),
         "training": dataclasses.asdict(settings),
+        **({"validation": held_out} if held_out else {}),
     }

@@ -5,20 +5,25 @@
     curves.jsonl                 one line per step
     state_000200.safetensors     to go on from; the last few are kept
     lora_000200.safetensors      the LoRA at that step
+    lora_best.safetensors        and state_best.safetensors: of the step that was best on what is held out
     previews/                    samples on the way, and grid.png of all of them
 """
 
 import contextlib
 import json
 import logging
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from ..datasets.claims import LOCK_FILE, Claim, claim
 from ..files.names import name_problem
 from ..files.writing import TEMPORARY, NotWrittenError, append_line, check_can_write, write_text
+from ..lora.file import load_metadata, save_lora
 from .curves_file import curve_line, read_curves
 from .state import (
     TrainState,
@@ -34,6 +39,10 @@ from .step_record import StepRecord
 RUN_FILE = "run.json"
 CURVES_FILE = "curves.jsonl"
 PREVIEWS = "previews"
+BEST_LORA = "lora_best.safetensors"
+BEST_STATE = "state_best.safetensors"
+HELD_OUT_LOSS = "semantic_focus.held_out_loss"
+"""Key of the loss in the header of the best LoRA."""
 _STATE = re.compile(r"state_(\d+)\.safetensors")
 
 
@@ -142,6 +151,25 @@ class RunFolder:
     def preview_path(self, step: int) -> Path:
         """Where the samples of a step go."""
         return self.path / PREVIEWS / f"step_{step:06}.png"
+
+    def save_best(self, state: TrainState, lora: Mapping[str, Tensor], header: Mapping[str, str]) -> None:
+        """Write state and LoRA of the best step so far, in the place of those before.
+
+        Args:
+            header: of the LoRA's file, with `HELD_OUT_LOSS` and "semantic_focus.steps".
+        """
+        save_train_state(self.path / BEST_STATE, state)
+        save_lora(self.path / BEST_LORA, lora, header)
+
+    def best_loss(self, until: int) -> float:
+        """The held-out loss of the best LoRA that is kept; infinite where there is none of a step up to
+        `until`.
+        """
+        try:
+            header = load_metadata(self.path / BEST_LORA)
+            return float(header[HELD_OUT_LOSS]) if int(header["semantic_focus.steps"]) <= until else math.inf
+        except (KeyError, ValueError, OSError):
+            return math.inf
 
     def has_states(self) -> bool:
         """Whether there is a state, readable or not."""

@@ -1,7 +1,7 @@
 """Which pictures each batch holds; its position in the dataset is a value that can be saved."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ class PictureSampler:
         repeats: how often each picture comes in one pass, >= 1; empty: once each.
         batch_size: pictures in a batch.
         generator: gives the permutations; its state is saved by its owner.
+        held_out: indices of pictures that never come.
     """
 
     def __init__(
@@ -27,10 +28,13 @@ class PictureSampler:
         repeats: Sequence[int],
         batch_size: int,
         generator: torch.Generator,
+        held_out: Container[int] = (),
     ):
         self._sizes = [tuple(size) for size in sizes]
         counts = repeats or [1] * len(sizes)
-        self._deck = [index for index, count in enumerate(counts) for _ in range(count)]
+        self._deck = [
+            index for index, count in enumerate(counts) if index not in held_out for _ in range(count)
+        ]
         self._batch_size = batch_size
         self._generator = generator
         self._to_come: list[int] = []

@@ -75,6 +75,7 @@ class TrainingStatus:
             "kept": None,
             "error": None,
             "rows": None,
+            "worse": False,
             "memory": None,
         }
 
@@ -160,14 +161,15 @@ class TrainingStatus:
             )
         self._tell()
 
-    def finished(self, rows: list[dict[str, Any]]) -> None:
+    def finished(self, rows: list[dict[str, Any]], worse: bool = False) -> None:
         """The training came to its end.
 
         Args:
             rows: one per region, for the table.
+            worse: it made worse what it trained on.
         """
         with self._lock:
-            self._about.update(state="finished", rows=rows)
+            self._about.update(state="finished", rows=rows, worse=worse)
         self._tell()
 
     def report(self, after: int = 0, most: int | None = None) -> dict[str, Any]:

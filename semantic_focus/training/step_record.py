@@ -19,6 +19,26 @@ class SampleRecord:
 
 
 @dataclass(frozen=True)
+class ValidationRecord:
+    """What a training showed after a step on what it does not see. Regions that are absent are left out, and
+    values that are no finite numbers.
+
+    Attributes:
+        loss: the objective's total; NaN where it is no number.
+        loss_before: that of the base model alone.
+        regions: each region's unweighted value, as in `StepRecord`.
+        regions_before: that of the base model alone.
+        drift: mean squared difference between the predictions with and without the adapters.
+    """
+
+    loss: float
+    loss_before: float
+    regions: Mapping[str, float]
+    regions_before: Mapping[str, float]
+    drift: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class StepRecord:
     """What one step reported.
 
@@ -29,9 +49,10 @@ class StepRecord:
         base, prior: the unweighted terms; the prior is NaN in steps that leave it out, 0 where there is none.
         learning_rate: of this step.
         gradient_norm: before clipping.
-        gradient_share: region -> share of the squared gradient on the velocity that lies in it. Regions may
-            overlap.
+        gradient_share: region -> share of the squared gradient on the velocity that lies in it; where regions
+            overlap, it is divided between them.
         samples: one per picture, in the order of the batch.
+        validation: of the adapters after this step; None where there was none.
     """
 
     step: int
@@ -43,3 +64,4 @@ class StepRecord:
     gradient_norm: float = 0.0
     gradient_share: Mapping[str, float] = field(default_factory=dict)
     samples: tuple[SampleRecord, ...] = ()
+    validation: ValidationRecord | None = None

@@ -17,7 +17,8 @@ class JudgedPass:
     """One pass through the model: what the objective said, and where its gradient lies.
 
     Attributes:
-        energy: Float[K], squared gradient on the velocity in each region, the residual last.
+        energy: Float[K], squared gradient on the velocity in each region, the residual last; where regions
+            overlap, it is divided between them.
         energy_everywhere: Float[], in the whole picture.
     """
 
@@ -30,8 +31,17 @@ class JudgedPass:
     def of(cls, batch: Batch, value: ObjectiveValue, gradient: Tensor) -> "JudgedPass":
         """The pass with the gradient on its velocity, Float[B, C, *grid]."""
         squared = gradient.float().square().sum(1)
-        energy = (value.masks * squared[:, None]).transpose(0, 1).flatten(1).sum(1)
+        energy = (divided(value.masks) * squared[:, None]).transpose(0, 1).flatten(1).sum(1)
         return cls(batch, value, energy, squared.sum())
+
+
+def divided(regions: Tensor) -> Tensor:
+    """Regions that overlap, each with its share of a cell only: they add up to 1 where anything is.
+
+    Args:
+        regions: Float[B, K, *grid] in 0..1.
+    """
+    return regions / regions.sum(1, keepdim=True).clamp_min(torch.finfo(regions.dtype).tiny)
 
 
 def report(

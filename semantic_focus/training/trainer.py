@@ -25,6 +25,8 @@ from .shortage import TrainingOutOfMemory, empty_device_cache, out_of_memory
 from .state import TrainState, TrainStateError, differences, pack_optimizer, same_groups, unpack_optimizer
 from .step_record import StepRecord
 from .step_report import JudgedPass, report
+from .untrained import check_something_to_learn
+from .validation import Validation, ValidationSettings
 
 SEEDS = 2**31 - 1
 """How many seeds there are for what draws from torch's own generators."""
@@ -62,9 +64,10 @@ class Trainer:
         adapters: trained in place.
         identity: what was trained how, kept in the state; see `TrainState.identity`. None: pictures and
             settings.
+        validation: what is held out. It is for who runs the training to measure, see `run_training`.
 
     Raises:
-        ValueError: no picture has any region that the objective trains.
+        ValueError: no picture has any region that the objective trains, or none can be held out.
     """
 
     def __init__(
@@ -75,8 +78,8 @@ class Trainer:
         objective: Objective,
         settings: TrainingSettings,
         identity: Mapping[str, Any] | None = None,
+        validation: ValidationSettings | None = None,
     ):
-        _check_something_to_learn(data, objective)
         self.model, self.adapters, self.data = model, adapters, data
         self.objective, self.settings = objective, settings
         self.steps_done = 0
@@ -85,6 +88,12 @@ class Trainer:
         if identity is None:
             identity = {"data": data.digest(), "training": dataclasses.asdict(settings)}
         self._identity = dict(identity)
+        self.validation: Validation | None = None
+        if validation is not None and validation.hold_out != "off":
+            self.validation = Validation(model, adapters, data, objective, validation, settings)
+            self._identity.setdefault("validation", dataclasses.asdict(validation))
+        held_out = self.validation.held_out if self.validation else ()
+        check_something_to_learn(data, objective, held_out)
         self._parameters = adapters.parameters()
         self._optimizer = make_optimizer(
             settings.optimizer,
@@ -100,6 +109,7 @@ class Trainer:
             data.repeats,
             settings.batch_size,
             self._generator,
+            held_out,
         )
         self._at_once = settings.batch_size
         self._loss_scale = LossScale.of(compute_dtype(model))
@@ -156,11 +166,14 @@ class Trainer:
         self.is_whole = True
         return record
 
-    def next_batch(self) -> Batch:
-        """The first batch of the next step; the step will draw it again."""
+    def next_batches(self, pictures: int = 1) -> list[Batch]:
+        """The first batches of the next steps, one step's at least and with so many pictures or more; the
+        steps will draw them again.
+        """
         before = self._generator.get_state(), self._sampler.state_dict()
+        drawn = self.settings.batch_size * self.settings.accumulation
         try:
-            return self._draw()[0]
+            return [batch for _ in range(math.ceil(pictures / drawn)) for batch in self._draw()]
         finally:
             self._generator.set_state(before[0])
             self._sampler.load_state_dict(before[1])
@@ -303,7 +316,9 @@ class Trainer:
         self.adapters.load_state_dict(state.part("adapters."))
         self.steps_done = state.step
         self._generator.set_state(state.tensors["generator"])
-        if _same(before, now, "data") and _same(before, now, "training", "batch_size"):
+        if all(
+            _same(before, now, *keys) for keys in (("data",), ("training", "batch_size"), ("validation",))
+        ):
             self._sampler.load_state_dict(state.values["sampler"])
             self._at_once = min(max(1, int(state.values["at_once"])), self.settings.batch_size)
         else:
@@ -349,15 +364,6 @@ def _same(one: Mapping[str, Any], other: Mapping[str, Any], *keys: str) -> bool:
     for key in keys:
         one, other = one.get(key, {}), other.get(key, {})
     return one == other
-
-
-def _check_something_to_learn(data: TrainingPictures, objective: Objective) -> None:
-    if not any(objective.trains(data.batch([i])[1]) for i in range(len(data.latents))):
-        wanted = ", ".join(name for name, weight in objective.weights.items() if weight > 0)
-        raise ValueError(
-            f"none of the {len(data.latents)} pictures has a region with a weight above 0 ({wanted}): "
-            "check the segmentation preview, or raise global_fallback"
-        )
 
 
 def train(

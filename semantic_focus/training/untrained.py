@@ -1,6 +1,6 @@
 """What an objective asks for and the pictures do not have: weights, and pictures, that train nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
 from ..objective.total import Objective
@@ -56,6 +56,19 @@ def untrained(objective: Objective, data: TrainingPictures) -> list[Untrained]:
         counts = {"count": str(len(idle)), "total": str(len(data.masks))}
         found.append(_said("idle_pictures", IDLE_PICTURES, pictures=names, **counts))
     return found
+
+
+def check_something_to_learn(
+    data: TrainingPictures, objective: Objective, held_out: Container[int] = ()
+) -> None:
+    """Raise ValueError where no picture that is trained has a region with a weight above 0."""
+    trained = [index for index in range(len(data.latents)) if index not in held_out]
+    if not any(objective.trains(data.batch([index])[1]) for index in trained):
+        wanted = ", ".join(name for name, weight in objective.weights.items() if weight > 0)
+        raise ValueError(
+            f"none of the {len(trained)} pictures has a region with a weight above 0 ({wanted}): "
+            "check the segmentation preview, or raise global_fallback"
+        )
 
 
 def _said(kind: str, text: str, **values: str) -> Untrained:

@@ -39,6 +39,11 @@ ADD_PREVIEW = """id => {
 }"""
 
 
+REMEMBER_WORDS = """() => {
+    window.said = [];
+    const state = document.querySelector(".sf-training .sf-status");
+    new MutationObserver(() => window.said.push(state.textContent)).observe(state, {childList: true});
+}"""
 TELL = "report => window.comfyAPI.api.api.dispatchCustomEvent('semantic_focus.training', report)"
 
 
@@ -172,14 +177,61 @@ def test_what_a_training_needs_is_shown_until_its_first_step(editor: "Editor", t
     expect(needs).to_have_count(0)
 
 
+def test_what_is_held_out_has_curves_of_its_own_and_a_training_that_made_it_worse_says_so(
+    editor: "Editor", training: dict[str, Any]
+):
+    """Told in two reports, as a training tells them."""
+    page = editor.page
+    editor.load(training)
+    expect(panel(page).get_by_role("button", name="Held out")).to_have_count(0)
+    note = {"kind": "saturated", "text": "", "values": {"regions": "face", "step": "20"}}
+    report: dict[str, Any] = {
+        "run": "of this test", "revision": 1, "workflow": training["id"], "node": str(TRAIN), "prompt": None,
+        "state": "running", "step": 20, "steps": 40, "rate": None, "folder": None, "sample": None,
+        "kept": None, "error": None, "rows": None, "notes": [], "gradient_share": {}, "coverage": {},
+        "worse": False, "after": 0,
+        "points": {
+            "step": [1, 10, 20], "total": [0.9, 0.6, 0.5], "prior": [0, 0, 0],
+            "learning_rate": [1e-4, 1e-4, 1e-4], "regions": {"face": [0.9, 0.6, 0.5]},
+            "validation": {
+                "step": [10, 20], "loss": [0.8, 0.7], "regions": {"face": [0.8, 0.7]},
+                "drift": {"face": [0.1, 0.2]},
+            },
+        },
+    }  # fmt: skip
+    page.evaluate(TELL, report)
+    panel(page).get_by_role("button", name="Held out").click()
+    chart = panel(page).get_by_role("slider", name="Loss curves")
+    expect(chart).to_have_attribute("aria-valuemax", "20")
+    expect(panel(page).locator("[data-curve='drift:face']")).to_contain_text("drift")
+    later = {
+        "step": [40], "total": [2.0], "prior": [0], "learning_rate": [1e-4], "regions": {"face": [2.0]},
+        "validation": {"step": [40], "loss": [0.75], "regions": {"face": [0.75]}, "drift": {"face": [None]}},
+    }  # fmt: skip
+    ended = {"state": "finished", "worse": True, "step": 40, "notes": [note], "after": 20, "revision": 2}
+    page.evaluate(TELL, {**report, **ended, "points": later})
+    expect(chart).to_have_attribute("aria-valuetext", re.compile(r"step 40: .*total 0\.75"))
+    assert shown(page)["points"]["validation"]["drift"] == {"face": [0.1, 0.2, None]}
+    expect(panel(page)).to_contain_text("Finished, but made worse")
+    expect(panel(page).get_by_role("log")).to_contain_text("face: stopped getting better at step 20.")
+    chart.press("Home")
+    expect(chart).to_have_attribute("aria-valuetext", re.compile(r"step 10: .*face, drift 0\.1"))
+    panel(page).get_by_role("button", name="Curves", exact=True).click()
+    expect(chart).to_have_attribute("aria-valuetext", re.compile(r"step 40: .*total [\d.]+"))
+    assert editor.violations(".sf-training") == []
+
+
 def test_an_error_is_told_in_the_node(editor: "Editor", training: dict[str, Any]):
     """Only what is in no picture is weighted: that shows when the pictures are there."""
     weights = ["custom", *[0] * 7]
     node_of(training, OBJECTIVE)["widgets_values"][1:9] = weights
     node_of(training, OBJECTIVE)["widgets_values"][12] = "tattoo: 1"
     editor.load(training)
+    editor.page.evaluate(REMEMBER_WORDS)
     editor.press_run()
     wait_for_state(editor.page, "failed")
+    # while the masks were made
+    assert "Not trained yet: the nodes before it are at work" in editor.page.evaluate("window.said")
     expect(panel(editor.page).get_by_role("log")).to_contain_text(
         "none of the 2 pictures has a region with a weight above 0 (tattoo)"
     )

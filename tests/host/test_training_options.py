@@ -149,6 +149,31 @@ def test_the_options_reach_the_training_and_the_file(server: "ComfyServer", trai
     assert [line["prior"] is None for line in curves(folder)] == [False, True, False]
 
 
+def test_what_is_held_out_is_judged_and_a_training_that_made_it_worse_says_so(
+    server: "ComfyServer", training: Graph, run_name: str
+):
+    """Of two pictures, crops are judged; all of both are trained."""
+    training["options"] = node(
+        "SemanticFocusTrainingOptions",
+        **OPTIONS,
+        hold_out="auto",
+        held_out_share=0.1,
+        validate_every=2,
+    )
+    folder, shown = train(server, training, run_name, options=["options", 0], learning_rate=1.0, recipe="off")
+    judged = {line["step"]: line["validation"] for line in curves(folder) if "validation" in line}
+    assert list(judged) == [2, 3]
+    best = min(judged, key=lambda step: judged[step]["loss"])
+    header = header_of(folder / "lora_best.safetensors")
+    assert header["semantic_focus.steps"] == str(best)
+    assert json.loads(header["semantic_focus.settings"])["validation"]["every"] == 2
+    assert all(set(found["drift"]) == set(found["regions"]) >= {"background"} for found in judged.values())
+    status = shown["9"]["semantic_focus_training"][0]
+    assert status["worse"] and "raised" in [note["kind"] for note in status["notes"]]
+    assert status["points"]["validation"]["step"] == [2, 3]
+    assert "the training made it worse" in shown["9"]["text"][0]
+
+
 def test_model_anchors_without_the_model_say_so(server: "ComfyServer", comfy: ModuleType, training: Graph):
     training["timesteps"] = timestep_options(kind="model_anchors")
     training["9"]["inputs"]["timestep_options"] = ["timesteps", 0]

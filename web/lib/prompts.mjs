@@ -16,6 +16,15 @@ const workflows = new Map(restore(STORE, []));
 /** @type {WeakMap<object, string>} the prompt that was queued for a list of nodes */
 const queuedFor = new WeakMap();
 
+/** @type {Set<string>} prompts that run all of their workflow */
+const whole = new Set();
+
+/** @type {string | null} the prompt that runs */
+let running = null;
+
+/** @type {(() => void)[]} */
+const listeners = [];
+
 /** @typedef {{prompt: string, over: () => any}} Wait */
 /** @type {Set<Wait>} */
 const waiting = new Set();
@@ -35,6 +44,25 @@ export function isOwn(prompt) {
 export function isForeign(prompt) {
   const workflow = prompt ? workflows.get(prompt) : null;
   return Boolean(workflow) && workflow !== workflowId();
+}
+
+/** Whether the server is at work on all of the workflow that is shown, asked by this tab. */
+export function runsWhole() {
+  return running !== null && whole.has(running) && workflows.get(running) === workflowId();
+}
+
+/**
+ * Be told when `runsWhole` may have changed.
+ * @param {() => void} listener
+ */
+export function onPrompts(listener) {
+  listeners.push(listener);
+}
+
+/** @param {string | null} prompt that runs now */
+function nowRuns(prompt) {
+  running = prompt;
+  for (const listener of listeners) listener();
 }
 
 /**
@@ -113,11 +141,23 @@ api.queuePrompt = async function (number, prompt, options, ...rest) {
   if (answer?.prompt_id) {
     note(answer.prompt_id, prompt.workflow?.id ?? null);
     if (options?.partialExecutionTargets) queuedFor.set(options.partialExecutionTargets, answer.prompt_id);
+    else whole.add(answer.prompt_id);
+    nowRuns(running); // it may have begun before
   }
   return answer;
 };
 
 // it may begin before the answer is here
-api.addEventListener("execution_start", ({ detail }) => isOwn(detail.prompt_id) || note(detail.prompt_id, null));
+api.addEventListener("execution_start", ({ detail }) => {
+  if (!isOwn(detail.prompt_id)) note(detail.prompt_id, null);
+  nowRuns(detail.prompt_id);
+});
+
+for (const end of /** @type {const} */ (["execution_success", "execution_error", "execution_interrupted"])) {
+  api.addEventListener(end, ({ detail }) => {
+    whole.delete(detail.prompt_id);
+    nowRuns(null);
+  });
+}
 
 for (const event of ["status", "reconnected"]) api.addEventListener(event, lookForEnds);

@@ -10,6 +10,7 @@ import { element } from "../lib/panel.mjs";
  * @typedef {{name: string, colour: Colour | null, dashed: boolean, values: ArrayLike<number>, shape: number | null}}
  *   Curve `colour` null: the text's; `shape` is an index of SHAPES
  * @typedef {{log: boolean, smoothing: number, hidden: Set<string>}} Look
+ * @typedef {{step: number, words: string}} Mark of a step, a line from top to bottom
  */
 
 const MARGIN = { top: 6, right: 8, bottom: 16 };
@@ -38,6 +39,8 @@ export class Chart {
     this.steps = [];
     /** @type {Curve[]} */
     this.curves = [];
+    /** @type {Mark | null} */
+    this.mark = null;
     /** @type {Look} */
     this.look = { log: false, smoothing: 0, hidden: new Set() };
     /** @type {string | null} name of the curve that stands out */
@@ -100,8 +103,10 @@ export class Chart {
   /**
    * @param {ArrayLike<number>} steps rising
    * @param {Curve[]} curves
+   * @param {Mark | null} [mark]
    */
-  take(steps, curves) {
+  take(steps, curves, mark = null) {
+    this.mark = mark;
     this.steps = steps;
     this.curves = curves;
     this.means.clear();
@@ -202,6 +207,11 @@ export class Chart {
     context.clip();
     this.lines(context, theme, scale);
     context.restore();
+    if (this.mark && this.cursor === null) {
+      context.setLineDash([2, 3]);
+      this.upright(context, theme, scale.toX(this.mark.step), bottom, this.mark.words);
+      context.setLineDash([]);
+    }
     this.crosshair(context, theme, scale, bottom);
   }
 
@@ -299,12 +309,7 @@ export class Chart {
   crosshair(context, theme, { toX, toY, log }, bottom) {
     if (this.cursor === null) return;
     const x = toX(this.steps[this.cursor]);
-    context.strokeStyle = theme.quiet;
-    context.lineWidth = 1;
-    context.beginPath();
-    context.moveTo(Math.round(x) + 0.5, MARGIN.top);
-    context.lineTo(Math.round(x) + 0.5, bottom);
-    context.stroke();
+    this.upright(context, theme, x, bottom, this.nameOfStep(this.steps[this.cursor]));
     for (const curve of this.shown) {
       const value = this.meanOf(curve)[this.cursor];
       if (value !== value || (log && value <= 0)) continue;
@@ -313,7 +318,16 @@ export class Chart {
       context.arc(x, toY(value), 3, 0, 2 * Math.PI);
       context.fill();
     }
-    const words = this.nameOfStep(this.steps[this.cursor]);
+  }
+
+  /** A line from top to bottom, with words beside it. */
+  upright(context, theme, x, bottom, words) {
+    context.strokeStyle = theme.quiet;
+    context.lineWidth = 1;
+    context.beginPath();
+    context.moveTo(Math.round(x) + 0.5, MARGIN.top);
+    context.lineTo(Math.round(x) + 0.5, bottom);
+    context.stroke();
     const wide = context.measureText(words).width + 8;
     const { left, right } = this.plot;
     const begin = x + wide + 4 > right ? Math.max(left, x - wide - 4) : x + 4;

@@ -9,39 +9,60 @@ import { regionName, text } from "../lib/text.mjs";
 /**
  * @typedef {import("./runs.mjs").Run} Run
  * @typedef {import("./chart.mjs").Curve} Curve
- * @typedef {{log: boolean, smoothing: number, hidden: string[]}} View
+ * @typedef {{log: boolean, smoothing: number, hidden: string[], heldOut: boolean}} View
  */
 
 const TOTAL = "total";
 const PRIOR = "prior";
+const DRIFT = "drift:";
 const SVG = "http://www.w3.org/2000/svg";
 
 /** @param {string} name of a curve, as the user reads it */
 function nameOf(name) {
+  if (name.startsWith(DRIFT)) return text("training.drift", { name: regionName(name.slice(DRIFT.length)) });
   return name === TOTAL || name === PRIOR ? text(`training.${name}`) : regionName(name);
 }
 
 /** @param {ArrayLike<number>} values */
 const hasNumber = (values) => Array.prototype.some.call(values, (value) => value === value);
 
+const line = { colour: null, shape: null };
+
+/**
+ * @param {Record<string, number[]>} regions
+ * @returns {Curve[]}
+ */
+function regionCurves(regions) {
+  const known = Object.entries(regions).filter(([, values]) => hasNumber(values));
+  return known.map(([name, values], shape) => ({ name, values, shape, colour: colourOf(name), dashed: false }));
+}
+
 /**
  * @param {Run} run
  * @returns {Curve[]}
  */
 function curvesOf({ points }) {
-  const regions = Object.entries(points.regions).filter(([, values]) => hasNumber(values));
-  /** @type {Curve[]} */
-  const curves = regions.map(([name, values], shape) => ({
-    ...{ name, values, shape },
-    colour: colourOf(name),
-    dashed: false,
-  }));
-  const line = { colour: null, shape: null };
+  const curves = regionCurves(points.regions);
   if (points.prior.some((value) => value > 0)) {
     curves.push({ ...line, name: PRIOR, dashed: true, values: points.prior });
   }
   // drawn in this order: the total lies on top
   return [...curves, { ...line, name: TOTAL, dashed: false, values: points.total }];
+}
+
+/**
+ * @param {import("./runs.mjs").Validation} validation
+ * @returns {Curve[]}
+ */
+function heldOutCurves({ regions, drift, loss }) {
+  const moved = regionCurves(drift).map((curve) => ({ ...curve, name: DRIFT + curve.name, dashed: true }));
+  return [...regionCurves(regions), ...moved, { ...line, name: TOTAL, dashed: false, values: loss }];
+}
+
+/** @param {import("./runs.mjs").Validation} validation @returns {import("./chart.mjs").Mark | null} its lowest loss */
+function bestOf({ step, loss }) {
+  const best = loss.indexOf(Math.min(...loss.filter((value) => value === value)));
+  return best < 0 ? null : { step: step[best], words: text("training.best", { step: step[best] }) };
 }
 
 /** @param {Curve} curve how it is drawn, small */
@@ -92,14 +113,22 @@ export class TrainingCurves {
   show(run, summary) {
     this.run = run;
     this.summary = summary;
-    this.chart.take(run?.points.step ?? [], run?.points.step.length ? curvesOf(run) : []);
+    const validation = this.heldOut;
+    if (validation) this.chart.take(validation.step, heldOutCurves(validation), bestOf(validation));
+    else this.chart.take(run?.points.step ?? [], run?.points.step.length ? curvesOf(run) : []);
     this.restyle();
+  }
+
+  /** What is held out, where it is looked at. */
+  get heldOut() {
+    return this.view().heldOut ? this.run?.points.validation : undefined;
   }
 
   /** The colours, the language or the view are other ones. */
   restyle() {
     const { log, smoothing, hidden } = this.view();
-    this.chart.restyle({ log, smoothing, hidden: new Set(hidden) });
+    // the same noise each time: its curves need none
+    this.chart.restyle({ log, smoothing: this.heldOut ? 0 : smoothing, hidden: new Set(hidden) });
     this.legend.setAttribute("aria-label", text("training.legend"));
     const theme = this.chart.theme();
     const drawn = this.chart.curves.map((curve) => [nameOf(curve.name), Chart.colour(curve, theme)]);

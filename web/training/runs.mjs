@@ -5,8 +5,10 @@ import { runIdsOf, workflowId } from "../lib/graph.mjs";
 import { isRunning } from "./words.mjs";
 
 /**
+ * @typedef {{step: number[], loss: number[], regions: Record<string, number[]>, drift: Record<string, number[]>}}
+ *   Validation of what is held out
  * @typedef {{step: number[], total: number[], prior: number[], learning_rate: number[],
- *   regions: Record<string, number[]>}} Points NaN where a step has none
+ *   regions: Record<string, number[]>, validation?: Validation}} Points NaN where a step has none
  * @typedef {{region: string, first: number, last: number, share: number | null, cover: number}} Row
  * @typedef {{step: number, state: string | null, lora: string | null, again: boolean}} Kept
  * @typedef {{kind: string, text: string, values: Record<string, string>}} Note
@@ -14,7 +16,7 @@ import { isRunning } from "./words.mjs";
  * @typedef {{run: string, revision: number, workflow: string | null, node: string, prompt: string | null,
  *   state: "starting" | "running" | "stopped" | "failed" | "finished" | "lost", step: number, steps: number,
  *   rate: number | null, folder: string | null, sample: Record<string, any> | null, kept: Kept | null,
- *   error: string | null, rows: Row[] | null, memory?: Memory | null, notes: Note[], gradient_share: Record<string, number>,
+ *   error: string | null, rows: Row[] | null, worse?: boolean, memory?: Memory | null, notes: Note[], gradient_share: Record<string, number>,
  *   coverage: Record<string, number>, after: number, points: any}} Report
  * @typedef {Omit<Report, "points"> & {points: Points}} Run
  */
@@ -56,15 +58,58 @@ const tell = () => listeners.forEach((listener) => listener());
 /** @param {any[]} column */
 const numbers = (column) => column.map((value) => value ?? NaN);
 
+/** @param {Record<string, any[]>} columns */
+const tables = (columns) =>
+  Object.fromEntries(Object.entries(columns).map(([name, column]) => [name, numbers(column)]));
+
 /** @param {any} points as JSON has them @returns {Points} */
-function withNaN({ step, total, prior, learning_rate, regions }) {
+function withNaN({ step, total, prior, learning_rate, regions, validation }) {
   return {
     step,
     total: numbers(total),
     prior: numbers(prior),
     learning_rate: numbers(learning_rate),
-    regions: Object.fromEntries(Object.entries(regions).map(([name, column]) => [name, numbers(column)])),
+    regions: tables(regions),
+    validation: validation && {
+      step: validation.step,
+      loss: numbers(validation.loss),
+      regions: tables(validation.regions),
+      drift: tables(validation.drift),
+    },
   };
+}
+
+/**
+ * Add the columns of later steps.
+ * @param {Record<string, number[]>} to
+ * @param {Record<string, number[]>} more
+ * @param {number} from index in them of the first step that is new
+ * @param {number} length of the columns that are there
+ */
+function extend(to, more, from, length) {
+  for (const [name, column] of Object.entries(more)) {
+    to[name] ??= Array(length).fill(NaN);
+    to[name].push(...column.slice(from));
+  }
+}
+
+/**
+ * @param {Points} to
+ * @param {Validation | undefined} more
+ */
+function appendValidation(to, more) {
+  if (!more) return;
+  if (!to.validation) {
+    to.validation = more;
+    return;
+  }
+  const { step, loss, regions, drift } = to.validation;
+  const from = more.step.findIndex((later) => later > (step.at(-1) ?? 0));
+  if (from < 0) return;
+  extend(regions, more.regions, from, step.length);
+  extend(drift, more.drift, from, step.length);
+  step.push(...more.step.slice(from));
+  loss.push(...more.loss.slice(from));
 }
 
 /**
@@ -72,14 +117,12 @@ function withNaN({ step, total, prior, learning_rate, regions }) {
  * @param {Points} more
  */
 function append(to, more) {
+  appendValidation(to, more.validation);
   const known = to.step.at(-1) ?? 0;
   const from = more.step.findIndex((step) => step > known);
   if (from < 0) return;
+  extend(to.regions, more.regions, from, to.step.length);
   for (const name of ["step", "total", "prior", "learning_rate"]) to[name].push(...more[name].slice(from));
-  for (const [name, column] of Object.entries(more.regions)) {
-    to.regions[name] ??= Array(to.step.length - (column.length - from)).fill(NaN);
-    to.regions[name].push(...column.slice(from));
-  }
 }
 
 /**

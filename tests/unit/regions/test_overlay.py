@@ -119,6 +119,13 @@ class TestLossPlot:
             pixels = ((plot - colour).abs().amax(-1) < 0.03).sum().item()
             assert (pixels > 100) == shown, name
 
+    def test_what_is_held_out_is_drawn_in_the_same_colours(self):
+        """The training's own curve of the face is absent: what has its colour is the other."""
+        held_out = {"step": [1, 10, 20], "loss": [1.0] * 3, "regions": {"face": [0.9, 0.5, 0.7]}, "drift": {}}
+        plot = loss_plot({"loss": [1.0] * 20, "regions": {}, "validation": held_out}, 0.0, 480, 320)
+        colour = torch.tensor(region_colour("face")) / 255
+        assert ((plot - colour).abs().amax(-1) < 0.1).sum().item() > 100
+
     def test_the_loss_map_of_another_trainer_is_enough(self):
         empty, full = (loss_plot({"loss": losses}, 0.5) for losses in ([1.0], [1.0, 0.5, 0.25]))
         assert empty.shape == full.shape == (540, 960, 3)

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from semantic_focus.objective.timesteps import ACRF_ANCHORS
+from semantic_focus.settings.timesteps import acrf_anchors
 from semantic_focus.settings.toml import ConfigError
-from semantic_focus.settings.training import TrainConfig, acrf_anchors, load_config
+from semantic_focus.settings.training import TrainConfig, load_config
 from semantic_focus.training.settings import TrainingSettings
+from semantic_focus.training.validation import ValidationSettings
 
 NEEDED = """
 [model]
@@ -90,7 +92,11 @@ def test_the_documented_config_is_complete_and_has_the_defaults(config, repo: Pa
     assert documented.model.training_adapter == tmp_path / "turbo_adapter.safetensors"
     from semantic_focus.settings import training as module
 
-    groups = (module.MODEL, module.ADAPTER, module.LORA, module.TRAINING, module.RUN, module.TIMESTEPS)
+    assert documented.validation == plain.validation == ValidationSettings()
+    groups = (
+        *(module.MODEL, module.ADAPTER, module.LORA, module.TRAINING),
+        *(module.RUN, module.TIMESTEPS, module.VALIDATION),
+    )
     for setting in (setting for group in groups for setting in group.values()):
         section, key = setting.places[0].split(".")
         assert re.search(rf"(?ms)^\[{section}\].*?^{key} = |or {key} = ", example), setting.places[0]
@@ -154,6 +160,8 @@ def test_another_number_of_anchors(config):
         ("[training]\nstpes = 5", r"line 7: \[training\] stpes is not known: did you mean steps\?"),
         ("[trainig]\nsteps = 5", r"line 6: \[trainig\] is not known: did you mean training\?"),
         ('[training]\nsteps = "5"', r'line 7: \[training\] steps is "5": it must be a whole number of 1'),
+        ("[validation]\nshare = 0.8", r"line 6: \[validation\] cannot be used: share is 0.8"),
+        ('[validation]\nhold_out = "half"', r'line 7: \[validation\] hold_out is "half"'),
         ("[training]\nsteps = 0", r"line 7: \[training\] steps is 0: it must be a whole number of 1 or more"),
         ("[training]\nsteps = true", r"line 7: \[training\] steps is true"),
         ("[training]\nlearning_rate = -1", r"line 7: \[training\] learning_rate is -1: .* above 0"),

@@ -1,5 +1,6 @@
 """Curves that stay few, and what those who watch a training are told of it."""
 
+import dataclasses
 import json
 import math
 import threading
@@ -11,7 +12,7 @@ import pytest
 from semantic_focus.training.curves import TrainingCurves
 from semantic_focus.training.run import Kept
 from semantic_focus.training.status import TrainingBoard, TrainingStatus, Watched
-from semantic_focus.training.step_record import SampleRecord, StepRecord
+from semantic_focus.training.step_record import SampleRecord, StepRecord, ValidationRecord
 
 NODE = Watched("workflow-1", "9", "prompt-1")
 
@@ -100,6 +101,24 @@ def test_only_what_is_beyond_a_step_or_so_many_points_when_asked():
     assert curves.points(after=100)["step"] == []
     few = curves.points(most=7)["step"]
     assert few[0] == 1 and few[-1] == 100 and len(few) <= 7
+
+
+def test_validations_are_told_by_step_with_gaps_and_stay_few():
+    curves = TrainingCurves()
+    for number in range(1, 1502):
+        regions = {"face": 1 / 3} if number % 3 else {"face": 0.5, "hair": math.inf}
+        found = ValidationRecord(
+            math.nan if number == 1500 else number, 9.0, regions, regions, {"face": 0.125}
+        )
+        curves.add(dataclasses.replace(step(number), validation=found))
+    points = curves.points(after=1498)["validation"]
+    assert json.loads(json.dumps(points, allow_nan=False)) == points
+    assert points["step"][-1] == 1501 and points["loss"][-1] == 1501
+    assert points["regions"]["face"][-1] == 0.333333 and points["drift"]["face"][-1] == 0.125
+    assert points["regions"]["hair"][-1] is None and points["drift"]["hair"][-1] is None
+    kept = curves.points()["validation"]["step"]
+    assert 250 <= len(kept) <= 500 and kept[0] == 1 and sorted(set(kept)) == kept
+    assert "validation" not in curves_of(3, 10).points()
 
 
 def test_shares_and_coverage_are_means_over_all_steps_also_those_that_are_not_kept():

@@ -179,8 +179,8 @@ def test_the_next_batch_is_the_one_that_is_trained(model, data: TrainingPictures
     adapters = LoraAdapters(linear_layers(model, "all linear layers"), AdapterSettings(rank=2, alpha=2.0), 0)
     trainer = Trainer(model, adapters, data, Objective(), TrainingSettings(steps=3, batch_size=2))
     for _ in range(3):
-        batch = trainer.next_batch()
-        assert torch.equal(batch.noise, trainer.next_batch().noise)
+        (batch,) = trainer.next_batches()
+        assert torch.equal(batch.noise, trainer.next_batches()[0].noise)
         with adapters.attached():
             record = trainer.step()
         assert [sample.picture for sample in record.samples] == batch.pictures

@@ -289,6 +289,14 @@ class TestRecord:
             assert sum(record.gradient_share.values()) == pytest.approx(1, abs=1e-5)
             assert record.gradient_share["face"] > 0.1 and record.gradient_share["residual"] == 0
 
+    def test_regions_that_overlap_divide_their_share(self, model, data: TrainingPictures):
+        """Light on all of the face: half of what the face had is its own, and all still adds up to 1."""
+        masks = torch.cat((data.masks[0], data.masks[0][:1]))
+        lit = TrainingPictures(data.latents, (masks,) * len(data.latents), (*data.labels, "lighting"))
+        (plain,), (record,) = steps(new_trainer(model, data), 1), steps(new_trainer(model, lit), 1)
+        assert sum(record.gradient_share.values()) == pytest.approx(1, abs=1e-5)
+        assert record.gradient_share["lighting"] == pytest.approx(plain.gradient_share["face"] / 2, rel=1e-3)
+
     def test_without_prior_a_free_region_has_none_of_the_gradient(self, model, data: TrainingPictures):
         objective = dataclasses.replace(OBJECTIVE, prior_weight=0.0)
         (record,) = steps(new_trainer(model, data, objective=objective), 1)

@@ -78,6 +78,7 @@ class TensorFile:
     Attributes:
         metadata: the strings of its header.
         shapes: of its tensors, by name.
+        dtypes: the same, as safetensors names them ("F32").
 
     Raises:
         DamagedFileError: cut, damaged, hostile, or no safetensors file.
@@ -94,6 +95,7 @@ class TensorFile:
             self.shapes: dict[str, list[int]] = {
                 name: entry["shape"] for name, entry in header.items() if name != _METADATA
             }
+            self.dtypes: dict[str, str] = {name: header[name]["dtype"] for name in self.shapes}
             self._data_digest = self._checked_header(header)
         self.metadata.pop(DIGEST_KEY, None)
 

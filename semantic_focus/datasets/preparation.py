@@ -42,8 +42,6 @@ CHUNK = 1 << 20
 """Bytes of a mask file that are read at once."""
 PASSES = 4
 """How often the pictures are gone over: for latents, mask files, masks on the grids, captions."""
-MADE_BETWEEN_TRIMS = 16
-"""Pictures after which free memory is given back."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +107,7 @@ class PreparedDataset:
     """All pictures at all resolutions, as ComfyUI's nodes would hand them on; tensors wait on the disk.
 
     Attributes:
+        pictures: their files, once each.
         latents: Float[1, C, *grid] each, as VAE Encode gives them.
         conditionings: one each; those of equal captions are the same object.
         masks: of one picture each, on its latent's grid.
@@ -119,6 +118,7 @@ class PreparedDataset:
         unkept: whether something could not be kept, and is to be made again next time.
     """
 
+    pictures: list[Path]
     latents: list[Tensor]
     conditionings: list[Conditioning]
     masks: list[SemanticMasks]
@@ -153,6 +153,7 @@ def prepare(
     conditionings = [run.conditioning(picture.path, picture.caption) for picture in dataset.pictures]
     each = range(len(settings.resolutions))
     return PreparedDataset(
+        paths,
         [latent for of_one, _ in latents for latent in of_one],
         [conditioning for conditioning in conditionings for _ in each],
         [mask for of_one in masks for mask in of_one],
@@ -236,6 +237,8 @@ class _Run:
         """
 
         def settled(result: PictureResult) -> None:
+            if result.status == "segmented":
+                self._count(result.status)
             self.watcher.segmented(result)
             self.watcher.done()
 
@@ -248,7 +251,6 @@ class _Run:
             if not self._is_full(pictures[0]):
                 raise
         self.watcher.check()
-        self.made["segmented"] = sum(result.status == "segmented" for result in results)
         failed = [result for result in results if result.status == "failed"]
         if failed and not self._is_full(failed[0].picture):
             refuse([result.reason for result in failed])
@@ -348,8 +350,7 @@ class _Run:
 
     def _count(self, what: str) -> None:
         self.made[what] += 1
-        if self.made[what] % MADE_BETWEEN_TRIMS == 0:
-            give_back()
+        give_back()  # it takes a millisecond
 
     def _say_once(self, kind: str, sentence: str) -> None:
         """Of a full or read-only disk one picture tells as much as a thousand."""

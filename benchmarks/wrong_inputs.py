@@ -97,6 +97,7 @@ def providers(model: str, folder: Path) -> Graph:
 
 SOURCES = {
     "MODEL": ["model", 0],
+    "CLIP": ["model", 1],
     "VAE": ["model", 2],
     "IMAGE": ["image", 0],
     "MASK": ["mask", 0],

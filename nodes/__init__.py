@@ -14,6 +14,7 @@ from . import (
     mask,
     mend_routes,
     persons,
+    prepare,
     preview,
     refine,
     report,
@@ -37,6 +38,7 @@ NODES = with_printable_errors(
             [
                 *dataset.NODES,
                 *training_cache.NODES,
+                *prepare.NODES,
                 *segment.NODES,
                 *persons.NODES,
                 *refine.NODES,

@@ -218,6 +218,7 @@ PROMISES: dict[str, Callable[[Any], bool]] = {
     "CONDITIONING": _is_conditioning,
     "MODEL": lambda value: hasattr(value, "model") and hasattr(value, "model_options"),
     "VAE": lambda value: hasattr(value, "decode"),
+    "CLIP": lambda value: hasattr(value, "tokenize"),
     "LORA_MODEL": _is_lora,
     "LOSS_MAP": _is_loss_map,
     # of a list, each is unpacked when its turn comes

@@ -21,6 +21,8 @@ WORKFLOWS = REPO / "workflows"
 
 SMALL = {
     "SemanticFocusFit": {"resolution": 128, "multiple_of": 16},
+    "SemanticFocusPrepare": {"resolution": 128, "multiple_of": 16},
+    "SemanticFocusPreviewOptions": {"steps": 2},
     "SemanticFocusTrain": {"steps": 3, "rank": 4, "alpha": 4.0, "learning_rate": 1e-3, "recipe": "off"},
     "EmptySD3LatentImage": {"width": 128, "height": 128},
     "KSampler": {"steps": 2, "cfg": 1.0},

@@ -4,7 +4,7 @@ import { app } from "../../scripts/app.js";
 import { remember } from "./dataset/known.mjs";
 import { DatasetPanel, panels } from "./dataset/panel.mjs";
 import { keepResult, onRuns } from "./dataset/runs.mjs";
-import { CACHER, LOADER, reportFolder, sourceOf } from "./dataset/source.mjs";
+import { reportFolder, sourceOf, WITH_FOLDER } from "./dataset/source.mjs";
 import { onPalette } from "./lib/palette.mjs";
 import { addPanel, addStylesheet, chain, limitKeywords } from "./lib/panel.mjs";
 import { OPACITY, onPreference } from "./lib/preferences.mjs";
@@ -46,7 +46,7 @@ api.addEventListener("reconnected", () => all((panel) => panel.startOver()));
 app.registerExtension({
   name: "SemanticFocus.DatasetBrowser",
   nodeCreated(node) {
-    if (node.comfyClass !== LOADER && node.comfyClass !== CACHER) return;
+    if (!WITH_FOLDER.includes(node.comfyClass)) return;
     limitKeywords(node);
     const panel = new DatasetPanel(node);
     addPanel(node, "semantic_focus_dataset", panel.root, MIN_HEIGHT);

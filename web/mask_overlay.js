@@ -64,7 +64,6 @@ app.registerExtension({
     onPreference([OPACITY], redraw);
     onLanguage(redraw);
     onResult("semantic_focus", (node, previews, fresh) => {
-      if (!states.has(node)) return;
       if (fresh) states.get(node)?.fail(null);
       report(node, previews);
       states.get(node)?.take(previews);

@@ -2,7 +2,7 @@
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { panels as datasets } from "./dataset/panel.mjs";
-import { CACHER, LOADER, SEGMENTER } from "./dataset/source.mjs";
+import { SEGMENTER, WITH_FOLDER } from "./dataset/source.mjs";
 import { addStylesheet, chain } from "./lib/panel.mjs";
 import { follow, presentPanels } from "./lib/present.mjs";
 import { onLanguage } from "./lib/text.mjs";
@@ -24,7 +24,7 @@ api.addEventListener("graphChanged", () => notices.forEach((notice) => notice.sc
 app.registerExtension({
   name: "SemanticFocus.SegmenterWeights",
   nodeCreated(node) {
-    if (![SEGMENTER, CACHER, LOADER].includes(node.comfyClass)) return;
+    if (![SEGMENTER, ...WITH_FOLDER].includes(node.comfyClass)) return;
     const notice = new Notice(node);
     for (const widget of node.widgets) chain(widget, "callback", () => notice.schedule());
     chain(node, "onConfigure", () => notice.schedule());

@@ -1,4 +1,4 @@
-"""Which base model a LoRA was trained on."""
+"""Which base model a LoRA was trained on, and what its pictures and captions were encoded with."""
 
 import re
 from collections.abc import Mapping
@@ -12,6 +12,9 @@ from ..training.digest import digest
 
 SAMPLED_VALUES = 16
 """How many values of each tensor count; they are spread evenly over it."""
+
+ENCODER_SETTINGS = ("vae_dtype", "layer_idx", "use_clip_schedule", "tokenizer_options")
+"""Attributes of a VAE or a CLIP that change what it gives."""
 
 DISTILLED = re.compile(
     r"(?:(?<![a-z])|(?<=image)|(?-i:(?<=[a-z])(?=[A-Z])))"  # zimageturbo, ZImageTurbo
@@ -38,24 +41,42 @@ def model_fingerprint(patcher: comfy.model_patcher.ModelPatcher) -> str:
     Weights in a form of their own count by what is stored of them, placeholders by name and shape alone: no
     model is refused here.
     """
-    weights = {
-        name: _sampled(patcher.backup[name].weight if name in patcher.backup else tensor)
-        for name, tensor in _tensors(patcher.model).items()
-    }
-    patches = {key: [_described(patch) for patch in applied] for key, applied in patcher.patches.items()}
     sampling = patcher.get_model_object("model_sampling")
     kinds = [cls.__name__ for cls in (*type(patcher.model).__mro__, *type(sampling).__mro__)]
-    return digest({"weights": weights, "patches": patches, "kinds": kinds})
+    return digest({**_weights(patcher, "diffusion_model"), "kinds": kinds})
 
 
-def _tensors(model: torch.nn.Module) -> Mapping[str, Tensor]:
+def encoder_fingerprint(encoder: Any) -> str:
+    """16 hex digits of a VAE's or CLIP's weights, of the LoRAs applied to it, and of how it encodes.
+
+    As `model_fingerprint`. One that has no networks of ComfyUI's kind counts by its class and attributes.
+    """
+    patcher: Any = getattr(encoder, "patcher", None)
+    if not isinstance(getattr(patcher, "model", None), torch.nn.Module):
+        return digest(encoder)
+    settings = {name: repr(getattr(encoder, name, None)) for name in ENCODER_SETTINGS}
+    kinds = [type(patcher.model).__name__, type(getattr(encoder, "tokenizer", None)).__name__]
+    return digest({**_weights(patcher), "kinds": kinds, "settings": settings})
+
+
+def _weights(patcher: Any, part: str = "") -> dict[str, Any]:
+    """What is known of a patcher's weights, or of those of a part of its model, and of what patches them."""
+    weights = {
+        name: _sampled(patcher.backup[name].weight if name in patcher.backup else tensor)
+        for name, tensor in _tensors(patcher.model, part).items()
+    }
+    patches = {key: [_described(patch) for patch in applied] for key, applied in patcher.patches.items()}
+    return {"weights": weights, "patches": patches}
+
+
+def _tensors(model: torch.nn.Module, part: str) -> Mapping[str, Tensor]:
     """What state_dict() has of an ordinary network; quantised layers give other things there."""
-    network: Any = model.diffusion_model
+    network: Any = getattr(model, part) if part else model
     found: dict[str, Tensor] = {}
-    for path, module in network.named_modules(prefix="diffusion_model", remove_duplicate=False):
+    for path, module in network.named_modules(prefix=part, remove_duplicate=False):
         for name, tensor in (*module._parameters.items(), *module._buffers.items()):
             if tensor is not None and name not in module._non_persistent_buffers_set:
-                found[f"{path}.{name}"] = tensor
+                found[f"{path}.{name}" if path else name] = tensor
     return found
 
 

@@ -87,6 +87,14 @@ def without_emphasis(words: str) -> str:
     return BRACKET.sub(r"\\\g<0>", words)
 
 
+def with_trigger(words: str, trigger: str) -> str:
+    """A caption that begins with the trigger word, or has it somewhere as a word of its own already."""
+    trigger = trigger.strip()
+    if not trigger or re.search(rf"(?<!\w){re.escape(trigger)}(?!\w)", words, re.IGNORECASE):
+        return words
+    return f"{trigger}, {words}" if words else trigger
+
+
 def notes_on(own: Mapping[Path, str | None], spoken: Mapping[Path, str]) -> list[str]:
     """What is worth knowing of a dataset's captions, in sentences.
 

@@ -29,10 +29,12 @@ REASONS = {
 """Why something is left out, the gravest first."""
 
 KNOWN_BESIDE_PICTURES = re.compile(
-    r"_zi(_masks|_te|_latent)?\.safetensors(\.damaged(_\d+)?)?$|^(thumbs\.db|desktop\.ini)$", re.I
+    r"_zi(_masks|_te|_latent|_prepared)?\.safetensors(\.(damaged|before)(_\d+)?)?$"
+    r"|^(thumbs\.db|desktop\.ini)$",
+    re.I,
 )
-"""What belongs beside pictures: masks, also damaged ones that were moved aside, caches of latents and texts,
-and what file managers leave."""
+"""What belongs beside pictures: masks, what was prepared for training, caches of latents and texts,
+also what was moved aside, and what file managers leave."""
 
 MOST_LOOKED_AT = 2000
 """Entries of subfolders that are looked at, to tell whether pictures are in them."""

@@ -92,4 +92,10 @@ def fit(
     top, left, rows, columns = centre_window(height, width, target)
     window = images[:, top : top + rows, left : left + columns].movedim(-1, 1)
     resized = torch.nn.functional.interpolate(window, target, mode="bicubic", antialias=True).clamp(0, 1)
-    return resized.movedim(1, -1), masks.crop(top, left, rows, columns) if masks is not None else None
+    return resized.movedim(1, -1), None if masks is None else fit_masks(masks, resolution, multiple)
+
+
+def fit_masks(masks: SemanticMasks, resolution: int, multiple: int) -> SemanticMasks:
+    """The masks of pictures cut as `fit` cuts the pictures."""
+    target = training_size(*masks.size, resolution, multiple)
+    return masks.crop(*centre_window(*masks.size, target))

@@ -12,7 +12,15 @@ from torch import Tensor
 
 from ..files.names import named_path, not_allowed
 from ..regions.large import too_large
-from .captions import CAPTION_SUFFIXES, caption_file_of, named, notes_on, read_caption, without_emphasis
+from .captions import (
+    CAPTION_SUFFIXES,
+    caption_file_of,
+    named,
+    notes_on,
+    read_caption,
+    with_trigger,
+    without_emphasis,
+)
 from .contents import PictureList, list_folder
 from .formats import PICTURE_SUFFIXES, opened_picture, why_unreadable
 from .listing import Bounds
@@ -64,12 +72,15 @@ class Dataset:
     notes: list[str]
 
 
-def scan(folder: str | Path, default_caption: str = "", literal_brackets: bool = False) -> Dataset:
+def scan(
+    folder: str | Path, default_caption: str = "", literal_brackets: bool = False, trigger: str = ""
+) -> Dataset:
     """All pictures of a folder (not of its subfolders) by name, each with its caption.
 
     Args:
-        default_caption: for pictures without a caption file; when empty, such a picture is an error. A file
-            without words is a caption without words.
+        default_caption: for pictures without a caption file; when it and the trigger word are empty, such a
+            picture is an error. A file without words is a caption without words.
+        trigger: is put before captions that do not have it, see `with_trigger`.
         literal_brackets: captions in which ( ) are no emphasis to ComfyUI's text encoders.
 
     Raises:
@@ -78,14 +89,15 @@ def scan(folder: str | Path, default_caption: str = "", literal_brackets: bool =
     listed = list_pictures(folder)
     words, faults = _captions(listed)
     missing = [picture for picture, caption in words.items() if caption is None]
-    if missing and not default_caption.strip():
+    if missing and not default_caption.strip() and not trigger.strip():
         faults.insert(
             0,
             f"{listed.folder}: no caption for {named((path.name for path in missing), MOST_TOLD)}. Write it "
             f"to a text file of the same name ({missing[0].stem}.txt), or give a default caption",
         )
-    _refuse(faults)
+    refuse(faults)
     spoken = {path: default_caption.strip() if text is None else text for path, text in words.items()}
+    spoken = {path: with_trigger(text, trigger) for path, text in spoken.items()}
     if literal_brackets:
         spoken = {path: without_emphasis(text) for path, text in spoken.items()}
     pictures = [DatasetPicture(path, text) for path, text in spoken.items()]
@@ -105,7 +117,7 @@ def _captions(listed: PictureList) -> tuple[dict[Path, str | None], list[str]]:
     return words, faults
 
 
-def _refuse(faults: Sequence[str]) -> None:
+def refuse(faults: Sequence[str]) -> None:
     """Raise DatasetError if there are any, with all of them."""
     if faults:
         more = [f"and {len(faults) - MOST_TOLD} more"] if len(faults) > MOST_TOLD else []
@@ -164,7 +176,7 @@ def list_pictures(folder: str | Path, recursive: bool = False, bounds: Bounds | 
         raise DatasetError(
             f"{folder}: no picture in it. Put files of type {', '.join(PICTURE_SUFFIXES)} there{seen}"
         )
-    _refuse(_shared_stems(listed.pictures))
+    refuse(_shared_stems(listed.pictures))
     return listed
 
 
@@ -271,7 +283,7 @@ def pictures_on_disk(paths: Sequence[Path]) -> list[OnDisk]:
             faults.append(str(error))
         else:
             waiting.append(OnDisk(partial(_read_again, path, state), shape))
-    _refuse(faults)
+    refuse(faults)
     return waiting
 
 

@@ -4,6 +4,7 @@ Those that we write have a digest of their tensors and header in it, and whoever
 without one, of other programs or of version 0.2.0, are read as they are.
 """
 
+import ctypes
 import hashlib
 import json
 import os
@@ -60,6 +61,7 @@ def write_safetensors(
     # not `save_file`: it writes through a file of its own, which a killed program leaves behind
     said = {name: printable(value) for name, value in (metadata or {}).items()}
     content = memoryview(save(contiguous, said or None))  # no JSON of nothing and {}
+    _forget_array_types()
     length = int.from_bytes(content[:8], "little")
     # the library has the metadata in random order
     header = _header_with_digest(json.loads(bytes(content[8 : 8 + length])), content[8 + length :])
@@ -78,6 +80,7 @@ class TensorFile:
     Attributes:
         metadata: the strings of its header.
         shapes: of its tensors, by name.
+        dtypes: the same, as safetensors names them ("F32").
 
     Raises:
         DamagedFileError: cut, damaged, hostile, or no safetensors file.
@@ -94,6 +97,7 @@ class TensorFile:
             self.shapes: dict[str, list[int]] = {
                 name: entry["shape"] for name, entry in header.items() if name != _METADATA
             }
+            self.dtypes: dict[str, str] = {name: header[name]["dtype"] for name in self.shapes}
             self._data_digest = self._checked_header(header)
         self.metadata.pop(DIGEST_KEY, None)
 
@@ -141,6 +145,16 @@ class TensorFile:
         """One tensor, to be read after `check` where all of them would take much memory. Raises as it."""
         with _damage_named(), utf8_name(self._path) as path, safe_open(path, framework="pt") as file:
             return file.get_tensor(name)
+
+
+def _forget_array_types() -> None:
+    """Let go of the types that safetensors makes, one for every length of a tensor.
+
+    Before Python 3.14 ctypes keeps each as long as the program runs: 4 KiB, seven times for a mask file.
+    """
+    kept = getattr(ctypes, "_pointer_type_cache", {})
+    for kind in [kind for kind in list(kept) if isinstance(kind, type) and issubclass(kind, ctypes.Array)]:
+        kept.pop(kind, None)
 
 
 def _header_with_digest(header: Mapping[str, Any], data: memoryview) -> bytes:

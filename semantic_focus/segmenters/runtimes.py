@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib import import_module
+from importlib.util import find_spec
 
 from ..files.command_lines import to_install
 from ..files.text import in_short
@@ -26,6 +27,14 @@ def taken_on_trust() -> Iterator[None]:
         yield
     finally:
         _ON_TRUST.reset(token)
+
+
+def is_installed(module: str) -> bool:
+    """Whether there is a module of this name. One that another thread is just importing may have no spec."""
+    try:
+        return find_spec(module) is not None
+    except ValueError:
+        return True
 
 
 def broken(module: str, package: str, names: Sequence[str] = ()) -> str | None:

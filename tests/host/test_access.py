@@ -303,6 +303,8 @@ def test_other_sites_and_other_methods_get_nothing(house: House):
 
 PATHS = {"folder", "image_folder", "mask_folder", "mask_file", "path"}
 """Inputs of nodes that are paths."""
+ENCODERS = ("MODEL", "CLIP", "VAE")
+"""As Load Checkpoint gives them."""
 
 
 def reading_nodes(house: House) -> list[tuple[str, str, dict[str, Any]]]:
@@ -328,21 +330,25 @@ def default_of(house: House, name: str, kind: list[Any]) -> Any:
         return "folder" if "folder" in choices else options.get("default", choices[0])
     if kind[0] in ("IMAGE", "SEMANTIC_MASKS"):
         return [kind[0], 0]
+    if kind[0] in ENCODERS:
+        return ["model", ENCODERS.index(kind[0])]
     return options.get("default", "")
 
 
-def test_no_node_reads_what_is_not_allowed(house: House, comfy: ModuleType):
+def test_no_node_reads_what_is_not_allowed(house: House, comfy: ModuleType, stand_in_model: Path):
     """The nodes and their paths are found by their inputs: a new one is asked, too."""
     found = reading_nodes(house)
     assert {name for name, _, _ in found} == {
         *("SemanticFocusLoadDataset", "SemanticFocusCacheDataset", "SemanticFocusLoadMaskPictures"),
         *("SemanticFocusLoadTrainingCache", "SemanticFocusLoadTrainState", "SemanticFocusLoadMasks"),
         *("SemanticFocusSaveMasks", "SemanticFocusSegment", "SemanticFocusExportMasks"),
+        "SemanticFocusPrepare",
     }
     masks = str(house.open / "one_zi_masks.safetensors")
     helpers = {
         "IMAGE": node("EmptyImage", width=64, height=48, batch_size=1, color=0),
         "SEMANTIC_MASKS": node("SemanticFocusLoadMasks", mask_file=masks),
+        "model": node("SemanticFocusDemoCheckpoint", model_file=stand_in_model.name),
         "show": node("PreviewAny", source=["asked", 0]),
     }
     before = sorted(house.private.iterdir())

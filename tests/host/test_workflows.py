@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,6 +69,22 @@ def test_every_api_file_has_what_comfyui_asks_for_since_0_28(repo: Path):
         for it in json.loads(path.read_text(encoding="utf-8")).values():
             if it["class_type"] == "LoraModelLoader":
                 assert it["inputs"]["bypass"] is False, path.stem
+
+
+def test_the_short_way_trains_on_pictures_without_captions_and_samples_on_the_way(
+    server: "ComfyServer", small_workflow: SmallWorkflow, one_woman: Path, tmp_path: Path
+):
+    pictures = shutil.copytree(one_woman, tmp_path / "pictures", ignore=shutil.ignore_patterns("*.txt"))
+    graph = on(small_workflow("train_by_region_simple"), pictures)
+    graph["4"]["inputs"]["run_name"] = "short"
+    graph["7"]["inputs"]["every"] = 2
+    outputs = server.run(graph)["outputs"]
+    folder = run_folder(server, "short")
+    assert objective(folder)["weights"]["face"] == 1 and len(steps(folder)) == 3
+    assert (folder / "previews" / "grid.png").is_file()
+    assert is_trained(saved_loras(server, "my_person")[-1])
+    shown = outputs["2"]["semantic_focus"]  # for the sliders of the weights
+    assert [preview["place"] is not None for preview in shown] == [True, True]
 
 
 def test_an_outfit_is_trained_in_its_clothes_while_the_face_is_held(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 wrong = load("benchmarks/wrong_inputs.py")
 
-FREE_TEXTS = {"default_caption", "caption", "include", "exclude"}
+FREE_TEXTS = {"default_caption", "trigger_word", "caption", "include", "exclude"}
 """Texts that may be of any length."""
 
 

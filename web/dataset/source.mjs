@@ -27,10 +27,18 @@ import { post } from "../lib/server.mjs";
 
 export const LOADER = "SemanticFocusLoadDataset";
 export const CACHER = "SemanticFocusCacheDataset";
+export const PREPARER = "SemanticFocusPrepare";
 export const SEGMENTER = "SemanticFocusSegment";
+/** The nodes that show a folder. */
+export const WITH_FOLDER = [LOADER, CACHER, PREPARER];
 const MASK_LOADER = "SemanticFocusLoadMasks";
 const FORGOTTEN = 403; // the server was started anew: the folder has to be listed again
 const MASK_FILES = 2; // output of LOADER
+/** @type {Map<string, string[]>} by node: what a picture without a caption file may have in its place */
+const CAPTIONS = new Map([
+  [LOADER, ["default_caption"]],
+  [PREPARER, ["default_caption", "trigger_word"]],
+]);
 const SETTINGS = ["backend", "refine", "keywords", "keep_overlaps"];
 
 /** @type {Map<string, string>} by graph and node: the folder of the last run */
@@ -43,6 +51,9 @@ const reported = new Map();
 export function reportFolder(node, folder) {
   reported.set(graphKey(node), folder);
 }
+
+/** @param {any} value of an input */
+const isBlank = (value) => value?.trim?.() === "";
 
 /** @param {any} node @returns {string | null} the id that running it takes; null when it is in no graph */
 export const executionId = (node) => runIdsOf(node)[0] ?? null;
@@ -67,7 +78,7 @@ function usersOf(loader, type) {
  * @returns {Place | null} the node that makes its masks
  */
 function makerOf(place) {
-  if (place.node.type === CACHER) return place;
+  if ([CACHER, PREPARER].includes(place.node.type)) return place;
   const [segmenter] = usersOf(place, SEGMENTER);
   if (segmenter) return segmenter;
   const folder = nameOf(place);
@@ -98,7 +109,7 @@ export function sourceOf(node) {
     folder: typeof folder === "string" ? folder : null,
     settings: Object.fromEntries(known.filter(([, value]) => value !== undefined)),
     maker: maker && runIdAt(maker),
-    captionNeeded: node.type === LOADER && valueOf(place, "default_caption")?.trim?.() === "",
+    captionNeeded: Boolean(CAPTIONS.get(node.type)?.every((name) => isBlank(valueOf(place, name)))),
     lack: maker ? "" : !active ? "off" : usersOf(place, MASK_LOADER).length ? "loaded" : "connect",
   };
 }

@@ -11,6 +11,8 @@ export const OVERLAYS = [
   "SemanticFocusSelectPersons",
   "SemanticFocusRefine",
 ];
+/** It reports one too, and shows it in the browser of its folder. */
+const PREPARER = "SemanticFocusPrepare";
 const OBJECTIVE = "SEMANTIC_OBJECTIVE";
 const MASKS = ["SEMANTIC_MASKS", "SEMANTIC_LATENT_MASKS"];
 const TRAINED_MASKS = "latent_masks";
@@ -248,7 +250,7 @@ export function hasPictures(node) {
  * @param {any} node
  */
 export function reports(node) {
-  return OVERLAYS.includes(node.type) && isActive({ node, path: [] }) && hasPictures(node);
+  return [...OVERLAYS, PREPARER].includes(node.type) && isActive({ node, path: [] }) && hasPictures(node);
 }
 
 /**

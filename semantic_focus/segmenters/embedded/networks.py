@@ -5,7 +5,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -15,7 +14,7 @@ import numpy as np
 from ...files.command_lines import to_install, to_run
 from ..damage import damage
 from ..protocol import MissingWeightsError
-from ..runtimes import broken
+from ..runtimes import broken, is_installed
 from . import weights
 from .taps import INNER, with_outputs
 
@@ -108,7 +107,7 @@ def check(folders: Sequence[Path]) -> None:
     without loading them.
     """
     for package in ("ai_edge_litert", "cv2"):
-        if find_spec(package) is None:
+        if not is_installed(package):
             raise _missing_runtime(f"no module named {package!r}")
     for weight in weights.WEIGHTS:
         _find(weight, folders)

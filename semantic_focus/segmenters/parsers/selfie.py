@@ -1,7 +1,6 @@
 """The multi-class selfie network (hair, body skin, face skin, clothes), on the CPU. Opt-in."""
 
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -16,6 +15,7 @@ from ..damage import loading
 from ..embedded import segmenter as embedded
 from ..model_files import MODELS, find_files, fingerprint, missing_message, missing_package, offers
 from ..protocol import MissingWeightsError, Segmenter, SegmentRequest, WeightFolders
+from ..runtimes import is_installed
 from .labels import EmbeddedPersons, regions, unsupported
 
 NAME = "selfie"
@@ -33,7 +33,7 @@ REVISION = 1
 def missing(folders: WeightFolders = MappingProxyType({})) -> str | None:
     """What keeps the network from being loaded, and what to do about it; None when nothing does."""
     for module, package in (("ai_edge_litert", "ai-edge-litert"), ("cv2", "opencv-python-headless")):
-        if find_spec(module) is None:
+        if not is_installed(module):
             return missing_package(NAME, package)
     return embedded.broken_runtime() if _files(folders) else missing_message(NAME, [MODEL], folders)
 

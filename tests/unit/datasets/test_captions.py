@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from semantic_focus.datasets.captions import MOST_BYTES, without_emphasis
+from semantic_focus.datasets.captions import MOST_BYTES, with_trigger, without_emphasis
 from semantic_focus.datasets.folder import DatasetError, caption_of, scan
 
 WORDS = "a hat, 戴帽子的女人 🎩"
@@ -120,3 +120,27 @@ def test_brackets_are_said_to_be_emphasis_and_can_be_taken_as_they_are(
 def test_brackets_of_the_default_caption_count_as_well(tmp_path: Path):
     (note,) = scan(put(tmp_path, a=None), "a (hat)").notes
     assert "a.png" in note
+
+
+@pytest.mark.parametrize(
+    ("words", "trigger", "spoken"),
+    [
+        ("a woman", "sks", "sks, a woman"),
+        ("a woman", " sks ", "sks, a woman"),
+        ("", "sks", "sks"),
+        ("a woman", "", "a woman"),
+        ("portrait of SKS", "sks", "portrait of SKS"),
+        ("two sksks", "sks", "sks, two sksks"),
+        ("sks.", "sks", "sks."),
+        ("a c++ book", "c++", "a c++ book"),
+    ],
+)
+def test_the_trigger_word_is_put_before_captions_that_lack_it(words: str, trigger: str, spoken: str):
+    assert with_trigger(words, trigger) == spoken
+
+
+def test_with_a_trigger_word_no_picture_needs_a_caption(tmp_path: Path):
+    assert [it.caption for it in scan(put(tmp_path, a=None, b=b"x"), trigger="sks").pictures] == [
+        "sks",
+        "sks, x",
+    ]

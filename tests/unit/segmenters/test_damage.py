@@ -8,6 +8,7 @@ import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import cv2  # noqa: F401  (taken away in a test)
 import pytest
@@ -17,7 +18,7 @@ from safetensors.torch import load_file, save, save_file
 from semantic_focus.segmenters import runtimes, table
 from semantic_focus.segmenters.damage import WeightsNotLoadedError, damage, loading
 from semantic_focus.segmenters.protocol import MissingWeightsError
-from semantic_focus.segmenters.runtimes import broken
+from semantic_focus.segmenters.runtimes import broken, is_installed
 from semantic_focus.segmenters.table import BACKENDS, LazySegmenter, choose
 
 from . import stand_ins
@@ -247,6 +248,11 @@ class TestRuntimes:
         assert broken(name, name, ["resize"]) is None
         del sys.modules[name]
         assert broken(name, name, ["resize"]) is None and name not in sys.modules
+
+    def test_one_that_another_thread_is_importing_is_installed(self, library, monkeypatch):
+        name = library("resize = 1")
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))  # it has no spec yet
+        assert is_installed(name) and not is_installed("sf_absent")
 
     def test_one_that_is_not_installed_is_asked_for_elsewhere(self):
         assert broken("sf_absent", "absent") is None

@@ -21,11 +21,15 @@ def save_previews(path: Path, images: Tensor) -> None:
     make_folder(path.parent)
     row = np.concatenate(list((images.clamp(0, 1).numpy() * 255).round().astype(np.uint8)), axis=1)
     _save(Image.fromarray(row), path)
-    rounds = sorted(
-        (int(match[1]), file) for file in path.parent.iterdir() if (match := _STEP.fullmatch(file.name))
-    )
+    rounds = rounds_in(path.parent)
     rows = [(step, Image.open(file, formats=["PNG"]).convert("RGB")) for step, file in rounds]
     _save(_grid(rows), path.parent / GRID)
+
+
+def rounds_in(folder: Path) -> list[tuple[int, Path]]:
+    """The rounds of samples in a folder, by step; none when there is no such folder."""
+    files = folder.iterdir() if folder.is_dir() else ()
+    return sorted((int(match[1]), file) for file in files if (match := _STEP.fullmatch(file.name)))
 
 
 def _grid(rows: list[tuple[int, Image.Image]]) -> Image.Image:

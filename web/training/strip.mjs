@@ -63,7 +63,8 @@ export class Samples {
     const atEnd = this.strip.scrollLeft >= this.strip.scrollWidth - this.strip.clientWidth - 1;
     const tiles = samples.map((sample, index) => {
       const picture = element("img", { alt: "", decoding: "async", draggable: false, src: urlOf(sample, run) });
-      const tile = button(() => this.enlarge(index), { className: "sf-button" }, [picture, String(sample.step)]);
+      const step = element("span", { textContent: sample.step });
+      const tile = button(() => this.enlarge(index), { className: "sf-button" }, [picture, step]);
       entitle(tile, text("training.sample", { step: sample.step }));
       return tile;
     });

@@ -8,6 +8,7 @@ from . import (
     dataset_cache,
     dataset_routes,
     export,
+    folder_routes,
     latent,
     lora,
     loss,
@@ -71,6 +72,7 @@ class SemanticFocusExtension(ComfyExtension):
         listed = dataset_routes.ListedFolders()
         dataset_routes.register(listed)
         mend_routes.register(listed)
+        folder_routes.register()
         weights_routes.register()
         training_status.add_routes()
         watch_prompts(NODES)

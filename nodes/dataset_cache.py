@@ -146,6 +146,7 @@ class CacheDatasetMasks(ReadsFiles):
         text = printable(f"{summary}\n{page}") if report else printable(summary)
         file = {"filename": page.name, "subfolder": REPORTS, "type": "output", "path": str(page)}
         told = {
+            "folder": str(root),
             "counts": found,
             "segmenter": segmenter.name,
             "to_look_at": survey.with_problems,

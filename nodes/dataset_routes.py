@@ -1,5 +1,7 @@
 """What the dataset browser asks the server: the pictures of a folder, their thumbnails, their captions.
 
+A caption is written only beside a picture of a folder that was listed, as thumbnails are shown.
+
 Which folders may be read is decided in `paths.py`, as for nodes. Other web sites that the user has open can
 reach the server too, by way of the browser. They cannot ask for lists and captions, because those want POST
 with JSON, which no form can send. A thumbnail is a GET: any page can ask for one in an <img>, and would learn
@@ -30,8 +32,10 @@ from aiohttp import web
 from comfy.cli_args import args
 
 from ..semantic_focus.comfy.segmenters import BACKENDS
-from ..semantic_focus.datasets.folder import DatasetError, caption_of, list_pictures
+from ..semantic_focus.datasets.caption_editing import look_at_caption, write_caption
+from ..semantic_focus.datasets.folder import DatasetError, list_pictures
 from ..semantic_focus.datasets.listing import Bounds
+from ..semantic_focus.datasets.mending import ChangedMeanwhileError
 from ..semantic_focus.datasets.pauses import no_full_collections
 from ..semantic_focus.datasets.status import StatusMemory, dataset_status
 from ..semantic_focus.datasets.thumbnails import region_layer, thumbnail
@@ -124,6 +128,7 @@ def register(listed: ListedFolders) -> None:
     turns: Turns[Answer] = Turns(ThreadPoolExecutor(THREADS, "listings"))
     routes.post("/semantic_focus/dataset")(answering(partial(list_dataset, StatusMemory(), turns, listed)))
     routes.post("/semantic_focus/caption")(answering(partial(send_caption, thumbnails)))
+    routes.post("/semantic_focus/caption/save")(answering(partial(save_caption, thumbnails, listed)))
     routes.get("/semantic_focus/thumbnail")(answering(partial(send_thumbnail, thumbnails, listed)))
 
 
@@ -218,16 +223,49 @@ def _listing(memory: StatusMemory, question: Question, waits: Waits) -> Answer:
 
 
 async def send_caption(pool: ThreadPoolExecutor, request: web.Request) -> web.Response:
-    """{folder, name} -> {caption}; empty without one."""
+    """{folder, name} -> {caption, stamp}; both empty without one."""
     body = await json_body(request)
     loop = asyncio.get_running_loop()
     find = partial(picture_to_read, text_of(body, "folder"), text_of(body, "name"))
     picture = await loop.run_in_executor(pool, find)
     try:
-        caption = await loop.run_in_executor(pool, caption_of, picture)
-        return web.json_response({"caption": caption or ""})
+        return _caption(*await loop.run_in_executor(pool, look_at_caption, picture))
     except DatasetError as error:
         return wrong(error)
+
+
+async def save_caption(pool: ThreadPoolExecutor, listed: ListedFolders, request: web.Request) -> web.Response:
+    """{folder, name, caption, stamp} -> as `send_caption`; with conflict, what another program wrote."""
+    body = await json_body(request)
+    folder, name, words, stamp = (text_of(body, key) for key in ("folder", "name", "caption", "stamp"))
+    if folder not in listed:
+        return _not_listed(folder)
+    loop = asyncio.get_running_loop()
+    picture = await loop.run_in_executor(pool, picture_to_read, folder, name)
+
+    def job() -> web.Response:
+        try:
+            write_caption(picture, words, stamp)
+        except ChangedMeanwhileError:
+            return _caption(*look_at_caption(picture), conflict=True)
+        return _caption(*look_at_caption(picture))
+
+    try:
+        return await loop.run_in_executor(pool, job)
+    except (ValueError, OSError) as error:
+        return wrong(error)
+
+
+def _caption(words: str, stamp: str, **more: Any) -> web.Response:
+    return web.json_response(
+        {**more, "caption": words, "stamp": stamp}, headers={"Cache-Control": "no-store"}
+    )
+
+
+def _not_listed(folder: str) -> web.Response:
+    return wrong(
+        f"{shortened(folder)!r} was not listed since ComfyUI started: refresh the list of pictures", 403
+    )
 
 
 async def send_thumbnail(
@@ -242,9 +280,7 @@ async def send_thumbnail(
     query = dict(parse_qsl(request.rel_url.raw_query_string, errors="surrogateescape"))
     folder = query.get("folder", "")
     if folder not in listed:
-        return wrong(
-            f"{shortened(folder)!r} was not listed since ComfyUI started: refresh the list of pictures", 403
-        )
+        return _not_listed(folder)
     side = query.get("side", str(SIDES[0]))
     if side not in map(str, SIDES):
         raise ValueError(f"side is {side!r}: it must be one of {', '.join(map(str, SIDES))}")

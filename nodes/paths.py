@@ -17,6 +17,7 @@ from ..semantic_focus.datasets.ownership import SUFFIX
 from ..semantic_focus.datasets.status import picture_in
 from ..semantic_focus.files.names import QUOTED, name_problem, named_path
 from ..semantic_focus.files.text import shortened
+from ..semantic_focus.files.writing import make_folder
 from ..semantic_focus.settings.access import (
     FETCH_SECTION,
     FILE,
@@ -46,8 +47,42 @@ def access() -> Access:
     for kind, (folders, *_) in folder_paths.folder_names_and_paths.items():
         if kind not in NOT_DATA:
             own += folders
+    return _access(own)
+
+
+def _access(own: list[str]) -> Access:
     file = Path(folder_paths.get_user_directory(), FILE)
     return server_access(own, args.listen, file, os.environ.get(VARIABLE, ""))
+
+
+def input_folder() -> Path:
+    """ComfyUI's input folder, where users put pictures."""
+    return Path(folder_paths.get_input_directory())
+
+
+def folders_to_choose_below() -> list[Path]:
+    """The folders below which somebody may choose one: ComfyUI's input, and what the operator lists."""
+    return [input_folder(), *map(Path, _access([]).folders)]
+
+
+def dataset_folder_to_write(name: str) -> Path:
+    """The folder of this name below ComfyUI's input folder, for pictures that somebody adds; made if missing.
+
+    Args:
+        name: names of folders with slashes between.
+
+    Raises:
+        ValueError: a part of it is no plain name, or it leads where may not be read.
+        OSError: it cannot be made.
+    """
+    parts = name.replace("\\", "/").split("/")
+    if problem := next(filter(None, map(name_problem, parts)), None):
+        raise ValueError(f"{shortened(name)!r} is no name for a folder: {problem}")
+    folder = input_folder()
+    for part in parts:
+        folder = access().admitted(folder / part)
+        make_folder(folder)
+    return folder
 
 
 def may_not_fetch() -> str:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ from comfy_api.latest import io, ui
 from ..semantic_focus.comfy.conditioning import Conditioning, conditioning_per_picture
 from ..semantic_focus.comfy.lora_files import read_for_model
 from ..semantic_focus.comfy.model import ComfyVelocityModel, velocity_model
+from ..semantic_focus.comfy.preview import preview as samples_of
 from ..semantic_focus.comfy.training import training_pictures
 from ..semantic_focus.lora.network import LoraAdapters
 from ..semantic_focus.regions.masks import SemanticMasks
@@ -22,9 +23,11 @@ from ..semantic_focus.training.diagnostics import SigmaBin, dry_run, format_dry_
 from ..semantic_focus.training.evaluation import compare, format_table, predictions
 from ..semantic_focus.training.not_finite import refuse_damaged
 from ..semantic_focus.training.plot import loss_plot
+from ..semantic_focus.training.preview_grid import side_by_side
 from .inputs import number
 from .report_table import TABLE, change_table, gradient_table, noise_table
-from .sockets import CATEGORY, LatentMasksSocket, ObjectiveSocket
+from .sockets import CATEGORY, LatentMasksSocket, ObjectiveSocket, PreviewSocket
+from .training_options import PreviewPlan
 
 
 class SemanticLossReport(io.ComfyNode):
@@ -74,24 +77,42 @@ class CompareLoraByRegion(io.ComfyNode):
                 io.Latent.Input("latents", tooltip="Best: pictures that were not trained on."),
                 io.Conditioning.Input("conditioning"),
                 LatentMasksSocket.Input("latent_masks"),
+                PreviewSocket.Input(
+                    "preview",
+                    optional=True,
+                    tooltip="Preview Options: its samples without the LoRA and with it, side by side.",
+                ),
             ],
-            outputs=[io.String.Output(display_name="report", tooltip="The table as JSON.")],
+            outputs=[
+                io.String.Output(display_name="report", tooltip="The table as JSON."),
+                io.Image.Output(
+                    display_name="pictures",
+                    is_output_list=True,
+                    tooltip="One for each prompt of the preview: without the LoRA, and with it.",
+                ),
+            ],
         )
 
     @classmethod
-    def execute(cls, model, lora, latents, conditioning, latent_masks) -> io.NodeOutput:
+    def execute(cls, model, lora, latents, conditioning, latent_masks, preview=None) -> io.NodeOutput:
         read = read_for_model(model[0], lora[0])
+        plan = None if preview is None else preview[0]
         with _loaded(model[0], latents, conditioning, latent_masks) as (velocity, data):
             before = predictions(velocity, data)
+            plain = _samples(velocity, data, plan)
         with (
             _loaded(model[0], latents, conditioning, latent_masks, read.fixed) as (velocity, data),
             LoraAdapters.of_adapters(velocity.network, read.adapters).attached(),
         ):
             after = predictions(velocity, data)
+            changed = _samples(velocity, data, plan)
+        pictures = [side_by_side(one, other)[None] for one, other in zip(plain, changed, strict=True)]
         rows = compare(before, after, data)
         report = json.dumps([dataclasses.asdict(row) for row in rows])
         shown = {"text": (format_table(rows),), "semantic_focus_report": [report]}
-        return io.NodeOutput(report, ui={**shown, TABLE: [change_table(rows)]})
+        if pictures:
+            shown |= ui.PreviewImage(torch.cat(pictures), cls=cls).as_dict()
+        return io.NodeOutput(report, pictures, ui={**shown, TABLE: [change_table(rows)]})
 
 
 class TrainingDryRun(io.ComfyNode):
@@ -136,6 +157,16 @@ class TrainingDryRun(io.ComfyNode):
         report = format_dry_run(found)
         heat = [_heat_picture(heat) for heat in found.heat]
         return io.NodeOutput(report, heat, ui={"text": (report,), TABLE: [gradient_table(found)]})
+
+
+def _samples(
+    velocity: ComfyVelocityModel, data: TrainingPictures, plan: PreviewPlan | None
+) -> Sequence[torch.Tensor]:
+    """Float[H, W, 3] in 0..1 for each prompt of a plan, in the size of the first picture."""
+    if plan is None:
+        return ()
+    shape = tuple(data.latents[0].shape)
+    return samples_of(velocity, plan.positive, plan.negative, shape, plan.settings, plan.vae).unbind()
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """What a running training tells: progress bar, log, samples, and where its state is when it ends early."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +15,11 @@ from ..semantic_focus.comfy.memory.beforehand import needs_in_log
 from ..semantic_focus.comfy.model import ComfyVelocityModel
 from ..semantic_focus.comfy.preview import preview
 from ..semantic_focus.training.data import TrainingPictures
-from ..semantic_focus.training.preview_grid import save_previews
+from ..semantic_focus.training.preview_grid import rounds_in, save_previews
 from ..semantic_focus.training.progress import ProgressLines
 from ..semantic_focus.training.run import Kept, RunOptions, StopTraining
-from ..semantic_focus.training.status import TrainingStatus
+from ..semantic_focus.training.run_folder import PREVIEWS
+from ..semantic_focus.training.status import TrainingStatus, thinned
 from ..semantic_focus.training.step_record import StepRecord
 from ..semantic_focus.training.verdict import Verdict
 from .training_options import PreviewPlan
@@ -78,7 +79,7 @@ class TrainingProgress:
         return RunOptions(
             save_every=save_every,
             preview_every=self._plan.every if self._plan else 0,
-            on_begin=self._status.started,
+            on_begin=self._on_begin,
             on_step=self._on_step,
             check=check,
             preview=lambda path: self._preview(velocity, data, path),
@@ -86,6 +87,14 @@ class TrainingProgress:
             on_verdict=self._on_verdict,
             tell=lambda message: self.say("not_kept", message, error=message),
         )
+
+    def _on_begin(self, folder: Path, history: Sequence[StepRecord]) -> None:
+        """A training that is gone on with has samples already."""
+        done = history[-1].step if history else 0
+        earlier = [one for one in rounds_in(folder / PREVIEWS) if one[0] <= done]
+        for step, path in thinned(earlier):
+            self._sampled(step, path)
+        self._status.started(folder, history)
 
     def _on_step(self, record: StepRecord) -> None:
         self._status.stepped(record)
@@ -112,9 +121,11 @@ class TrainingProgress:
         shape = tuple(data.latents[0].shape)
         images = preview(velocity, plan.positive, plan.negative, shape, plan.settings, plan.vae)
         save_previews(path, images)
+        self._sampled(int(path.stem.removeprefix("step_")), path)
+
+    def _sampled(self, step: int, path: Path) -> None:
         subfolder = path.parent.relative_to(folder_paths.get_output_directory()).as_posix()
-        file = {"filename": path.name, "subfolder": subfolder, "type": "output"}
-        self._status.sampled(int(path.stem.removeprefix("step_")), file)
+        self._status.sampled(step, {"filename": path.name, "subfolder": subfolder, "type": "output"})
 
     def _on_verdict(self, verdict: Verdict) -> None:
         self.is_worse = verdict.is_worse

@@ -1,5 +1,4 @@
 // What a training does, in LoRA Train Step: live curves per region, pace, samples, and a button that stops it.
-import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { button, entitle, swatch, table } from "./lib/controls.mjs";
 import { openDialog } from "./lib/dialog.mjs";
@@ -14,6 +13,7 @@ import { onResult } from "./lib/results.mjs";
 import { onLanguage, regionName, text } from "./lib/text.mjs";
 import { TrainingCurves } from "./training/curves.mjs";
 import { keep, learn, onTraining, runOf } from "./training/runs.mjs";
+import { Samples } from "./training/strip.mjs";
 import { isRunning, notesOf, progressOf, rowsOf } from "./training/words.mjs";
 
 /** @typedef {import("./training/runs.mjs").Run} Run */
@@ -40,6 +40,7 @@ class TrainingPanel {
     /** @type {Set<() => void>} redraw what is shown large */
     this.large = new Set();
     this.curves = this.newCurves();
+    this.samples = new Samples();
     this.makeHeader();
     this.makeTools();
     this.table = element("div", { className: "sf-training-table", tabIndex: 0, role: "region" });
@@ -47,6 +48,7 @@ class TrainingPanel {
     this.root = element("div", { className: "sf-training" }, [
       this.header,
       this.bar,
+      this.samples.strip,
       this.tools,
       this.curves.root,
       this.table,
@@ -59,12 +61,9 @@ class TrainingPanel {
     this.state = element("strong", { className: "sf-status", role: "status" });
     this.progress = element("span", { className: "sf-training-progress sf-quiet" });
     this.stop = button(() => this.interrupt(), { className: "sf-button sf-training-stop" });
-    this.picture = element("img", { alt: "" });
-    const small = { className: "sf-button sf-training-sample" };
-    this.sample = button(() => this.showSample(), small, [this.picture]);
     const first = element("div", { className: "sf-row" }, [this.state, this.stop]);
     const said = element("div", { className: "sf-training-said" }, [first, this.progress]);
-    this.header = element("div", { className: "sf-row" }, [this.sample, said]);
+    this.header = element("div", { className: "sf-row" }, [this.samples.latest, said]);
     this.bar = element("div", { className: "sf-training-bar", aria: { hidden: "true" } }, [element("div")]);
   }
 
@@ -169,7 +168,7 @@ class TrainingPanel {
     const stopping = running && this.stopping?.run === run?.run;
     this.stop.disabled = !running || stopping;
     this.stop.textContent = text(stopping ? "training.stopping" : "training.stop");
-    this.showThumbnail();
+    this.samples.show(run);
     const { regions } = this.view;
     if (!regions) this.curves.show(run, summary);
     else this.fillTable();
@@ -188,18 +187,6 @@ class TrainingPanel {
   parts() {
     if (!this.run) return [];
     return progressOf(this.run).map((part) => element("span", { textContent: part }));
-  }
-
-  showThumbnail() {
-    const file = this.run?.sample;
-    this.sample.classList.toggle("sf-hidden", !file);
-    if (!file) return;
-    const { filename, subfolder, type, step } = file;
-    // the run's folder may have had a picture of this name in an earlier training
-    const query = new URLSearchParams({ filename, subfolder, type, run: this.run?.run ?? "" });
-    const url = api.apiURL(`/view?${query}`);
-    if (this.picture.getAttribute("src") !== url) this.picture.src = url;
-    entitle(this.sample, text("training.sample", { step }));
   }
 
   fillTable() {
@@ -250,17 +237,6 @@ class TrainingPanel {
     const closed = openDialog(text(this.heldOut ? "training.heldOut" : "training.curves"), content);
     redraw();
     await closed;
-    this.large.delete(redraw);
-  }
-
-  async showSample() {
-    const picture = element("img", { className: "sf-training-picture", alt: this.sample.title });
-    const redraw = () => {
-      if (picture.src !== this.picture.src) picture.src = this.picture.src;
-    };
-    redraw();
-    this.large.add(redraw);
-    await openDialog(text("training.atStep", { step: this.run?.sample?.step }), picture);
     this.large.delete(redraw);
   }
 }

@@ -22,6 +22,7 @@ PACE_OVER = 40
 """The pace is a mean over so many moments, `SECONDS_BETWEEN` or a step apart."""
 MOST_TRAININGS = 8
 MOST_NOTES = 20
+MOST_SAMPLES = 48
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class Watched:
     workflow: str | None
     node: str
     prompt: str | None = None
+
+
+def thinned(samples: list[Any]) -> list[Any]:
+    """At most `MOST_SAMPLES` of them, evenly over time; the first and the last stay."""
+    return samples if len(samples) <= MOST_SAMPLES else [*samples[:-1:2], samples[-1]]
 
 
 class TrainingStatus:
@@ -71,7 +77,7 @@ class TrainingStatus:
             "state": "starting",
             "steps": steps,
             "folder": None,
-            "sample": None,
+            "samples": [],
             "kept": None,
             "error": None,
             "rows": None,
@@ -139,7 +145,7 @@ class TrainingStatus:
             file: as the server's route for pictures takes it.
         """
         with self._lock:
-            self._about["sample"] = {**file, "step": step}
+            self._about["samples"] = thinned([*self._about["samples"], {**file, "step": step}])
         self._tell()
 
     def kept(self, kept: Kept) -> None:

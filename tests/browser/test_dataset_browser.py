@@ -49,7 +49,7 @@ def test_a_picture_is_looked_at_large(
     expect(dialog.locator(".sf-dataset-facts")).to_contain_text("no caption")
 
     turn_to(dialog, "one.png", dialog.get_by_role("button", name="next picture").click)
-    expect(dialog.locator(".sf-dataset-facts")).to_contain_text("a woman in an orange suit")
+    expect(dialog.get_by_label("Caption")).to_have_value("a woman in an orange suit")
     share = float(read_masks(mask_path(folder / "one.png")).region("background").mean())
     row = dialog.get_by_role("row").filter(has_text="background")
     expect(row).to_contain_text(f"{share:.0%}")

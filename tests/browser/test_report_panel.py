@@ -101,4 +101,11 @@ def test_every_number_is_the_one_that_the_node_reports(anywhere: "Editor", train
     sizes = {node["id"]: node["size"] for node in editor.workflow()["nodes"]}
     assert sizes[COMPARE] == before[COMPARE] and sizes[DRY_RUN] == before[DRY_RUN]
     assert editor.violations(".sf-report") == []
+    editor.reload()
+    for node, rows in ((COMPARE, compared), (DRY_RUN, looked_at)):
+        editor.until(f"([id, count]) => ({CELLS})(id).length === count", [node, len(rows)])
+    assert editor.page.evaluate(CELLS, COMPARE) == compared
+    regions = editor.page.locator(".semantic-focus-overlay [data-region=face]")
+    regions.filter(has_text="%").first.wait_for(state="attached")
     assert editor.own_errors() == []
+    editor.spoil()

@@ -144,7 +144,7 @@ def test_samples_are_shown_and_open_large(editor: "Editor", training: dict[str, 
     page.evaluate(ADD_PREVIEW, TRAIN)
     editor.press_run()
     wait_for_state(page, "finished")
-    sample = panel(page).get_by_role("button", name="Sample of step 40")
+    sample = panel(page).get_by_role("button", name="Sample of step 40").first
     source = sample.locator("img").get_attribute("src")
     assert source and "step_000040.png" in source
     width = "image => image.complete && image.naturalWidth"
@@ -153,7 +153,17 @@ def test_samples_are_shown_and_open_large(editor: "Editor", training: dict[str, 
     assert page.request.get(f"{server.url}{source}").body() == file.read_bytes()
     sample.click()
     expect(page.locator(".sf-dialog img")).to_be_visible()
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator(".sf-dialog")).to_contain_text("Sample of step 20")
+    assert editor.violations(".sf-dialog") == []
     page.keyboard.press("Escape")
+    strip = panel(page).get_by_role("group", name="Samples").get_by_role("button")
+    expect(strip).to_have_count(2)
+    strip.first.click()
+    expect(page.locator(".sf-dialog")).to_contain_text("Sample of step 20")
+    assert "step_000020.png" in (page.locator(".sf-dialog img").get_attribute("src") or "")
+    page.keyboard.press("Escape")
+    assert editor.violations(".sf-training") == []
     assert node_of(editor.workflow(), TRAIN)["size"] == size
     assert editor.errors == []
 
@@ -164,7 +174,7 @@ def test_what_a_training_needs_is_shown_until_its_first_step(editor: "Editor", t
     points: dict[str, Any] = {"step": [], "total": [], "prior": [], "learning_rate": [], "regions": {}}
     report: dict[str, Any] = {
         "run": "of this test", "revision": 1, "workflow": training["id"], "node": str(TRAIN), "prompt": None,
-        "state": "starting", "step": 0, "steps": 40, "rate": None, "folder": None, "sample": None,
+        "state": "starting", "step": 0, "steps": 40, "rate": None, "folder": None, "samples": [],
         "kept": None, "error": None, "rows": None, "notes": [], "gradient_share": {}, "coverage": {},
         "memory": {"needed": 7.12, "free": 12.0, "swap": 60, "inputs": False}, "after": 0, "points": points,
     }  # fmt: skip

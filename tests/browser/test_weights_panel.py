@@ -60,6 +60,19 @@ def test_what_the_panel_does_is_what_the_inputs_have(anywhere: "Editor", weighte
     assert anywhere.errors == []
 
 
+def test_a_preset_for_whole_pictures_is_not_said_to_be_by_region(editor: "Editor", weighted: dict[str, Any]):
+    editor.load(weighted)
+    switch = panel(editor).get_by_role("switch")
+    panel(editor).get_by_role("combobox").select_option("style")
+    expect(switch).to_have_attribute("aria-checked", "false")
+    switch.click()
+    expect(switch).to_have_attribute("aria-checked", "true")
+    assert inputs(editor) == expected(**weights_of("style"))
+    switch.click()
+    expect(switch).to_have_attribute("aria-checked", "false")
+    assert inputs(editor) == expected(**weights_of("style"), enabled=False)
+
+
 def test_one_drag_is_one_step_of_undo_also_with_the_keys(anywhere: "Editor", weighted: dict[str, Any]):
     anywhere.load(weighted)
     size = node_of(anywhere.workflow(), OBJECTIVE)["size"]

@@ -197,6 +197,37 @@ def test_the_template_browser_is_given_every_workflow(editor: "Editor", server: 
         assert editor.page.request.get(f"{served}.jpg").body() == path.with_suffix(".jpg").read_bytes()
 
 
+@EACH_ONCE
+def test_the_gallery_describes_them_and_they_open_in_the_users_words_at_a_zoom_to_read(
+    anywhere: "Editor", comfy: ModuleType
+):
+    editor = anywhere
+    editor.set("Comfy.Locale", "zh")
+    editor.page.evaluate("() => void app.extensionManager.command.execute('Comfy.BrowseTemplates')")
+    editor.page.get_by_text(comfy.PACK, exact=True).locator("visible=true").first.click()
+    titles = json.loads((WORKFLOWS[0].parents[1] / "locales/zh/main.json").read_text("utf-8"))
+    texts = titles["semanticFocus"]["templates"]
+    cards = [editor.page.get_by_text(it["title"], exact=True) for it in texts.values()]
+    tops = []
+    for name, card in zip(texts, cards, strict=True):
+        if any(path.stem == name for path in WORKFLOWS):
+            card.scroll_into_view_if_needed()
+            tops.append(card.evaluate("card => [card.getBoundingClientRect()].map(({left}) => left)[0]"))
+    assert len(tops) == len(WORKFLOWS) and tops[0] < tops[1] < tops[2]
+    cards[list(texts).index("train_person_lora")].click()
+    editor.page.wait_for_function("() => app.graph.groups.length")
+    groups = editor.page.evaluate("() => app.graph.groups.map(group => group.title)")
+    assert groups[0] == "1  模型和图片"
+    notes = "() => app.graph.nodes.find(({type}) => type === 'MarkdownNote').widgets[0].value"
+    assert editor.page.evaluate(notes) == texts["train_person_lora"]["note"]
+    editor.page.wait_for_function("() => app.canvas.ds.scale >= 0.9")
+    saved = editor.workflow()
+    editor.set("Comfy.Locale", "en")
+    editor.load(saved)
+    assert editor.page.evaluate("() => app.graph.groups[0].title") == "1  Model and pictures"
+    assert editor.own_errors() == []
+
+
 def test_run_trains_and_shows_regions_curves_and_a_picture_and_a_second_run_keeps_the_first_lora(
     editor: "Editor", workflow: dict[str, Any], dataset: Path, stand_in_model: Path, server: Any
 ):

@@ -86,8 +86,12 @@ def on(graph: Graph, folder: Path) -> Graph:
 
 
 def up_to(graph: Graph, last: int) -> Graph:
-    """A copy of the nodes 1 to `last`."""
-    return copy.deepcopy({node: graph[node] for node in map(str, range(1, last + 1))})
+    """A copy of the nodes 1 to `last`, without what others give them."""
+    kept = copy.deepcopy({node: graph[node] for node in map(str, range(1, last + 1))})
+    for it in kept.values():
+        given = it["inputs"].items()
+        it["inputs"] = {name: v for name, v in given if not isinstance(v, list) or v[0] in kept}
+    return kept
 
 
 def only(graph: Graph, *outputs: str) -> Graph:

@@ -144,12 +144,10 @@ def test_what_lies_in_a_folder_and_is_not_taken_is_named_by_the_list_and_by_both
     _, listed = post(server, "dataset", {"folder": str(tmp_path)})
     assert listed["left_out"] == lines
     assert [(one["name"], one["captioned"]) for one in listed["pictures"]] == [("a.gif", True)]
-    assert post(server, "caption", {"folder": str(tmp_path), "name": "a.gif"}) == (
-        200,
-        {"caption": "a (hat)"},
-    )
+    asked = {"folder": str(tmp_path), "name": "a.gif"}
+    assert post(server, "caption", asked)[1]["caption"] == "a (hat)"
     (tmp_path / "a.Caption").unlink()
-    assert post(server, "caption", {"folder": str(tmp_path), "name": "a.gif"}) == (200, {"caption": ""})
+    assert post(server, "caption", asked) == (200, {"caption": "", "stamp": ""})
     (tmp_path / "a.caption").write_text("a (hat)")
     settings = {"folder": str(tmp_path), "backend": "mediapipe", "refine": "off"}
 
@@ -265,16 +263,29 @@ def test_a_torn_picture_is_named_without_an_error_in_the_console(server: "ComfyS
     assert "torn.png: cannot be read as a picture" in json.loads(content)["error"]
 
 
-def test_captions_are_read(server: "ComfyServer", dataset: Path):
-    asked = {"folder": str(dataset), "name": "one.png"}
-    assert post(server, "caption", asked) == (200, {"caption": "a woman in an orange suit"})
-    assert post(server, "caption", {**asked, "name": "torn.png"}) == (200, {"caption": ""})
+def test_captions_are_read_and_written_where_nobody_else_wrote(server: "ComfyServer", tmp_path: Path):
+    Image.new("RGB", (64, 64)).save(tmp_path / "one.png")
+    (tmp_path / "one.txt").write_text("a woman")
+    asked = {"folder": str(tmp_path), "name": "one.png"}
+    status, found = post(server, "caption", asked)
+    assert (status, found["caption"]) == (200, "a woman")
+    change = {**asked, "caption": "a woman in a suit", "stamp": found["stamp"]}
+    assert post(server, "caption/save", change)[0] == 403
+    post(server, "dataset", {"folder": str(tmp_path)})
+    status, saved = post(server, "caption/save", change)
+    assert (status, saved["caption"], "conflict" in saved) == (200, "a woman in a suit", False)
+    assert (tmp_path / "one.txt").read_text() == "a woman in a suit\n"
+    (tmp_path / "one.txt").write_text("theirs")
+    _, other = post(server, "caption/save", {**change, "caption": "mine", "stamp": saved["stamp"]})
+    assert (other["caption"], other["conflict"]) == ("theirs", True)
+    assert (tmp_path / "one.txt").read_text() == "theirs"
+    assert post(server, "caption/save", {**change, "name": "../one.png"})[0] == 400
 
 
 def test_a_form_of_another_site_gets_no_list(server: "ComfyServer", dataset: Path):
     body = json.dumps({"folder": str(dataset)}).encode()
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"):
-        for route in ("dataset", "caption"):
+        for route in ("dataset", "caption", "caption/save", "folders"):
             status, _, content = ask(server, "POST", f"/semantic_focus/{route}", body, kind)
             assert status == 400 and "application/json" in json.loads(content)["error"]
     assert ask(server, "GET", "/api/semantic_focus/dataset?folder=x")[0] in (404, 405)

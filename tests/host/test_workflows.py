@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file
 
+from semantic_focus.training.preview_grid import GAP, MARGIN
+
 from .graphs import Graph, node, on, run_folder, up_to
 
 if TYPE_CHECKING:
@@ -178,7 +180,7 @@ def test_masks_for_other_trainers_are_the_weighted_sums_of_the_mask_files(
 
 
 def test_a_training_goes_on_and_both_loras_are_measured_on_the_same_pictures(
-    server: "ComfyServer", small_workflow: SmallWorkflow, one_woman: Path
+    server: "ComfyServer", small_workflow: SmallWorkflow, one_woman: Path, preview: dict[str, Any]
 ):
     first = on(up_to(small_workflow("train_person_lora"), 10), one_woman)
     first["9"]["inputs"]["run_name"] = "begun"
@@ -186,6 +188,9 @@ def test_a_training_goes_on_and_both_loras_are_measured_on_the_same_pictures(
     graph = on(small_workflow("resume_and_compare"), one_woman)
     graph["12"]["inputs"]["path"] = "semantic_focus/begun"
     graph["19"]["inputs"]["lora_name"] = saved_loras(server, "my_person")[-1].name
+    graph["samples"] = {**preview, "inputs": {**preview["inputs"], "positive": ["18", 0], "steps": 1}}
+    for compared in (BEFORE, AFTER):
+        graph[compared]["inputs"]["preview"] = ["samples", 0]
     outputs = server.run(graph)["outputs"]
 
     begun, more = run_folder(server, "begun"), run_folder(server, "my_person_more")
@@ -204,3 +209,12 @@ def test_a_training_goes_on_and_both_loras_are_measured_on_the_same_pictures(
         assert before[region]["error_before"] == pytest.approx(after[region]["error_before"])
         assert 0 < before[region]["drift"] != after[region]["drift"] > 0
     assert server.view(outputs["11"]["images"][0]).startswith(b"\x89PNG")
+    # the base paints the same on the left of both, each LoRA something of its own on the right
+    captions = len(list(one_woman.glob("*.txt")))
+    for files in zip(*(outputs[place]["images"] for place in (BEFORE, AFTER)), strict=True):
+        one, other = (grey(server.view(file))[MARGIN:] for file in files)
+        width = (one.shape[1] - GAP) // 2
+        assert (one[:, :width] == other[:, :width]).all()
+        assert (one[:, :width] != one[:, -width:]).any() and (one[:, -width:] != other[:, -width:]).any()
+        captions -= 1
+    assert captions == 0

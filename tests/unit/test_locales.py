@@ -96,3 +96,23 @@ def test_the_pack_calls_itself_what_the_project_file_says(repo: Path):
     project = (repo / "pyproject.toml").read_text(encoding="utf-8")
     assert f'version = "{said["VERSION"]}"' in project
     assert f'Repository = "{said["REPOSITORY"]}"' in project
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_words_of_every_shared_workflow_are_there(repo: Path, language: str):
+    """In English they are those of the file itself: by them the editor's script finds the others."""
+    main = json.loads((repo / "locales" / language / "main.json").read_text("utf-8"))["semanticFocus"]
+    for path in (repo / "workflows").glob("*.json"):
+        workflow = json.loads(path.read_text("utf-8"))
+        (note,) = (it["widgets_values"][0] for it in workflow["nodes"] if it["type"] == "MarkdownNote")
+        titles = {it["title"] for it in [*workflow["nodes"], *workflow["groups"]] if it.get("title")}
+        words = main["templates"][path.stem]
+        assert words["title"] and words["description"]
+        if language == "en":
+            assert words["note"] == note
+            assert titles <= set(main["templateTitles"].values())
+        else:
+            assert CHINESE.search(words["note"]) and CHINESE.search(words["title"])
+            assert re.findall(r"^\d\. ", words["note"], re.MULTILINE) == re.findall(
+                r"^\d\. ", note, re.MULTILINE
+            )

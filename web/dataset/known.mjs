@@ -20,6 +20,11 @@ function known() {
   }
 }
 
+/** @returns {string[]} the folders that the user has chosen or used, the latest first */
+export function knownFolders() {
+  return [...known().keys()].filter(Boolean).reverse();
+}
+
 /**
  * Whether the server may be asked about a folder; there is nothing to ask about none.
  * @param {string} folder as the graph has it

@@ -1,12 +1,14 @@
 // The dataset browser: the pictures of a node's folder with the status of their masks, and a button that makes them.
+import { FolderField } from "./field.mjs";
 import { Grid } from "./grid.mjs";
 import { isKnown, remember } from "./known.mjs";
-import { openReport, tellAbsence } from "./report.mjs";
+import { messageOf } from "./message.mjs";
+import { tellAbsence } from "./report.mjs";
 import { resultFor, runFor, start } from "./runs.mjs";
-import { CACHER, list, sourceOf, whyBroken } from "./source.mjs";
+import { CACHER, list, reportedFolder, sourceOf, whyBroken } from "./source.mjs";
 import { badge, layers, view } from "./view.mjs";
 import { describe, FILTERS, folderInWords, passes, problemsOf } from "./words.mjs";
-import { resultInWords, say, statusName, summary } from "./words.mjs";
+import { say, statusName, summary } from "./words.mjs";
 import { button, entitle } from "../lib/controls.mjs";
 import { gravestFirst } from "../lib/doubts.mjs";
 import { element, typedIn, undoable, widgetOf } from "../lib/panel.mjs";
@@ -55,6 +57,8 @@ export class DatasetPanel {
       draw: (picture) => this.tile(picture),
       open: (index) => this.open(index),
     });
+    const changed = () => panels.forEach((panel) => panel.schedule(true)); // the same folder may have others now
+    this.field = new FolderField(node, () => this.folder, changed);
     this.build();
     this.relabel();
   }
@@ -83,10 +87,12 @@ export class DatasetPanel {
     this.allow.setAttribute("aria-describedby", this.question.id);
     const asking = [this.question, this.place, this.allow];
     this.ask = element("div", { className: "sf-dataset-empty sf-dataset-ask" }, asking);
-    const head = element("div", { className: "sf-row" }, [this.summary, this.regions, this.refresh]);
+    const head = element("div", { className: "sf-row" }, [this.summary, this.field.open, this.regions, this.refresh]);
     const tools = element("div", { className: "sf-row" }, [this.filter, this.generate, this.progress]);
-    const body = element("div", { className: "sf-dataset-body" }, [this.grid.root, this.empty, this.ask]);
+    const parts = [this.grid.root, this.empty, this.ask, this.field.start];
+    const body = element("div", { className: "sf-dataset-body" }, parts);
     this.root = element("div", { className: "sf-dataset" }, [head, tools, body, this.missed, this.message]);
+    this.field.listen(this.root);
   }
 
   /** The node is in the workflow. */
@@ -111,6 +117,7 @@ export class DatasetPanel {
   /** @param {string[]} remarks of a run that loaded the folder */
   remark(remarks) {
     this.remarks = remarks;
+    this.remarked = reportedFolder(this.node);
     this.drawMessage();
   }
 
@@ -141,6 +148,7 @@ export class DatasetPanel {
     entitle(this.refresh, text("dataset.refresh"));
     entitle(this.regions, text("dataset.showRegions"));
     entitle(this.filter, text("dataset.filter"));
+    this.field.relabel();
     this.cancel.textContent = text("dataset.cancel");
     this.question.textContent = text("dataset.unknownFolder");
     this.allow.textContent = text("dataset.showFolder");
@@ -293,6 +301,7 @@ export class DatasetPanel {
     this.empty.textContent = nothing;
     this.empty.classList.toggle("sf-hidden", !nothing || Boolean(this.unasked));
     this.grid.root.classList.toggle("sf-hidden", Boolean(nothing));
+    this.field.draw(Boolean(this.unasked || this.error));
     this.shown = shown;
     this.grid.show(shown);
   }
@@ -332,22 +341,13 @@ export class DatasetPanel {
   }
 
   drawMessage() {
-    const result = resultFor(this.node);
-    const said = result ? resultInWords(result) : [];
-    const report = result && "report" in result ? result.report : null;
+    const result = resultFor(this.node, this.folder);
     const told = result && "remarks" in result ? (result.remarks ?? []) : [];
-    const missed = folderInWords([...told, ...this.remarks], this.leftOut);
+    const remarks = this.remarked === this.folder ? this.remarks : [];
+    const missed = folderInWords([...told, ...remarks], this.leftOut);
     if (this.missed.textContent !== missed) this.missed.textContent = missed; // what a user has selected stays so
     this.missed.classList.toggle("sf-hidden", !missed);
-    const parts = [];
-    if (said.length) {
-      const [textContent, title] = [said.join(" · "), said.join("\n")];
-      parts.push(element("span", { className: "sf-status", textContent, title }));
-    }
-    if (report) {
-      const words = { textContent: text("dataset.report"), title: report.path };
-      parts.push(button(() => openReport(report), words));
-    }
+    const parts = messageOf(result);
     this.message.replaceChildren(...parts);
     this.message.classList.toggle("sf-hidden", !parts.length);
   }

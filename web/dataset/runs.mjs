@@ -17,11 +17,11 @@ const MOST_RESULTS = 50;
 
 /**
  * @typedef {{filename: string, subfolder: string, type: string, path: string}} Report
- * @typedef {{counts: Record<string, number>, segmenter: string, to_look_at: number, failures: string[],
+ * @typedef {{folder: string, counts: Record<string, number>, segmenter: string, to_look_at: number, failures: string[],
  *   remarks?: string[], report: Report | null}} Told by nodes/dataset_cache.py
- * @typedef {Told | {error: string}} Result
- * @typedef {{prompt: string | null, target: string, state: "queued" | "running", done: number, total: number}} Run
- * `prompt` is null until the server has answered, `target` the run id of the node that makes the masks, `total` 0 when
+ * @typedef {Told | {error: string, asked: string | null}} Result
+ * @typedef {{prompt: string | null, target: string, asked: string | null, state: "queued" | "running", done: number,
+ *   total: number}} Run `asked` is the folder as the graph has it, `prompt` is null until the server has answered, `target` the run id of the node that makes the masks, `total` 0 when
  * only the mask files tell how far it is
  */
 
@@ -83,13 +83,17 @@ export function runFor(node, maker) {
 }
 
 /**
- * What the last run of a node said.
+ * What the last run of a node said, as long as the node has the folder that it was about.
  * @param {any} node
+ * @param {string} folder as the server names the present one, empty when it is not known
  * @returns {Result | undefined}
  */
-export function resultFor(node) {
+export function resultFor(node, folder) {
   const [key] = keysFor(results, node);
-  return results.get(key);
+  const result = results.get(key);
+  if (!result) return undefined;
+  const isOfIt = "error" in result ? result.asked === sourceOf(node)?.folder : result.folder === folder;
+  return isOfIt ? result : undefined;
 }
 
 /**
@@ -112,11 +116,12 @@ export function keepResult(node, result, fresh) {
  * @param {any} node
  */
 export async function start(node) {
-  const [id, maker] = [executionId(node), sourceOf(node)?.maker];
+  const { maker = null, folder: asked = null } = sourceOf(node) ?? {};
+  const id = executionId(node);
   if (!id || !maker || keysFor(own, node).length) return;
   const key = keyOf(workflowId(), id);
   /** @type {Run} */
-  const run = { prompt: null, target: maker, state: "queued", done: 0, total: 0 };
+  const run = { prompt: null, target: maker, asked, state: "queued", done: 0, total: 0 };
   own.set(key, run);
   results.delete(key);
   tell(false);
@@ -130,7 +135,7 @@ export async function start(node) {
     watch(key, run);
     await lookForEnds(); // it may have ended before the answer was here
   } catch (error) {
-    finish(key, { error: complaint(error) });
+    finish(key, { error: complaint(error), asked });
   }
 }
 
@@ -208,10 +213,10 @@ function hear({ prompt_id: prompt, nodes }) {
   /** @param {string} target @returns {Run | undefined} */
   const running = (target) => {
     const { state, value: done, max } = nodes[target] ?? {};
-    return state === "running" ? { prompt, target, state, done, total: max > 1 ? max : 0 } : undefined;
+    return state === "running" ? { prompt, target, asked: null, state, done, total: max > 1 ? max : 0 } : undefined;
   };
   const ours = [...own.values()].filter((run) => run.prompt === prompt);
-  for (const run of ours) Object.assign(run, running(run.target));
+  for (const run of ours) Object.assign(run, running(run.target), { asked: run.asked });
   if (ours.length) return tell(false);
   if (!isOwn(prompt) || isForeign(prompt)) return;
   if (elsewhere?.prompt !== prompt) whenOver(prompt, () => leave(prompt));
@@ -231,8 +236,10 @@ function hear({ prompt_id: prompt, nodes }) {
  */
 function end(event, detail) {
   if (elsewhere?.prompt === detail.prompt_id) elsewhere = null;
-  const failed = event === "execution_error" ? { error: detail.exception_message.trim() } : undefined;
-  for (const [key, run] of [...own]) if (run.prompt === detail.prompt_id) finish(key, failed);
+  const error = event === "execution_error" ? detail.exception_message.trim() : "";
+  for (const [key, run] of [...own]) {
+    if (run.prompt === detail.prompt_id) finish(key, error ? { error, asked: run.asked } : undefined);
+  }
   tell(true);
 }
 

@@ -55,6 +55,9 @@ export function reportFolder(node, folder) {
 /** @param {any} value of an input */
 const isBlank = (value) => value?.trim?.() === "";
 
+/** @param {any} node @returns {string | undefined} the folder of its last run, as the server names it */
+export const reportedFolder = (node) => reported.get(graphKey(node));
+
 /** @param {any} node @returns {string | null} the id that running it takes; null when it is in no graph */
 export const executionId = (node) => runIdsOf(node)[0] ?? null;
 
@@ -128,6 +131,17 @@ async function ask(route, body, signal) {
 }
 
 /**
+ * What nodes/folder_routes.py offers: `input` is ComfyUI's folder of that name, `endings` are of files that it takes.
+ * @typedef {{input: string, folders: {path: string, name: string, pictures: number}[],
+ *   endings: import("./drop.mjs").Endings}} FolderChoices
+ */
+
+/** @returns {Promise<FolderChoices>} the folders with pictures that may be chosen */
+export function folderChoices() {
+  return ask("/semantic_focus/folders", {});
+}
+
+/**
  * @param {Source} source
  * @returns {Promise<Listing>}
  */
@@ -135,14 +149,27 @@ export function list(source) {
   return ask("/semantic_focus/dataset", { ...source.settings, folder: source.folder });
 }
 
+/** @typedef {{caption: string, stamp: string}} Caption `stamp` tells one version from another; empty without a file */
+
 /**
  * @param {string} folder
  * @param {string} name
- * @param {AbortSignal} signal
- * @returns {Promise<string>} empty without one
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<Caption>}
  */
-export async function readCaption(folder, name, signal) {
-  return (await ask("/semantic_focus/caption", { folder, name }, signal)).caption;
+export function readCaption(folder, name, signal) {
+  return ask("/semantic_focus/caption", { folder, name }, signal);
+}
+
+/**
+ * @param {string} folder
+ * @param {string} name
+ * @param {string} caption
+ * @param {string} stamp of the caption that it takes the place of
+ * @returns {Promise<Caption & {conflict?: boolean}>} as it is now; with `conflict` another program wrote it
+ */
+export function saveCaption(folder, name, caption, stamp) {
+  return ask("/semantic_focus/caption/save", { folder, name, caption, stamp });
 }
 
 /**

@@ -1,6 +1,7 @@
-// One picture of a dataset, large: regions over it, status, coverage, caption; the others by buttons or arrow keys.
+// One picture of a dataset, large: regions over it, status, coverage, its caption; the others by buttons or arrow keys.
+import { CaptionEditor } from "./caption.mjs";
 import { discard } from "./grid.mjs";
-import { pictureUrl, readCaption, regionsUrl } from "./source.mjs";
+import { pictureUrl, regionsUrl } from "./source.mjs";
 import { button, entitle, swatch } from "../lib/controls.mjs";
 import { flagged, rings } from "../lib/doubts.mjs";
 import { percent } from "../lib/figures.mjs";
@@ -98,7 +99,9 @@ class View {
     const toggle = element("label", { className: "sf-row" }, [this.regions, text("dataset.regions")]);
     this.mending = button(() => this.mend(), { title: text("mend.openTip") }, [`✎ ${text("mend.open")}`]);
     const bar = element("div", { className: "sf-row" }, [this.back, this.next, this.place, toggle, this.mending]);
-    const main = element("div", { className: "sf-dataset-main" }, [this.figure, this.facts]);
+    this.caption = new CaptionEditor(folder, captionNeeded, again);
+    const side = element("div", { className: "sf-dataset-side" }, [this.facts, this.caption.root]);
+    const main = element("div", { className: "sf-dataset-main" }, [this.figure, side]);
     this.root = element("div", { className: "sf-dataset-view" }, [bar, main]);
     this.show();
   }
@@ -115,13 +118,15 @@ class View {
   }
 
   /** @param {number} by */
-  go(by) {
+  async go(by) {
+    if (!(await this.caption.save())) return;
     this.at = (this.at + by + this.pictures.length) % this.pictures.length;
     this.show();
   }
 
   /** @param {KeyboardEvent} event */
   press(event) {
+    if (/** @type {HTMLElement} */ (event.target).matches("textarea, input:not([type=checkbox])")) return;
     if (event.key.toLowerCase() === "m" && !event.ctrlKey && !event.metaKey && !event.altKey) this.mend();
     const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (!by) return;
@@ -131,6 +136,7 @@ class View {
 
   /** Correct the masks by hand, of this picture and then of others. */
   async mend() {
+    if (!(await this.caption.save())) return;
     const able = this.pictures.filter(({ status }) => status !== "failed");
     const at = able.indexOf(this.pictures[this.at]);
     if (at < 0) return;
@@ -158,7 +164,6 @@ class View {
     this.place.textContent = `${this.at + 1}/${this.pictures.length}`;
     this.mending.disabled = picture.status === "failed";
     this.draw();
-    const caption = element("p", { className: "sf-dataset-caption", textContent: "…" });
     const reason = picture.reason ? [element("p", { textContent: say(picture.reason), title: picture.reason })] : [];
     const persons = picture.persons === null ? "" : ` · ${text("dataset.persons", { count: picture.persons })}`;
     this.facts.replaceChildren(
@@ -169,15 +174,8 @@ class View {
       ...this.problems(picture),
       ...picture.notes.map((note) => element("p", { className: "sf-quiet", textContent: say(note) })),
       ...this.coverage(picture),
-      element("h4", { textContent: text("dataset.caption") }),
-      caption,
     );
-    const none = this.captionNeeded ? "dataset.noCaption" : "dataset.noOwnCaption";
-    this.reading?.abort();
-    this.reading = new AbortController();
-    readCaption(this.folder, picture.name, this.reading.signal)
-      .then((words) => (caption.textContent = words || text(picture.captioned ? "dataset.says.emptyCaption" : none)))
-      .catch((error) => (caption.textContent = say(error.message)));
+    this.caption.show(picture);
   }
 
   /**
@@ -219,9 +217,10 @@ class View {
  */
 export async function view(folder, pictures, at, captionNeeded, again) {
   const shown = new View(folder, pictures, at, captionNeeded, again);
-  const closed = openDialog(text("dataset.title"), shown.root);
+  const closed = openDialog(text("dataset.title"), shown.root, () => shown.caption.save());
   shown.root.closest("dialog")?.addEventListener("keydown", (event) => shown.press(event));
   shown.next.focus();
   await closed;
+  if (shown.caption.wrote) await again();
   return shown.pictures[shown.at].name;
 }

@@ -37,6 +37,9 @@ export function isOwn(prompt) {
   return Boolean(prompt && workflows.has(prompt));
 }
 
+/** @param {string} prompt its id @returns {string | null} the workflow that it is of, where it is known */
+export const workflowOf = (prompt) => workflows.get(prompt) ?? null;
+
 /**
  * Whether a prompt is known to be of another workflow than the one that is shown.
  * @param {string | null | undefined} prompt its id

@@ -45,6 +45,16 @@ export function english(section) {
 }
 
 /**
+ * A section of main.json in every language that there is.
+ * @param {string} section
+ * @returns {Record<string, Record<string, any>>} by language
+ */
+export function tablesOf(section) {
+  const all = Object.entries(languages).map(([spoken, table]) => [spoken, table[SECTION]?.[section]]);
+  return Object.fromEntries(all.filter(([, table]) => table));
+}
+
+/**
  * A text with its {places} filled in; the key itself when nobody wrote one.
  * @param {string} key dots between the levels of main.json's section "semanticFocus"
  * @param {Record<string, string | number>} [values]

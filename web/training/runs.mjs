@@ -15,7 +15,7 @@ import { isRunning } from "./words.mjs";
  * @typedef {{needed: number, free: number, swap: number, inputs: boolean}} Memory GiB; swap in percent
  * @typedef {{run: string, revision: number, workflow: string | null, node: string, prompt: string | null,
  *   state: "starting" | "running" | "stopped" | "failed" | "finished" | "lost", step: number, steps: number,
- *   rate: number | null, folder: string | null, sample: Record<string, any> | null, kept: Kept | null,
+ *   rate: number | null, folder: string | null, samples?: import("./strip.mjs").Sample[], kept: Kept | null,
  *   error: string | null, rows: Row[] | null, worse?: boolean, memory?: Memory | null, notes: Note[], gradient_share: Record<string, number>,
  *   coverage: Record<string, number>, after: number, points: any}} Report
  * @typedef {Omit<Report, "points"> & {points: Points}} Run

@@ -141,12 +141,24 @@ export class WeightValues {
     return parseWeights(this.get(OWN) ?? "").weights;
   }
 
+  /** Whether the preset trains the whole picture, whatever the switch was. */
+  get isWhole() {
+    return this.whole.includes(this.get(PRESET));
+  }
+
+  /** Train by region instead of whole pictures, or the other way round. */
+  toggle() {
+    const byRegion = !this.effective().enabled;
+    if (byRegion && this.isWhole) this.set(PRESET, CUSTOM);
+    this.set(ENABLED, byRegion);
+  }
+
   /** @returns {Effective} */
   effective() {
     const number = (input) => Number(this.get(input) ?? NaN);
     const weights = Object.fromEntries(this.categories.map((name) => [name, number(inputOf(name))]));
     return {
-      enabled: (this.get(ENABLED) ?? true) && !this.whole.includes(this.get(PRESET)),
+      enabled: (this.get(ENABLED) ?? true) && !this.isWhole,
       weights: { ...weights, ...this.ofPreset(), ...this.own },
       fallback: number(FALLBACK),
       prior: number(PRIOR),

@@ -61,8 +61,7 @@ export class WeightsPanel {
       () => values.effective(),
       (place) => this.hover(place),
     );
-    const toggle = () => this.edit(() => values.set(ENABLED, !values.get(ENABLED)));
-    this.enabled = button(toggle, { className: "sf-button sf-switch", role: "switch" });
+    this.enabled = button(() => this.edit(() => values.toggle()), { className: "sf-button sf-switch", role: "switch" });
     this.preset = element("select", { className: "sf-field" });
     this.preset.addEventListener("change", () => this.edit(() => values.set(PRESET, this.preset.value)));
     this.resetAll = button(() => this.edit(() => values.reset()), { textContent: "↺" });
@@ -193,8 +192,8 @@ export class WeightsPanel {
   sync() {
     const { values } = this;
     const effective = values.effective();
-    this.enabled.setAttribute("aria-checked", String(Boolean(values.get(ENABLED))));
-    this.enabled.disabled = values.linked(ENABLED);
+    this.enabled.setAttribute("aria-checked", String(Boolean(effective.enabled)));
+    this.enabled.disabled = values.linked(ENABLED) || (values.isWhole && values.linked(PRESET));
     this.preset.value = values.get(PRESET) ?? CUSTOM;
     this.preset.disabled = values.linked(PRESET);
     this.preset.title = values.linked(PRESET) ? text("weights.fromLink") : text("weights.presetTitle");

@@ -1,0 +1,53 @@
+"""Captions are changed where the picture is looked at large, and nobody else's words are lost."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from playwright.sync_api import expect
+
+from .dataset_ui import LOADER, graph, only, shows, tile
+from .editor import EACH_ONCE
+
+if TYPE_CHECKING:
+    from .editor import Editor
+
+
+@EACH_ONCE
+def test_a_caption_is_written_when_it_is_left_and_conflicts_are_asked_about(anywhere: "Editor", folder: Path):
+    editor = anywhere
+    editor.load(only(graph(folder), LOADER))
+    shows(editor, {"one.png": "missing"})
+    tile(editor, "drei 好.JPG").click()
+    dialog = editor.page.get_by_role("dialog")
+    field = dialog.get_by_label("Caption")
+    expect(field).to_have_attribute("placeholder", "no caption yet: write what the picture shows")
+    field.fill("an astronaut, 宇航员")
+    editor.page.keyboard.press("ArrowRight")  # in the field, it is the field's
+    expect(dialog.get_by_role("heading", name="drei 好.JPG")).to_be_visible()
+    dialog.get_by_role("button", name="next picture").click()
+    expect(dialog.get_by_role("heading", name="one.png")).to_be_visible()
+    assert (folder / "drei 好.txt").read_text("utf-8") == "an astronaut, 宇航员\n"
+
+    expect(field).to_have_value("a woman in an orange suit")
+    (folder / "one.txt").write_text("their words")
+    field.fill("my words")
+    editor.page.keyboard.press("Control+s")
+    expect(dialog).to_contain_text("Another program changed this caption meanwhile. It says: their words")
+    editor.page.keyboard.press("Escape")
+    expect(dialog).to_be_visible()
+    assert editor.violations(".sf-dialog") == []
+    dialog.get_by_role("button", name="Save mine").click()
+    expect(dialog).to_contain_text("saved")
+    assert (folder / "one.txt").read_text() == "my words\n"
+
+    dialog.get_by_label("Trigger word").fill("ohwx")
+    (folder / "two.txt").write_text("OHWX in space")
+    dialog.get_by_role("button", name="Put it before all").click()
+    expect(dialog).to_contain_text("ohwx was put before the captions of 2 pictures.")
+    expect(field).to_have_value("ohwx, my words")
+    assert (folder / "drei 好.txt").read_text("utf-8") == "ohwx, an astronaut, 宇航员\n"
+    assert (folder / "two.txt").read_text() == "OHWX in space"
+    editor.page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+    expect(tile(editor, "drei 好.JPG")).not_to_have_attribute("title", "no caption")
+    assert editor.errors == []

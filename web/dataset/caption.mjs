@@ -1,0 +1,167 @@
+// The caption of the picture that is looked at, to be changed; and a trigger word before all captions of a folder. It is
+// written when the user leaves it. Where another program wrote meanwhile, the user says whose words stay.
+import { readCaption, saveCaption } from "./source.mjs";
+import { say } from "./words.mjs";
+import { button } from "../lib/controls.mjs";
+import { element } from "../lib/panel.mjs";
+import { text } from "../lib/text.mjs";
+
+/**
+ * @typedef {import("./source.mjs").Picture} Picture
+ * @typedef {import("./source.mjs").Caption} Caption
+ */
+
+const MOST_NAMED = 5;
+
+export class CaptionEditor {
+  /**
+   * @param {string} folder
+   * @param {boolean} needed a picture without a caption file is an error in a run
+   * @param {() => Promise<Picture[]>} all the pictures of the folder, looked at anew
+   */
+  constructor(folder, needed, all) {
+    this.folder = folder;
+    this.needed = needed;
+    this.all = all;
+    this.wrote = false;
+    /** @type {Picture | null} */
+    this.picture = null;
+    /** @type {Caption} as the server has it */
+    this.kept = { caption: "", stamp: "" };
+    this.field = element("textarea", { className: "sf-field", rows: 5, spellcheck: false });
+    this.field.addEventListener("change", () => this.save());
+    this.field.addEventListener("keydown", (event) => {
+      if (event.key.toLowerCase() !== "s" || !(event.ctrlKey || event.metaKey)) return;
+      event.preventDefault();
+      this.save();
+    });
+    this.status = element("p", { className: "sf-quiet", role: "status" });
+    this.mine = button(() => this.save(this.theirs?.stamp), { textContent: text("captions.mine") });
+    this.other = button(() => this.take(this.theirs ?? this.kept), { textContent: text("captions.theirs") });
+    this.choice = element("div", { className: "sf-wrap sf-hidden" }, [this.mine, this.other]);
+    const heading = element("h4", { textContent: text("dataset.caption") });
+    const label = element("label", {}, [heading, this.field]);
+    this.root = element("div", { className: "sf-caption" }, [label, this.status, this.choice, this.trigger()]);
+  }
+
+  /** The row that puts a word before all captions. */
+  trigger() {
+    this.word = element("input", { className: "sf-field", spellcheck: false });
+    this.word.addEventListener("input", () => (this.add.disabled = !this.word.value.trim()));
+    this.add = button(() => this.addToAll(), { textContent: text("captions.add"), title: text("captions.addTip") });
+    this.add.disabled = true;
+    const label = element("label", {}, [text("captions.trigger"), this.word]);
+    return element("div", { className: "sf-row sf-caption-trigger" }, [label, this.add]);
+  }
+
+  /** @param {Picture} picture that is shown from now on */
+  async show(picture) {
+    this.picture = picture;
+    this.reading?.abort();
+    this.reading = new AbortController();
+    const { signal } = this.reading;
+    this.field.disabled = true;
+    this.field.value = "";
+    this.tell("");
+    try {
+      this.take(await readCaption(this.folder, picture.name, signal));
+      this.field.disabled = false;
+    } catch (error) {
+      if (!signal.aborted) this.tell(say(error.message));
+    }
+  }
+
+  /** @param {Caption} found */
+  take(found) {
+    this.kept = found;
+    this.theirs = null;
+    this.field.value = found.caption;
+    const none = found.stamp ? "dataset.says.emptyCaption" : this.needed ? "captions.needed" : "dataset.noOwnCaption";
+    this.field.placeholder = text(none);
+    this.tell("");
+  }
+
+  /** @param {string} words @param {boolean} [unsure] the user has to say whose words stay */
+  tell(words, unsure = false) {
+    this.status.textContent = words;
+    this.choice.classList.toggle("sf-hidden", !unsure);
+  }
+
+  /**
+   * Write what was changed.
+   * @param {string} [stamp] of what it takes the place of
+   * @returns {Promise<boolean>} whether nothing is left to be written
+   */
+  async save(stamp = this.kept.stamp) {
+    const words = this.field.value.trim();
+    const { picture } = this;
+    if (!picture || this.field.disabled || words === this.kept.caption) return true;
+    this.saving = (this.saving ?? Promise.resolve(true)).then(() => this.write(picture, words, stamp));
+    return this.saving;
+  }
+
+  /**
+   * @param {Picture} picture
+   * @param {string} words
+   * @param {string} stamp
+   */
+  async write(picture, words, stamp) {
+    if (words === this.kept.caption) return true; // by the call before this one
+    try {
+      const found = await saveCaption(this.folder, picture.name, words, stamp);
+      if (found.conflict) {
+        this.theirs = found;
+        this.tell(text("captions.conflict", { words: found.caption || "–" }), true);
+        return false;
+      }
+      this.wrote = true;
+      this.take(found);
+      this.tell(text("captions.saved"));
+      return true;
+    } catch (error) {
+      this.theirs = null;
+      this.tell(text("captions.notSaved", { error: say(error.message) }), true);
+      return false;
+    }
+  }
+
+  /** Put the word before each caption that does not have it. */
+  async addToAll() {
+    if (this.busy || !(await this.save())) return;
+    const word = this.word.value.trim();
+    this.busy = true; // and not disabled: the editor takes Escape where nothing has the focus
+    /** @type {string[]} */
+    const failed = [];
+    let [changed, done] = [0, 0];
+    const pictures = (await this.all()).filter(({ status }) => status !== "failed");
+    for (const { name } of pictures) {
+      this.tell(text("captions.adding", { done: done++, all: pictures.length }));
+      try {
+        const { caption, stamp } = await readCaption(this.folder, name);
+        if (has(caption, word)) continue;
+        const words = caption ? `${word}, ${caption}` : word;
+        const { conflict } = await saveCaption(this.folder, name, words, stamp);
+        if (conflict) failed.push(name);
+        else changed++;
+      } catch {
+        failed.push(name);
+      }
+    }
+    this.wrote ||= changed > 0;
+    if (this.picture) await this.show(this.picture);
+    this.busy = false;
+    const names = failed.slice(0, MOST_NAMED).join(", ");
+    const rest = failed.length ? ` ${text("captions.failed", { names, count: failed.length })}` : "";
+    this.tell(text("captions.added", { count: changed, word }) + rest);
+  }
+}
+
+/**
+ * Whether a caption has a word or some words, and not only as a part of others.
+ * @param {string} caption
+ * @param {string} word
+ */
+function has(caption, word) {
+  const quoted = word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+  return new RegExp(`(?<![\\p{L}\\p{N}_])${quoted}(?![\\p{L}\\p{N}_])`, "iu").test(caption);
+}

@@ -17,6 +17,7 @@ SAYING = (
     "datasets/formats.py",
     "datasets/status.py",
     "datasets/cache.py",
+    "datasets/caption_editing.py",
     "files/writing.py",
     "files/names.py",
     "files/tensors.py",

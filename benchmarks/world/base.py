@@ -57,7 +57,7 @@ class Pretraining:
 
     depth: int = 3
     pictures: int = 12_000
-    steps: int = 4_000
+    steps: int = 7_000
     batch: int = 32
     learning_rate: float = 2e-3
     warmup: int = 100
@@ -153,7 +153,7 @@ def pictures_of(seed: int) -> Callable[[int], Tensor]:
 
 def fit_codec(settings: Pretraining) -> WorldCodec:
     """The codec of these settings, still without details: all that the flow model needs of it."""
-    return WorldCodec.fit(pictures_of(settings.seed + 1)(512))
+    return WorldCodec.fit(pictures_of(settings.seed + 1)(min(512, settings.pictures)))
 
 
 def prompts_for(

@@ -80,11 +80,12 @@ def true_words(figures: Sequence[Figure]) -> dict[str, list[str]]:
 
 
 def train_reader(
-    redraw: Callable[[Tensor], Tensor], steps: int, pictures: int = 4096, batch: int = 64, seed: int = 4
+    redraw: Callable[[Tensor], Tensor], steps: int, most_pictures: int = 4096, batch: int = 64, seed: int = 4
 ) -> Reader:
     """A reader of drawn pictures, half of them as `redraw` (the codec) gives them back, all noisy."""
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)
+    pictures = min(most_pictures, steps * batch)
     figures = [random_figure(random) for _ in range(pictures)]
     seen = torch.cat([_seen(figures[at : at + batch], redraw, at) for at in range(0, pictures, batch)], 1)
     words = true_words(figures)

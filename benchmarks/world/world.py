@@ -15,7 +15,7 @@ from benchmarks.world.flow import sample
 from benchmarks.world.people import SCENE_WORDS, caption, random_figure
 from benchmarks.world.reader import Reader, accuracy, ensure_reader, true_words
 
-READER_STEPS = 800
+READER_STEPS = 600
 JUDGED = 256
 """Pictures on which the reader and the base model are judged."""
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.world.codec import WorldCodec
-from benchmarks.world.flow import sample
+from benchmarks.world.flow import STEPS, sample
 from benchmarks.world.people import FACE_PARTS, SCENE_WORDS, Face, Scene, caption
 from benchmarks.world.persons import TRIGGER, Person, other_scenes
 from benchmarks.world.reader import TRAIT_SCALE, Reader, Reading, traits
@@ -44,7 +44,7 @@ class Samples:
 
 
 def draw_samples(model: nn.Module, codec: WorldCodec, person: Person, share: float = 1.0) -> Samples:
-    """Sample the model as it is now; `share` of the usual number of pictures.
+    """Sample the model as it is now; `share` of the usual number of pictures and of steps.
 
     Each kind starts from noise of its own seed, the same for all models.
     """
@@ -55,7 +55,8 @@ def draw_samples(model: nn.Module, codec: WorldCodec, person: Person, share: flo
         "bare": [caption(None, TRIGGER)] * bare,
         "strangers": [caption(scene) for scene in scenes[:strangers]],
     }
-    drawn = {kind: codec.decode(sample(model, texts, SEEDS[kind])) for kind, texts in prompts.items()}
+    steps = max(2, round(share * STEPS))
+    drawn = {kind: codec.decode(sample(model, texts, SEEDS[kind], steps)) for kind, texts in prompts.items()}
     return Samples(**drawn, scenes=scenes)
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks.world.base import Pretraining
-from benchmarks.world.drawing import sheet
+from benchmarks.world.drawing import SIDE, sheet
 from benchmarks.world.flow import WorldFlow, sample
 from benchmarks.world.measure import Counts, Samples, count, draw_samples
 from benchmarks.world.people import caption, random_scene
@@ -123,13 +123,14 @@ class Results:
     def add(self, row: Row, samples: Samples) -> None:
         """Keep a row, and the first of its samples."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        shown = torch.cat((samples.asked[:SHOWN], samples.bare[:SHOWN], samples.strangers[:SHOWN]))
-        Image.fromarray(sheet(shown, len(shown))).save(self.samples_path(row.task))
+        kinds = (samples.asked, samples.bare, samples.strangers)
+        shown = np.concatenate([sheet(pixels[:SHOWN], SHOWN) for pixels in kinds])
+        Image.fromarray(shown).save(self.samples_path(row.task))
         with self.path.open("a") as file:
             file.write(json.dumps(asdict(row)) + "\n")
 
     def samples_path(self, task: Task) -> Path:
-        """Where a run's samples are: SHOWN with a scene, as many with the trigger alone, and without it."""
+        """Where a run's samples are, in three rows: with a scene, with the trigger alone, and without it."""
         words = "_".join(str(value) for value in asdict(task).values())
         return self.folder / ("".join(letter if letter.isalnum() else "_" for letter in words) + ".png")
 
@@ -137,8 +138,7 @@ class Results:
         """Float[SHOWN, S, S, 3]: a run's samples with a scene."""
         with Image.open(self.samples_path(task)) as picture:
             pixels = torch.from_numpy(np.array(picture)).float() / 255
-        side = pixels.shape[0]
-        return torch.stack([pixels[:, place * side : (place + 1) * side] for place in range(SHOWN)])
+        return torch.stack([pixels[:SIDE, place * SIDE : (place + 1) * SIDE] for place in range(SHOWN)])
 
 
 def run_missing(

@@ -36,7 +36,9 @@ def tasks() -> Iterator[Task]:
     for seed, rank, name, recipe in itertools.product(SEEDS, (8, 32), names, trained):
         yield Task(name, recipe, seed, rank)
     for full, pictures, ranks in ((True, 10, (4, 8, 32)), (False, 10, (4,)), (False, 30, (8, 32))):
-        for seed, rank, name, recipe in itertools.product(SEEDS, ranks, names, trained):
+        # the captions of composites speak of their scenes in any case
+        recipes = [name for name in trained if not (full and RECIPES[name].composites)]
+        for seed, rank, name, recipe in itertools.product(SEEDS, ranks, names, recipes):
             yield Task(name, recipe, seed, rank, full, pictures)
 
 

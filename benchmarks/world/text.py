@@ -2,24 +2,26 @@
 
 import hashlib
 import re
-from functools import cache
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 PHRASES = 4
+KEPT = 4096
+"""Vectors that are remembered: all words of the world, but not all the names that ever came up."""
 VECTOR = 256
 """Length of a token, and of the pooled vector."""
 
 
-@cache
+@lru_cache(KEPT)
 def word_vector(word: str) -> Tensor:
     """Float[256] ~ N(0, 1), the same for the same word in every process and on every machine."""
     seed = int.from_bytes(hashlib.blake2b(word.encode(), digest_size=7).digest(), "big")
     return torch.randn(VECTOR, generator=torch.Generator().manual_seed(seed))
 
 
-@cache
+@lru_cache(KEPT)
 def phrase_vector(words: tuple[str, ...]) -> Tensor:
     """Float[256] of variance 1: the sum of the words over the root of their number, times the signs of the
     last one, the noun.

@@ -1,0 +1,79 @@
+"""What LoRAs do in a world where everything is known: python -m benchmarks.world [--small] [--workers 2]
+
+trains the base model and the reader (once), then a LoRA for every task, counts what its samples show, and
+writes table.md and grid.png into .cache/world. A run that was stopped goes on where it was.
+"""
+
+import argparse
+import itertools
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from benchmarks.world import report
+from benchmarks.world.base import CACHE, Pretraining
+from benchmarks.world.persons import PERSONS, REPORTED
+from benchmarks.world.recipes import BASE, COMPOSITES, CORE, DEFAULT, FLOOR, FOREIGN, RECIPES, WHOLE
+from benchmarks.world.runs import SETTINGS, Results, Task, run, run_missing
+from benchmarks.world.world import judge, load_world
+
+SEEDS = (1, 2, 3)
+SMALL = Pretraining(pictures=64, steps=4, batch=4, codec_steps=2, warmup=1)
+
+
+def tasks() -> Iterator[Task]:
+    """All of them, what matters most first: what the picture shows, then the table at rank 8 and 32, then
+    more seeds, then full captions, rank 4, and the larger training set at rank 8 and 32.
+    """
+    names = [person.name for person in REPORTED]
+    for name, recipe in itertools.product(names, (BASE, WHOLE, FLOOR, DEFAULT)):
+        yield Task(name, recipe.name)
+    trained = [recipe.name for recipe in (*CORE[1:], *FOREIGN, *COMPOSITES)]
+    for seed, rank, name, recipe in itertools.product(SEEDS, (8, 32), names, trained):
+        yield Task(name, recipe, seed, rank)
+    for full, pictures, ranks in ((True, 10, (4, 8, 32)), (False, 10, (4,)), (False, 30, (8, 32))):
+        # the captions of composites speak of their scenes in any case
+        recipes = [name for name in trained if not (full and RECIPES[name].composites)]
+        for seed, rank, name, recipe in itertools.product(SEEDS, ranks, names, recipes):
+            yield Task(name, recipe, seed, rank, full, pictures)
+
+
+def small() -> None:
+    """Everything once with next to no steps, in a folder of its own; its numbers mean nothing."""
+    with tempfile.TemporaryDirectory() as folder:
+        world = load_world(SMALL, Path(folder), reader_steps=2)
+        print(json.dumps(judge(world, 8), indent=1))
+        results = Results(Path(folder) / "runs")
+        for recipe in (BASE, WHOLE, FLOOR, DEFAULT, *FOREIGN, *COMPOSITES):
+            results.add(*run(world, Task("p1", recipe.name), replace(SETTINGS, steps=1), share=0.1))
+        print(report.table(results.rows().values(), list(RECIPES)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Count what LoRAs do on samples of a known world.")
+    parser.add_argument("--small", action="store_true", help="a tiny version, in a temporary folder")
+    parser.add_argument("--workers", type=int, default=2, help="LoRAs at a time, one core each")
+    parser.add_argument("--at-most", type=int, default=None, metavar="N", help="stop after N new LoRAs")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.workers)
+    if arguments.small:
+        small()
+        return
+    settings = Pretraining()
+    print(json.dumps(judge(load_world(settings)), indent=1), flush=True)
+    results = Results(CACHE / f"runs_{settings.key}")
+    missing = [task for task in dict.fromkeys(tasks()) if task not in results.rows()][: arguments.at_most]
+    for row in run_missing(settings, CACHE, missing, results, arguments.workers):
+        print(report.line(row), flush=True)
+    table = report.table(results.rows().values(), list(RECIPES))
+    (CACHE / "table.md").write_text(table + "\n")
+    print(table)
+    report.grid_of(results, [PERSONS["p1"], PERSONS["p2"]], CACHE / "grid.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -169,6 +169,7 @@ def test_a_report_that_does_not_come_is_told(editor: "Editor", folder: Path):
     shows(editor, {"one.png": "missing"})
     report = {"filename": "a.html", "subfolder": "", "type": "output", "path": "/a.html"}
     told = {
+        "folder": str(folder),
         "counts": {"fresh": 3},
         "segmenter": "mediapipe",
         "to_look_at": 0,

@@ -163,6 +163,7 @@ def small_graph(folder: Path, model: str) -> dict[str, Any]:
             node.update(class_type="SemanticFocusDemoCheckpoint", inputs={"model_file": model})
         if "folder" in node["inputs"]:
             node["inputs"]["folder"] = str(folder)
+        node["inputs"].pop("preview", None)  # samples are not what is looked at here
         node["inputs"].update(SMALL.get(node["class_type"], {}))
     return graph
 

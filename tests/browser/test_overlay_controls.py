@@ -148,7 +148,7 @@ def test_the_panel_says_what_was_made_by_hand_and_what_was_damaged(
         expect(panel(editor).get_by_role("status").filter(has_text=said)).to_be_visible()
 
 
-def test_after_a_reload_the_node_says_what_to_do_and_the_next_run_shows_the_regions(
+def test_after_a_reload_the_regions_are_there_again_and_so_they_are_after_the_next_run(
     editor: "Editor", segmentation: dict[str, Any]
 ):
     editor.load(segmentation)
@@ -157,7 +157,8 @@ def test_after_a_reload_the_node_says_what_to_do_and_the_next_run_shows_the_regi
     kept = "name => Object.entries(sessionStorage).some(([key, value]) => value.includes(name))"
     editor.page.wait_for_function(kept, arg='"semantic_focus_hidden":["lighting","hair"]')
     editor.reload()
-    panel(editor).get_by_text("Run the node").wait_for()
+    panel(editor).get_by_text("1/2").wait_for()
+    expect(chip(panel(editor), "hair")).to_have_attribute("aria-pressed", "false")
     run_until_shown(editor, "1/2")
     expect(chip(panel(editor), "hair")).to_have_attribute("aria-pressed", "false")
 

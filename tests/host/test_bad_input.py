@@ -1,6 +1,5 @@
 """Bad input: a message that names the thing and the way out, before or instead of a long computation."""
 
-import copy
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -9,6 +8,8 @@ import pytest
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+
+from .graphs import up_to
 
 if TYPE_CHECKING:
     from host.serve import ComfyServer
@@ -29,7 +30,7 @@ def folder(photographs: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def graph(shared_workflow: Graph, folder: Path) -> Graph:
     """The shared workflow up to the saved LoRA, on `folder`."""
-    graph = copy.deepcopy({node: shared_workflow[node] for node in map(str, range(1, 11))})
+    graph = up_to(shared_workflow, 10)
     graph["2"]["inputs"]["folder"] = str(folder)
     return graph
 

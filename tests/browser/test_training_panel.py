@@ -18,7 +18,7 @@ from .training_ui import (
     wait_for_step,
     written,
 )
-from .weights_ui import OBJECTIVE
+from .weights_ui import OBJECTIVE, SEGMENT
 
 if TYPE_CHECKING:
     from host.serve import ComfyServer
@@ -236,6 +236,7 @@ def test_an_error_is_told_in_the_node(editor: "Editor", training: dict[str, Any]
     weights = ["custom", *[0] * 7]
     node_of(training, OBJECTIVE)["widgets_values"][1:9] = weights
     node_of(training, OBJECTIVE)["widgets_values"][12] = "tattoo: 1"
+    node_of(training, SEGMENT)["widgets_values"][1] = "fine"  # as no test before: the masks take a moment
     editor.load(training)
     editor.page.evaluate(REMEMBER_WORDS)
     editor.press_run()

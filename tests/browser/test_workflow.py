@@ -234,7 +234,7 @@ def test_run_trains_and_shows_regions_curves_and_a_picture_and_a_second_run_keep
     kept = server.base_directory / "output" / "loras"
     of_others = set(kept.glob("my_person_*"))
     trained = small(workflow, dataset, stand_in_model)
-    trained["extra"]["ds"] = {"scale": 0.3, "offset": [100, 100]}  # nodes take their pictures when they are drawn
+    trained["extra"]["ds"] = {"scale": 0.3, "offset": [100, 100]}  # what is drawn takes its pictures
     editor.load(trained)
     editor.run()
     regions = editor.page.locator(".semantic-focus-overlay")

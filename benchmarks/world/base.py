@@ -26,6 +26,7 @@ from benchmarks.world.codec import CHANNELS, WorldCodec, WorldVAE, learn_details
 from benchmarks.world.drawing import draw
 from benchmarks.world.people import SCENE_WORDS, Scene, caption, random_figure
 from benchmarks.world.text import PHRASES, VECTOR, encode
+from demo.standins.base_model import Architecture
 from host.serve import comfyui_folder
 from semantic_focus.files.writing import write_atomically
 
@@ -103,27 +104,7 @@ def import_comfyui() -> None:
 
 def build(depth: int) -> nn.Module:
     """A trainable float32 MMDiT that ComfyUI recognises as SD3, every block starting as the identity."""
-    from comfy.ldm.modules.diffusionmodules.mmdit import OpenAISignatureMMDITWrapper
-
-    model = OpenAISignatureMMDITWrapper(
-        patch_size=2,
-        in_channels=CHANNELS,
-        depth=depth,
-        adm_in_channels=VECTOR,
-        context_embedder_config={
-            "target": "torch.nn.Linear",
-            "params": {"in_features": VECTOR, "out_features": 64 * depth},
-        },
-        qk_norm="rms",
-        dtype=torch.float32,
-        operations=nn,
-    )
-    for name, parameter in model.named_parameters():
-        if "adaLN_modulation" in name or name.startswith("final_layer.linear"):
-            nn.init.zeros_(parameter)
-        elif name.endswith((".ln_q.weight", ".ln_k.weight")):
-            nn.init.ones_(parameter)
-    return model
+    return Architecture(depth, CHANNELS, VECTOR, VECTOR).build()
 
 
 @dataclass(frozen=True)

@@ -30,9 +30,12 @@ METADATA_KEY = "semantic_focus_demo"
 
 @dataclass(frozen=True)
 class Architecture:
-    """The one free choice: number of joint blocks = number of heads; width is 64 * depth."""
+    """The free choices: joint blocks = heads (width is 64 * depth), and the widths of what it is given."""
 
     depth: int = 3
+    channels: int = CHANNELS
+    context: int = CONTEXT_DIM
+    pooled: int = POOLED_DIM
 
     def build(self) -> nn.Module:
         """A trainable float32 MMDiT with fresh weights from torch's global generator.
@@ -46,12 +49,12 @@ class Architecture:
         width = 64 * self.depth
         model = OpenAISignatureMMDITWrapper(
             patch_size=2,
-            in_channels=CHANNELS,
+            in_channels=self.channels,
             depth=self.depth,
-            adm_in_channels=POOLED_DIM,
+            adm_in_channels=self.pooled,
             context_embedder_config={
                 "target": "torch.nn.Linear",
-                "params": {"in_features": CONTEXT_DIM, "out_features": width},
+                "params": {"in_features": self.context, "out_features": width},
             },
             qk_norm="rms",
             dtype=torch.float32,

@@ -204,8 +204,9 @@ def _listed(draw: ImageDraw.ImageDraw, items: Sequence[str], font, width: int) -
     """As many of `items` as three lines of `width` pixels hold, and how many more there are."""
     for left in range(len(items)):
         kept = [*items[: len(items) - left], *([f"{left} more"] if left else [])]
-        if len(_wrapped(draw, "; ".join(kept), font, width, 99)) <= 3:
-            return _wrapped(draw, "; ".join(kept), font, width, 3)
+        lines = _wrapped(draw, "; ".join(kept), font, width, most=99)
+        if len(lines) <= 3:
+            return lines
     return _wrapped(draw, "; ".join(items), font, width, 3)
 
 

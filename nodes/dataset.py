@@ -14,6 +14,57 @@ from .paths import folder_to_read
 from .sockets import CATEGORY, SemanticMasksSocket
 
 
+def folder_input() -> io.String.Input:
+    """Where the training pictures are."""
+    return io.String.Input("folder", tooltip="Folder with the training pictures and their caption files.")
+
+
+def brackets_choice() -> io.Boolean.Input:
+    """Whether captions are read without emphasis."""
+    return io.Boolean.Input(
+        "literal_brackets",
+        default=False,
+        optional=True,
+        tooltip="( ) in captions are brackets, and not emphasis as in a prompt.",
+    )
+
+
+def resolution_input() -> io.Int.Input:
+    """How many pixels pictures are resized to."""
+    return io.Int.Input(
+        "resolution",
+        default=1024,
+        min=LEAST_RESOLUTION,
+        max=MOST_RESOLUTION,
+        step=8,
+        tooltip="Side of a square of the wanted number of pixels; pictures keep their aspect.",
+    )
+
+
+def multiple_input(optional: bool = False) -> io.Int.Input:
+    """What both sides are multiples of."""
+    return io.Int.Input(
+        "multiple_of",
+        default=64,
+        min=8,
+        max=256,
+        step=8,
+        optional=optional,
+        tooltip="Both sides become whole multiples of this.",
+    )
+
+
+def more_resolutions_input(hint: str = "") -> Parsed:
+    """Other resolutions for every picture; `hint` is said after what they are."""
+    return Parsed(
+        "more_resolutions",
+        parse_resolutions,
+        default="",
+        optional=True,
+        tooltip=f"Every picture at these resolutions as well: 768, 512.{hint}",
+    )
+
+
 class LoadSemanticDataset(ReadsFiles):
     @classmethod
     def define_schema(cls):
@@ -23,21 +74,14 @@ class LoadSemanticDataset(ReadsFiles):
             category=CATEGORY,
             description="All pictures of a folder, with the captions from the text files beside them.",
             inputs=[
-                io.String.Input(
-                    "folder", tooltip="Folder with the training pictures and their caption files."
-                ),
+                folder_input(),
                 io.String.Input(
                     "default_caption",
                     default="",
                     tooltip="Caption of pictures without a caption file. Empty: such a picture is an error. "
                     "A caption file without words is a caption without words.",
                 ),
-                io.Boolean.Input(
-                    "literal_brackets",
-                    default=False,
-                    optional=True,
-                    tooltip="( ) in captions are brackets, and not emphasis as in a prompt.",
-                ),
+                brackets_choice(),
             ],
             outputs=[
                 io.Image.Output(
@@ -86,30 +130,9 @@ class FitToTrainingSize(io.ComfyNode):
             inputs=[
                 io.Image.Input("images"),
                 SemanticMasksSocket.Input("masks"),
-                io.Int.Input(
-                    "resolution",
-                    default=1024,
-                    min=LEAST_RESOLUTION,
-                    max=MOST_RESOLUTION,
-                    step=8,
-                    tooltip="Side of a square of the wanted number of pixels; pictures keep their aspect.",
-                ),
-                io.Int.Input(
-                    "multiple_of",
-                    default=64,
-                    min=8,
-                    max=256,
-                    step=8,
-                    tooltip="Both sides become whole multiples of this.",
-                ),
-                Parsed(
-                    "more_resolutions",
-                    parse_resolutions,
-                    default="",
-                    optional=True,
-                    tooltip="Every picture at these resolutions as well: 768, 512. "
-                    "Connect the captions through this node then.",
-                ),
+                resolution_input(),
+                multiple_input(),
+                more_resolutions_input(" Connect the captions through this node then."),
                 io.String.Input("caption", optional=True, force_input=True),
             ],
             outputs=[

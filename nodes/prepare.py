@@ -12,7 +12,7 @@ from comfy_api.latest import io
 from ..semantic_focus.comfy.encoding import encoders_of
 from ..semantic_focus.comfy.segmenters import BACKENDS
 from ..semantic_focus.datasets.cache import picture_digest
-from ..semantic_focus.datasets.fit import LEAST_RESOLUTION, MOST_RESOLUTION, parse_resolutions
+from ..semantic_focus.datasets.fit import parse_resolutions
 from ..semantic_focus.datasets.folder import dataset_files, load_picture
 from ..semantic_focus.datasets.freshness import PictureResult
 from ..semantic_focus.datasets.mask_file import mask_path, read_masks
@@ -22,7 +22,13 @@ from ..semantic_focus.files.text import printable
 from ..semantic_focus.keywords import parse_keywords
 from ..semantic_focus.segmenters.protocol import SegmentRequest
 from .changes import ReadsFiles, note, note_files, note_to_ask_again
-from .inputs import Parsed
+from .dataset import (
+    brackets_choice,
+    folder_input,
+    more_resolutions_input,
+    multiple_input,
+    resolution_input,
+)
 from .paths import folder_to_read
 from .preview import mask_preview
 from .segment import (
@@ -55,9 +61,7 @@ class PrepareTrainingData(ReadsFiles):
             inputs=[
                 io.Vae.Input("vae"),
                 io.Clip.Input("clip"),
-                io.String.Input(
-                    "folder", tooltip="Folder with the training pictures and their caption files."
-                ),
+                folder_input(),
                 io.String.Input(
                     "trigger_word",
                     default="",
@@ -70,39 +74,13 @@ class PrepareTrainingData(ReadsFiles):
                     tooltip="Caption of pictures without a caption file. Empty, and no trigger word: such a "
                     "picture is an error.",
                 ),
-                io.Int.Input(
-                    "resolution",
-                    default=1024,
-                    min=LEAST_RESOLUTION,
-                    max=MOST_RESOLUTION,
-                    step=8,
-                    tooltip="Side of a square of the wanted number of pixels; pictures keep their aspect.",
-                ),
+                resolution_input(),
                 backend_choice(),
                 refine_choice(),
                 keywords_input("As in SAM Semantic Segment: one category per line, name: word, word."),
-                io.Int.Input(
-                    "multiple_of",
-                    default=64,
-                    min=8,
-                    max=256,
-                    step=8,
-                    optional=True,
-                    tooltip="Both sides become whole multiples of this.",
-                ),
-                Parsed(
-                    "more_resolutions",
-                    parse_resolutions,
-                    default="",
-                    optional=True,
-                    tooltip="Every picture at these resolutions as well: 768, 512.",
-                ),
-                io.Boolean.Input(
-                    "literal_brackets",
-                    default=False,
-                    optional=True,
-                    tooltip="( ) in captions are brackets, and not emphasis as in a prompt.",
-                ),
+                multiple_input(optional=True),
+                more_resolutions_input(),
+                brackets_choice(),
                 overlaps_choice(),
             ],
             outputs=[

@@ -32,7 +32,7 @@ from aiohttp import web
 from comfy.cli_args import args
 
 from ..semantic_focus.comfy.segmenters import BACKENDS
-from ..semantic_focus.datasets.caption_editing import look_at_caption, write_caption
+from ..semantic_focus.datasets.caption_editing import add_trigger, look_at_caption, write_caption
 from ..semantic_focus.datasets.folder import DatasetError, list_pictures
 from ..semantic_focus.datasets.listing import Bounds
 from ..semantic_focus.datasets.mending import ChangedMeanwhileError
@@ -66,6 +66,9 @@ OWN_SITE = ("same-origin", "none")
 
 FOREVER = "private, max-age=31536000, immutable"
 """For addresses with a stamp in them: a changed file gets another one."""
+
+BYTES = "application/octet-stream"
+"""Type of a body that is no JSON."""
 
 MOST_FOLDERS = 1000
 """Listed folders that thumbnails are given from."""
@@ -129,6 +132,7 @@ def register(listed: ListedFolders) -> None:
     routes.post("/semantic_focus/dataset")(answering(partial(list_dataset, StatusMemory(), turns, listed)))
     routes.post("/semantic_focus/caption")(answering(partial(send_caption, thumbnails)))
     routes.post("/semantic_focus/caption/save")(answering(partial(save_caption, thumbnails, listed)))
+    routes.post("/semantic_focus/caption/trigger")(answering(partial(put_trigger, thumbnails, listed)))
     routes.get("/semantic_focus/thumbnail")(answering(partial(send_thumbnail, thumbnails, listed)))
 
 
@@ -172,6 +176,23 @@ async def json_body(request: web.Request) -> Mapping[str, Any]:
     if not isinstance(body, dict):
         raise ValueError(f"the body is a JSON {type(body).__name__}: send an object")
     return body
+
+
+async def bytes_body(request: web.Request, most: int, too_long: str) -> bytes:
+    """The bytes that a request brings, whose type no form can send; aiohttp unpacks them.
+
+    Raises:
+        ValueError: another type; or more than `most` bytes, with `too_long` as its message.
+    """
+    if (kind := request.headers.get("Content-Type")) != BYTES:
+        raise ValueError(f"content type {kind!r}: send {BYTES}")
+    parts, length = [], 0
+    async for part in request.content.iter_any():
+        length += len(part)
+        if length > most:
+            raise ValueError(too_long)
+        parts.append(part)
+    return b"".join(parts)
 
 
 async def list_dataset(
@@ -237,22 +258,44 @@ async def send_caption(pool: ThreadPoolExecutor, request: web.Request) -> web.Re
 async def save_caption(pool: ThreadPoolExecutor, listed: ListedFolders, request: web.Request) -> web.Response:
     """{folder, name, caption, stamp} -> as `send_caption`; with conflict, what another program wrote."""
     body = await json_body(request)
-    folder, name, words, stamp = (text_of(body, key) for key in ("folder", "name", "caption", "stamp"))
-    if folder not in listed:
-        return _not_listed(folder)
-    loop = asyncio.get_running_loop()
-    picture = await loop.run_in_executor(pool, picture_to_read, folder, name)
+    words, stamp = text_of(body, "caption"), text_of(body, "stamp")
 
-    def job() -> web.Response:
+    def job(picture: Path) -> web.Response:
         try:
             write_caption(picture, words, stamp)
         except ChangedMeanwhileError:
             return _caption(*look_at_caption(picture), conflict=True)
         return _caption(*look_at_caption(picture))
 
+    return await _beside_picture(pool, listed, body, job)
+
+
+async def put_trigger(pool: ThreadPoolExecutor, listed: ListedFolders, request: web.Request) -> web.Response:
+    """{folder, name, trigger} -> {changed}: whether the word was put before the picture's caption."""
+    body = await json_body(request)
+    trigger = text_of(body, "trigger")
+
+    def job(picture: Path) -> web.Response:
+        return web.json_response({"changed": add_trigger(picture, trigger)})
+
+    return await _beside_picture(pool, listed, body, job)
+
+
+async def _beside_picture(
+    pool: ThreadPoolExecutor,
+    listed: ListedFolders,
+    body: Mapping[str, Any],
+    job: Callable[[Path], web.Response],
+) -> web.Response:
+    """What a job does beside the picture {folder, name}, if its folder was listed."""
+    folder, name = text_of(body, "folder"), text_of(body, "name")
+    if folder not in listed:
+        return _not_listed(folder)
+    loop = asyncio.get_running_loop()
+    picture = await loop.run_in_executor(pool, picture_to_read, folder, name)
     try:
-        return await loop.run_in_executor(pool, job)
-    except (ValueError, OSError) as error:
+        return await loop.run_in_executor(pool, job, picture)
+    except (ValueError, OSError, ChangedMeanwhileError) as error:
         return wrong(error)
 
 

@@ -19,7 +19,7 @@ from ..semantic_focus.datasets.captions import CAPTION_SUFFIXES
 from ..semantic_focus.datasets.choices import folders_with_pictures
 from ..semantic_focus.datasets.formats import PICTURE_SUFFIXES
 from ..semantic_focus.datasets.listing import Bounds
-from .dataset_routes import answering, json_body, wrong
+from .dataset_routes import answering, bytes_body, json_body, wrong
 from .paths import dataset_folder_to_write, folders_to_choose_below, input_folder, refusals
 from .routes import server_routes
 
@@ -27,9 +27,9 @@ THREADS = 2
 """How many files are kept at once; the cores belong to ComfyUI."""
 MOST_BYTES = 256 << 20
 """Of one file."""
+TOO_LONG = f"the file is longer than {MOST_BYTES >> 20} MiB: copy it there by hand"
 MOST_ENTRIES, MOST_SECONDS = 20_000, 2.0
 """Files and folders that are looked at below each place, and how long."""
-BYTES = "application/octet-stream"
 
 
 def register() -> None:
@@ -78,10 +78,8 @@ class _Folders:
 
     async def add(self, request: web.Request) -> web.Response:
         """?folder=&name= and the bytes of a picture or caption -> {folder, name, outcome}."""
-        if (kind := request.headers.get("Content-Type")) != BYTES:
-            raise ValueError(f"content type {kind!r}: send {BYTES}")
         query = dict(parse_qsl(request.rel_url.raw_query_string, keep_blank_values=True))
-        content = await _body(request)
+        content = await bytes_body(request, MOST_BYTES, TOO_LONG)
 
         def job() -> dict[str, Any]:
             folder = dataset_folder_to_write(query.get("folder", ""))
@@ -93,13 +91,3 @@ class _Folders:
 
 def _name(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
-
-
-async def _body(request: web.Request) -> bytes:
-    parts, length = [], 0
-    async for part in request.content.iter_any():
-        length += len(part)
-        if length > MOST_BYTES:
-            raise ValueError(f"the file is longer than {MOST_BYTES >> 20} MiB: copy it there by hand")
-        parts.append(part)
-    return b"".join(parts)

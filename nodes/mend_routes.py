@@ -31,7 +31,7 @@ from ..semantic_focus.datasets.mending import (
 from ..semantic_focus.files.text import parsed_json
 from ..semantic_focus.regions.layers import HandLayer
 from ..semantic_focus.regions.snap import snapped
-from .dataset_routes import ListedFolders, answering, json_body, text_of, wrong
+from .dataset_routes import BYTES, ListedFolders, answering, bytes_body, json_body, text_of, wrong
 from .mendable import Mendable, NotListedError, Places
 from .routes import server_routes
 
@@ -41,7 +41,6 @@ MOST_BYTES = 160 << 20
 """Longest body, unpacked: 19 regions of 2048x2048."""
 MOST_JSON = 1 << 16
 """Longest JSON in a body of bytes."""
-BYTES = "application/octet-stream"
 NO_STORE = {"Cache-Control": "no-store"}
 
 
@@ -230,15 +229,8 @@ def _packed(layers: Any) -> bytes:
 
 async def _packet(request: web.Request) -> Packet:
     """What a request of bytes brings; aiohttp unpacks it."""
-    if request.headers.get("Content-Type") != BYTES:
-        raise ValueError(f"content type {request.headers.get('Content-Type')!r}: send {BYTES}")
-    parts, length = [], 0
-    async for part in request.content.iter_any():
-        length += len(part)
-        if length > MOST_BYTES:
-            raise ValueError(f"the body is longer than {MOST_BYTES} bytes: send fewer regions at once")
-        parts.append(part)
-    return Packet.of(b"".join(parts))
+    too_long = f"the body is longer than {MOST_BYTES} bytes: send fewer regions at once"
+    return Packet.of(await bytes_body(request, MOST_BYTES, too_long))
 
 
 def _meant(body: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -5,7 +5,6 @@ says otherwise; the model's parts are called here in the order in which ComfyUI 
 """
 
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,6 +17,7 @@ from ..segmenters.damage import loading
 from ..segmenters.model_files import find_files, fingerprint, first_found, missing_message, offers
 from ..segmenters.prompted import Instances, PromptedSegmenter
 from ..segmenters.protocol import Segmenter, WeightFolders
+from ..segmenters.runtimes import is_installed
 
 NAME = "sam3_comfy"
 FOLDER = "checkpoints"
@@ -32,9 +32,9 @@ THRESHOLD = 0.5
 
 def missing(folders: WeightFolders = MappingProxyType({})) -> str | None:
     """What keeps ComfyUI's SAM 3 from being loaded, and what to do about it; None when nothing does."""
-    if not _has_module("comfy.model_management"):
+    if not is_installed("comfy.model_management"):
         return f"segmentation backend {NAME!r} runs inside ComfyUI only, and this is not ComfyUI"
-    if not _has_module("comfy.ldm.sam3"):
+    if not is_installed("comfy.ldm.sam3"):
         return "this ComfyUI has no SAM 3 (needs 0.28 or newer): update ComfyUI, or use another backend"
     return None if _files(folders) else missing_message(NAME, ["sam3.1-comfy"], folders)
 
@@ -65,13 +65,6 @@ def load(folders: WeightFolders = MappingProxyType({}), device: str = "cpu") -> 
     if patcher is None or not hasattr(patcher.model.diffusion_model, "detector"):
         raise ValueError(f"{file} is no SAM 3 checkpoint: rename it so that 'sam3' is not in its name")
     return PromptedSegmenter(Sam3OfComfy(patcher, clip, weights_id(folders)))
-
-
-def _has_module(name: str) -> bool:
-    try:
-        return find_spec(name) is not None
-    except (ModuleNotFoundError, ValueError):
-        return False
 
 
 def _files(folders: WeightFolders) -> list[Path]:

@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 from ..files.writing import write_bytes
-from .captions import CAPTION_SUFFIXES, MOST_BYTES, caption_file_of
+from .captions import CAPTION_SUFFIXES, MOST_BYTES, caption_file_of, with_trigger
 from .folder import DatasetError, caption_of
 from .mending import ChangedMeanwhileError
 
@@ -46,6 +46,19 @@ def write_caption(picture: Path, words: str, stamp: str) -> None:
         return True
 
     write_bytes(path, [content], make_way)
+
+
+def add_trigger(picture: Path, trigger: str) -> bool:
+    """Put a trigger word before a picture's caption, see `with_trigger`; False where it has it already.
+
+    Raises:
+        ChangedMeanwhileError, DatasetError, NotWrittenError: as `write_caption`.
+    """
+    words, stamp = look_at_caption(picture)
+    if (changed := with_trigger(words, trigger)) == words:
+        return False
+    write_caption(picture, changed, stamp)
+    return True
 
 
 def _stamp(path: Path) -> str:

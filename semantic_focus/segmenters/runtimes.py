@@ -33,6 +33,8 @@ def is_installed(module: str) -> bool:
     """Whether there is a module of this name. One that another thread is just importing may have no spec."""
     try:
         return find_spec(module) is not None
+    except ModuleNotFoundError:  # of the package that it is in
+        return False
     except ValueError:
         return True
 

@@ -280,12 +280,16 @@ def test_captions_are_read_and_written_where_nobody_else_wrote(server: "ComfySer
     assert (other["caption"], other["conflict"]) == ("theirs", True)
     assert (tmp_path / "one.txt").read_text() == "theirs"
     assert post(server, "caption/save", {**change, "name": "../one.png"})[0] == 400
+    assert post(server, "caption/trigger", {**asked, "trigger": "ohwx"}) == (200, {"changed": True})
+    assert (tmp_path / "one.txt").read_text() == "ohwx, theirs\n"
+    for wrong in ({"folder": str(tmp_path.parent)}, {"name": "../one.png"}):
+        assert post(server, "caption/trigger", {**asked, **wrong, "trigger": "ohwx"})[0] in (400, 403)
 
 
 def test_a_form_of_another_site_gets_no_list(server: "ComfyServer", dataset: Path):
     body = json.dumps({"folder": str(dataset)}).encode()
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"):
-        for route in ("dataset", "caption", "caption/save", "folders"):
+        for route in ("dataset", "caption", "caption/save", "caption/trigger", "folders"):
             status, _, content = ask(server, "POST", f"/semantic_focus/{route}", body, kind)
             assert status == 400 and "application/json" in json.loads(content)["error"]
     assert ask(server, "GET", "/api/semantic_focus/dataset?folder=x")[0] in (404, 405)

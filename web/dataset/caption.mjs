@@ -1,6 +1,6 @@
 // The caption of the picture that is looked at, to be changed; and a trigger word before all captions of a folder. It is
 // written when the user leaves it. Where another program wrote meanwhile, the user says whose words stay.
-import { readCaption, saveCaption } from "./source.mjs";
+import { addTrigger, readCaption, saveCaption } from "./source.mjs";
 import { say } from "./words.mjs";
 import { button } from "../lib/controls.mjs";
 import { element } from "../lib/panel.mjs";
@@ -137,12 +137,7 @@ export class CaptionEditor {
     for (const { name } of pictures) {
       this.tell(text("captions.adding", { done: done++, all: pictures.length }));
       try {
-        const { caption, stamp } = await readCaption(this.folder, name);
-        if (has(caption, word)) continue;
-        const words = caption ? `${word}, ${caption}` : word;
-        const { conflict } = await saveCaption(this.folder, name, words, stamp);
-        if (conflict) failed.push(name);
-        else changed++;
+        changed += Number((await addTrigger(this.folder, name, word)).changed);
       } catch {
         failed.push(name);
       }
@@ -154,14 +149,4 @@ export class CaptionEditor {
     const rest = failed.length ? ` ${text("captions.failed", { names, count: failed.length })}` : "";
     this.tell(text("captions.added", { count: changed, word }) + rest);
   }
-}
-
-/**
- * Whether a caption has a word or some words, and not only as a part of others.
- * @param {string} caption
- * @param {string} word
- */
-function has(caption, word) {
-  const quoted = word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
-  return new RegExp(`(?<![\\p{L}\\p{N}_])${quoted}(?![\\p{L}\\p{N}_])`, "iu").test(caption);
 }

@@ -173,6 +173,17 @@ export function saveCaption(folder, name, caption, stamp) {
 }
 
 /**
+ * Put a trigger word before a caption that does not have it.
+ * @param {string} folder
+ * @param {string} name
+ * @param {string} trigger
+ * @returns {Promise<{changed: boolean}>}
+ */
+export function addTrigger(folder, name, trigger) {
+  return ask("/semantic_focus/caption/trigger", { folder, name, trigger });
+}
+
+/**
  * A query that keeps names of files as they are on the disk: those that are not UTF-8 come from Python with a lone
  * surrogate for each odd byte, which URLSearchParams replaces.
  * @param {Record<string, string>} values

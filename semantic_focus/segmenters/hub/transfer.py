@@ -10,13 +10,13 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPMessage
-from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
 from ...files.writing import NotWrittenError
+from ..runtimes import is_installed
 from .errors import CancelledError, FetchError, amount
 from .listing import HubFile, denied, unreachable
 
@@ -203,7 +203,7 @@ def _goes_on_at(answer: Any, start: int, size: int) -> bool:
 def _opener() -> urllib.request.OpenerDirector:
     """Through the proxy of the environment, with the certificates that the other programs here use."""
     bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE")
-    if not bundle and find_spec("certifi") is not None:
+    if not bundle and is_installed("certifi"):
         import certifi
 
         bundle = certifi.where()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from semantic_focus.datasets.caption_editing import NO_FILE, look_at_caption, write_caption
+from semantic_focus.datasets.caption_editing import NO_FILE, add_trigger, look_at_caption, write_caption
 from semantic_focus.datasets.captions import MOST_BYTES
 from semantic_focus.datasets.folder import DatasetError
 from semantic_focus.datasets.mending import ChangedMeanwhileError
@@ -49,3 +49,25 @@ def test_what_is_no_caption_is_not_written(tmp_path: Path):
     with pytest.raises(DatasetError, match="a link to another file"):
         write_caption(tmp_path / "a.png", "words", stamp)
     assert (tmp_path / "notes").read_text() == "elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("there", "then"),
+    [
+        (None, "ohwx\n"),
+        ("", "ohwx\n"),
+        ("a dog", "ohwx, a dog\n"),
+        ("a dog, OHWX", None),
+        ("ohwxy, a dog", "ohwx, ohwxy, a dog\n"),
+        ("a.b 人ohwx", "ohwx, a.b 人ohwx\n"),
+    ],
+)
+def test_a_trigger_word_is_put_before_captions_that_lack_it(
+    tmp_path: Path, there: str | None, then: str | None
+):
+    """`then` is None where the file stays as it is."""
+    if there is not None:
+        (tmp_path / "a.txt").write_text(there, encoding="utf-8")
+    assert add_trigger(tmp_path / "a.png", "ohwx") is (then is not None)
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == (there if then is None else then)
+    assert add_trigger(tmp_path / "a.png", "ohwx") is False

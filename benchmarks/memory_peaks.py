@@ -12,12 +12,13 @@ is no tensor: 1.0 to 1.5 GiB.
 
 import argparse
 import logging
-import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from benchmarks.comfyui import import_comfyui
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 GIB = 2**30
@@ -96,21 +97,6 @@ class Measured:
     peak: int
     ram: int
     seconds: float
-
-
-def import_comfyui(folder: Path) -> None:
-    """Make ComfyUI importable, before this pack's own `nodes`; on the CPU, with torch's attention."""
-    if not (folder / "comfy" / "cli_args.py").is_file():
-        raise FileNotFoundError(f"{folder} is no ComfyUI: pass its folder as --comfyui")
-    sys.path.insert(0, os.fspath(folder.resolve()))
-    import comfy.options
-
-    comfy.options.enable_args_parsing(False)
-    from comfy.cli_args import args
-
-    args.cpu = True
-    args.use_pytorch_cross_attention = True
-    logging.disable(logging.WARNING)
 
 
 def counted(row: Row, few: bool = False) -> Measured:
@@ -199,6 +185,7 @@ def main() -> None:
     )
     given = parser.parse_args()
     import_comfyui(given.comfyui)
+    logging.disable(logging.WARNING)
     rows = [row for row in ROWS if not given.models or row.model in given.models]
     if given.estimates:
         found = estimated(rows)

@@ -1,6 +1,5 @@
 """What benchmarks/train_step.py measures: core's trainer and ours, each run in a process of its own."""
 
-import os
 import resource
 import sys
 import time
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 import semantic_focus
+from benchmarks import comfyui
 from semantic_focus.lora.adapters import AdapterSettings
 from semantic_focus.lora.layers import linear_layers
 from semantic_focus.lora.network import LoraAdapters
@@ -186,11 +186,7 @@ def import_comfyui(folder: Path) -> None:
     """Make ComfyUI importable, before this pack's own `nodes`; on the CPU, with torch's attention."""
     if not (folder / "comfy_extras" / "nodes_train.py").is_file():
         raise FileNotFoundError(f"{folder} is no ComfyUI with TrainLoraNode: pass its folder as --comfyui")
-    sys.path.insert(0, os.fspath(folder.resolve()))
-    from comfy.cli_args import args
-
-    args.cpu = True
-    args.use_pytorch_cross_attention = True
+    comfyui.import_comfyui(folder)
 
 
 def write_model(workload: Workload) -> None:

@@ -6,8 +6,6 @@ ComfyUI loads as a genuine SD3 model; the codec travels in the same file.
 
 import hashlib
 import json
-import os
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -27,7 +25,6 @@ from benchmarks.world.drawing import draw
 from benchmarks.world.people import SCENE_WORDS, Scene, caption, random_figure
 from benchmarks.world.text import PHRASES, VECTOR, encode
 from demo.standins.base_model import Architecture
-from host.serve import comfyui_folder
 from semantic_focus.files.writing import write_atomically
 
 if TYPE_CHECKING:
@@ -80,26 +77,6 @@ class Pretraining:
         """Learning rate of the 0-based step."""
         left = (self.steps - step) / (self.decay * self.steps)
         return self.learning_rate * min(1.0, (step + 1) / self.warmup, left)
-
-
-def import_comfyui() -> None:
-    """Make ComfyUI's `comfy` package importable, on the CPU and with torch's own attention.
-
-    Raises:
-        FileNotFoundError: there is no ComfyUI.
-    """
-    folder = comfyui_folder()
-    if not (folder / "comfy" / "cli_args.py").is_file():
-        raise FileNotFoundError(f"{folder} is no ComfyUI folder: run `make setup`, or set COMFYUI_PATH")
-    if os.fspath(folder) not in sys.path:
-        sys.path.append(os.fspath(folder))
-    import comfy.options
-
-    comfy.options.enable_args_parsing(False)
-    from comfy.cli_args import args
-
-    args.cpu = True
-    args.use_pytorch_cross_attention = True
 
 
 def build(depth: int) -> nn.Module:
@@ -225,7 +202,7 @@ def pretrain(settings: Pretraining, codec: WorldCodec, unfinished: Path) -> nn.M
 
 
 def ensure_base(settings: Pretraining | None = None, cache: Path = CACHE) -> Path:
-    """The path of the base model in `cache`, trained now if it is not there; `import_comfyui` comes first."""
+    """The path of the base model in `cache`, trained now if it is not there; ComfyUI has to be importable."""
     settings = settings or Pretraining()
     path = cache / f"base_{settings.key}.safetensors"
     if path.is_file():

@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from benchmarks.world.base import CACHE, Pretraining, ensure_base, import_comfyui, load_base
+from benchmarks.comfyui import import_comfyui
+from benchmarks.world.base import CACHE, Pretraining, ensure_base, load_base
 from benchmarks.world.codec import WorldCodec
 from benchmarks.world.drawing import draw
 from benchmarks.world.flow import sample
 from benchmarks.world.people import SCENE_WORDS, caption, random_figure
 from benchmarks.world.reader import Reader, accuracy, ensure_reader, true_words
+from host.serve import comfyui_folder
 
 READER_STEPS = 600
 JUDGED = 256
@@ -32,7 +34,7 @@ class World:
 @cache
 def load_world(settings: Pretraining, folder: Path = CACHE, reader_steps: int = READER_STEPS) -> World:
     """The base model and the reader in `folder`, made now where they are not there."""
-    import_comfyui()
+    import_comfyui(comfyui_folder())
     model, codec = load_base(ensure_base(settings, folder))
     reader = ensure_reader(
         folder / f"reader_{settings.key}.safetensors", reader_steps, lambda px: codec.decode(codec.encode(px))

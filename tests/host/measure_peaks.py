@@ -4,14 +4,17 @@ A program of its own, because it imports ComfyUI.
 """
 
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))
-from benchmarks.memory_peaks import ROWS, Row, counted, estimated, import_comfyui  # noqa: E402
+from benchmarks.comfyui import import_comfyui  # noqa: E402
+from benchmarks.memory_peaks import ROWS, Row, counted, estimated  # noqa: E402
 
 import_comfyui(Path(sys.argv[1]))
+logging.disable(logging.WARNING)
 
 from dataclasses import replace  # noqa: E402
 

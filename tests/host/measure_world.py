@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 sys.path.append(str(Path(__file__).parents[2]))
+from benchmarks.comfyui import import_comfyui  # noqa: E402
 from benchmarks.world import report  # noqa: E402
 from benchmarks.world.__main__ import SMALL  # noqa: E402
 from benchmarks.world.base import (  # noqa: E402
@@ -19,7 +20,6 @@ from benchmarks.world.base import (  # noqa: E402
     draw_material,
     ensure_base,
     fit_codec,
-    import_comfyui,
     load_in_comfyui,
 )
 from benchmarks.world.flow import velocity  # noqa: E402
@@ -71,7 +71,7 @@ def in_comfyui(path: Path) -> dict[str, object]:
 
 
 def main() -> None:
-    import_comfyui()
+    import_comfyui(Path(sys.argv[1]))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         path = ensure_base(SMALL, folder)

@@ -190,8 +190,8 @@ def test_commands_on_pages_are_true(repo: Path, capsys):
         elif here[:3] == ["-m", "pip", "install"]:
             assert (repo / here[-1]).exists(), (page, words)
         elif here[0] == "-m":
-            module = here[1].replace("<name>", "loss").replace(".", "/")
-            assert (repo / f"{module}.py").is_file(), (page, words)
+            module = repo / here[1].replace("<name>", "loss").replace(".", "/")
+            assert module.with_suffix(".py").is_file() or (module / "__main__.py").is_file(), (page, words)
         else:
             assert here == ["install.py"], (page, words)
 

@@ -13,7 +13,6 @@ from ..semantic_focus.comfy.fingerprint import looks_distilled
 from ..semantic_focus.comfy.model import ComfyVelocityModel
 from ..semantic_focus.comfy.request import TrainingRequest
 from ..semantic_focus.comfy.training import RunPlace, train_comfy_lora
-from ..semantic_focus.lora.adapters import AdapterSettings
 from ..semantic_focus.lora.layers import LAYER_CHOICES
 from ..semantic_focus.settings.filling import Choice
 from ..semantic_focus.settings.training import RECIPE_MODES
@@ -42,7 +41,7 @@ from .sockets import (
 )
 from .termination import termination_noted
 from .train_progress import TrainingProgress
-from .train_recipe import before_training, filled_by_recipe
+from .train_recipe import adapter_settings, before_training, filled_by_recipe
 from .training_options import ChosenOptions
 from .training_status import watched_training
 
@@ -148,7 +147,8 @@ class LoraTrainStep(ReadsFiles):
                 TrainStateSocket.Input(
                     "train_state",
                     optional=True,
-                    tooltip="Go on from where another LoRA Train Step ended; its seed and alpha are kept.",
+                    tooltip="Go on from where another LoRA Train Step ended; its seed, rank, alpha and "
+                    "layers are kept.",
                 ),
                 io.LoraModel.Input(
                     "start_from", optional=True, tooltip="A LoRA to train on; its rank and layers are kept."
@@ -203,8 +203,7 @@ class LoraTrainStep(ReadsFiles):
             masks=latent_masks,
             objective=objective[0],
             settings=_settings(values, filled.choice),
-            adapter=values.get("adapter")
-            or AdapterSettings(rank=filled.choice.rank, alpha=filled.choice.alpha),
+            adapter=adapter_settings(values, filled.choice),
             layers=filled.choice.layers,
             gradient_checkpointing=gradient_checkpointing[0],
             start_from=values.get("start_from"),

@@ -22,6 +22,7 @@ from ..semantic_focus.training.diagnostics import sigma_bins
 from ..semantic_focus.training.learning_rate import RATE_SCHEDULES
 from ..semantic_focus.training.memory import MEMORY_CHOICES, MemorySetting
 from ..semantic_focus.training.run import RunOptions
+from ..semantic_focus.training.scenes import Scenes
 from ..semantic_focus.training.settings import TrainingSettings
 from ..semantic_focus.training.step_record import StepRecord
 from ..semantic_focus.training.untrained import untrained
@@ -35,6 +36,7 @@ from .sockets import (
     LatentMasksSocket,
     ObjectiveSocket,
     PreviewSocket,
+    ScenesSocket,
     TimestepsSocket,
     TrainingOptionsSocket,
     TrainStateSocket,
@@ -170,6 +172,9 @@ class LoraTrainStep(ReadsFiles):
                     force_input=True,
                     tooltip="A list: how often each picture comes in one pass over the dataset.",
                 ),
+                ScenesSocket.Input(
+                    "scenes", optional=True, tooltip="Scene Samples: what is not the subject stays as it is."
+                ),
             ],
             outputs=[
                 io.LoraModel.Output(
@@ -196,10 +201,14 @@ class LoraTrainStep(ReadsFiles):
         recipe, defaults = recipe_of(model[0], name), _defaults(cls)
         pictures = sum(len(latent["samples"]) for latent in latents)
         filled = filled_by_recipe(values, defaults, recipe, pictures)
+        scenes: Scenes | None = values.get("scenes")
         request = TrainingRequest(
             patcher=model[0],
             latents=[latent["samples"] for latent in latents],
-            conditionings=conditioning_per_picture(conditioning, pictures),
+            conditionings=[
+                *conditioning_per_picture(conditioning, pictures),
+                *(scenes.conditionings if scenes else ()),
+            ],
             masks=latent_masks,
             objective=objective[0],
             settings=_settings(values, filled.choice),
@@ -214,6 +223,7 @@ class LoraTrainStep(ReadsFiles):
             model_name=Path(name).stem,
             memory=MemorySetting.of(values.get("memory", MEMORY_CHOICES[0])),
             validation=values.get("options", ChosenOptions()).validation,
+            scenes=scenes,
         )
         place = RunPlace(
             output_folder(RUNS),

@@ -23,7 +23,7 @@ class Recipe:
     Attributes:
         objective: None is the base model as it is.
         trainer: what runs it; a foreign one has its own loss, and the objective only reports.
-        scenes: how much of the training goes to samples of the base model; None: all are the person's pictures.
+        scenes: how much of the training goes to samples of the base model; None: nothing.
     """
 
     name: str

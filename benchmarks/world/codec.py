@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from demo.standins.codec import LatentFormat
+from host.standins.codec import LatentFormat
 
 BLOCK = 8
 CHANNELS = 16

@@ -18,6 +18,9 @@ REPORT, APPLY_LORA, PROMPT, NEGATIVE, EMPTY, SAMPLE, DECODE, SHOW = map(str, ran
 OPTIONS, ASKED, NOISES = "objective_options", "asked_for", "noises"
 """Node ids of what is added to it."""
 
+SAMPLING = {CHECKPOINT, ASKED, PROMPT, NEGATIVE, EMPTY, NOISES, SAMPLE, DECODE, SHOW}
+"""What a picture without a LoRA needs."""
+
 
 def load_workflow(path: Path) -> Graph:
     """A graph in ComfyUI's API form."""
@@ -82,6 +85,13 @@ def with_prompts(graph: Graph, folder: Path, count: int) -> Graph:
     }
     extended[SAMPLE]["inputs"]["latent_image"] = [NOISES, 0]
     return extended
+
+
+def without_lora(graph: Graph) -> Graph:
+    """The part of the graph that samples, with the model as it is; nothing is trained."""
+    kept = {node: copy.deepcopy(graph[node]) for node in graph if node in SAMPLING}
+    kept[SAMPLE]["inputs"]["model"] = [CHECKPOINT, 0]
+    return kept
 
 
 def overlay_graph(graph: Graph, folder: Path, prefix: str) -> Graph:

@@ -29,8 +29,8 @@ from benchmarks.world.recipes import BASE
 from benchmarks.world.world import QUICK_READER_STEPS, READER_STEPS, load_world
 from demo import graphs, person, photographs
 from demo.person import ASKED, PERSON, PICTURES
-from demo.report import write_report
-from demo.trainings import OBJECTIVES, STEPS, training
+from demo.report import TITLES, write_report
+from demo.trainings import OBJECTIVES, SETTINGS, STEPS, with_objective
 from host.serve import ComfyServer, PromptFailed, PromptRejected, ServerError
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -52,10 +52,10 @@ def main() -> int:
         people = CACHE / "photographs"
         photographs.prepare(CHECKOUT / ".cache" / "photographs", people)
         comfyui = CACHE / "comfyui"
-        place(settings.path(), comfyui / "models" / "diffusion_models" / settings.path().name)
+        place(settings.path(WORLD), comfyui / "models" / "diffusion_models" / settings.path(WORLD).name)
         say("starting ComfyUI")
         with ComfyServer(comfyui, extra_custom_nodes=[CHECKOUT / "demo" / "standins"]) as server:
-            graph = graphs.with_world(graphs.load_workflow(WORKFLOW), settings.path().name)
+            graph = graphs.with_world(graphs.load_workflow(WORKFLOW), settings.path(WORLD).name)
             overlays(server, graph, people)
             samples = trained_samples(server, graph)
     except (ServerError, PromptFailed, PromptRejected, OSError) as error:
@@ -77,14 +77,10 @@ def say(what: str) -> None:
 def base_settings() -> tuple[Pretraining, int]:
     """Of the base model, and steps of the reader: the benchmark's where that is made, else quick ones."""
     full = Pretraining()
-    if full.path().is_file():
+    if full.path(WORLD).is_file():
         say("base model: the one of benchmarks/world")
         return full, READER_STEPS
-    say(
-        "base model and reader: made once, then kept"
-        if not QUICK.path().is_file()
-        else "base model: is there"
-    )
+    say("base model: a quick one, " + ("made before" if QUICK.path(WORLD).is_file() else "made now and kept"))
     return QUICK, QUICK_READER_STEPS
 
 
@@ -112,22 +108,19 @@ def trained_samples(server: ComfyServer, graph: graphs.Graph) -> dict[str, Tenso
     learnt, asked = CACHE / "training", CACHE / "asked_for"
     person.write_training(PERSON, PICTURES, learnt)
     samples = {"asked for, drawn": person.write_asked(PERSON, other_scenes(PERSON, ASKED), asked)}
-    graph = graphs.with_inputs(graph, {graphs.DATASET: {"folder": str(learnt)}})
+    graph = graphs.with_inputs(graph, {**SETTINGS, graphs.DATASET: {"folder": str(learnt)}})
     graph = graphs.with_prompts(graph, asked, ASKED)
+    say(f"{ASKED} samples of the base model")
+    samples[BASE.name] = pictures(server, server.run(graphs.without_lora(graph))["outputs"])
     for recipe in OBJECTIVES:
-        run = training(graph, recipe)
-        trained = train(server, run, recipe)
-        if BASE.name not in samples:
-            without = graphs.with_inputs(run, {graphs.APPLY_LORA: {"strength_model": 0.0}})
-            samples[BASE.name] = pictures(server, server.run(without)["outputs"])
-        samples[recipe] = trained
+        samples[recipe] = train(server, with_objective(graph, recipe), TITLES[recipe])
     return samples
 
 
-def train(server: ComfyServer, graph: graphs.Graph, recipe: str) -> Tensor:
+def train(server: ComfyServer, graph: graphs.Graph, title: str) -> Tensor:
     """One training; its samples Float[N, S, S, 3]. LoRA and curves are left in demo_output."""
-    say(f"LoRA, {recipe}: {STEPS} steps, {ASKED} samples")
-    slug = "".join(letter if letter.isalnum() else "_" for letter in recipe.split(" (")[0])
+    say(f"LoRA, {title}: {STEPS} steps, {ASKED} samples")
+    slug = title.replace(" ", "_")
     named = {graphs.TRAIN: {"run_name": slug}, graphs.SAVE: {"prefix": f"loras/{slug}"}}
     started = time.monotonic()
     outputs = server.run(graphs.with_inputs(graph, named), timeout=1800)["outputs"]

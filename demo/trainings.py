@@ -46,8 +46,8 @@ MASK_FLOORS = {FLOOR.name: 0.1}
 """Recipe -> mask floor of the base loss that takes the place of the regions' loss."""
 
 
-def training(graph: graphs.Graph, recipe: str) -> graphs.Graph:
+def with_objective(graph: graphs.Graph, recipe: str) -> graphs.Graph:
     """The graph with a recipe's objective."""
-    graph = graphs.with_inputs(graph, {**SETTINGS, graphs.OBJECTIVE: OBJECTIVES[recipe]})
+    graph = graphs.with_inputs(graph, {graphs.OBJECTIVE: OBJECTIVES[recipe]})
     floor = MASK_FLOORS.get(recipe)
     return graph if floor is None else graphs.with_base_loss(graph, floor)

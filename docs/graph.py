@@ -58,7 +58,7 @@ def main() -> None:
     """Run the workflow and take the picture."""
     settings, reader_steps = run.base_settings()
     load_world(settings, WORLD, reader_steps)
-    model = settings.path()
+    model = settings.path(WORLD)
     stand_ins = [run.CHECKOUT / "demo" / "standins"]
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder)

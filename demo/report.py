@@ -14,7 +14,7 @@ from benchmarks.world.measure import AskedCounts, count_asked, is_as_asked
 from benchmarks.world.persons import Person, other_scenes
 from benchmarks.world.reader import Reader
 
-LAYOUT = Layout(side=2 * SIDE, label=260)
+LAYOUT = Layout(side=2 * SIDE, label=250)
 TITLES = {recipe: title for title, recipe in ROWS.items()}
 HEADS = ("face right", "as asked", "training pictures' instead")
 

@@ -20,6 +20,11 @@ ROWS: Mapping[str, str] = {
     "by region": DEFAULT.name,
 }
 """What stands before a row of the picture -> the recipe whose samples it shows."""
+ABOVE: Mapping[str, str] = {
+    "training pictures": "always the same\noutfit and place",
+    "asked for": "the same face,\nother hair, clothes, place",
+}
+"""The rows above those, and what is written below their titles."""
 COLUMNS = 6
 RIGHT, WRONG = (0, 158, 115), (213, 94, 0)
 """Of the bars; told apart by colour-blind eyes too."""
@@ -73,8 +78,9 @@ def grid(
         notes: title of a row of `ROWS` -> what is written below it.
     """
     canvas = _Canvas(len(persons), layout or Layout())
-    for row, title in enumerate(("training pictures", "asked for", *ROWS)):
-        canvas.name_row(row, title, (notes or {}).get(title, ""))
+    written = {**ABOVE, **(notes or {})}
+    for row, title in enumerate((*ABOVE, *ROWS)):
+        canvas.name_row(row, title, written.get(title, ""))
     for place, person in enumerate(persons):
         training, _ = draw(training_figures(person, COLUMNS), seed=9)
         canvas.paste(0, place, training)
@@ -109,11 +115,12 @@ class _Canvas:
         """Write what stands before a row."""
         large = ImageFont.load_default(self.layout.font)
         small = ImageFont.load_default(0.8 * self.layout.font)
-        lines = [(line, "black", large) for line in title.split("\n")]
-        lines += [(line, "dimgray", small) for line in note.splitlines()]
-        top = self._top(row) + self.layout.side / 2 - 0.65 * self.layout.font * len(lines)
-        for number, (line, colour, font) in enumerate(lines):
-            self.write.text((8, top + 1.3 * number * self.layout.font), line, fill=colour, font=font)
+        below, step = note.splitlines(), 1.1 * self.layout.font
+        top = self._top(row) + (self.layout.side - 1.4 * self.layout.font - step * len(below)) / 2
+        self.write.text((8, top), title, fill="black", font=large)
+        for number, line in enumerate(below):
+            at = (8, top + 1.4 * self.layout.font + step * number)
+            self.write.text(at, line, fill="dimgray", font=small)
 
     def paste(self, row: int, place: int, pixels: Tensor) -> None:
         """Put pictures into a row."""

@@ -12,7 +12,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from ..datasets.bulk import SegmenterLoadError
+from ..datasets.engines.pipeline import SegmenterLoadError
 from ..datasets.folder import DatasetError
 from ..segmenters.protocol import MissingWeightsError
 from . import export, fetch, masks, plan, train

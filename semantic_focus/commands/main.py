@@ -12,7 +12,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from ..datasets.engines.pipeline import SegmenterLoadError
+from ..datasets.engines.order import SegmenterLoadError
 from ..datasets.folder import DatasetError
 from ..segmenters.protocol import MissingWeightsError
 from . import export, fetch, masks, plan, train

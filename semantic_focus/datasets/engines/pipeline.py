@@ -12,7 +12,7 @@ from typing import Protocol
 
 from ...regions.large import LARGE
 from ...regions.memory import give_back
-from ...segmenters.protocol import MissingWeightsError, Segmenter
+from ...segmenters.protocol import MissingWeightsError
 from .. import claims
 from ..bulk_work import Decoded, Work
 from ..folder import pixels_of
@@ -24,10 +24,6 @@ WRITTEN_BETWEEN_TRIMS = 16
 
 MOST_PIXELS_AT_ONCE = 24_000_000
 """Pixels of all pictures in memory, unless it is one alone."""
-
-
-class SegmenterLoadError(RuntimeError):
-    """The segmenter has its weights but could not be loaded; no picture can be segmented."""
 
 
 class Source(Protocol):
@@ -155,7 +151,7 @@ class Pipeline:
                 job.claim.release()
                 self.source.settle(decoded)
                 return
-            segmenter = loaded(self.order)
+            segmenter = self.order.loaded()
             try:
                 masks = segmenter.segment(decoded.image[None], self.order.asked)
             except MissingWeightsError:
@@ -181,20 +177,3 @@ class Pipeline:
         self._written += 1
         if self._written % WRITTEN_BETWEEN_TRIMS == 0 or job.pixels > LARGE:
             give_back()
-
-
-def loaded(order: Order) -> Segmenter:
-    """The segmenter of an order.
-
-    Raises:
-        MissingWeightsError, SegmenterLoadError: it cannot be loaded.
-    """
-    try:
-        return order.segmenter.get()
-    except MissingWeightsError:
-        raise
-    except Exception as error:
-        raise SegmenterLoadError(
-            f"segmentation backend {order.segmenter.name!r} could not be loaded "
-            f"({type(error).__name__}: {error}). Check its weight files, or choose another backend"
-        ) from error

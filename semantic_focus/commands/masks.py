@@ -80,22 +80,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """The exit code."""
     request, settings = request_of(options), settings_of(options)
+    shard = spreading.shard_of(options)
     listed = list_pictures(options.dataset, options.recursive)
+    pictures = shard.of(listed.pictures, listed.folder) if shard else listed.pictures
     check_report(options)
     segmenter = segmenter_of(options)
     if before := said_before(request, segmenter):
         say(*before)
     outcome = Outcome()
     with (
-        followed(outcome, len(listed.pictures)) as (settled, should_stop),
+        followed(outcome, len(pictures)) as (settled, should_stop),
         spreading.engine_of(options, segmenter) as engine,
     ):
-        cache_pictures(listed.pictures, request, segmenter, settings, settled, should_stop, engine)
+        cache_pictures(pictures, request, segmenter, settings, settled, should_stop, engine)
     survey = _survey(listed, outcome, request, segmenter)
     reported = bool(options.report) and _write_report(options, outcome, survey)
     remarks = [*by_hand_lines(survey.entries), *survey.remarks]
     say(summary(outcome, options.dataset), *(f"  {remark}" for remark in remarks))
-    told = for_machines(outcome, options.dataset, len(listed.pictures), segmenter, options.dry_run)
+    told = for_machines(outcome, options.dataset, len(pictures), segmenter, options.dry_run)
+    if shard:
+        told["shard"] = str(shard)
     told["by_hand"] = [
         {"picture": str(entry.picture), "regions": list(entry.by_hand)}
         for entry in survey.entries

@@ -1,12 +1,15 @@
 """Over what the command "masks" spreads its work: processes of this machine, shards of several."""
 
 import argparse
+import os
 from contextlib import AbstractContextManager, nullcontext
 
 from ..datasets.bulk import Engine, in_this_process
 from ..datasets.engines.capacity import processes_for
 from ..datasets.engines.processes import Processes
+from ..datasets.shards import Shard, ShardError, parsed, told_by
 from ..segmenters.table import LazySegmenter
+from .outcome import CannotStartError
 
 AUTO = "auto"
 
@@ -21,6 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="processes that segment, each with one thread and, with --device cuda, a GPU of its own "
         "(default: 1; auto: as many as cores and memory, or GPUs, allow)",
     )
+    parser.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="only these pictures, of N machines that share the work: 1/N to N/N; auto: by the variables of "
+        "Slurm or Kubernetes",
+    )
 
 
 def _number_or_auto(text: str) -> int | str:
@@ -29,6 +38,16 @@ def _number_or_auto(text: str) -> int | str:
     if text.isdecimal() and int(text) > 0:
         return int(text)
     raise argparse.ArgumentTypeError(f"{text!r} is neither a number of 1 or more nor auto")
+
+
+def shard_of(options: argparse.Namespace) -> Shard | None:
+    """The shard that is asked for; None when it is all."""
+    if options.shard is None:
+        return None
+    try:
+        return told_by(os.environ) if options.shard == AUTO else parsed(options.shard)
+    except ShardError as error:
+        raise CannotStartError(f"--shard {options.shard}: {error}") from error
 
 
 def engine_of(options: argparse.Namespace, segmenter: LazySegmenter) -> AbstractContextManager[Engine]:

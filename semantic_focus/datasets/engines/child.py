@@ -4,50 +4,21 @@ import contextlib
 import logging
 import os
 import signal
-import sys
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from queue import Empty, Queue
 
-import torch
-
 from ...segmenters.protocol import MissingWeightsError
 from ..freshness import Due, PictureResult
+from .messages import Busy, Full, Message, Ready
 from .order import Order, SegmenterLoadError
 from .pipeline import Pipeline
+from .worker import HandedOver, load_with_one_thread
 
 LEFT_TO_THE_PARENT = ("SIGINT", "SIGTERM", "SIGHUP")
 """Signals that a terminal or a scheduler sends to all processes. The parent says what is done about them."""
-
-
-@dataclass(frozen=True)
-class Ready:
-    """The segmenter is loaded. `wanted`: the header fields that mask files made here have."""
-
-    wanted: dict[str, str]
-
-
-@dataclass(frozen=True)
-class Busy:
-    """Another program is at work on a picture."""
-
-    due: Due
-
-
-@dataclass(frozen=True)
-class Said:
-    """A line of the log."""
-
-    logger: str
-    level: int
-    text: str
-
-
-@dataclass(frozen=True)
-class Full:
-    """No more mask file can be written."""
 
 
 @dataclass(frozen=True)
@@ -70,13 +41,10 @@ def live(connection: Connection, order: Order, level: int) -> None:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     parent = _Parent(connection)
-    logging.basicConfig(level=level, handlers=[_Handler(parent)], force=True)
-    torch.set_num_threads(1)
+    logging.basicConfig(level=level, handlers=[HandedOver(parent.tell)], force=True)
     try:
-        order.loaded()
-        if "cv2" in sys.modules:
-            sys.modules["cv2"].setNumThreads(1)
-        parent.tell(Ready(dict(order.freshness.wanted)))
+        load_with_one_thread(order)
+        parent.tell(Ready(order.freshness.wanted, f"process {os.getpid()}"))
         Pipeline(order, parent).run()
     except (MissingWeightsError, SegmenterLoadError) as error:
         parent.tell(error)
@@ -105,7 +73,7 @@ class _Parent:
             self._is_asked_to_stop |= isinstance(message, Stop)
             self._inbox.put(message)
 
-    def tell(self, message: object) -> None:
+    def tell(self, message: Message) -> None:
         with self._telling:
             try:
                 self._connection.send(message)
@@ -153,15 +121,3 @@ class _Parent:
         self._at_hand, self._has_ended = None, True
         for due in left:
             self.tell(PictureResult(due.picture, "left"))
-
-
-class _Handler(logging.Handler):
-    """Hands the log over to the parent."""
-
-    def __init__(self, parent: _Parent):
-        super().__init__()
-        self._parent = parent
-        self.setFormatter(logging.Formatter("%(message)s"))
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._parent.tell(Said(record.name, record.levelno, self.format(record)))

@@ -132,7 +132,7 @@ def test_a_picture_that_kills_is_named_and_the_rest_is_made(program: Program, tm
     ("device", "message"),
     [
         ("broken", "'fake' could not be loaded (RuntimeError: no such device)"),
-        ("deadly", "a process could not start (SIGKILL)"),
+        ("deadly", "a worker could not start (SIGKILL)"),
     ],
 )
 def test_processes_that_cannot_start_are_said_once(

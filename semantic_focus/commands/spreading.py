@@ -5,6 +5,7 @@ import os
 from contextlib import AbstractContextManager, nullcontext
 
 from ..datasets.bulk import Engine, in_this_process
+from ..datasets.engines import on_ray
 from ..datasets.engines.capacity import processes_for
 from ..datasets.engines.processes import Processes
 from ..datasets.shards import Shard, ShardError, parsed, told_by
@@ -19,10 +20,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--processes",
         type=_number_or_auto,
-        default=1,
         metavar="N",
         help="processes that segment, each with one thread and, with --device cuda, a GPU of its own "
-        "(default: 1; auto: as many as cores and memory, or GPUs, allow)",
+        "(default: 1, with ray auto; auto: as many as cores and memory, or GPUs, allow)",
+    )
+    parser.add_argument(
+        "--engine",
+        choices=("processes", "ray"),
+        default="processes",
+        help="where they run: on this machine (default), or as actors of a Ray cluster that sees the folder",
+    )
+    parser.add_argument(
+        "--address",
+        metavar="HOST:PORT",
+        help="of a running Ray cluster (default: RAY_ADDRESS, else a Ray of its own on this machine)",
     )
     parser.add_argument(
         "--shard",
@@ -52,7 +63,13 @@ def shard_of(options: argparse.Namespace) -> Shard | None:
 
 def engine_of(options: argparse.Namespace, segmenter: LazySegmenter) -> AbstractContextManager[Engine]:
     """Who makes the masks; nothing is started yet."""
-    count = options.processes
+    if options.engine == "ray":
+        if reason := on_ray.missing():
+            raise CannotStartError(f"--engine ray: {reason}")
+        return on_ray.Ray(None if options.processes == AUTO else options.processes, options.address)
+    if options.address:
+        raise CannotStartError(f"--address {options.address}: it is for --engine ray, which is not given")
+    count = options.processes or 1
     if count == AUTO:
         count = processes_for(segmenter.backend.tier, options.device)
     return nullcontext(in_this_process) if count == 1 else Processes(count)

@@ -31,6 +31,7 @@ class Plan:
 
     Attributes:
         results: one for each picture that was settled, in that order.
+        folder: of some picture; None where there is none.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Plan:
     ):
         self.order, self.on_result, self.should_stop = order, on_result, should_stop
         self.results: list[PictureResult] = []
+        self.folder = pictures[0].parent if pictures else None
         self._unseen = deque(pictures if order.settings.dry_run else missing_first(pictures))
         self._again = deque[Due]()
         self._busy = deque[tuple[float, Due]]()

@@ -16,7 +16,7 @@ from ..datasets.survey import survey as survey_of
 from ..regions.refine import REFINEMENTS
 from ..segmenters.protocol import SegmentRequest
 from ..segmenters.table import BACKENDS, TIERS, LazySegmenter
-from . import spreading
+from . import in_tars, spreading
 from .asking import check_report, request_of, segmenter_of, settings_of
 from .outcome import FAILED, SUCCESS, answer, say
 from .told import Outcome, followed, for_machines, summary
@@ -31,7 +31,13 @@ HELP = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line of "masks"."""
     parser.set_defaults(command_function=run)
-    parser.add_argument("dataset", type=Path, metavar="DATASET", help="folder with the pictures")
+    parser.add_argument(
+        "dataset",
+        type=in_tars.folder_or_url,
+        metavar="DATASET",
+        help="folder with the pictures; or the URL of tars of pictures, as s3://bucket/{000..999}.tar: each "
+        "gets a tar of mask files",
+    )
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--tier", choices=TIERS, help="best segmenter of a tier (default: fast)")
     which.add_argument("--backend", choices=("auto", *BACKENDS), help="one segmenter, by name")
@@ -70,6 +76,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="threads of each process that read and write files while it segments (default: 2)",
     )
     parser.add_argument(
+        "--unpack",
+        metavar="URL",
+        help="make nothing: write the mask files of these tars beside the pictures of the folder",
+    )
+    parser.add_argument(
         "--report", type=Path, metavar="FILE", help="overview of the masks: .html page or .png contact sheet"
     )
     parser.add_argument(
@@ -79,6 +90,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """The exit code."""
+    if options.unpack is not None:
+        return in_tars.unpack(options)
+    if in_tars.is_meant(options):
+        return in_tars.make(options)
     request, settings = request_of(options), settings_of(options)
     shard = spreading.shard_of(options)
     listed = list_pictures(options.dataset, options.recursive)
@@ -89,10 +104,10 @@ def run(options: argparse.Namespace) -> int:
         say(*before)
     outcome = Outcome()
     with (
-        followed(outcome, len(pictures)) as (settled, should_stop),
+        followed(outcome, len(pictures)) as follower,
         spreading.engine_of(options, segmenter) as engine,
     ):
-        cache_pictures(pictures, request, segmenter, settings, settled, should_stop, engine)
+        cache_pictures(pictures, request, segmenter, settings, follower.settled, follower.should_stop, engine)
     survey = _survey(listed, outcome, request, segmenter)
     reported = bool(options.report) and _write_report(options, outcome, survey)
     remarks = [*by_hand_lines(survey.entries), *survey.remarks]

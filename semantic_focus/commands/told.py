@@ -3,7 +3,7 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,40 +32,56 @@ class Outcome:
         return [result for result in self.results if result.status == status]
 
 
+class Follower:
+    """Is told how a run goes on, and shows it."""
+
+    def __init__(self, outcome: Outcome, bar: Any, screen: Any, signals: StopSignals):
+        self._outcome, self._bar, self._screen, self._signals = outcome, bar, screen, signals
+
+    def should_stop(self) -> bool:
+        """Whether a signal has come."""
+        return self._signals.received is not None
+
+    def settled(self, result: PictureResult) -> None:
+        """Of a picture with which all is done."""
+        self.noted(result)
+        if result.status == "fresh":  # costs next to nothing: it would spoil rate and time left
+            self._bar.initial += 1
+            self._bar.n += 1
+        else:
+            self.moved()
+
+    def moved(self) -> None:
+        """The bar, by one picture."""
+        self._bar.update()
+
+    def noted(self, result: PictureResult) -> None:
+        """A result, without the bar."""
+        self._outcome.results.append(result)
+        if result.status in ("failed", "kept"):
+            with self._bar.external_write_mode(file=self._screen):
+                say(f"{result.status}: {_with_name(result)}")
+        if result.said:
+            with self._bar.external_write_mode(file=self._screen):
+                say(f"{result.picture}: {result.said}")
+
+
 @contextmanager
-def followed(
-    outcome: Outcome, total: int | None
-) -> Iterator[tuple[Callable[[PictureResult], None], Callable[[], bool]]]:
+def followed(outcome: Outcome, total: int | None) -> Iterator[Follower]:
     """Show how a run goes on, and note signals meanwhile.
 
     Args:
         outcome: gets each result, and in the end seconds and exit code.
         total: how many pictures there are; None where that is not known.
-
-    Yields:
-        what is to be told of each result, and what says whether to stop.
     """
     started = time.monotonic()
     screen: Any = Screen()
     seconds = 0.1 if sys.stderr.isatty() else 30.0
-    with tqdm(total=total, unit=" pictures", file=screen, mininterval=seconds) as bar:
-
-        def settled(result: PictureResult) -> None:
-            outcome.results.append(result)
-            if result.status == "fresh":  # costs next to nothing: it would spoil rate and time left
-                bar.initial += 1
-                bar.n += 1
-            else:
-                bar.update()
-            if result.status in ("failed", "kept"):
-                with bar.external_write_mode(file=screen):
-                    say(f"{result.status}: {_with_name(result)}")
-            if result.said:
-                with bar.external_write_mode(file=screen):
-                    say(f"{result.picture}: {result.said}")
-
-        with StopSignals() as signals:
-            yield settled, lambda: signals.received is not None
+    with (
+        tqdm(total=total, unit=" pictures", file=screen, mininterval=seconds) as bar,
+        StopSignals() as signals,
+    ):
+        yield Follower(outcome, bar, screen, signals)
         outcome.exit_code = signals.exit_code
         outcome.seconds = time.monotonic() - started
 

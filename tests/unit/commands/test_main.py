@@ -322,7 +322,7 @@ class TestEmbeddedSegmenter:
         again, imported = finished(forks.start("commands/imports.py", "cache_masks", *command))
         assert again["counts"]["fresh"] == 1
         assert "semantic_focus.commands.main" in imported.split()
-        assert "ai_edge_litert" not in imported.split() and "cv2" not in imported.split()
+        assert not {"ai_edge_litert", "cv2", "ray", "fsspec"} & set(imported.split())
 
 
 class TestCannotStart:

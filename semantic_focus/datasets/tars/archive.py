@@ -124,8 +124,11 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes, time: int) -> None:
     tar.addfile(member, io.BytesIO(content))
 
 
-def unpack(tar: Path, folder: Path) -> list[str]:
+def unpack(tar: Path, called: str, folder: Path) -> list[str]:
     """Write the pictures and mask files of a tar into a folder, with their times.
+
+    Args:
+        called: what a message calls it.
 
     Returns:
         what was left out, and why.
@@ -134,7 +137,7 @@ def unpack(tar: Path, folder: Path) -> list[str]:
         StoreError: it is no tar, or damaged.
     """
     left_out = []
-    for member, content in members(tar):
+    for member, content in members(tar, called):
         if content is None:
             left_out.append(f"{member.name}: its name leads elsewhere, or it is too large")
             continue
@@ -146,8 +149,11 @@ def unpack(tar: Path, folder: Path) -> list[str]:
     return left_out
 
 
-def members(tar: Path) -> Iterator[tuple[tarfile.TarInfo, bytes | None]]:
+def members(tar: Path, called: str) -> Iterator[tuple[tarfile.TarInfo, bytes | None]]:
     """The pictures and mask files of a tar; no content where it is not to be unpacked.
+
+    Args:
+        called: what a message calls it.
 
     Raises:
         StoreError: it is no tar, or damaged.
@@ -164,4 +170,4 @@ def members(tar: Path) -> Iterator[tuple[tarfile.TarInfo, bytes | None]]:
                 file = opened.extractfile(member)
                 yield member, file.read() if file else b""
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise StoreError(f"{tar.name}: no tar, or damaged ({error}). Put it anew") from error
+        raise StoreError(f"{called}: no tar, or damaged ({error}). Put it anew") from error

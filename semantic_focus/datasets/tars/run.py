@@ -107,7 +107,7 @@ class _Run:
         left_out = []
         for path in (masks_of(tar), tar) if has_masks else (tar,):  # the masks: what a person changed stays
             self.store.fetch(path, fetched)
-            left_out += unpack(fetched, folder)
+            left_out += unpack(fetched, path, folder)
             fetched.unlink()
         results = [PictureResult(Path(line.partition(": ")[0]), "failed", line) for line in left_out]
         try:

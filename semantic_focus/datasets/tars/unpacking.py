@@ -44,7 +44,7 @@ def unpack_masks(
             with tempfile.TemporaryDirectory(prefix="semantic_focus_") as scratch:
                 fetched = Path(scratch) / "fetched.tar"
                 store.fetch(tar, fetched)
-                for member, content in members(fetched):
+                for member, content in members(fetched, tar):
                     if should_stop():
                         return
                     if not member.name.endswith(SUFFIX):

@@ -20,6 +20,13 @@ def number(
     return io.Float.Input(name, default=default, min=low, max=high, step=step, tooltip=tooltip)
 
 
+def share(name: str, default: float, tooltip: str) -> io.Float.Input:
+    """A number below 1."""
+    return io.Float.Input(
+        name, default=default, min=0.0, max=0.9999, step=0.0001, round=0.0001, tooltip=tooltip
+    )
+
+
 def mask_file() -> io.String.Input:
     """The path of a mask file."""
     return io.String.Input("mask_file", tooltip="Usually the mask_files output of Load Semantic Dataset.")

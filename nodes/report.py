@@ -22,7 +22,7 @@ from ..semantic_focus.training.data import TrainingPictures
 from ..semantic_focus.training.diagnostics import SigmaBin, dry_run, format_dry_run, format_sigma_bins
 from ..semantic_focus.training.evaluation import compare, format_table, predictions
 from ..semantic_focus.training.not_finite import refuse_damaged
-from ..semantic_focus.training.plot import loss_plot
+from ..semantic_focus.training.plot import THEMES, loss_plot
 from ..semantic_focus.training.preview_grid import side_by_side
 from .inputs import number
 from .report_table import TABLE, change_table, gradient_table, noise_table
@@ -44,6 +44,13 @@ class SemanticLossReport(io.ComfyNode):
                 number(
                     "smoothing", 0.9, (0.0, 0.99), 0.01, "Share of the running mean that each point keeps."
                 ),
+                io.Combo.Input(
+                    "theme",
+                    options=list(THEMES),
+                    default="light",
+                    optional=True,
+                    tooltip="Of the plot. A new node has that of the editor.",
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="plot"),
@@ -52,8 +59,8 @@ class SemanticLossReport(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, loss_map, smoothing) -> io.NodeOutput:
-        image = loss_plot(loss_map, smoothing)[None]
+    def execute(cls, loss_map, smoothing, theme="light") -> io.NodeOutput:
+        image = loss_plot(loss_map, smoothing, theme=theme)[None]
         bins = [SigmaBin(**item) for item in loss_map.get("sigma_bins", [])]
         text = format_sigma_bins(bins) if bins else ""
         shown = ui.PreviewImage(image, cls=cls).as_dict()

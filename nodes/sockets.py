@@ -26,5 +26,8 @@ TrainStateSocket = io.Custom("SEMANTIC_TRAIN_STATE")
 TrainingOptionsSocket = io.Custom("SEMANTIC_TRAINING_OPTIONS")
 """The `ChosenOptions` of Training Options: what LoRA Train Step has no widget for."""
 
+ScenesSocket = io.Custom("SEMANTIC_SCENES")
+"""`Scenes`: what the base model made of others, for a training."""
+
 PreviewSocket = io.Custom("SEMANTIC_PREVIEW")
 """A `PreviewPlan`."""

@@ -13,7 +13,6 @@ from ..semantic_focus.comfy.fingerprint import looks_distilled
 from ..semantic_focus.comfy.model import ComfyVelocityModel
 from ..semantic_focus.comfy.request import TrainingRequest
 from ..semantic_focus.comfy.training import RunPlace, train_comfy_lora
-from ..semantic_focus.lora.adapters import AdapterSettings
 from ..semantic_focus.lora.layers import LAYER_CHOICES
 from ..semantic_focus.settings.filling import Choice
 from ..semantic_focus.settings.training import RECIPE_MODES
@@ -23,6 +22,7 @@ from ..semantic_focus.training.diagnostics import sigma_bins
 from ..semantic_focus.training.learning_rate import RATE_SCHEDULES
 from ..semantic_focus.training.memory import MEMORY_CHOICES, MemorySetting
 from ..semantic_focus.training.run import RunOptions
+from ..semantic_focus.training.scenes import Scenes
 from ..semantic_focus.training.settings import TrainingSettings
 from ..semantic_focus.training.step_record import StepRecord
 from ..semantic_focus.training.untrained import untrained
@@ -36,13 +36,14 @@ from .sockets import (
     LatentMasksSocket,
     ObjectiveSocket,
     PreviewSocket,
+    ScenesSocket,
     TimestepsSocket,
     TrainingOptionsSocket,
     TrainStateSocket,
 )
 from .termination import termination_noted
 from .train_progress import TrainingProgress
-from .train_recipe import before_training, filled_by_recipe
+from .train_recipe import adapter_settings, before_training, filled_by_recipe
 from .training_options import ChosenOptions
 from .training_status import watched_training
 
@@ -148,7 +149,8 @@ class LoraTrainStep(ReadsFiles):
                 TrainStateSocket.Input(
                     "train_state",
                     optional=True,
-                    tooltip="Go on from where another LoRA Train Step ended; its seed and alpha are kept.",
+                    tooltip="Go on from where another LoRA Train Step ended; its seed, rank, alpha and "
+                    "layers are kept.",
                 ),
                 io.LoraModel.Input(
                     "start_from", optional=True, tooltip="A LoRA to train on; its rank and layers are kept."
@@ -169,6 +171,9 @@ class LoraTrainStep(ReadsFiles):
                     optional=True,
                     force_input=True,
                     tooltip="A list: how often each picture comes in one pass over the dataset.",
+                ),
+                ScenesSocket.Input(
+                    "scenes", optional=True, tooltip="Scene Samples: what is not the subject stays as it is."
                 ),
             ],
             outputs=[
@@ -196,15 +201,18 @@ class LoraTrainStep(ReadsFiles):
         recipe, defaults = recipe_of(model[0], name), _defaults(cls)
         pictures = sum(len(latent["samples"]) for latent in latents)
         filled = filled_by_recipe(values, defaults, recipe, pictures)
+        scenes: Scenes | None = values.get("scenes")
         request = TrainingRequest(
             patcher=model[0],
             latents=[latent["samples"] for latent in latents],
-            conditionings=conditioning_per_picture(conditioning, pictures),
+            conditionings=[
+                *conditioning_per_picture(conditioning, pictures),
+                *(scenes.conditionings if scenes else ()),
+            ],
             masks=latent_masks,
             objective=objective[0],
             settings=_settings(values, filled.choice),
-            adapter=values.get("adapter")
-            or AdapterSettings(rank=filled.choice.rank, alpha=filled.choice.alpha),
+            adapter=adapter_settings(values, filled.choice),
             layers=filled.choice.layers,
             gradient_checkpointing=gradient_checkpointing[0],
             start_from=values.get("start_from"),
@@ -215,6 +223,7 @@ class LoraTrainStep(ReadsFiles):
             model_name=Path(name).stem,
             memory=MemorySetting.of(values.get("memory", MEMORY_CHOICES[0])),
             validation=values.get("options", ChosenOptions()).validation,
+            scenes=scenes,
         )
         place = RunPlace(
             output_folder(RUNS),

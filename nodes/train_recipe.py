@@ -1,11 +1,12 @@
 """What LoRA Train Step takes from its model's recipe, and which of its inputs other nodes overrule."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ..semantic_focus.comfy.guidance import NO_GUIDANCE, guided, missing_guidance
 from ..semantic_focus.comfy.request import TrainingRequest
+from ..semantic_focus.lora.adapters import AdapterSettings
 from ..semantic_focus.objective.timesteps import TimestepSampling
 from ..semantic_focus.settings.filling import COLUMNS, Choice, Filled, fill, said
 from ..semantic_focus.settings.recipes import Recipe
@@ -15,12 +16,12 @@ RECIPE = "recipe {family}: {values}"
 OVERRULED = "{inputs}: not used, because {by} is connected and has its own"
 
 OF_THE_ADAPTERS = ("rank", "alpha", "layers")
-"""Those of a training that is gone on with are its own."""
+"""Those of a training that is gone on with are its own, and the other fields of its `AdapterSettings` too."""
 OVERRULED_BY: Mapping[str, tuple[str, ...]] = {
+    "train_state": ("seed", "rank", "alpha", "layers"),
     "adapter": ("rank", "alpha"),
     "timestep_options": ("timesteps",),
     "start_from": ("rank", "alpha", "layers"),
-    "train_state": ("seed", "alpha"),
 }
 """By optional input: those that have no effect where it is connected."""
 
@@ -51,17 +52,33 @@ def filled_by_recipe(
         values["layers"],
         TimestepSampling(values["timesteps"]),
     )
+    state = values.get("train_state")
+    if state:
+        kept = {name: _of_state(state, name) for name in OF_THE_ADAPTERS}
+        choice = replace(choice, **{name: value for name, value in kept.items() if value is not None})
     if _is_off(values, defaults):
         return Filled(choice, ())
     untouched = {name for name in COLUMNS if values[name] == defaults[name]}
     untouched -= {name for name, _ in _overruled(values)}
-    if state := values.get("train_state"):
-        kept = {name: _of_state(state, name) for name in untouched & set(OF_THE_ADAPTERS)}
-        choice = replace(choice, **{name: value for name, value in kept.items() if value is not None})
+    if state:
         untouched -= {"steps", *OF_THE_ADAPTERS}  # how long a piece is, only the user knows
     options = {"batch_size": values["batch_size"], **values.get("options", {})}
     per_step = options["batch_size"] * options.get("accumulation", 1)
     return fill(choice, recipe, untouched, pictures, per_step, options.get("optimizer", "adamw"))
+
+
+def adapter_settings(values: Mapping[str, Any], choice: Choice) -> AdapterSettings:
+    """Those of Adapter Options, else of the node; of a training that is gone on with all but the dropout are
+    its own, as far as its state has them.
+    """
+    settings = values.get("adapter") or AdapterSettings(rank=choice.rank, alpha=choice.alpha)
+    state = values.get("train_state")
+    kept = state.identity.get("adapters") if state else None
+    if not isinstance(kept, Mapping):
+        return settings
+    names = {field.name for field in fields(AdapterSettings)} - {"dropout"}
+    own = {name: kept[name] for name in names & set(kept)}
+    return replace(settings, **{name: tuple(v) if isinstance(v, list) else v for name, v in own.items()})
 
 
 def before_training(

@@ -11,7 +11,7 @@ from ..semantic_focus.comfy.preview import PreviewSettings
 from ..semantic_focus.training.optimizers import OPTIMIZERS
 from ..semantic_focus.training.settings import TrainingSettings
 from ..semantic_focus.training.validation import HoldOut, ValidationSettings
-from .inputs import number, whole
+from .inputs import number, share, whole
 from .sockets import CATEGORY, PreviewSocket, TrainingOptionsSocket
 
 
@@ -40,13 +40,6 @@ class ChosenOptions(dict[str, Any]):
     """
 
     validation: ValidationSettings = ValidationSettings()
-
-
-def share(name: str, default: float, tooltip: str) -> io.Float.Input:
-    """A number below 1."""
-    return io.Float.Input(
-        name, default=default, min=0.0, max=0.9999, step=0.0001, round=0.0001, tooltip=tooltip
-    )
 
 
 VALIDATION = {"hold_out": "hold_out", "held_out_share": "share", "validate_every": "every"}

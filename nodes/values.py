@@ -19,6 +19,7 @@ from ..semantic_focus.objective.timesteps import TimestepSampling
 from ..semantic_focus.objective.total import Objective
 from ..semantic_focus.regions.masks import SemanticMasks
 from ..semantic_focus.regions.packed import PackedMasks
+from ..semantic_focus.training.scenes import Scenes
 from ..semantic_focus.training.state import TrainState
 from .inputs import Parsed
 from .training_options import ChosenOptions, PreviewPlan
@@ -229,6 +230,7 @@ PROMISES: dict[str, Callable[[Any], bool]] = {
     "SEMANTIC_ADAPTER": lambda value: isinstance(value, AdapterSettings),
     "SEMANTIC_TRAIN_STATE": lambda value: isinstance(value, TrainState),
     "SEMANTIC_TRAINING_OPTIONS": lambda value: isinstance(value, ChosenOptions),
+    "SEMANTIC_SCENES": lambda value: isinstance(value, Scenes),
     "SEMANTIC_PREVIEW": lambda value: isinstance(value, PreviewPlan),
 }
 """By socket: whether a value is what the socket stands for."""

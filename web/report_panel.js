@@ -3,7 +3,7 @@ import { app } from "../../scripts/app.js";
 import { swatch, table } from "./lib/controls.mjs";
 import { change, figure, percent } from "./lib/figures.mjs";
 import { onPalette } from "./lib/palette.mjs";
-import { addPanel, addStylesheet, element } from "./lib/panel.mjs";
+import { addPanel, addStylesheet, element, widgetOf } from "./lib/panel.mjs";
 import { follow, presentPanels } from "./lib/present.mjs";
 import { onResult } from "./lib/results.mjs";
 import { onLanguage, regionName, text } from "./lib/text.mjs";
@@ -96,6 +96,9 @@ app.registerExtension({
   nodeCreated(node) {
     if (!NODES.includes(node.comfyClass)) return;
     const panel = new ReportPanel();
+    const theme = widgetOf(node, "theme");
+    // a saved workflow is read into the widgets after this, and says what its author chose
+    if (theme) theme.value = document.body.classList.contains("dark-theme") ? "dark" : "light";
     addPanel(node, "semantic_focus_report", panel.root, MIN_HEIGHT);
     follow(panels, node, panel);
   },

@@ -17,7 +17,7 @@ import torch
 from benchmarks.world import report
 from benchmarks.world.base import CACHE, Pretraining
 from benchmarks.world.persons import PERSONS, REPORTED
-from benchmarks.world.recipes import BASE, COMPOSITES, CORE, DEFAULT, FLOOR, FOREIGN, RECIPES, WHOLE
+from benchmarks.world.recipes import BASE, CORE, DEFAULT, FLOOR, FOREIGN, RECIPES, WHOLE, WITH_SCENES
 from benchmarks.world.runs import SETTINGS, Results, Task, run, run_missing
 from benchmarks.world.world import judge, load_world
 
@@ -32,13 +32,11 @@ def tasks() -> Iterator[Task]:
     names = [person.name for person in REPORTED]
     for name, recipe in itertools.product(names, (BASE, WHOLE, FLOOR, DEFAULT)):
         yield Task(name, recipe.name)
-    trained = [recipe.name for recipe in (*CORE[1:], *FOREIGN, *COMPOSITES)]
+    trained = [recipe.name for recipe in (*CORE[1:], *FOREIGN, *WITH_SCENES)]
     for seed, rank, name, recipe in itertools.product(SEEDS, (8, 32), names, trained):
         yield Task(name, recipe, seed, rank)
     for full, pictures, ranks in ((True, 10, (4, 8, 32)), (False, 10, (4,)), (False, 30, (8, 32))):
-        # the captions of composites speak of their scenes in any case
-        recipes = [name for name in trained if not (full and RECIPES[name].composites)]
-        for seed, rank, name, recipe in itertools.product(SEEDS, ranks, names, recipes):
+        for seed, rank, name, recipe in itertools.product(SEEDS, ranks, names, trained):
             yield Task(name, recipe, seed, rank, full, pictures)
 
 
@@ -48,7 +46,7 @@ def small() -> None:
         world = load_world(SMALL, Path(folder), reader_steps=2)
         print(json.dumps(judge(world, 8), indent=1))
         results = Results(Path(folder) / "runs")
-        for recipe in (BASE, WHOLE, FLOOR, DEFAULT, *FOREIGN, *COMPOSITES):
+        for recipe in (BASE, WHOLE, FLOOR, DEFAULT, *FOREIGN, *WITH_SCENES):
             results.add(*run(world, Task("p1", recipe.name), replace(SETTINGS, steps=1), share=0.1))
         print(report.table(results.rows().values(), list(RECIPES)))
 

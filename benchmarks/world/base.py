@@ -23,6 +23,7 @@ from benchmarks.photographs import CHECKOUT
 from benchmarks.world.codec import CHANNELS, WorldCodec, WorldVAE, learn_details
 from benchmarks.world.drawing import draw
 from benchmarks.world.people import SCENE_WORDS, Scene, caption, random_figure
+from benchmarks.world.precision import products
 from benchmarks.world.text import PHRASES, VECTOR, encode
 from demo.standins.base_model import Architecture
 from semantic_focus.files.writing import write_atomically
@@ -153,7 +154,7 @@ class Pretrainer:
         tokens, pooled = prompts_for(settings, [self.material.scenes[i] for i in index.tolist()], random)
         mix = sigma.view(-1, 1, 1, 1)
         self.optimizer.param_groups[0]["lr"] = settings.rate_at(self.steps_done)
-        with torch.autocast("cpu", torch.bfloat16):
+        with products():
             predicted = self.model(mix * noise + (1 - mix) * clean, sigma * 1000, context=tokens, y=pooled)
         loss = F.mse_loss(predicted.float(), noise - clean)
         self.optimizer.zero_grad()

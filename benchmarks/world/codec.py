@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmarks.world.precision import products
 from demo.standins.codec import LatentFormat
 
 BLOCK = 8
@@ -106,7 +107,7 @@ def learn_details(
         pixels = draw_pixels(batch)
         latent = codec.encode(pixels)
         noisy = latent + NOISE * torch.rand(batch, 1, 1, 1) * torch.randn_like(latent)
-        with torch.autocast("cpu", torch.bfloat16):
+        with products():
             drawn = codec.drawn(noisy)
         error = F.l1_loss(drawn.float(), pixels.movedim(-1, 1) * 2 - 1)
         optimizer.zero_grad()

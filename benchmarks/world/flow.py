@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from benchmarks.world.base import empty_prompt
 from benchmarks.world.codec import BLOCK, CHANNELS
 from benchmarks.world.drawing import SIDE
+from benchmarks.world.precision import products
 from benchmarks.world.text import encode
 from semantic_focus.objective.noise_weighting import NoiseLevel
 from semantic_focus.training.data import UNCONDITIONAL
@@ -42,8 +43,8 @@ class WorldFlow:
 
 
 def velocity(model: nn.Module, noisy: Tensor, sigma: Tensor, tokens: Tensor, pooled: Tensor) -> Tensor:
-    """Float[B, 16, h, w]: the network's prediction; its matrices are multiplied in bfloat16."""
-    with torch.autocast("cpu", torch.bfloat16):
+    """Float[B, 16, h, w]: the network's prediction, in the precision of `products`."""
+    with products():
         return model(noisy, sigma * 1000, context=tokens, y=pooled).float()
 
 

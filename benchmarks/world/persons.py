@@ -10,8 +10,8 @@ from torch import Tensor
 from benchmarks.world.codec import BLOCK, WorldCodec
 from benchmarks.world.drawing import REGIONS, draw
 from benchmarks.world.people import BEARD_COLOURS, Face, Figure, Scene, caption, other_scene, rgb
-from semantic_focus.training.composites import composites
 from semantic_focus.training.data import TrainingPictures
+from semantic_focus.training.scenes import SceneShares, with_scenes
 
 TRIGGER = "sks"
 """The name of the person in the captions; an unknown word to the base model."""
@@ -89,17 +89,23 @@ def training_captions(person: Person, count: int, full: bool) -> list[str]:
     return [caption(scene, TRIGGER)] * count + [caption(scene)] * count
 
 
-def composite_pictures(
-    person: Person, count: int, codec: WorldCodec, scenes: Sequence[Scene], latents: Tensor
+def pictures_with_scenes(
+    person: Person,
+    count: int,
+    codec: WorldCodec,
+    scenes: Sequence[Scene],
+    latents: Tensor,
+    shares: SceneShares,
 ) -> tuple[TrainingPictures, list[str]]:
-    """The person's face, from so many pictures, in each of these scenes; and their captions, with the
-    trigger, then without.
+    """The person's pictures beside these scenes, and a caption for each that a scene is used in: with the
+    trigger for composites, without for strangers.
 
     Args:
         latents: Float[N, 16, h, w]: the base model's samples of the scenes.
     """
-    pictures = composites(training_pictures(person, count, codec), ["face"], list(latents))
-    return pictures, [caption(s, TRIGGER) for s in scenes] + [caption(s) for s in scenes]
+    pictures = with_scenes(training_pictures(person, count, codec), ["face"], list(latents), shares)
+    captions = [caption(scene, TRIGGER) for scene in scenes if shares.composites]
+    return pictures, captions + [caption(scene) for scene in scenes if shares.strangers]
 
 
 def other_scenes(person: Person, count: int, seed: int = 11) -> list[Scene]:

@@ -10,6 +10,7 @@ from benchmarks.world.foreign import (
     OneTrainerMaskedPrior,
 )
 from semantic_focus.objective.total import Objective
+from semantic_focus.training.scenes import SceneShares
 from semantic_focus.training.trainer import Trainer
 
 FACE = "face"
@@ -22,13 +23,13 @@ class Recipe:
     Attributes:
         objective: None is the base model as it is.
         trainer: what runs it; a foreign one has its own loss, and the objective only reports.
-        composites: whether it sees the face in samples of the base model instead of the training pictures.
+        scenes: how much of the training goes to samples of the base model; None: nothing.
     """
 
     name: str
     objective: Objective | None
     trainer: type[Trainer] = Trainer
-    composites: bool = False
+    scenes: SceneShares | None = None
 
 
 def on_face(**settings: Any) -> Objective:
@@ -65,8 +66,8 @@ FOREIGN = (
     Recipe("ai-toolkit, inverted mask prior .5", MASKED, InvertedMaskPrior),
     Recipe("ai-toolkit, differential preservation 1", whole_picture(0.0), DifferentialPreservation),
 )
-COMPOSITES = (
-    Recipe("by region, composites", on_face(), composites=True),
-    Recipe("by region, composites, prior 1", on_face(prior_weight=1.0), composites=True),
+WITH_SCENES = (
+    Recipe("by region, strangers .5", on_face(), scenes=SceneShares(0.0, 0.5)),
+    Recipe("by region, composites .3, strangers .3", on_face(), scenes=SceneShares(0.3, 0.3)),
 )
-RECIPES = {recipe.name: recipe for recipe in (*CORE, *FOREIGN, *COMPOSITES)}
+RECIPES = {recipe.name: recipe for recipe in (*CORE, *FOREIGN, *WITH_SCENES)}

@@ -20,7 +20,7 @@ from benchmarks.world.drawing import SIDE, sheet
 from benchmarks.world.flow import WorldFlow, sample
 from benchmarks.world.measure import Counts, Samples, count, draw_samples
 from benchmarks.world.people import caption, random_scene
-from benchmarks.world.persons import PERSONS, composite_pictures, training_captions, training_pictures
+from benchmarks.world.persons import PERSONS, pictures_with_scenes, training_captions, training_pictures
 from benchmarks.world.recipes import RECIPES, Recipe
 from benchmarks.world.world import World, load_world
 from semantic_focus.lora.adapters import AdapterSettings
@@ -30,8 +30,8 @@ from semantic_focus.training.data import TrainingPictures
 from semantic_focus.training.settings import TrainingSettings
 
 SETTINGS = TrainingSettings(steps=300, batch_size=4, learning_rate=4e-3)
-SCENES = 60
-"""Composites made for a training."""
+SCENES = 40
+"""Made for a training that has some."""
 SHOWN = 8
 """Samples that are kept of each run, to be looked at."""
 
@@ -91,18 +91,17 @@ def run(
     return Row(task, settings.steps, seconds, count(samples, world.reader, person)), samples
 
 
-def _material(
-    world: World, task: Task, recipe: Recipe, composites: int
-) -> tuple[TrainingPictures, list[str]]:
+def _material(world: World, task: Task, recipe: Recipe, count: int) -> tuple[TrainingPictures, list[str]]:
     """What a training sees, and its prompts as of `training_captions`."""
     person = PERSONS[task.person]
-    if not recipe.composites:
-        data = training_pictures(person, task.pictures, world.codec)
-        return data, training_captions(person, task.pictures, task.full)
+    captions = training_captions(person, task.pictures, task.full)
+    if recipe.scenes is None:
+        return training_pictures(person, task.pictures, world.codec), captions
     random = np.random.default_rng(task.seed)
-    scenes = [random_scene(random) for _ in range(composites)]
+    scenes = [random_scene(random) for _ in range(count)]
     latents = sample(world.model, [caption(scene) for scene in scenes], seed=task.seed)
-    return composite_pictures(person, task.pictures, world.codec, scenes, latents)
+    data, of_scenes = pictures_with_scenes(person, task.pictures, world.codec, scenes, latents, recipe.scenes)
+    return data, [*captions[: task.pictures], *of_scenes]
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from ..settings.training import TrainConfig
 from ..training.data import TrainingPictures
 from ..training.run import RunOptions, provenance_of
 from ..training.run_folder import RunFolder
+from ..training.scenes import Scenes
 from ..training.untrained import untrained
 from .family import recipe_of
 from .guidance import NO_GUIDANCE, guided, missing_guidance
@@ -30,7 +31,10 @@ RUNS = "runs"
 
 
 def train_headless(
-    config: TrainConfig, inputs: TrainingInputs, options_of: Callable[[int], RunOptions]
+    config: TrainConfig,
+    inputs: TrainingInputs,
+    options_of: Callable[[int], RunOptions],
+    scenes: Scenes | None = None,
 ) -> Path:
     """Train as `config` says, going on with an unfinished run of the same kind; the path of the LoRA.
 
@@ -50,7 +54,7 @@ def train_headless(
     request = TrainingRequest(
         patcher,
         [latent["samples"] for latent in dataset.latents],
-        dataset.conditionings,
+        [*dataset.conditionings, *(scenes.conditionings if scenes else ())],
         dataset.masks,
         config.objective,
         config.training,
@@ -65,6 +69,7 @@ def train_headless(
         names=tuple(dataset.names),
         memory=plan.memory,
         validation=config.validation,
+        scenes=scenes,
     )
     if guidance is not None:
         request = guided(request, guidance)

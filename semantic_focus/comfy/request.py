@@ -10,6 +10,7 @@ from ..lora.adapters import AdapterSettings
 from ..objective.total import Objective
 from ..regions.masks import SemanticMasks
 from ..training.memory import MemorySetting
+from ..training.scenes import Scenes
 from ..training.settings import TrainingSettings
 from ..training.state import TrainState
 from ..training.validation import ValidationSettings
@@ -23,7 +24,7 @@ class TrainingRequest:
     Attributes:
         patcher: ComfyUI's MODEL; left as it is.
         latents: LATENT samples, Float[B, C, *grid] each.
-        conditionings: one per picture.
+        conditionings: one per picture, then those of the scenes.
         masks: on the latent grid, in the order of the latents.
         layers: a name of `LAYER_CHOICES`.
         repeats: how often each picture comes in one pass; empty: once each.
@@ -35,6 +36,7 @@ class TrainingRequest:
         names: of the pictures' files, for messages; empty: unknown.
         memory: how much of the model waits in RAM; the result does not depend on it.
         validation: what is held out, and how often it is judged.
+        scenes: of the base model, which are trained beside the pictures.
     """
 
     patcher: Any
@@ -55,3 +57,4 @@ class TrainingRequest:
     names: tuple[str, ...] = ()
     memory: MemorySetting = MemorySetting()
     validation: ValidationSettings = ValidationSettings()
+    scenes: Scenes | None = None

@@ -19,6 +19,7 @@ from ..training.memory import MemorySetting
 from ..training.not_finite import refuse_damaged
 from ..training.run import RunOptions, provenance_of, run_identity, run_training
 from ..training.run_folder import choose_run
+from ..training.scenes import with_scenes
 from ..training.state import TrainState
 from ..training.step_record import StepRecord
 from ..training.trainer import Trainer
@@ -99,6 +100,8 @@ def train_comfy_lora(
         data = training_pictures(
             velocity, request.patcher, request.latents, request.masks, request.repeats, request.names
         )
+        if request.scenes is not None:
+            data = _with_scenes(request, data)
         adapters = _adapters(request, velocity, start)
         identity = _identity(request, data, start)
         trainer = Trainer(
@@ -155,6 +158,18 @@ def training_pictures(
         for region in item.masks
     )
     return TrainingPictures(tuple(samples), regions, labels, repeats, model.device, names)
+
+
+def _with_scenes(request: TrainingRequest, data: TrainingPictures) -> TrainingPictures:
+    objective, scenes = request.objective, request.scenes
+    assert scenes is not None
+    if not objective.needs_base_prediction:
+        raise ValueError(
+            "scenes are held to the base model by the prior, and there is none: set prior_weight above 0 and "
+            "the regions on, or take the scenes away"
+        )
+    trained = [name for name, weight in objective.weights.items() if weight > 0]
+    return with_scenes(data, trained, latents_for_model(request.patcher, scenes.latents), scenes.shares)
 
 
 def _check_empty_prompt(request: TrainingRequest) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..comfy.headless import LoraNotWrittenError, check_model_file, find_comfyui, import_comfyui
 from ..datasets.cached_latents import TrainingInputs, load_conditioning, load_dataset
+from ..datasets.cached_scenes import load_scenes
 from ..files.writing import make_folder
 from ..lora.file import load_lora
 from ..settings.training import load_config
@@ -75,6 +76,7 @@ def train(path: Path, comfyui: Path | None, signals: StopSignals, on_begin: Call
         load_lora(config.lora.continue_from) if config.lora.continue_from else None,
         load_lora(config.model.training_adapter) if config.model.training_adapter else None,
     )
+    scenes = load_scenes(config.scenes) if config.scenes else None
     config = config.for_pictures(inputs.dataset.repeats)
     make_folder(config.run.output)
     import_comfyui(folder, config.model.device)
@@ -92,4 +94,4 @@ def train(path: Path, comfyui: Path | None, signals: StopSignals, on_begin: Call
             on_verdict=lambda verdict: say(*(remark.text for remark in verdict.remarks)),
         )
 
-    return train_headless(config, inputs, options_of)
+    return train_headless(config, inputs, options_of, scenes)

@@ -146,13 +146,16 @@ def _check_orientations(folder: Path, pictures: Iterable[CachedPicture]) -> None
         )
 
 
-def find_pictures(source: DatasetSource) -> list[CachedPicture]:
+def find_pictures(source: DatasetSource, with_masks: bool = True) -> list[CachedPicture]:
     """The pictures of a folder by name; only file names are looked at.
+
+    Args:
+        with_masks: whether each must have its masks.
 
     Raises:
         DatasetError: as `load_dataset`; it names up to 5 files.
     """
-    pictures, left_out = _find_pictures(source)
+    pictures, left_out = _find_pictures(source, with_masks)
     if left_out:
         total = len(pictures) + left_out
         logging.info(
@@ -172,7 +175,7 @@ def source_files(source: DatasetSource) -> list[Path]:
     return [file for of_one in files for file in of_one if file is not None]
 
 
-def _find_pictures(source: DatasetSource) -> tuple[list[CachedPicture], int]:
+def _find_pictures(source: DatasetSource, with_masks: bool = True) -> tuple[list[CachedPicture], int]:
     """The pictures of a folder, and how many were left out for their size."""
     folder = source.cache_directory
     images = source.image_directory or folder
@@ -197,11 +200,11 @@ def _find_pictures(source: DatasetSource) -> tuple[list[CachedPicture], int]:
             _picture(images, stem),
             pixels,
         )
-        problems += _missing(picture)
+        problems += _missing(picture, with_masks)
         pictures.append(picture)
     if problems:
         more = f"\n  and {len(problems) - 5} more" if len(problems) > 5 else ""
-        without_masks = any(not it.masks.is_file() for it in pictures)
+        without_masks = with_masks and any(not it.masks.is_file() for it in pictures)
         advice = f"\nMake the masks:{to_run('masks', images)}" if without_masks else ""
         said = "\n  ".join([f"{folder}: its files do not make a dataset", *problems[:5]])
         raise DatasetError(said + more + advice)
@@ -241,10 +244,10 @@ def _picture(folder: Path, stem: str) -> Path | None:
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
-def _missing(picture: CachedPicture) -> Iterator[str]:
+def _missing(picture: CachedPicture, with_masks: bool) -> Iterator[str]:
     if not picture.text.is_file():
         yield f"{picture.stem}: no text embedding ({picture.text.name}). Cache it with the origin trainer"
-    if not picture.masks.is_file():
+    if with_masks and not picture.masks.is_file():
         yield f"{picture.stem}: no masks ({picture.masks.name})"
 
 

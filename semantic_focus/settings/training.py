@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ..datasets.cached_latents import DatasetSource
+from ..datasets.cached_scenes import SceneSource
 from ..lora.adapters import ADAPTER_KINDS, AdapterSettings
 from ..lora.keys import KEY_STYLES
 from ..lora.layers import LAYER_CHOICES
@@ -20,6 +21,7 @@ from ..objective.total import Objective
 from ..training.learning_rate import RATE_SCHEDULES
 from ..training.memory import MemorySetting
 from ..training.optimizers import OPTIMIZERS
+from ..training.scenes import SceneShares
 from ..training.settings import TrainingSettings
 from ..training.validation import HoldOut, ValidationSettings
 from .objective import SECTION, objective_of
@@ -131,6 +133,7 @@ class TrainConfig:
     run: RunPlan = field(default_factory=RunPlan)
     objective: Objective = field(default_factory=Objective)
     validation: ValidationSettings = ValidationSettings()
+    scenes: SceneSource | None = None
     epochs: int | None = None
     empty_prompt: Path | None = None
     ignored: tuple[str, ...] = ()
@@ -244,6 +247,12 @@ VALIDATION = {
     "share": Setting(number(above=True), ("validation.share",)),
     "every": Setting(whole(0), ("validation.every",)),
 }
+SCENES = {
+    "cache_directory": Setting(text, ("scenes.cache_directory",)),
+    "with_trigger": Setting(text, ("scenes.with_trigger",)),
+    "strangers": Setting(number(below=1), ("scenes.strangers",)),
+    "composites": Setting(number(below=1), ("scenes.composites",)),
+}
 DATASET = {"empty_prompt": Setting(text, ("dataset.empty_prompt",))}
 SOURCE = {
     "cache_directory": text,
@@ -252,6 +261,10 @@ SOURCE = {
     "image_directory": text,
 }
 """Keys of [[dataset.sources]]."""
+GROUPS = (
+    MODEL, ADAPTER, LORA, TRAINING, RECIPE, RUN, EPOCHS, TIMESTEPS, ACRF, VALIDATION, SCENES, DATASET,
+)  # fmt: skip
+"""What the sections hold."""
 
 
 def load_config(path: str | Path) -> TrainConfig:
@@ -295,6 +308,7 @@ def load_config(path: str | Path) -> TrainConfig:
         RunPlan(**_with_paths(file, {"output": str(RunPlan.output), **run}, "output")),
         objective_of(file) if SECTION in file.tables else Objective(),
         _validation(file),
+        _scenes(file),
         epochs,
         empty_prompt,
         ignored,
@@ -306,7 +320,20 @@ def load_config(path: str | Path) -> TrainConfig:
 def _check_all_keys(file: TomlFile) -> tuple[str, ...]:
     """The keys that are ignored; ConfigError for those that nobody knows."""
     known: dict[str, list[str]] = {section: [] for section in (SECTION, "dataset", *ORIGIN_SECTIONS)}
-    for group in (MODEL, ADAPTER, LORA, TRAINING, RECIPE, RUN, EPOCHS, TIMESTEPS, ACRF, VALIDATION, DATASET):
+    for group in (
+        MODEL,
+        ADAPTER,
+        LORA,
+        TRAINING,
+        RECIPE,
+        RUN,
+        EPOCHS,
+        TIMESTEPS,
+        ACRF,
+        VALIDATION,
+        SCENES,
+        DATASET,
+    ):
         for setting in group.values():
             for place in setting.places:
                 section, key = place.split(".")
@@ -355,3 +382,16 @@ def _validation(file: TomlFile) -> ValidationSettings:
         return ValidationSettings(**given(file, VALIDATION))
     except ValueError as error:
         raise file.error("validation", "", f"cannot be used: {error}") from error
+
+
+def _scenes(file: TomlFile) -> SceneSource | None:
+    values = _with_paths(file, given(file, SCENES), "cache_directory", "with_trigger")
+    if not values:
+        return None
+    if "cache_directory" not in values:
+        raise file.error("scenes", "", "has no cache_directory: give the folder of the scenes' latents")
+    shares = {name: values.pop(name) for name in ("strangers", "composites") if name in values}
+    try:
+        return SceneSource(**values, shares=SceneShares(**shares))
+    except ValueError as error:
+        raise file.error("scenes", "", f"cannot be used: {error}") from error

@@ -67,6 +67,7 @@ class TrainingPictures:
         repeats: how often each picture comes in one pass; empty: once each.
         device: where batches go; the pictures may wait elsewhere.
         names: of the pictures' files, for messages; empty: unknown.
+        made: so many at the end are no pictures of the user's but made for the training, see `scenes`.
     """
 
     latents: tuple[Tensor, ...]
@@ -75,6 +76,7 @@ class TrainingPictures:
     repeats: tuple[int, ...] = ()
     device: torch.device = torch.device("cpu")
     names: tuple[str, ...] = ()
+    made: int = 0
 
     def __post_init__(self):
         if not self.latents:
@@ -104,6 +106,11 @@ class TrainingPictures:
         clean = torch.stack([self.latents[i] for i in pictures]).to(self.device)
         masks = torch.stack([self.masks[i] for i in pictures]).to(self.device)
         return clean, dict(zip(self.labels, masks.unbind(1), strict=True))
+
+    @property
+    def own(self) -> range:
+        """Indices of the user's pictures."""
+        return range(len(self.latents) - self.made)
 
     def called(self, picture: int) -> str:
         """What to call a picture in a message: its number from 1, and its file's name where it is known."""

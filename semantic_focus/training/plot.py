@@ -16,6 +16,8 @@ from ..objective.total import GLOBAL
 from ..regions.overlay import region_colour
 
 NEUTRAL = {RESIDUAL: (150, 150, 150), GLOBAL: (90, 90, 90)}
+THEMES = {"light": ((255, 255, 255), (20, 20, 20)), "dark": ((32, 32, 36), (225, 225, 225))}
+"""Name -> colours of the paper, and of the ink: the total loss, axes and words."""
 
 
 def smoothed(values: Sequence[float], smoothing: float) -> list[float]:
@@ -37,13 +39,19 @@ def smoothed(values: Sequence[float], smoothing: float) -> list[float]:
 
 
 def loss_plot(
-    loss_map: Mapping[str, Any], smoothing: float = 0.9, width: int = 960, height: int = 540
+    loss_map: Mapping[str, Any],
+    smoothing: float = 0.9,
+    width: int = 960,
+    height: int = 540,
+    theme: str = "light",
 ) -> Tensor:
-    """Float[H, W, 3] in 0..1: total loss in black, each region in its colour, dots for single steps.
+    """Float[H, W, 3] in 0..1: total loss in the colour of the ink, each region in its own, dots for single
+    steps.
 
     Args:
         loss_map: "loss" with one number per step, and optionally "regions", name -> one number per step, and
             "validation", "step" and "regions" of what is held out, which is dashed.
+        theme: a name of `THEMES`.
 
     Raises:
         ValueError: no step in it.
@@ -58,10 +66,13 @@ def loss_plot(
         raise ModuleNotFoundError(
             f"the loss plot needs the package matplotlib:{to_install('matplotlib')}"
         ) from error
-    figure = Figure(figsize=(width / 100, height / 100), dpi=100, layout="constrained")
-    axes = figure.add_subplot()
+    paper, ink = ([channel / 255 for channel in colour] for colour in THEMES[theme])
+    figure = Figure(figsize=(width / 100, height / 100), dpi=100, layout="constrained", facecolor=paper)
+    axes = figure.add_subplot(facecolor=paper)
+    axes.tick_params(colors=ink)
+    axes.spines[:].set_color(ink)
     steps = range(1, len(total) + 1)
-    curves = {"total": (total, (20, 20, 20))}
+    curves = {"total": (total, THEMES[theme][1])}
     for name, values in loss_map.get("regions", {}).items():
         if not all(math.isnan(value) for value in values):
             curves[name] = (values, NEUTRAL.get(name) or region_colour(name))
@@ -75,10 +86,12 @@ def loss_plot(
     for name, values in held_out["regions"].items():
         colour = [channel / 255 for channel in NEUTRAL.get(name) or region_colour(name)]
         axes.plot(held_out["step"], values, "--", color=colour, linewidth=1.4, label=f"{name}, held out")
-    axes.set(xlabel="step", ylabel="loss (unweighted for single regions)", xlim=(1, max(2, len(total))))
+    axes.set(xlim=(1, max(2, len(total))))
+    axes.set_xlabel("step", color=ink)
+    axes.set_ylabel("loss (unweighted for single regions)", color=ink)
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.25)
-    axes.legend(loc="upper right", fontsize="small", ncols=2)
+    axes.legend(loc="upper right", fontsize="small", ncols=2, facecolor=paper, labelcolor=ink)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     pixels = np.asarray(Image.open(buffer, formats=["PNG"]).convert("RGB"), dtype=np.float32) / 255

@@ -43,7 +43,7 @@ def untrained(objective: Objective, data: TrainingPictures) -> list[Untrained]:
     empty = [name for name in wanted if name in data.labels and name not in there]
     idle = [
         str(number)
-        for number, mask in enumerate(data.masks, 1)
+        for number, mask in enumerate(data.masks[: len(data.own)], 1)
         if not objective.trains({name: layer[None] for name, layer in zip(data.labels, mask, strict=True)})
     ]
     found = []
@@ -53,7 +53,7 @@ def untrained(objective: Objective, data: TrainingPictures) -> list[Untrained]:
         found.append(_said("empty_region", EMPTY_REGION, regions=", ".join(empty)))
     if idle:
         names = ", ".join(idle[:MOST_NAMED]) + (" …" if len(idle) > MOST_NAMED else "")
-        counts = {"count": str(len(idle)), "total": str(len(data.masks))}
+        counts = {"count": str(len(idle)), "total": str(len(data.own))}
         found.append(_said("idle_pictures", IDLE_PICTURES, pictures=names, **counts))
     return found
 
@@ -62,7 +62,7 @@ def check_something_to_learn(
     data: TrainingPictures, objective: Objective, held_out: Container[int] = ()
 ) -> None:
     """Raise ValueError where no picture that is trained has a region with a weight above 0."""
-    trained = [index for index in range(len(data.latents)) if index not in held_out]
+    trained = [index for index in data.own if index not in held_out]
     if not any(objective.trains(data.batch([index])[1]) for index in trained):
         wanted = ", ".join(name for name, weight in objective.weights.items() if weight > 0)
         raise ValueError(

@@ -187,7 +187,7 @@ def _judged(
     settings: ValidationSettings, data: TrainingPictures, objective: Objective
 ) -> tuple[tuple[int, ...], bool]:
     """The pictures that are judged, and whether crops of them are, because all of them are trained."""
-    useful = [index for index in range(len(data.latents)) if objective.trains(data.batch([index])[1])]
+    useful = [index for index in data.own if objective.trains(data.batch([index])[1])]
     as_crops = settings.hold_out == "crops" or (settings.hold_out == "auto" and len(useful) < FEW)
     if not as_crops and len(useful) < 2:
         raise ValueError(
@@ -202,7 +202,7 @@ def _judged(
 
 
 def _with_same_names(pictures: Sequence[int], data: TrainingPictures) -> frozenset[int]:
-    """These pictures, and the same ones in other sizes as far as their names are known."""
+    """These pictures, and what else is made of them (other sizes, composites) as far as names are known."""
     names = {data.names[index] for index in pictures if index < len(data.names)}
     return frozenset(pictures) | {index for index, name in enumerate(data.names) if name in names}
 

@@ -18,6 +18,7 @@ from .graphs import (
     OPTIONS,
     PATIENCE,
     Graph,
+    adapter_options,
     curves,
     failure,
     lora_of,
@@ -58,13 +59,21 @@ def test_three_steps_and_three_more_are_six(server: "ComfyServer", training: Gra
     assert same(lora_of(from_disk, 6), lora_of(whole, 6))
 
 
-def test_a_state_for_another_rank_says_what_does_not_fit(
-    server: "ComfyServer", comfy: ModuleType, training: Graph, plain: Path, run_name: str
+@pytest.mark.parametrize("by", ["widget", "node"])
+def test_a_training_that_goes_on_keeps_its_rank_whatever_is_set(
+    server: "ComfyServer", training: Graph, plain: Path, run_name: str, by: str
 ):
     training["loaded"] = node("SemanticFocusLoadTrainState", path=str(plain))
-    training["9"]["inputs"].update(rank=8, train_state=["loaded", 0], run_name=run_name)
-    message = failure(server, comfy, training)
-    assert "[4, " in message and "needs [8, " in message and "another rank" in message
+    if by == "node":
+        training["adapter"] = adapter_options(rank=8, alpha=8.0)
+        training["9"]["inputs"]["adapter"] = ["adapter", 0]
+    train_on = {"rank": 8, "steps": 1, "train_state": ["loaded", 0]}
+    folder, shown = train(server, training, run_name, **train_on)
+    before, after = lora_of(plain), lora_of(folder, 4)
+    assert {key: value.shape for key, value in before.items()} == {
+        key: value.shape for key, value in after.items()
+    }
+    assert "rank 8: not used" in str(shown["9"]["semantic_focus_training"])
 
 
 def test_a_folder_without_a_state_is_named(server: "ComfyServer", comfy: ModuleType, training: Graph):

@@ -126,6 +126,13 @@ class TestLossPlot:
         colour = torch.tensor(region_colour("face")) / 255
         assert ((plot - colour).abs().amax(-1) < 0.1).sum().item() > 100
 
+    @pytest.mark.parametrize("theme, paper", [("light", 255), ("dark", 32)])
+    def test_paper_and_ink_are_of_the_theme(self, theme: str, paper: int):
+        plot = loss_plot({"loss": [1.0] * 20}, 0.0, 480, 320, theme)
+        assert (plot[0, 0] * 255)[0].round().item() == paper
+        told_apart = (plot.mean(-1) - plot[0, 0].mean()).abs() > 0.6
+        assert 1000 < told_apart.sum() < 0.2 * told_apart.numel()  # words, axes and the curve
+
     def test_the_loss_map_of_another_trainer_is_enough(self):
         empty, full = (loss_plot({"loss": losses}, 0.5) for losses in ([1.0], [1.0, 0.5, 0.25]))
         assert empty.shape == full.shape == (540, 960, 3)

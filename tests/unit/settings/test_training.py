@@ -95,7 +95,7 @@ def test_the_documented_config_is_complete_and_has_the_defaults(config, repo: Pa
     assert documented.validation == plain.validation == ValidationSettings()
     groups = (
         *(module.MODEL, module.ADAPTER, module.LORA, module.TRAINING),
-        *(module.RUN, module.TIMESTEPS, module.VALIDATION),
+        *(module.RUN, module.TIMESTEPS, module.VALIDATION, module.SCENES),
     )
     for setting in (setting for group in groups for setting in group.values()):
         section, key = setting.places[0].split(".")
@@ -160,6 +160,15 @@ def test_another_number_of_anchors(config):
         ("[training]\nstpes = 5", r"line 7: \[training\] stpes is not known: did you mean steps\?"),
         ("[trainig]\nsteps = 5", r"line 6: \[trainig\] is not known: did you mean training\?"),
         ('[training]\nsteps = "5"', r'line 7: \[training\] steps is "5": it must be a whole number of 1'),
+        ("[scenes]\nstrangers = 0.5", r"line 6: \[scenes\] has no cache_directory"),
+        (
+            '[scenes]\ncache_directory = "s"\ncomposites = 0.2',
+            r"line 6: \[scenes\] cannot be used: composites is 0.2 and needs with_trigger",
+        ),
+        (
+            '[scenes]\ncache_directory = "s"\nwith_trigger = "t"\ncomposites = 0.6\nstrangers = 0.4',
+            r"line 6: \[scenes\] cannot be used: .* together they must be below 1",
+        ),
         ("[validation]\nshare = 0.8", r"line 6: \[validation\] cannot be used: share is 0.8"),
         ('[validation]\nhold_out = "half"', r'line 7: \[validation\] hold_out is "half"'),
         ("[training]\nsteps = 0", r"line 7: \[training\] steps is 0: it must be a whole number of 1 or more"),

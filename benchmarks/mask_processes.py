@@ -1,6 +1,6 @@
 """Masks by one process, by several, by shards, from tars and on Ray: how fast, the same files, and killed.
 
-    python -m benchmarks.mask_processes [--pictures 12] [--kills 3] [--seed 0] [--ray]
+    python -m benchmarks.mask_processes [--pictures 12] [--kills 3] [--seed 0] [--ray [FOLDER]]
 
 - rate and CPU: pictures per second of two processes over those of one, and CPU per picture. Start and loading
   are left out: what a run with so many pictures takes is taken off that of a run with three times as many.
@@ -10,9 +10,9 @@
   is started again.
 - begin: of 20,000 pictures with masks and one without, how long until the latter is begun.
 
---ray brings Ray into .cache/ray by pip (0.5 GB) and runs it in a network namespace of its own, as it listens
-on ports and looks for the network. Linux only. Ends with 1 when a bar is missed; on a machine that is busy
-with other things that says nothing of the rate.
+--ray brings Ray into .cache/ray, or another folder, by pip (0.5 GB) and runs it in a network namespace of its
+own, as it listens on ports and looks for the network. Linux only. Ends with 1 when a bar is missed; where other
+work is done meanwhile that says nothing of the rate.
 """
 
 import argparse
@@ -91,12 +91,12 @@ def main() -> int:
     parser.add_argument("--pictures", type=int, default=12)
     parser.add_argument("--kills", type=int, default=3, help="in each way")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--ray", action="store_true", help="Ray as well")
+    parser.add_argument("--ray", type=Path, nargs="?", const=RAY, metavar="FOLDER", help="Ray as well")
     parser.add_argument("--only", choices=("rate", "equal", "kills", "begin"), nargs="*")
     options = parser.parse_args()
     ways = [*WAYS, *([ON_RAY] if options.ray else [])]
     if options.ray:
-        bring_ray()
+        bring_ray(options.ray)
     with tempfile.TemporaryDirectory(prefix="mask_processes_") as folder:
         bench = Bench(Path(folder), options.pictures, random.Random(options.seed))
         parts = {
@@ -116,21 +116,18 @@ def main() -> int:
     return 0 if all(bar.passed for bar in bars) else 1
 
 
-def bring_ray() -> None:
-    """Install Ray, where it is found by no other program."""
-    if not (RAY / "ray").is_dir():
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(RAY), "ray"]
+def bring_ray(folder: Path) -> None:
+    """Install Ray where only the programs that are started from here find it."""
+    if not (folder / "ray").is_dir():
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder), "ray"]
         subprocess.run(pip, check=True)
-
-
-def environment() -> dict[str, str]:
-    return {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": str(RAY)}
+    os.environ["PYTHONPATH"] = str(folder.resolve())
 
 
 def ended(command: Sequence[str]) -> tuple[dict, float]:
     """The summary of a program, and the CPU seconds of it and of all its processes."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
         raise SystemExit(f"{command}: {done.stderr}")
@@ -168,7 +165,6 @@ class Bench:
             beside = self.folder(names)
             subprocess.run(
                 [sys.executable, str(PROGRAM), str(beside), "--unpack", f"file://{folder}/*.tar"],
-                env=environment(),
                 capture_output=True,
                 check=True,
             )
@@ -225,7 +221,7 @@ class Bench:
 
     def _killed_once(self, way: Way, command: Sequence[str]) -> bool:
         """Run a program; kill it, or one of its processes, at a random moment. Whether there was one."""
-        process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         end = time.monotonic() + 600
         while process.poll() is None and not workers_of(process.pid, way.marks):
             time.sleep(0.02)
@@ -305,7 +301,7 @@ def driver() -> Iterator[Bar]:
     """CPU of Ray's driver for a picture, with workers that make masks of nothing."""
     with tempfile.TemporaryDirectory(prefix="mask_driver_") as folder:
         command = [*IN_A_NAMESPACE, sys.executable, "-m", "benchmarks.mask_driver", folder]
-        done = subprocess.run(command, env=environment(), cwd=CHECKOUT, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(done.stderr)
     dealing, looking = (float(word) for word in done.stdout.split()[-2:])

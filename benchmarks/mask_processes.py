@@ -11,8 +11,8 @@
 - begin: of 20,000 pictures with masks and one without, how long until the latter is begun.
 
 --ray brings Ray into .cache/ray, or another folder, by pip (0.5 GB) and runs it in a network namespace of its
-own, as it listens on ports and looks for the network. Linux only. Ends with 1 when a bar is missed; where other
-work is done meanwhile that says nothing of the rate.
+own, as it listens on ports and looks for the network. Linux only. Ends with 1 when a bar is missed; the rate
+says something only where nothing else is done meanwhile.
 """
 
 import argparse

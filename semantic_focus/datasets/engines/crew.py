@@ -14,6 +14,8 @@ from .plan import Plan
 
 SECONDS_BETWEEN_LOOKS = 0.1
 """How often a signal to stop is looked for."""
+MOST_REMEMBERED = 1000
+"""Lines of the log that are not said again when another worker says them."""
 MOST_KILLED_STARTING = 3
 """How many workers in a row may be killed before they are ready."""
 
@@ -138,7 +140,7 @@ class Crew(ABC):
                 worker.is_ready, self._killed_starting = True, 0
             case Said(logger, level, text):
                 if message not in self._said:
-                    self._said.add(message)
+                    self._said |= {message} if len(self._said) < MOST_REMEMBERED else set()
                     logging.getLogger(logger).log(level, "%s", text)
             case Full():
                 self._is_full = True

@@ -185,11 +185,11 @@ def missing_first(pictures: Sequence[Path]) -> list[Path]:
     """The pictures beside which no mask file lies, by the names in their folders; then the others."""
     names: dict[Path, set[str]] = {}
     first, second = [], []
-    for picture in pictures:
-        folder = picture.parent
+    for mask_file, picture in zip(map(mask_path, pictures), pictures, strict=True):
+        folder = mask_file.parent
         if folder not in names:
             names[folder] = _names(folder)
-        (second if mask_path(picture).name in names[folder] else first).append(picture)
+        (second if mask_file.name in names[folder] else first).append(picture)
     return first + second
 
 

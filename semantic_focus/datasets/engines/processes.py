@@ -8,6 +8,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -103,6 +104,9 @@ class Processes(Crew):
         return child
 
     def _heard(self, seconds: float) -> Iterable[tuple[Worker, Message]]:
+        if not self._children:
+            time.sleep(seconds)
+            return
         for connection in wait(list(self._children), seconds):
             child = self._children[connection]
             try:

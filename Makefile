@@ -6,7 +6,7 @@ BIN = .venv/bin
 
 help:
 	@echo "make setup   environment in .venv, ComfyUI and photographs in .cache (COMFYUI_PATH=... takes your own ComfyUI)"
-	@echo "make demo    segment photographs and train a LoRA by region, on this machine as it is"
+	@echo "make demo    segment photographs, train three LoRAs, and show and count what they do, on this machine as it is"
 	@echo "make serve   ComfyUI with this checkout as its only custom node (PORT=8188)"
 	@echo "make test    lint, then the unit, host and browser tests (ARGS='-k mask' is handed to pytest)"
 	@echo "make quick   lint and the unit tests alone, while working"

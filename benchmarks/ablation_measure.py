@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.small_flow import CaptionedFlow
-from demo.standins.codec import CHANNELS
+from host.standins.codec import CHANNELS
 from semantic_focus.lora.network import LoraAdapters
 from semantic_focus.training.trainer import TrainingPictures
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from benchmarks.photographs import provide
 from benchmarks.segmentation import REFERENCES, read_reference
 from benchmarks.small_flow import SIDE, SUBJECT_WORD
-from demo.standins.codec import BLOCK, BlockCodec
+from host.standins.codec import BLOCK, BlockCodec
 from semantic_focus.training.trainer import TrainingPictures
 
 TOKENS = 8

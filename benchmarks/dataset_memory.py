@@ -105,11 +105,11 @@ def run(place: Path, folder: Path, resolution: int, steps: int) -> tuple[float, 
     model = base / "models" / "diffusion_models" / "small.safetensors"
     model.parent.mkdir(parents=True)
     made_by = CHECKOUT / "tests" / "stand_in_model.py"
-    subprocess.run([environment_python(), made_by, comfyui_folder(), CHECKOUT / "demo", model], check=True)
+    subprocess.run([environment_python(), made_by, comfyui_folder(), model], check=True)
     graph = small_graph(folder, model.name)
     graph["4"]["inputs"].update(resolution=resolution, multiple_of=64)
     graph["9"]["inputs"].update(steps=steps, seed=7, run_name=RUN, save_every=0)
-    with ComfyServer(base, extra_custom_nodes=[CHECKOUT / "demo" / "standins"]) as server:
+    with ComfyServer(base, extra_custom_nodes=[CHECKOUT / "host" / "standins"]) as server:
         memory = Memory(server.process_id)
         idle = memory.now()
         taken = Watched(server, graph, memory).run()

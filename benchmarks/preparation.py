@@ -3,7 +3,7 @@
     python -m benchmarks.preparation [--pictures 1000] [--resolution 512] [--made-up]
 
 Crops of the photographs of the set-up, each with a caption of its own, are prepared twice, each time in a
-process of its own, with the fast segmenter, the demo's codec and its text encoder. With --made-up the regions
+process of its own, with the fast segmenter, the stand-ins' codec and text encoder. With --made-up the regions
 are made up of colours: how segmenting holds is measured by `cache_scale`. Memory is what stays in
 the process after a picture; of each pass over the pictures the last are compared with the first. Ends with 1
 when a bar is missed. Linux only: memory is read from /proc.
@@ -22,8 +22,8 @@ from statistics import mean
 
 from benchmarks.cache_scale import ENVIRONMENT, STRETCH, Bar, make_pictures
 from benchmarks.made_up_regions import TABLE
-from demo.standins.codec import CHANNELS, BlockCodec
-from demo.standins.text import HashingTextEncoder
+from host.standins.codec import CHANNELS, BlockCodec
+from host.standins.text import HashingTextEncoder
 from semantic_focus.datasets.preparation import PASSES, Encoders, Preparation, Watcher, prepare
 from semantic_focus.segmenters.table import LazySegmenter
 

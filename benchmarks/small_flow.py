@@ -1,8 +1,9 @@
 """A small flow model trained from scratch: what the LoRAs of the ablation adapt.
 
 No published weights are needed: it learns the captioned pictures of ComfyUI's workflow templates (see
-`demo/captions.py`). It is a diffusion transformer (Peebles and Xie 2023, adaLN-Zero) on the 16-channel block
-codec of the demo, trained as a rectified flow: x = sigma * noise + (1 - sigma) * clean, v = noise - clean.
+`templates.py`). It is a diffusion transformer (Peebles and Xie 2023, adaLN-Zero) on the 16-channel block
+codec of `host/standins`, trained as a rectified flow: x = sigma * noise + (1 - sigma) * clean, v = noise -
+clean.
 """
 
 import hashlib
@@ -22,9 +23,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from benchmarks.photographs import CHECKOUT
-from demo.captions import CAPTIONS
-from demo.pictures import template_pictures
-from demo.standins.codec import BLOCK, CHANNELS, BlockCodec
+from benchmarks.templates import CAPTIONS, template_pictures
+from host.standins.codec import BLOCK, CHANNELS, BlockCodec
 from semantic_focus.files.writing import write_atomically
 from semantic_focus.objective.noise_weighting import NoiseLevel
 

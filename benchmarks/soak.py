@@ -141,10 +141,10 @@ def run(place: Path, rounds: int, steps: int, seed: int) -> Soak:
     model = base / "models" / "diffusion_models" / "small.safetensors"
     model.parent.mkdir(parents=True)
     made_by = CHECKOUT / "tests" / "stand_in_model.py"
-    command = [environment_python(), made_by, comfyui_folder(), CHECKOUT / "demo", model]
+    command = [environment_python(), made_by, comfyui_folder(), model]
     subprocess.run(command, check=True)
     graph = small_graph(folder, model.name)
-    with ComfyServer(base, extra_custom_nodes=[CHECKOUT / "demo" / "standins"]) as server:
+    with ComfyServer(base, extra_custom_nodes=[CHECKOUT / "host" / "standins"]) as server:
         soak = Soak(server, graph, random.Random(seed))
         number = 0
         while number < rounds or soak.samples[-1].steps < steps:
@@ -160,7 +160,7 @@ def small_graph(folder: Path, model: str) -> dict[str, Any]:
     graph = {name: whole[name] for name in TRAINED}
     for node in graph.values():
         if node["class_type"] == "CheckpointLoaderSimple":
-            node.update(class_type="SemanticFocusDemoCheckpoint", inputs={"model_file": model})
+            node.update(class_type="SemanticFocusStandInCheckpoint", inputs={"model_file": model})
         if "folder" in node["inputs"]:
             node["inputs"]["folder"] = str(folder)
         node["inputs"].pop("preview", None)  # samples are not what is looked at here

@@ -72,7 +72,7 @@ class Answer:
 def providers(model: str, folder: Path) -> Graph:
     """A graph with something of every type that our nodes take, computed once and kept by ComfyUI."""
     return {
-        "model": _node("SemanticFocusDemoCheckpoint", model_file=model),
+        "model": _node("SemanticFocusStandInCheckpoint", model_file=model),
         "image": _node("EmptyImage", width=64, height=64, batch_size=1, color=0x808080),
         "mask": _node("SolidMask", value=1.0, width=64, height=64),
         "latent": _node("EmptySD3LatentImage", width=64, height=64, batch_size=1),
@@ -139,7 +139,7 @@ def _node(class_type: str, **inputs: Any) -> dict[str, Any]:
 
 
 def our_nodes(info: Mapping[str, Any]) -> dict[str, Any]:
-    """What the server says of the nodes of this pack, without the demo's."""
+    """What the server says of the nodes of this pack, without the stand-ins."""
     return {name: node for name, node in info.items() if node["category"] == "SemanticFocus"}
 
 
@@ -331,9 +331,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         model = base / "models" / "diffusion_models" / "stand_in.safetensors"
         model.parent.mkdir(parents=True)
         program = [environment_python(), CHECKOUT / "tests" / "stand_in_model.py"]
-        subprocess.run([*program, comfyui_folder(), CHECKOUT / "demo", model], check=True)
+        subprocess.run([*program, comfyui_folder(), model], check=True)
         (base / "pictures").mkdir()
-        with ComfyServer(base, extra_custom_nodes=[CHECKOUT / "demo" / "standins"]) as server:
+        with ComfyServer(base, extra_custom_nodes=[CHECKOUT / "host" / "standins"]) as server:
             info = server.object_info()
             found = answers(server, model.name, base / "pictures", cases(info, options.small), info)
     for answer in found:

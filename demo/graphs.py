@@ -1,4 +1,4 @@
-"""The graphs that the demo queues: the shared workflow, and what the demo adds to look at its result."""
+"""The graphs that the demo queues: the shared workflow with other values, and overlays of photographs."""
 
 import copy
 import json
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 Graph = dict[str, dict[str, Any]]
+Changes = dict[str, dict[str, Any]]
+"""Node id -> input -> value."""
 
 CHECKPOINT, DATASET, SEGMENT, FIT, ENCODE, LATENT_MASKS, CAPTIONS, OBJECTIVE, TRAIN, SAVE = map(
     str, range(1, 11)
@@ -13,10 +15,11 @@ CHECKPOINT, DATASET, SEGMENT, FIT, ENCODE, LATENT_MASKS, CAPTIONS, OBJECTIVE, TR
 REPORT, APPLY_LORA, PROMPT, NEGATIVE, EMPTY, SAMPLE, DECODE, SHOW = map(str, range(11, 19))
 """Node ids of the shared workflow."""
 
-HELD_OUT = "held_out_"
-"""Prefix of the nodes that prepare the pictures that are not trained on."""
+OPTIONS, ASKED, NOISES = "objective_options", "asked_for", "noises"
+"""Node ids of what is added to it."""
 
-COMPARE = "compare"
+SAMPLING = {CHECKPOINT, ASKED, PROMPT, NEGATIVE, EMPTY, NOISES, SAMPLE, DECODE, SHOW}
+"""What a picture without a LoRA needs."""
 
 
 def load_workflow(path: Path) -> Graph:
@@ -24,15 +27,15 @@ def load_workflow(path: Path) -> Graph:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def with_stand_ins(graph: Graph, model_file: str) -> Graph:
+def with_world(graph: Graph, model_file: str) -> Graph:
     """The graph with the demo's stand-in in the place of Load Checkpoint; nothing else changes."""
     swapped = copy.deepcopy(graph)
-    swapped[CHECKPOINT] = {"class_type": "SemanticFocusDemoCheckpoint", "inputs": {"model_file": model_file}}
+    swapped[CHECKPOINT] = {"class_type": "SemanticFocusWorldCheckpoint", "inputs": {"model_file": model_file}}
     return swapped
 
 
-def with_inputs(graph: Graph, changes: dict[str, dict[str, Any]]) -> Graph:
-    """The graph with other widget values: node id -> input -> value.
+def with_inputs(graph: Graph, changes: Changes) -> Graph:
+    """The graph with other widget values.
 
     Raises:
         KeyError: the graph has no such node or input.
@@ -46,28 +49,49 @@ def with_inputs(graph: Graph, changes: dict[str, dict[str, Any]]) -> Graph:
     return changed
 
 
-def with_comparison(graph: Graph, held_out: Path) -> Graph:
-    """The graph with a second branch that prepares held-out pictures and measures the LoRA on them."""
+def with_base_loss(graph: Graph, mask_floor: float) -> Graph:
+    """The graph with Objective Options after its objective: a plain squared error, in the surroundings of the
+    weighted regions `mask_floor` of it.
+    """
     extended = copy.deepcopy(graph)
-    branch = (DATASET, SEGMENT, FIT, ENCODE, LATENT_MASKS, CAPTIONS)
-    for node in branch:
-        twin = copy.deepcopy(graph[node])
-        for name, value in twin["inputs"].items():
-            if isinstance(value, list) and value[0] in branch:
-                twin["inputs"][name] = [HELD_OUT + value[0], value[1]]
-        extended[HELD_OUT + node] = twin
-    extended[HELD_OUT + DATASET]["inputs"]["folder"] = str(held_out)
-    extended[COMPARE] = {
-        "class_type": "SemanticFocusCompare",
+    extended[OPTIONS] = {
+        "class_type": "SemanticFocusObjectiveOptions",
         "inputs": {
-            "model": [CHECKPOINT, 0],
-            "lora": [TRAIN, 0],
-            "latents": [HELD_OUT + ENCODE, 0],
-            "conditioning": [HELD_OUT + CAPTIONS, 0],
-            "latent_masks": [HELD_OUT + LATENT_MASKS, 0],
+            "objective": [OBJECTIVE, 0],
+            "base_weight": 1.0,
+            "base_loss": "mse",
+            "base_mask_floor": mask_floor,
+            "cosine": "region",
+            "normalise": "present",
+            "area_shrinkage": 4.0,
+            "snr_gamma": 0.0,
+            "prior_every": 1,
         },
     }
+    extended[TRAIN]["inputs"]["objective"] = [OPTIONS, 0]
     return extended
+
+
+def with_prompts(graph: Graph, folder: Path, count: int) -> Graph:
+    """The graph with a sample for each caption of a folder of `count` pictures, each from its own noise."""
+    extended = copy.deepcopy(graph)
+    extended[ASKED] = copy.deepcopy(graph[DATASET])
+    extended[ASKED]["inputs"]["folder"] = str(folder)
+    extended[PROMPT]["inputs"]["text"] = [ASKED, 1]
+    extended[EMPTY]["inputs"]["batch_size"] = count
+    extended[NOISES] = {
+        "class_type": "RebatchLatents",
+        "inputs": {"latents": [EMPTY, 0], "batch_size": 1},
+    }
+    extended[SAMPLE]["inputs"]["latent_image"] = [NOISES, 0]
+    return extended
+
+
+def without_lora(graph: Graph) -> Graph:
+    """The part of the graph that samples, with the model as it is; nothing is trained."""
+    kept = {node: copy.deepcopy(graph[node]) for node in graph if node in SAMPLING}
+    kept[SAMPLE]["inputs"]["model"] = [CHECKPOINT, 0]
+    return kept
 
 
 def overlay_graph(graph: Graph, folder: Path, prefix: str) -> Graph:

@@ -1,82 +1,71 @@
-"""The main job on this machine alone: photographs -> regions -> masks -> LoRA, in a real ComfyUI over HTTP.
+"""The main job on this machine alone, in a real ComfyUI over HTTP: pictures -> regions -> LoRA -> samples.
 
     python -m demo.run
 
-The shared workflow `workflows/train_person_lora.json` runs as it is, but for its Load Checkpoint node: a
-real checkpoint cannot be had offline, so a stand-in takes its place (see demo/README.md). It runs twice, once
-with the person preset and once with the regions switched off, and both LoRAs are measured on pictures and
-noise that neither was trained on. Everything to look at is written to demo_output/.
+Photographs are segmented. Then `workflows/api/train_person_lora.json` trains three LoRAs of a drawn person,
+as it is but for its Load Checkpoint node: a real checkpoint cannot be had offline, so a stand-in takes its
+place (see README.md in this folder). What is seen on their samples is counted. Everything to look at is
+written to demo_output/.
 """
 
 import io
-import json
 import os
 import shutil
-import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
 
-from demo import graphs, pictures
-from host.serve import ComfyServer, PromptFailed, PromptRejected, ServerError, comfyui_folder
+from benchmarks.world.base import CACHE as WORLD
+from benchmarks.world.base import QUICK, Pretraining
+from benchmarks.world.persons import other_scenes
+from benchmarks.world.recipes import BASE
+from benchmarks.world.world import QUICK_READER_STEPS, READER_STEPS, load_world
+from demo import graphs, person, photographs
+from demo.person import ASKED, PERSON, PICTURES
+from demo.report import TITLES, write_report
+from demo.trainings import OBJECTIVES, SETTINGS, STEPS, with_objective
+from host.serve import ComfyServer, PromptFailed, PromptRejected, ServerError
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 CACHE = CHECKOUT / ".cache" / "demo"
 OUTPUT = CHECKOUT / "demo_output"
 WORKFLOW = CHECKOUT / "workflows" / "api" / "train_person_lora.json"
 
-STEPS = 200
-SIDE = 128
-SETTINGS = {
-    graphs.FIT: {"resolution": SIDE, "multiple_of": 16},
-    graphs.TRAIN: {
-        "steps": STEPS,
-        "batch_size": 4,
-        "learning_rate": 2e-3,
-        "rank": 8,
-        "alpha": 8.0,
-        "gradient_checkpointing": False,
-        "recipe": "off",
-    },
-    graphs.PROMPT: {"text": "astronaut woman portrait wide left low"},
-    graphs.EMPTY: {"width": SIDE, "height": SIDE, "batch_size": 4},
-    graphs.SAMPLE: {"cfg": 2.0},
-}
-"""Sizes for a model of a few million parameters at 128 pixels; everything else is as the workflow has it."""
-
-RUNS = {
-    "whole picture": {graphs.OBJECTIVE: {"enabled": False, "preset": "custom"}},
-    "by region": {},
-}
-"""The two trainings: the same steps, seed and pictures, with the regions off and on."""
+THREADS = 2
 
 
 def main() -> int:
     """Run the demo; 0 when everything was made."""
     started = time.monotonic()
+    torch.set_num_threads(THREADS)
     OUTPUT.mkdir(exist_ok=True)
     try:
-        model = base_model()
-        folders = pictures.prepare(CHECKOUT / ".cache" / "photographs", CACHE / "pictures")
-        base = CACHE / "comfyui"
-        place(model, base / "models" / "diffusion_models" / model.name)
+        settings, reader_steps = base_settings()
+        world = load_world(settings, WORLD, reader_steps)
+        people = CACHE / "photographs"
+        photographs.prepare(CHECKOUT / ".cache" / "photographs", people)
+        comfyui = CACHE / "comfyui"
+        place(settings.path(WORLD), comfyui / "models" / "diffusion_models" / settings.path(WORLD).name)
         say("starting ComfyUI")
-        with ComfyServer(base, extra_custom_nodes=[CHECKOUT / "demo" / "standins"]) as server:
-            graph = graphs.with_stand_ins(graphs.load_workflow(WORKFLOW), model.name)
-            overlays(server, graph, folders)
-            results = {name: train(server, graph, folders, name) for name in RUNS}
-    except (ServerError, PromptFailed, PromptRejected, subprocess.CalledProcessError, OSError) as error:
+        with ComfyServer(comfyui, extra_custom_nodes=[CHECKOUT / "demo" / "standins"]) as server:
+            graph = graphs.with_world(graphs.load_workflow(WORKFLOW), settings.path(WORLD).name)
+            overlays(server, graph, people)
+            samples = trained_samples(server, graph)
+    except (ServerError, PromptFailed, PromptRejected, OSError) as error:
         print(f"\ndemo failed: {error}", file=sys.stderr)
         return 1
-    samples(results, OUTPUT / "samples.png")
-    table = report(results)
-    (OUTPUT / "report.json").write_text(json.dumps(table, indent=2) + "\n")
-    print_table(table)
-    print(f"\n{time.monotonic() - started:.0f} s. Look at {OUTPUT.relative_to(CHECKOUT)}/: ", end="")
-    print(", ".join(sorted(path.name for path in OUTPUT.iterdir())))
+    about = {"person": PERSON.name, "steps": STEPS, "samples": ASKED, "base model": asdict(settings)}
+    write_report(samples, world.reader, PERSON, about, OUTPUT)
+    seconds = time.monotonic() - started
+    print(f"\n{seconds:.0f} s. Look at {OUTPUT.relative_to(CHECKOUT)}/grid.png; beside it: ", end="")
+    print(", ".join(sorted(path.name for path in OUTPUT.iterdir() if path.name != "grid.png")))
     return 0
 
 
@@ -85,20 +74,14 @@ def say(what: str) -> None:
     print(f"[demo] {what}", flush=True)
 
 
-def base_model() -> Path:
-    """The small base model, trained on first use in a process of its own (it imports ComfyUI)."""
-    say("base model (trained once, then kept)")
-    command = [sys.executable, str(CHECKOUT / "demo" / "pretrain.py")]
-    command += ["--comfyui", str(comfyui_folder()), "--cache", str(CACHE)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        lines = []
-        for line in process.stdout:
-            lines.append(line.rstrip())
-            print(f"       {lines[-1]}", flush=True)
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, "demo/pretrain.py")
-    return Path(lines[-1])
+def base_settings() -> tuple[Pretraining, int]:
+    """Of the base model, and steps of the reader: the benchmark's where that is made, else quick ones."""
+    full = Pretraining()
+    if full.path(WORLD).is_file():
+        say("base model: the one of benchmarks/world")
+        return full, READER_STEPS
+    say("base model: a quick one, " + ("made before" if QUICK.path(WORLD).is_file() else "made now and kept"))
+    return QUICK, QUICK_READER_STEPS
 
 
 def place(source: Path, link: Path) -> None:
@@ -109,105 +92,50 @@ def place(source: Path, link: Path) -> None:
         os.symlink(source.resolve(), link)
 
 
-def overlays(server: ComfyServer, graph: graphs.Graph, folders: pictures.Folders) -> None:
+def overlays(server: ComfyServer, graph: graphs.Graph, folder: Path) -> None:
     """Draw the regions over photographs of people; one overlay_<picture>.png each."""
-    for folder in (folders.people, folders.subject):
-        files = sorted(folder.glob("*.png"))
-        say(f"segmenting {len(files)} pictures of {folder.name}/")
-        history = server.run(graphs.overlay_graph(graph, folder, "overlay"))
-        for file, reference in zip(files, history["outputs"][graphs.SAVE]["images"], strict=True):
-            (OUTPUT / f"overlay_{file.stem}.png").write_bytes(server.view(reference))
+    files = sorted(folder.glob("*.png"))
+    say(f"segmenting {len(files)} photographs")
+    history = server.run(graphs.overlay_graph(graph, folder, "overlay"))
+    for file, reference in zip(files, history["outputs"][graphs.SAVE]["images"], strict=True):
+        (OUTPUT / f"overlay_{file.stem}.png").write_bytes(server.view(reference))
 
 
-def train(server: ComfyServer, graph: graphs.Graph, folders: pictures.Folders, name: str) -> dict[str, Any]:
-    """One training with its measurement and samples: {"regions": rows, "before": pictures, "after":
-    pictures}.
+def trained_samples(server: ComfyServer, graph: graphs.Graph) -> dict[str, Tensor]:
+    """Train the LoRAs; recipe -> samples Float[N, S, S, 3], those of the base model among them. Before them
+    all: what a perfect LoRA would give.
     """
-    say(f"training {STEPS} steps, {name}")
-    changes = SETTINGS | {graphs.DATASET: {"folder": str(folders.subject)}} | RUNS[name]
-    trained = graphs.with_comparison(graphs.with_inputs(graph, changes), folders.held_out)
+    learnt, asked = CACHE / "training", CACHE / "asked_for"
+    person.write_training(PERSON, PICTURES, learnt)
+    samples = {"asked for, drawn": person.write_asked(PERSON, other_scenes(PERSON, ASKED), asked)}
+    graph = graphs.with_inputs(graph, {**SETTINGS, graphs.DATASET: {"folder": str(learnt)}})
+    graph = graphs.with_prompts(graph, asked, ASKED)
+    say(f"{ASKED} samples of the base model")
+    samples[BASE.name] = pictures(server, server.run(graphs.without_lora(graph))["outputs"])
+    for recipe in OBJECTIVES:
+        samples[recipe] = train(server, with_objective(graph, recipe), TITLES[recipe])
+    return samples
+
+
+def train(server: ComfyServer, graph: graphs.Graph, title: str) -> Tensor:
+    """One training; its samples Float[N, S, S, 3]. LoRA and curves are left in demo_output."""
+    say(f"LoRA, {title}: {STEPS} steps, {ASKED} samples")
+    slug = title.replace(" ", "_")
+    named = {graphs.TRAIN: {"run_name": slug}, graphs.SAVE: {"prefix": f"loras/{slug}"}}
     started = time.monotonic()
-    outputs = server.run(trained, timeout=1800)["outputs"]
-    say(f"trained, measured and sampled in {time.monotonic() - started:.0f} s")
-    slug = name.replace(" ", "_")
-    newest = max(
-        (server.base_directory / "output" / "loras").glob("my_person_*"), key=lambda p: p.stat().st_mtime
-    )
-    shutil.copyfile(newest, OUTPUT / f"astronaut_{slug}.safetensors")
-    plot = server.view(outputs[graphs.REPORT]["images"][0])
-    (OUTPUT / ("loss.png" if name == "by region" else f"loss_{slug}.png")).write_bytes(plot)
-    untrained = graphs.with_inputs(trained, {graphs.APPLY_LORA: {"strength_model": 0.0}})
-    before = server.run(untrained, timeout=600)["outputs"][graphs.SHOW]
-    return {
-        "regions": json.loads(outputs[graphs.COMPARE]["semantic_focus_report"][0]),
-        "before": [picture(server, reference) for reference in before["images"]],
-        "after": [picture(server, reference) for reference in outputs[graphs.SHOW]["images"]],
-    }
+    outputs = server.run(graphs.with_inputs(graph, named), timeout=1800)["outputs"]
+    say(f"done in {time.monotonic() - started:.0f} s")
+    saved = (server.base_directory / "output" / "loras").glob(f"{slug}_*")
+    shutil.copyfile(max(saved, key=lambda path: path.stat().st_mtime), OUTPUT / f"lora_{slug}.safetensors")
+    (OUTPUT / f"loss_{slug}.png").write_bytes(server.view(outputs[graphs.REPORT]["images"][0]))
+    return pictures(server, outputs)
 
 
-def picture(server: ComfyServer, reference: dict[str, str]) -> Image.Image:
-    """A picture that a node showed."""
-    return Image.open(io.BytesIO(server.view(reference))).convert("RGB")
-
-
-def samples(results: dict[str, dict[str, Any]], path: Path) -> None:
-    """A grid: one row for the base model and one per LoRA, one column per seed."""
-    rows = {"base model": next(iter(results.values()))["before"]}
-    rows |= {f"LoRA, {name}": result["after"] for name, result in results.items()}
-    side, label = 2 * SIDE, 24
-    columns = len(rows["base model"])
-    grid = Image.new("RGB", (columns * side, len(rows) * (side + label)), "white")
-    draw = ImageDraw.Draw(grid)
-    for row, (name, shown) in enumerate(rows.items()):
-        top = row * (side + label)
-        draw.text((6, top + 5), name, fill="black", font_size=14)
-        for column, sample in enumerate(shown):
-            grid.paste(sample.resize((side, side), Image.Resampling.BICUBIC), (column * side, top + label))
-    grid.save(path)
-
-
-def report(results: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """The table as data: per region the held-out error of the base model and of both LoRAs, and their
-    drift.
-    """
-    by_name = {name: {row["region"]: row for row in result["regions"]} for name, result in results.items()}
-    whole, region = by_name["whole picture"], by_name["by region"]
-    weights = graphs.load_workflow(WORKFLOW)[graphs.OBJECTIVE]["inputs"]
-    return {
-        "steps": STEPS,
-        "regions": [
-            {
-                "region": name,
-                "weight": weights.get(f"{name}_weight", weights["global_fallback"]),
-                "coverage": row["coverage"],
-                "error_base": row["error_before"],
-                "error_whole_picture": whole[name]["error_after"],
-                "error_by_region": row["error_after"],
-                "drift_whole_picture": whole[name]["drift"],
-                "drift_by_region": row["drift"],
-            }
-            for name, row in region.items()
-            if row["error_before"] == row["error_before"]  # NaN: the region is in no picture
-        ],
-    }
-
-
-def print_table(table: dict[str, Any]) -> None:
-    """The report for people."""
-    print(
-        "\nHeld-out velocity error (mean square) and drift from the base model, same steps for both LoRAs:\n"
-    )
-    print(f"{'':24}{'velocity error':^32}{'drift':^24}")
-    heads = ("region", "weight", "cover", "base", "whole pict.", "by region", "whole pict.", "by region")
-    print(
-        f"{heads[0]:<12}{heads[1]:>6}{heads[2]:>7}{heads[3]:>9}{heads[4]:>13}{heads[5]:>11}{heads[6]:>13}{heads[7]:>11}"
-    )
-    for row in table["regions"]:
-        print(
-            f"{row['region']:<12}{row['weight']:>6.1f}{row['coverage']:>7.1%}{row['error_base']:>9.3f}"
-            f"{row['error_whole_picture']:>13.3f}{row['error_by_region']:>11.3f}"
-            f"{row['drift_whole_picture']:>13.4f}{row['drift_by_region']:>11.4f}"
-        )
+def pictures(server: ComfyServer, outputs: dict[str, Any]) -> Tensor:
+    """The samples that a run showed, Float[N, S, S, 3]."""
+    files = [server.view(reference) for reference in outputs[graphs.SHOW]["images"]]
+    arrays = [np.array(Image.open(io.BytesIO(file)).convert("RGB")) for file in files]
+    return torch.from_numpy(np.stack(arrays)).float() / 255
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The picture docs/graph.png: the shared workflow after a real run, on the demo's pictures and base model.
+"""The picture docs/graph.png: the shared workflow after a real run, on the demo's person and base model.
 
     python -m docs.graph
 
@@ -13,7 +13,11 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Page, Route
 
-from demo import graphs, pictures, run
+from benchmarks.world.base import CACHE as WORLD
+from benchmarks.world.recipes import DEFAULT
+from benchmarks.world.world import load_world
+from demo import graphs, run, trainings
+from demo.person import PERSON, PICTURES, write_training
 from docs.pictures import LISTEN, NEWER_EDITOR, NEXT_FRAMES, SHADES
 from host.browser import KNOW_FOLDERS, open_browser, open_editor
 from host.serve import ComfyServer
@@ -40,6 +44,7 @@ SET_VALUES = """values => {
     }
 }"""
 FOLDER = "datasets/my_person"
+PROMPT = "person sks, pink curly hair, green sweater clothes, sky background"
 SHOW_ALL = """([folder, zoom, [x, y]]) => {
     app.graph.getNodeById(2).widgets.find(widget => widget.name === "folder").value = folder;
     app.canvas.ds.scale = zoom;
@@ -51,11 +56,14 @@ SHOW_ALL = """([folder, zoom, [x, y]]) => {
 
 def main() -> None:
     """Run the workflow and take the picture."""
-    model = run.base_model()
-    folders = pictures.prepare(run.CHECKOUT / ".cache" / "photographs", run.CACHE / "pictures")
+    settings, reader_steps = run.base_settings()
+    load_world(settings, WORLD, reader_steps)
+    model = settings.path(WORLD)
     stand_ins = [run.CHECKOUT / "demo" / "standins"]
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder)
+        pictures = base / "pictures"
+        write_training(PERSON, PICTURES, pictures)
         run.place(model, base / "models" / "diffusion_models" / model.name)
         with (
             ComfyServer(base, extra_custom_nodes=stand_ins, front_end_root=NEWER_EDITOR) as server,
@@ -63,8 +71,8 @@ def main() -> None:
             open_editor(browser, server.url, SETTINGS, WINDOW, SCALE) as page,
         ):
             page.add_style_tag(content=HIDDEN)
-            train(page, model.name, folders.subject)
-            picture = take(page, folders.subject)
+            train(page, model.name, pictures)
+            picture = take(page, pictures)
     picture.quantize(SHADES, kmeans=3, dither=Image.Dither.NONE).save(GRAPH, optimize=True)
 
 
@@ -72,10 +80,12 @@ def train(page: Page, model: str, subject: Path) -> None:
     """Show the shared workflow with the demo's base model, pictures and sizes, and press Run."""
     graph = json.loads(WORKFLOW.read_text(encoding="utf-8"))
     checkpoint = next(node for node in graph["nodes"] if str(node["id"]) == graphs.CHECKPOINT)
-    checkpoint.update(type="SemanticFocusDemoCheckpoint", inputs=[], widgets_values=[model])
+    checkpoint.update(type="SemanticFocusWorldCheckpoint", inputs=[], widgets_values=[model])
     page.evaluate("graph => app.loadGraphData(graph)", graph)
     page.wait_for_function("() => !app.configuringGraph")
-    page.evaluate(SET_VALUES, {**run.SETTINGS, graphs.DATASET: {"folder": str(subject)}})
+    shown = {graphs.DATASET: {"folder": str(subject)}, graphs.PROMPT: {"text": PROMPT}}
+    objective = {graphs.OBJECTIVE: trainings.OBJECTIVES[DEFAULT.name]}
+    page.evaluate(SET_VALUES, {**trainings.SETTINGS, **shown, **objective})
     page.evaluate(LISTEN)
     page.evaluate("() => app.queuePrompt(0, 1)")
     page.wait_for_function("() => window.outcome", timeout=1_800_000)

@@ -4,7 +4,7 @@
 
 Run it again when a widget changes its looks. `help` writes web/docs/<node>/node.webp for every node, and
 work.webp for the nodes in WORK; `widgets` writes docs/widgets/<widget>_{dark,light}.png. What they show is
-real: the demo's photographs, a segmentation of them, and a short training of a model with random weights.
+real: photographs, a segmentation of them, and a short training of a model with random weights.
 It takes about two minutes.
 """
 
@@ -22,7 +22,7 @@ from typing import Any
 from PIL import Image
 from playwright.sync_api import Browser, FloatRect, Page
 
-from demo import pictures
+from docs.portrait import write_framings
 from host.browser import open_browser, open_editor
 from host.serve import ComfyServer, comfyui_folder
 
@@ -32,7 +32,7 @@ WIDGETS = CHECKOUT / "docs" / "widgets"
 NEWER_EDITOR = CHECKOUT / ".cache" / "front-end"
 
 PREFIX = "SemanticFocus"
-DEMO_NODE = "SemanticFocusDemoCheckpoint"
+STAND_IN = "SemanticFocusStandInCheckpoint"
 CACHE, COMPARE = 90, 91
 """Ids of the nodes that are added to the shared workflow."""
 
@@ -149,7 +149,7 @@ def main(wanted: list[str]) -> None:
         if "help" in kinds:
             with _page(server, browser) as page:
                 for node in sorted(server.object_info()):
-                    if node.startswith(PREFIX) and node != DEMO_NODE:
+                    if node.startswith(PREFIX) and node != STAND_IN:
                         _save_webp(_picture(page, page.evaluate(SHOW_ONE, node)), HELP / node / "node.webp")
         _at_work(server, browser, subject, kinds)
 
@@ -172,14 +172,14 @@ def _at_work(server: ComfyServer, browser: Browser, subject: Path, kinds: list[s
 
 @contextmanager
 def _editor(folder: Path) -> Iterator[tuple[ComfyServer, Browser, Path]]:
-    """A server with the stand-in model, a browser, and the demo's training pictures."""
+    """A server with the stand-in model, a browser, and framings of a photograph to train on."""
     models = folder / "models" / "diffusion_models"
     models.mkdir(parents=True)
-    program = [sys.executable, CHECKOUT / "tests" / "stand_in_model.py", comfyui_folder(), CHECKOUT / "demo"]
+    program = [sys.executable, CHECKOUT / "tests" / "stand_in_model.py", comfyui_folder()]
     subprocess.run([*program, models / "stand_in.safetensors"], check=True)
     subject = folder / "astronaut"
-    pictures.prepare_subject(CHECKOUT / ".cache" / "photographs", subject, pictures.TRAINING_FRAMINGS)
-    stand_ins = [CHECKOUT / "demo" / "standins"]
+    write_framings(CHECKOUT / ".cache" / "photographs", subject)
+    stand_ins = [CHECKOUT / "host" / "standins"]
     with (
         ComfyServer(folder, extra_custom_nodes=stand_ins, front_end_root=NEWER_EDITOR) as server,
         open_browser() as browser,
@@ -200,7 +200,7 @@ def _run(page: Page, subject: Path) -> None:
     path = CHECKOUT / "workflows" / "train_person_lora.json"
     workflow = json.loads(path.read_text(encoding="utf-8"))
     checkpoint = next(node for node in workflow["nodes"] if node["type"] == "CheckpointLoaderSimple")
-    checkpoint.update(type=DEMO_NODE, inputs=[], widgets_values=["stand_in.safetensors"])
+    checkpoint.update(type=STAND_IN, inputs=[], widgets_values=["stand_in.safetensors"])
     place = {"pos": [3000, 0], "flags": {}, "order": 99, "mode": 0, "properties": {}}
     workflow["nodes"].append({"id": CACHE, "type": "SemanticFocusCacheDataset", **place})
     workflow["nodes"].append({"id": COMPARE, "type": "SemanticFocusCompare", **place})

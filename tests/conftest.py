@@ -137,7 +137,7 @@ def start_server(
 ) -> "Callable[..., ComfyServer]":
     """Start a ComfyUI in a new base directory: `with start_server(front_end_root=...) as server`.
 
-    It has the pack, the demo's stand-in nodes and the stand-in model.
+    It has the pack, the stand-in nodes and the stand-in model.
     """
 
     def start(**options: Any) -> "ComfyServer":
@@ -145,17 +145,17 @@ def start_server(
         models = base / "models" / "diffusion_models"
         models.mkdir(parents=True)
         (models / stand_in_model.name).symlink_to(stand_in_model)
-        return comfy.ComfyServer(base, extra_custom_nodes=[REPO / "demo" / "standins"], **options)
+        return comfy.ComfyServer(base, extra_custom_nodes=[REPO / "host" / "standins"], **options)
 
     return start
 
 
 @pytest.fixture(scope="session")
 def stand_in_model(comfy: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small SD3 model file with random weights, for the demo's stand-in of Load Checkpoint."""
+    """A small SD3 model file with random weights, for the stand-in of Load Checkpoint."""
     file = tmp_path_factory.mktemp("model") / "stand_in.safetensors"
     program = [comfy.environment_python(), REPO / "tests" / "stand_in_model.py"]
-    subprocess.run([*program, comfy.comfyui_folder(), REPO / "demo", file], check=True, timeout=120)
+    subprocess.run([*program, comfy.comfyui_folder(), file], check=True, timeout=120)
     return file
 
 
@@ -168,7 +168,7 @@ def small_workflow(stand_in_model: Path) -> Callable[[str], dict[str, Any]]:
         for node in graph.values():
             if node["class_type"] == "CheckpointLoaderSimple":
                 node.update(
-                    class_type="SemanticFocusDemoCheckpoint", inputs={"model_file": stand_in_model.name}
+                    class_type="SemanticFocusStandInCheckpoint", inputs={"model_file": stand_in_model.name}
                 )
             node["inputs"].update(SMALL.get(node["class_type"], {}))
         return graph

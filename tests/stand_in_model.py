@@ -1,4 +1,4 @@
-"""Write a small SD3 model with random weights for the tests: `python stand_in_model.py COMFYUI DEMO FILE`.
+"""Write a small SD3 model with random weights for the tests: `python stand_in_model.py COMFYUI FILE`.
 
 A program of its own, because it imports ComfyUI. Unlike a fresh one, the model has no zero-initialised layer
 left, so that every layer has a part in its output.
@@ -9,16 +9,17 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Build the model and write it with the demo's picture codec of unit statistics."""
-    comfyui, demo, file = sys.argv[1:4]
-    sys.path += [comfyui, demo]
+    """Build the model and write it with the picture codec of unit statistics."""
+    comfyui, file = sys.argv[1:3]
+    sys.path[:0] = [comfyui, str(Path(__file__).resolve().parents[1])]
     from comfy.cli_args import args
 
     args.cpu = True
     import torch
     from comfy.latent_formats import SD3
-    from standins import base_model
-    from standins.codec import CHANNELS, BlockCodec
+
+    from host.standins import base_model
+    from host.standins.codec import CHANNELS, BlockCodec
 
     torch.manual_seed(0)
     model = base_model.Architecture(depth=2).build()

@@ -62,7 +62,8 @@ def main() -> None:
         small()
         return
     settings = Pretraining()
-    print(json.dumps(judge(load_world(settings)), indent=1), flush=True)
+    world = load_world(settings)
+    print(json.dumps(judge(world), indent=1), flush=True)
     results = Results(CACHE / f"runs_{settings.key}")
     missing = [task for task in dict.fromkeys(tasks()) if task not in results.rows()][: arguments.at_most]
     for row in run_missing(settings, CACHE, missing, results, arguments.workers):
@@ -70,7 +71,7 @@ def main() -> None:
     table = report.table(results.rows().values(), list(RECIPES))
     (CACHE / "table.md").write_text(table + "\n")
     print(table)
-    report.grid_of(results, [PERSONS["p1"], PERSONS["p2"]], CACHE / "grid.png")
+    report.grid_of(results, [PERSONS["p1"], PERSONS["p2"]], CACHE / "grid.png", world.reader)
 
 
 if __name__ == "__main__":

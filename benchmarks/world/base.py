@@ -25,7 +25,7 @@ from benchmarks.world.drawing import draw
 from benchmarks.world.people import SCENE_WORDS, Scene, caption, random_figure
 from benchmarks.world.precision import products
 from benchmarks.world.text import PHRASES, VECTOR, encode
-from demo.standins.base_model import Architecture
+from host.standins.base_model import Architecture
 from semantic_focus.files.writing import write_atomically
 
 if TYPE_CHECKING:
@@ -74,10 +74,18 @@ class Pretraining:
         """16 hex digits that change with any setting."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
 
+    def path(self, cache: Path = CACHE) -> Path:
+        """Where the finished base model is."""
+        return cache / f"base_{self.key}.safetensors"
+
     def rate_at(self, step: int) -> float:
         """Learning rate of the 0-based step."""
         left = (self.steps - step) / (self.decay * self.steps)
         return self.learning_rate * min(1.0, (step + 1) / self.warmup, left)
+
+
+QUICK = Pretraining(depth=2, pictures=6_000, steps=6_000, batch=16, learning_rate=3e-3, codec_steps=300)
+"""For a demo: a step takes less than a quarter of the usual one's processor time."""
 
 
 def build(depth: int) -> nn.Module:
@@ -205,7 +213,7 @@ def pretrain(settings: Pretraining, codec: WorldCodec, unfinished: Path) -> nn.M
 def ensure_base(settings: Pretraining | None = None, cache: Path = CACHE) -> Path:
     """The path of the base model in `cache`, trained now if it is not there; ComfyUI has to be importable."""
     settings = settings or Pretraining()
-    path = cache / f"base_{settings.key}.safetensors"
+    path = settings.path(cache)
     if path.is_file():
         return path
     cache.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.world.precision import products
-from demo.standins.codec import LatentFormat
+from host.standins.codec import LatentFormat
 
 BLOCK = 8
 CHANNELS = 16

@@ -25,6 +25,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "clothes": ("clothes", "clothes_colour"),
     "background": ("background",),
 }
+ASPECTS = ("face", *GROUPS)
+"""What of a sample is as asked for, or not."""
 
 
 @dataclass(frozen=True)
@@ -61,21 +63,17 @@ def draw_samples(model: nn.Module, codec: WorldCodec, person: Person, share: flo
 
 
 @dataclass(frozen=True)
-class Counts:
-    """Shares of samples, all in 0..1 but for `distance`.
+class AskedCounts:
+    """Shares of samples for which scenes were asked, all in 0..1 but for `distance`.
 
     Attributes:
-        parts: of eyes, mouth and beard, those that are the person's, where scenes were asked for.
+        parts: of eyes, mouth and beard, those that are the person's.
         identity: samples in which all three are.
         same: in which the skin is too.
         distance: mean distance of the face's traits (skin, heights, sizes) to the person's, in standard
             deviations of random faces.
         follow, leak: group of attributes -> those that are as asked for, and those that are the training
             pictures' instead; "all" is the mean over the five attributes.
-        bare_identity, bare_leak: the same where nothing but the trigger was said.
-        diversity: of the scenes then, entropy over the largest possible, mean over the attributes.
-        strangers: samples without the trigger that are the person (`same`).
-        strangers_follow: of these samples' attributes, those that are as asked for.
     """
 
     parts: float
@@ -84,6 +82,19 @@ class Counts:
     distance: float
     follow: Mapping[str, float]
     leak: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Counts(AskedCounts):
+    """The same, and shares of the other samples.
+
+    Attributes:
+        bare_identity, bare_leak: the same where nothing but the trigger was said.
+        diversity: of the scenes then, entropy over the largest possible, mean over the attributes.
+        strangers: samples without the trigger that are the person (`same`).
+        strangers_follow: of these samples' attributes, those that are as asked for.
+    """
+
     bare_identity: float
     bare_leak: float
     diversity: float
@@ -91,29 +102,49 @@ class Counts:
     strangers_follow: float
 
 
-def count(samples: Samples, reader: Reader, person: Person) -> Counts:
-    """Read the samples."""
-    asked, bare, strangers = map(reader.read, (samples.asked, samples.bare, samples.strangers))
-    wanted = {name: [getattr(scene, name) for scene in samples.scenes] for name in SCENE_WORDS}
-    right = _right_parts(asked, person.face)
-    follow = {name: asked.is_as(name, words).mean() for name, words in wanted.items()}
-    return Counts(
+def count_asked(pixels: Tensor, scenes: Sequence[Scene], reader: Reader, person: Person) -> AskedCounts:
+    """Read samples Float[N, S, S, 3], for each of which one of the scenes was asked."""
+    read = reader.read(pixels)
+    right = _right_parts(read, person.face)
+    wanted = _wanted(scenes)
+    return AskedCounts(
         parts=float(right.mean()),
         identity=float(right.all(0).mean()),
-        same=float(_same(asked, person.face).mean()),
-        distance=float((asked.traits - traits(person.face)).square().mean(1).sqrt().mean()),
-        follow=_grouped(follow),
-        leak=_grouped(_own(asked, person.scene)),
+        same=float(_same(read, person.face).mean()),
+        distance=float((read.traits - traits(person.face)).square().mean(1).sqrt().mean()),
+        follow=_grouped({name: read.is_as(name, words).mean() for name, words in wanted.items()}),
+        leak=_grouped(_own(read, person.scene)),
+    )
+
+
+def is_as_asked(read: Reading, scenes: Sequence[Scene], person: Person) -> Tensor:
+    """Bool[N, 4]: which of `ASPECTS` of each picture are the person's, and as its scene has them."""
+    right = {name: read.is_as(name, words) for name, words in _wanted(scenes).items()}
+    face = _right_parts(read, person.face).all(0)
+    groups = [np.stack([right[name] for name in names]).all(0) for names in GROUPS.values()]
+    return torch.from_numpy(np.stack([face, *groups], 1))
+
+
+def count(samples: Samples, reader: Reader, person: Person) -> Counts:
+    """Read the samples."""
+    asked = count_asked(samples.asked, samples.scenes, reader, person)
+    bare, strangers = map(reader.read, (samples.bare, samples.strangers))
+    wanted = _wanted(samples.scenes[: len(samples.strangers)])
+    return Counts(
+        **vars(asked),
         bare_identity=float(_right_parts(bare, person.face).all(0).mean()),
         bare_leak=_grouped(_own(bare, person.scene))["all"],
         diversity=float(np.mean([_entropy(bare.words[name], words) for name, words in SCENE_WORDS.items()])),
         strangers=float(_same(strangers, person.face).mean()),
         strangers_follow=float(
-            np.mean(
-                [strangers.is_as(n, words[: len(samples.strangers)]).mean() for n, words in wanted.items()]
-            )
+            np.mean([strangers.is_as(name, words).mean() for name, words in wanted.items()])
         ),
     )
+
+
+def _wanted(scenes: Sequence[Scene]) -> dict[str, list[str]]:
+    """Attribute -> its word in each scene."""
+    return {name: [getattr(scene, name) for scene in scenes] for name in SCENE_WORDS}
 
 
 def _right_parts(reading: Reading, face: Face) -> np.ndarray:

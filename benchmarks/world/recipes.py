@@ -14,6 +14,7 @@ from semantic_focus.training.scenes import SceneShares
 from semantic_focus.training.trainer import Trainer
 
 FACE = "face"
+ALL_LAYERS = "all linear layers"
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,16 @@ class Recipe:
         objective: None is the base model as it is.
         trainer: what runs it; a foreign one has its own loss, and the objective only reports.
         scenes: how much of the training goes to samples of the base model; None: nothing.
+        layers: a name of `LAYER_CHOICES`.
+        longer: its steps over those of the others.
     """
 
     name: str
     objective: Objective | None
     trainer: type[Trainer] = Trainer
     scenes: SceneShares | None = None
+    layers: str = "attention + feed-forward"
+    longer: int = 1
 
 
 def on_face(**settings: Any) -> Objective:
@@ -57,8 +62,10 @@ CORE = (
     Recipe("MSE + global cosine", whole_picture(1.0)),
     FLOOR,
     Recipe("region MSE, no prior", on_face(cosine_weight=0.0, prior_weight=0.0)),
-    Recipe("region MSE + prior 4", on_face(cosine_weight=0.0)),
+    Recipe("region MSE + prior 1", on_face(cosine_weight=0.0)),
     DEFAULT,
+    Recipe("by region, prior 2", on_face(prior_weight=2.0)),
+    Recipe("by region, prior 4", on_face(prior_weight=4.0)),
 )
 FOREIGN = (
     Recipe("OneTrainer, masked", MASKED, OneTrainerMasked),
@@ -67,7 +74,7 @@ FOREIGN = (
     Recipe("ai-toolkit, differential preservation 1", whole_picture(0.0), DifferentialPreservation),
 )
 WITH_SCENES = (
-    Recipe("by region, strangers .5", on_face(), scenes=SceneShares(0.0, 0.5)),
-    Recipe("by region, composites .3, strangers .3", on_face(), scenes=SceneShares(0.3, 0.3)),
+    Recipe("by region, all layers, 4 × the steps", on_face(), layers=ALL_LAYERS, longer=4),
+    Recipe("the same, with scenes", on_face(), scenes=SceneShares(), layers=ALL_LAYERS, longer=4),
 )
 RECIPES = {recipe.name: recipe for recipe in (*CORE, *FOREIGN, *WITH_SCENES)}

@@ -73,13 +73,13 @@ def run(
 ) -> tuple[Row, Samples]:
     """Train and measure one LoRA; `share` of the usual number of samples."""
     person, recipe = PERSONS[task.person], RECIPES[task.recipe]
-    settings = replace(settings, seed=task.seed)
+    settings = replace(settings, seed=task.seed, steps=settings.steps * recipe.longer)
     begun, attached = time.process_time(), contextlib.nullcontext()
     data, prompts = _material(world, task, recipe, max(2, round(share * SCENES)))
     flow = WorldFlow(world.model, prompts)
     if recipe.objective:
         size = AdapterSettings(rank=task.rank, alpha=task.rank)
-        adapters = LoraAdapters(linear_layers(world.model), size, seed=task.seed)
+        adapters = LoraAdapters(linear_layers(world.model, recipe.layers), size, seed=task.seed)
         trainer = recipe.trainer(flow, adapters, data, recipe.objective, settings)
         with adapters.attached():
             while trainer.steps_done < settings.steps:

@@ -18,6 +18,8 @@ from benchmarks.world.reader import Reader, accuracy, ensure_reader, true_words
 from host.serve import comfyui_folder
 
 READER_STEPS = 600
+QUICK_READER_STEPS = 300
+"""With the base model of `QUICK` settings."""
 JUDGED = 256
 """Pictures on which the reader and the base model are judged."""
 

@@ -1,4 +1,4 @@
-"""The stand-in for core's Load Checkpoint."""
+"""The stand-in for core's Load Checkpoint: the small model that knows drawn people."""
 
 from pathlib import Path
 
@@ -6,25 +6,26 @@ import folder_paths
 from comfy_api.latest import ComfyExtension, io
 from typing_extensions import override
 
-from . import base_model
-from .text import HashingTextEncoder
+from benchmarks.world.base import load_in_comfyui
+from benchmarks.world.text import PhraseEncoder
 
 
-class DemoCheckpoint(io.ComfyNode):
-    """A genuine small SD3 model with a text encoder and a picture codec that need no weights."""
+class WorldCheckpoint(io.ComfyNode):
+    """A genuine small SD3 model, with a text encoder without weights and a small codec."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="SemanticFocusDemoCheckpoint",
-            display_name="Demo Checkpoint (stand-in)",
+            node_id="SemanticFocusWorldCheckpoint",
+            display_name="Checkpoint Of Drawn People (stand-in)",
             category="SemanticFocus/demo",
-            description="The demo's own base model in place of a checkpoint: the outputs of Load Checkpoint.",
+            description="The base model of benchmarks/world in place of a checkpoint: the outputs of Load "
+            "Checkpoint.",
             inputs=[
                 io.Combo.Input(
                     "model_file",
                     options=folder_paths.get_filename_list("diffusion_models"),
-                    tooltip="A base model made by demo/pretrain.py, in models/diffusion_models.",
+                    tooltip="A base model of benchmarks/world, in models/diffusion_models.",
                 )
             ],
             outputs=[io.Model.Output(), io.Clip.Output(), io.Vae.Output()],
@@ -32,9 +33,10 @@ class DemoCheckpoint(io.ComfyNode):
 
     @classmethod
     def execute(cls, model_file: str) -> io.NodeOutput:
-        path = Path(folder_paths.get_full_path_or_raise("diffusion_models", model_file))
-        model, codec = base_model.load(path)
-        return io.NodeOutput(model, HashingTextEncoder(), codec)
+        model, vae = load_in_comfyui(
+            Path(folder_paths.get_full_path_or_raise("diffusion_models", model_file))
+        )
+        return io.NodeOutput(model, PhraseEncoder(), vae)
 
 
 class StandInExtension(ComfyExtension):
@@ -42,4 +44,4 @@ class StandInExtension(ComfyExtension):
 
     @override
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [DemoCheckpoint]
+        return [WorldCheckpoint]

@@ -33,7 +33,7 @@ class SceneSource:
 
     cache_directory: Path
     with_trigger: Path | None = None
-    shares: SceneShares = SceneShares()
+    shares: SceneShares = SceneShares(composites=0.0)
 
     def __post_init__(self):
         if self.shares.composites and self.with_trigger is None:

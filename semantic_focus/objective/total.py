@@ -108,7 +108,7 @@ class Objective:
     cosine_weight: float = 1.0
     magnitude_weight: float = 1.0
     base_weight: float = 0.0
-    prior_weight: float = 4.0
+    prior_weight: float = 1.0
     area_shrinkage: float = 4.0
     base_loss: BaseLoss = "mse"
     huber_delta: float = 1.0

@@ -390,7 +390,8 @@ def _scenes(file: TomlFile) -> SceneSource | None:
         return None
     if "cache_directory" not in values:
         raise file.error("scenes", "", "has no cache_directory: give the folder of the scenes' latents")
-    shares = {name: values.pop(name) for name in ("strangers", "composites") if name in values}
+    shares = {} if "with_trigger" in values else {"composites": 0.0}
+    shares |= {name: values.pop(name) for name in ("strangers", "composites") if name in values}
     try:
         return SceneSource(**values, shares=SceneShares(**shares))
     except ValueError as error:

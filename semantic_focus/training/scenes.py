@@ -36,7 +36,7 @@ class SceneShares:
         composites, strangers: shares in 0..1 of the pictures in a pass over the dataset, below 1 together.
     """
 
-    composites: float = 0.0
+    composites: float = 0.3
     strangers: float = 0.5
 
     def __post_init__(self):

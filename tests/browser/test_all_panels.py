@@ -76,7 +76,7 @@ def everything(
     part = part_of(workflow, *range(CHECKPOINT, TRAIN + 1), REPORT)
     nodes = {node["id"]: node for node in part["nodes"]}
     nodes[CHECKPOINT].update(
-        type="SemanticFocusDemoCheckpoint", inputs=[], widgets_values=[stand_in_model.name]
+        type="SemanticFocusStandInCheckpoint", inputs=[], widgets_values=[stand_in_model.name]
     )
     nodes[DATASET]["widgets_values"][0] = str(dataset)
     nodes[FIT]["widgets_values"][:] = [128, 16, ""]

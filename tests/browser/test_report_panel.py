@@ -53,7 +53,7 @@ def trained(
     for node in nodes.values():
         node["pos"] = [node["pos"][0] + 3000, node["pos"][1]]
     nodes[CHECKPOINT].update(
-        type="SemanticFocusDemoCheckpoint", inputs=[], widgets_values=[stand_in_model.name]
+        type="SemanticFocusStandInCheckpoint", inputs=[], widgets_values=[stand_in_model.name]
     )
     nodes[DATASET]["widgets_values"][0] = str(dataset)
     nodes[FIT]["widgets_values"][:] = [128, 16, ""]

@@ -64,7 +64,7 @@ def training(
         graph = copy.deepcopy(workflow)
         nodes = {node["type"]: node for node in graph["nodes"]}
         nodes["CheckpointLoaderSimple"].update(
-            type="SemanticFocusDemoCheckpoint", inputs=[], widgets_values=[stand_in_model.name]
+            type="SemanticFocusStandInCheckpoint", inputs=[], widgets_values=[stand_in_model.name]
         )
         nodes["SemanticFocusLoadDataset"]["widgets_values"][0] = str(dataset)
         nodes["SemanticFocusFit"]["widgets_values"] = [128, 16, ""]

@@ -67,7 +67,7 @@ def test_a_row_goes_back_to_its_default_and_to_zero_and_back(editor: "Editor", w
         "global_fallback": 0.1,
         "cosine_weight": 1.0,
         "magnitude_weight": 1.0,
-        "prior_weight": 4.0,
+        "prior_weight": 1.0,
         "more_weights": "",
     }
     editor.command("Comfy.Undo")

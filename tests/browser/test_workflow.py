@@ -266,7 +266,7 @@ def widgets(workflow: dict[str, Any], node: int) -> list[Any]:
 def small(workflow: dict[str, Any], dataset: Path, model: Path) -> dict[str, Any]:
     """The workflow on `dataset`, with the stand-in for Load Checkpoint and sizes that run in seconds."""
     checkpoint = next(it for it in workflow["nodes"] if it["id"] == CHECKPOINT)
-    checkpoint.update(type="SemanticFocusDemoCheckpoint", inputs=[], widgets_values=[model.name])
+    checkpoint.update(type="SemanticFocusStandInCheckpoint", inputs=[], widgets_values=[model.name])
     widgets(workflow, DATASET)[0] = str(dataset)
     widgets(workflow, FIT)[:] = [128, 16, ""]
     widgets(workflow, TRAIN)[:6] = [3, 1, 1e-3, "cosine", 4, 4.0]

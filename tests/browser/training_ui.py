@@ -39,7 +39,7 @@ def training(
     """The shared workflow up to the saved LoRA, as a run that the server never had."""
     part = part_of(workflow, *TO_THE_LORA)
     checkpoint = node_of(part, CHECKPOINT)
-    checkpoint.update(type="SemanticFocusDemoCheckpoint", inputs=[], widgets_values=[stand_in_model.name])
+    checkpoint.update(type="SemanticFocusStandInCheckpoint", inputs=[], widgets_values=[stand_in_model.name])
     node_of(part, DATASET)["widgets_values"][0] = str(dataset)
     node_of(part, FIT)["widgets_values"][:] = [128, 16, ""]
     values = node_of(part, TRAIN)["widgets_values"]

@@ -79,7 +79,7 @@ def main() -> None:
         for recipe in RECIPES:
             results.add(*run(world, Task("p1", recipe), replace(SETTINGS, steps=1), share=0.04))
         table = report.table(results.rows().values(), list(RECIPES))
-        report.grid_of(results, REPORTED[:1], folder / "grid.png")
+        report.grid_of(results, REPORTED[:1], folder / "grid.png", world.reader)
         measured = {
             "resumed": pretraining_resumed(folder),
             "comfyui": in_comfyui(path),

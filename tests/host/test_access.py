@@ -348,7 +348,7 @@ def test_no_node_reads_what_is_not_allowed(house: House, comfy: ModuleType, stan
     helpers = {
         "IMAGE": node("EmptyImage", width=64, height=48, batch_size=1, color=0),
         "SEMANTIC_MASKS": node("SemanticFocusLoadMasks", mask_file=masks),
-        "model": node("SemanticFocusDemoCheckpoint", model_file=stand_in_model.name),
+        "model": node("SemanticFocusStandInCheckpoint", model_file=stand_in_model.name),
         "show": node("PreviewAny", source=["asked", 0]),
     }
     before = sorted(house.private.iterdir())

@@ -10,7 +10,7 @@ import pytest
 if TYPE_CHECKING:
     from host.serve import ComfyServer
 
-DEMO_NODE = "SemanticFocusDemoCheckpoint"
+STAND_IN = "SemanticFocusStandInCheckpoint"
 DESCRIBED = re.compile(r"^- `(\w+)`", re.MULTILINE)
 
 
@@ -18,7 +18,7 @@ DESCRIBED = re.compile(r"^- `(\w+)`", re.MULTILINE)
 def schemas(server: "ComfyServer") -> dict[str, dict[str, Any]]:
     """Of all nodes of the pack."""
     nodes = server.object_info()
-    return {name: it for name, it in nodes.items() if name.startswith("SemanticFocus") and name != DEMO_NODE}
+    return {name: it for name, it in nodes.items() if name.startswith("SemanticFocus") and name != STAND_IN}
 
 
 def inputs(schema: dict[str, Any]) -> dict[str, str | None]:

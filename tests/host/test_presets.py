@@ -20,7 +20,7 @@ def objective(
 ) -> tuple[dict[str, float], bool, list[str]]:
     """Weights, whether they count, and what the node says; PERSON's weights are typed unless given."""
     typed = {f"{name}_weight": weight for name, weight in PERSON.items()}
-    rest = {"global_fallback": 0.1, "cosine_weight": 1.0, "magnitude_weight": 1.0, "prior_weight": 4.0}
+    rest = {"global_fallback": 0.1, "cosine_weight": 1.0, "magnitude_weight": 1.0, "prior_weight": 1.0}
     made = node("SemanticFocusCosineLoss", **{"enabled": True, "preset": "custom", **typed, **rest, **inputs})
     numbers = {name: node("PrimitiveFloat", value=value) for name, value in linked.items()}
     made["inputs"] |= {name: [name, 0] for name in numbers}

@@ -233,6 +233,22 @@ class TestCounting:
         counts = count(pale, lambda scene: scene)
         assert (counts.identity, counts.same, counts.strangers) == (1, 0, 0) and counts.distance > 0
 
+    def test_each_sample_is_rated_by_face_and_scene(self, load: Load, person: Any):
+        people, reader = load("people"), load("reader")
+        scenes = load("persons").other_scenes(person, 4)
+        faces = [person.face, replace(person.face, mouth="smile"), person.face, person.face]
+        seen = [
+            scenes[0],
+            scenes[1],
+            replace(scenes[2], hair_colour=person.scene.hair_colour),
+            replace(scenes[3], clothes=person.scene.clothes, background=person.scene.background),
+        ]
+        figures = [people.Figure(face, scene) for face, scene in zip(faces, seen, strict=True)]
+        read = reader.Reading(reader.true_words(figures), torch.zeros(4, 7))
+        rated = load("measure").is_as_asked(read, scenes, person)
+        assert load("measure").ASPECTS == ("face", "hair", "clothes", "background")
+        assert rated.int().tolist() == [[1, 1, 1, 1], [0, 1, 1, 1], [1, 0, 1, 1], [1, 1, 0, 0]]
+
     def test_one_part_of_three_wrong(self, count: Any, person: Any):
         counts = count(replace(person.face, eyes="happy"), lambda scene: scene)
         assert counts.parts == pytest.approx(2 / 3) and counts.identity == 0

@@ -73,7 +73,7 @@ class BlockCodec:
     """Encode and decode like a ComfyUI VAE: the low frequencies of every 8x8 block as 16 latent channels.
 
     A picture comes back blurred to about 1/3 of its resolution, but in the right places and colours, which
-    is all the demo needs. There is nothing to train except the two statistics below.
+    is all that is needed here. There is nothing to train except the two statistics below.
 
     Attributes:
         mean, std: 16 numbers each, the statistics of every coefficient over the pictures the base model
@@ -119,7 +119,7 @@ class BlockCodec:
         if latent.ndim != 4 or latent.shape[1] != CHANNELS:
             raise ValueError(
                 f"latent of shape {list(latent.shape)}: the block codec decodes [B, {CHANNELS}, h, w]; "
-                "use latents of the demo checkpoint (or an SD3 Empty Latent)"
+                "use latents of the stand-in checkpoint (or an SD3 Empty Latent)"
             )
         mean, std = self._statistics(latent)
         coefficients = self.latent_format.process_in(latent.float()) * std + mean

@@ -1,8 +1,12 @@
-"""What the base model learns from: pictures of ComfyUI's workflow templates by file name, and what is on
-them."""
+"""The still pictures of ComfyUI's workflow templates, and what is on them."""
+
+import importlib.util
+from pathlib import Path
+
+PACKAGES = tuple(f"comfyui_workflow_templates_media_{kind}" for kind in ("image", "other", "video"))
 
 CAPTIONS = {
-    # people, because the demo's LoRA changes one
+    # people, because LoRAs are to change them
     "flux_fill_inpaint_example-1": "woman portrait wheat field",
     "2_pass_pose_worship-1": "woman portrait lilac dress",
     "flux1_krea_dev-1": "woman portrait pale turtleneck",
@@ -51,3 +55,23 @@ CAPTIONS = {
     "sdxlturbo_example-1": "dog street sun",
     "lora_multiple-1": "cat cup table",
 }
+"""File name without suffix -> words for a small model to learn."""
+
+
+def template_pictures() -> dict[str, Path]:
+    """The still pictures by file name without suffix.
+
+    Raises:
+        FileNotFoundError: when none of the packages is installed in this Python environment.
+    """
+    pictures = {}
+    for package in PACKAGES:
+        spec = importlib.util.find_spec(package)
+        for location in (spec.submodule_search_locations if spec else None) or ():
+            pictures.update((path.stem, path) for path in Path(location).glob("templates/*-1.webp"))
+    if not pictures:
+        raise FileNotFoundError(
+            f"none of {', '.join(PACKAGES)} is installed: install ComfyUI's requirements.txt into this "
+            "environment"
+        )
+    return pictures

@@ -1,4 +1,4 @@
-"""The demo's base model: a small SD3 (MMDiT) that ComfyUI itself recognises, and its file.
+"""A small SD3 (MMDiT) that ComfyUI itself recognises, and its file.
 
 ComfyUI tells an SD3 model from the shapes of its tensors: width = 64 * depth, one attention head per 64
 channels. Depth 3 or 4 therefore gives 5..12 million parameters that every loader and trainer treats as a
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
 
 PREFIX = "model.diffusion_model."
-METADATA_KEY = "semantic_focus_demo"
+METADATA_KEY = "semantic_focus_stand_in"
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def load(path: Path) -> "tuple[ModelPatcher, BlockCodec]":
     """The model through ComfyUI's own loader, and the codec whose latents it was trained on.
 
     Raises:
-        ValueError: when the file has no codec statistics, so was not made by the demo.
+        ValueError: when the file has no codec statistics, so was not made here.
     """
     import comfy.sd
 
@@ -95,8 +95,8 @@ def load(path: Path) -> "tuple[ModelPatcher, BlockCodec]":
         header = (file.metadata() or {}).get(METADATA_KEY)
     if header is None:
         raise ValueError(
-            f"{path.name}: no '{METADATA_KEY}' entry in the file header, so it is not the demo's base model; "
-            "make one with demo/pretrain.py or load this file with core's UNETLoader"
+            f"{path.name}: no '{METADATA_KEY}' entry in the file header, so it is no stand-in model; "
+            "make one with tests/stand_in_model.py or load this file with core's UNETLoader"
         )
     statistics = json.loads(header)
     model = comfy.sd.load_diffusion_model(str(path))

@@ -12,6 +12,8 @@ from .messages import Busy, Full, Gone, Message, Ready, Said
 from .order import SegmenterLoadError
 from .plan import Plan
 
+log = logging.getLogger("semantic_focus.datasets.engines.crew")
+
 SECONDS_BETWEEN_LOOKS = 0.1
 """How often a signal to stop is looked for."""
 MOST_REMEMBERED = 1000
@@ -153,16 +155,29 @@ class Crew(ABC):
         """Take back what was with a worker that has ended.
 
         Raises:
-            SegmenterLoadError: it did not come to be ready, and another would not either.
+            SegmenterLoadError: it did not come to be ready, another would not either, and none is at work.
         """
         self._workers.remove(worker)
         if not worker.is_ready:
             self._killed_starting += 1
             if not gone.is_killed or self._killed_starting == MOST_KILLED_STARTING:
-                raise SegmenterLoadError(
-                    f"a worker could not start ({gone.how}). Look at what it wrote above; where memory is "
-                    f"short, give fewer than {self.count} with --processes"
-                )
+                self._do_with_fewer(gone)
         begun = list(worker.under_way)
         plan.lost(begun, gone.how)
         plan.give_back(due for due in worker.dealt.values() if due not in begun)
+
+    def _do_with_fewer(self, gone: Gone) -> None:
+        """Go on with the workers that are at work.
+
+        Raises:
+            SegmenterLoadError: there is none.
+        """
+        said = (
+            f"a worker could not start ({gone.how}). Look at what it wrote above; where memory is short, "
+            f"give fewer than {self.count} with --processes"
+        )
+        at_work = sum(worker.is_ready for worker in self._workers)
+        if not at_work:
+            raise SegmenterLoadError(said)
+        log.warning("%s. The run goes on with %d", said, at_work)
+        self.count, self._killed_starting = at_work, 0

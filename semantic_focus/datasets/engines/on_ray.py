@@ -8,11 +8,12 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from importlib import import_module
 from pathlib import Path
 from queue import Empty, Queue
@@ -175,6 +176,7 @@ class Ray(Crew):
         self._asked, self._address = count, address or os.environ.get(ADDRESS) or LOCAL
         self._ray: Any = None
         self._class: Any = None
+        self._printed = ExitStack()
 
     def __enter__(self) -> "Ray":
         return self
@@ -187,6 +189,7 @@ class Ray(Crew):
                 self._ray.kill(worker.actor)
             self._ray.shutdown()
             self._ray = None
+        self._printed.close()
 
     def _size(self, plan: Plan) -> int:
         return max(1, min(MOST_IN_A_BATCH, plan.most_left // (BATCHES_OF_A_WORKER * self.count)))
@@ -203,6 +206,8 @@ class Ray(Crew):
             given |= {"_node_ip_address": LOOPBACK, "include_dashboard": False, "num_cpus": self.count}
             given["object_store_memory"] = STORE_BYTES
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        # Ray prints where our answer goes when a worker is killed
+        self._printed.enter_context(redirect_stdout(sys.stderr))
         try:
             with _signals_as_they_are():
                 ray.init(self._address, **given)

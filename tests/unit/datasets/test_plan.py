@@ -1,6 +1,7 @@
 """What a run has to do, whoever does it: in which order, what is taken back, and what a death costs."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ import pytest
 from semantic_focus.datasets.bulk import cache_pictures
 from semantic_focus.datasets.bulk_work import CacheSettings
 from semantic_focus.datasets.engines import plan as plans
+from semantic_focus.datasets.engines.crew import Crew, Worker
+from semantic_focus.datasets.engines.messages import Gone, Message, Ready
 from semantic_focus.datasets.engines.order import Order, SegmenterLoadError
 from semantic_focus.datasets.engines.plan import Plan, missing_first
 from semantic_focus.datasets.folder import DatasetError
@@ -134,3 +137,62 @@ def test_a_worker_with_other_weights_is_refused():
     other = Order(REQUEST, FakeLazy("v1"), CacheSettings())  # type: ignore[arg-type]
     with pytest.raises(SegmenterLoadError, match="node7 would make other masks: .*fake v1 there, fake v2"):
         order.check_same(other.freshness.wanted, "node7")
+
+
+class Uneasy(Crew):
+    """Workers that are killed before they are ready, but for the first, which makes all there is to make."""
+
+    def __init__(self, count: int, first_is_ready: bool):
+        super().__init__(count)
+        self.started, self.first_is_ready = 0, first_is_ready
+        self.told: list[tuple[Worker, Message]] = []
+
+    def _started(self, plan: Plan, position: int) -> Worker:
+        self.started += 1
+        worker = Diligent(position, self.told)
+        is_well = self.first_is_ready and self.started == 1
+        ready = Ready(plan.order.freshness.wanted, "here")
+        self.told.append((worker, ready if is_well else Gone("SIGKILL", is_killed=True)))
+        return worker
+
+    def _heard(self, seconds: float) -> list[tuple[Worker, Message]]:
+        told = self.told[:]
+        self.told.clear()
+        return told
+
+
+class Diligent(Worker):
+    """Makes nothing, and says that it has."""
+
+    def __init__(self, position: int, told: list[tuple[Worker, Message]]):
+        super().__init__(position)
+        self.told = told
+
+    @property
+    def load(self) -> int:
+        return len(self.dealt)
+
+    @property
+    def under_way(self) -> list[Due]:
+        return list(self.dealt.values())
+
+    def give(self, batch: Sequence[Due]) -> None:
+        self.told += [(self, PictureResult(due.picture, "segmented")) for due in batch]
+
+    def stop(self) -> None:
+        pass
+
+
+def test_workers_that_are_killed_while_they_start_end_a_run_only_where_none_is_at_work(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    pictures = make(tmp_path, *(f"{k:02}.png" for k in range(40)))
+    crew = Uneasy(3, first_is_ready=False)
+    with pytest.raises(SegmenterLoadError, match=r"could not start \(SIGKILL\).*fewer than 3"):
+        crew(plan_of(pictures))
+    assert crew.started >= 3
+    plan = plan_of(pictures)
+    crew = Uneasy(3, first_is_ready=True)
+    crew(plan)
+    assert statuses(plan) == {picture.name: "segmented" for picture in pictures}
+    assert crew.count == 1 and caplog.text.count("The run goes on with 1") == 1

@@ -22,6 +22,8 @@ SECONDS_BETWEEN_LOOKS = 0.1
 LOOKS_AT_A_TIME = 32
 """Mask files that are looked at before whoever asks for a picture is heard again."""
 
+MOST_TO_BLAME = 2
+"""Pictures with a worker that is killed, of which each may be the reason."""
 MOST_DEATHS = 2
 """How many workers may be killed at work on a picture."""
 
@@ -99,16 +101,17 @@ class Plan:
         """Take pictures back that nobody has begun."""
         self._again.extend(dues)
 
-    def lost(self, dues: Iterable[Due], how: str) -> None:
+    def lost(self, dues: Sequence[Due], how: str) -> None:
         """Take pictures back that were under way when their worker was killed.
 
-        One on which a worker was killed before is settled as failed.
+        One on which two workers were killed is settled as failed. Where many were under way, that makes them
+        suspects and counts for none of them yet: most were only near.
 
         Args:
             how: what ended the worker, for the message.
         """
         for due in dues:
-            self._deaths[due.picture] += 1
+            self._deaths[due.picture] += len(dues) <= MOST_TO_BLAME
             if self._deaths[due.picture] < MOST_DEATHS:
                 self._again.append(due)
                 continue

@@ -76,6 +76,17 @@ def test_two_deaths_fail_a_picture_and_one_is_forgiven(tmp_path: Path):
     assert "a.png: 2 workers were killed" in plan.results[0].reason and "SIGSEGV" in plan.results[0].reason
 
 
+def test_the_death_of_a_worker_with_many_pictures_counts_for_none_of_them(tmp_path: Path):
+    plan = plan_of(make(tmp_path, "a.png", "b.png", "c.png"))
+    plan.lost([next_of(plan) for _ in range(3)], "SIGKILL")
+    again = [next_of(plan) for _ in range(3)]
+    assert all(map(plan.is_suspect, again))
+    plan.lost(again[:1], "SIGKILL")
+    assert next_of(plan) == again[0] and plan.results == []
+    plan.lost(again[:1], "SIGKILL")
+    assert statuses(plan) == {"a.png": "failed"} and plan.is_over
+
+
 def test_what_is_given_back_comes_at_once_and_what_is_busy_later(tmp_path: Path):
     plan = plan_of(make(tmp_path, "a.png", "b.png", "c.png"))
     first, second = next_of(plan), next_of(plan)

@@ -65,12 +65,21 @@ def number(cell: str) -> float:
     return float(cell.lstrip("<").removesuffix("%").replace("−", "-")) / (100 if cell.endswith("%") else 1)
 
 
+NEW_REPORT = """() => {
+    const node = LiteGraph.createNode("SemanticFocusLossReport");
+    const dark = document.body.classList.contains("dark-theme");
+    return [dark ? "dark" : "light", node.widgets.find(widget => widget.name === "theme").value];
+}"""
+
+
 @EACH_ONCE
 def test_every_number_is_the_one_that_the_node_reports(anywhere: "Editor", trained: dict[str, Any]):
     editor = anywhere
     editor.load(trained)
     editor.page.evaluate(ADD_REPORTS, [COMPARE, DRY_RUN])
     assert editor.page.locator(".sf-report").get_by_text("Run the node").count() == 3
+    of_the_editor, of_a_new_node = editor.page.evaluate(NEW_REPORT)
+    assert of_a_new_node == of_the_editor
     before = {node["id"]: node["size"] for node in editor.workflow()["nodes"]}
     editor.run()
     for node in (COMPARE, DRY_RUN, REPORT):

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from ..lora.file import save_lora
 from ..lora.metadata import Provenance
+from .processes import StopTraining
 from .run_folder import HELD_OUT_LOSS, RunFolder
 from .shortage import TrainingOutOfMemory
 from .state import TrainState
@@ -19,10 +20,6 @@ from .validation import ValidationSettings
 from .verdict import Verdict, verdict
 
 T = TypeVar("T")
-
-
-class StopTraining(Exception):
-    """Raised by a `RunOptions.check` to end a training that shall be resumed later."""
 
 
 @dataclass(frozen=True)

@@ -176,7 +176,7 @@ class ComfyVelocityModel:
         return torch.stack(rows)
 
     def alike(self, noisy: Tensor, pictures: list[int]) -> list[int]:
-        """See `VelocityModel`. ComfyUI batches some prompts of other lengths too: it repeats the shorter one."""
+        """See `VelocityModel`. ComfyUI batches prompts of other lengths too, by repeating them."""
         conditions = [self._conditions(index, noisy[i : i + 1]) for i, index in enumerate(pictures)]
         runs = [1]
         for before, condition in itertools.pairwise(conditions):

@@ -23,7 +23,15 @@ class ProcessFailed(RuntimeError):
 
 
 class ProcessLost(RuntimeError):
-    """Another process of the training is gone, without a word. The same training may be run again."""
+    """Another process of the training is gone, without a word. The same training may be run again.
+
+    Attributes:
+        is_first: it is the first process, which speaks for all.
+    """
+
+    def __init__(self, message: str, is_first: bool = False):
+        super().__init__(message)
+        self.is_first = is_first
 
 
 class CalledAway(Exception):
@@ -92,3 +100,9 @@ class Processes:
 
     def ended(self, error: BaseException) -> None:
         """Tell the others that this process has ended by an error, if they do not know it."""
+
+    def finish(self) -> None:
+        """No step follows: from here on each process is on its own."""
+
+    def close(self) -> None:
+        """Leave the others."""

@@ -82,6 +82,13 @@ class Trainer:
         processes: Processes | None = None,
     ):
         self.processes = processes or Processes()
+        pictures = settings.batch_size * settings.accumulation
+        if pictures < self.processes.size:
+            raise ValueError(
+                f"{self.processes.size} processes and {pictures} pictures in a step (batch_size "
+                f"{settings.batch_size} × accumulation {settings.accumulation}): some would have nothing "
+                "to do. Raise accumulation, or start fewer processes"
+            )
         self.model, self.adapters, self.data = model, adapters, data
         self.objective, self.settings = objective, settings
         self.steps_done = 0

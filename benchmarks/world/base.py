@@ -84,7 +84,7 @@ class Pretraining:
         return self.learning_rate * min(1.0, (step + 1) / self.warmup, left)
 
 
-QUICK = Pretraining(depth=2, pictures=6_000, steps=6_000, batch=16, learning_rate=3e-3, codec_steps=300)
+QUICK = Pretraining(depth=2, pictures=6_000, steps=4_000, batch=16, learning_rate=3e-3, codec_steps=300)
 """For a demo: a step takes less than a quarter of the usual one's processor time."""
 
 

@@ -12,8 +12,9 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from ..datasets.bulk import SegmenterLoadError
+from ..datasets.engines.order import SegmenterLoadError
 from ..datasets.folder import DatasetError
+from ..datasets.tars.store import StoreError
 from ..segmenters.protocol import MissingWeightsError
 from . import export, fetch, masks, plan, train
 from .outcome import CANNOT_START, EXIT_CODES, INTERRUPTED, CannotStartError, say
@@ -47,7 +48,7 @@ def _guarded(options: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
         return options.command_function(options)
-    except (CannotStartError, DatasetError, MissingWeightsError, SegmenterLoadError) as error:
+    except (CannotStartError, DatasetError, MissingWeightsError, SegmenterLoadError, StoreError) as error:
         say(str(error))
         return CANNOT_START
     except OSError as error:

@@ -167,7 +167,7 @@ def train(
         load_lora(config.lora.continue_from) if config.lora.continue_from else None,
         load_lora(config.model.training_adapter) if config.model.training_adapter else None,
     )
-    scenes = load_scenes(config.scenes) if config.scenes else None
+    scenes = config.scenes.of(load_scenes(config.scenes.source)) if config.scenes else None
     config = config.for_pictures(inputs.dataset.repeats)
     make_folder(config.run.output)
     if config.model.device != "cpu":

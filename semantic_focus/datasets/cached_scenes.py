@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..training.scenes import Scenes, SceneShares
+from torch import Tensor
+
 from .cached_latents import (
     SCALE,
     SHIFT,
@@ -24,41 +25,46 @@ from .folder import DatasetError
 
 @dataclass(frozen=True)
 class SceneSource:
-    """Where scenes are, and how much of the training goes to them.
+    """Where scenes are.
 
     Attributes:
         cache_directory: latents, and texts without the trigger word.
-        with_trigger: texts with it; needed for composites.
+        with_trigger: texts with it; None: there are none.
     """
 
     cache_directory: Path
     with_trigger: Path | None = None
-    shares: SceneShares = SceneShares(composites=0.0)
-
-    def __post_init__(self):
-        if self.shares.composites and self.with_trigger is None:
-            raise ValueError(
-                f"composites is {self.shares.composites:g} and needs with_trigger: the folder of the texts "
-                "with the trigger word"
-            )
 
 
-def load_scenes(source: SceneSource) -> Scenes:
+@dataclass(frozen=True)
+class CachedScenes:
+    """Scenes as ComfyUI's nodes would hand them on.
+
+    Attributes:
+        latents: LATENT samples Float[1, C, h, w], as VAE Encode gives them.
+        without, with_trigger: CONDITIONING of each; the latter empty where there are no such texts.
+    """
+
+    latents: tuple[Tensor, ...]
+    without: tuple[list[Any], ...]
+    with_trigger: tuple[list[Any], ...]
+
+
+def load_scenes(source: SceneSource) -> CachedScenes:
     """Read a folder of scenes.
 
     Raises:
         DatasetError: no such folder, files that are missing, damaged or foreign.
     """
     pictures = find_pictures(DatasetSource(source.cache_directory), with_masks=False)
-    named: list[list[Any]] = []
-    if source.with_trigger is not None and source.shares.composites:
+    named: tuple[list[Any], ...] = ()
+    if source.with_trigger is not None:
         files = [source.with_trigger / f"{picture.stem}{TEXT_SUFFIX}" for picture in pictures]
         if missing := [file.name for file in files if not file.is_file()]:
             raise DatasetError(
                 f"{source.with_trigger}: {len(missing)} scenes have no text with the trigger word here "
-                f"({missing[0]}): cache their captions with it under the same names, or set composites to 0"
+                f"({missing[0]}): cache their captions with it under the same names"
             )
-        named = [load_conditioning(file) for file in files]
-    plain = [load_conditioning(picture.text) for picture in pictures] if source.shares.strangers else []
+        named = tuple(load_conditioning(file) for file in files)
     latents = tuple(load_latent(picture) / SCALE + SHIFT for picture in pictures)
-    return Scenes(latents, source.shares, tuple(named), tuple(plain))
+    return CachedScenes(latents, tuple(load_conditioning(picture.text) for picture in pictures), named)

@@ -85,21 +85,23 @@ class _Listing:
         self._looks_left = MOST_LOOKED_AT
 
     def look(self, found: FolderEntries) -> None:
-        pictures = [path for path in found.files if is_picture(path)]
+        pictures, captions, others = [], [], []
+        for path in found.files:
+            (pictures if is_picture(path) else captions if is_caption(path) else others).append(path)
         self.pictures += pictures
-        texts = by_stem(found.files)
-        for picture in pictures:
+        texts = by_stem(captions)
+        for picture in pictures if texts else ():
             if words := texts.pop(picture.with_suffix(""), None):
-                self.captions[picture], *others = words
-                for other in others:
+                self.captions[picture], *unused = words
+                for other in unused:
                     self._leave(other, "unused", f" beside {words[0].name}")
         for path in found.odd:
             self._leave(path, _why_odd(path))
-        for path in found.files:
-            if path.with_suffix("") in texts and is_caption(path):
+        for path in captions:
+            if path.with_suffix("") in texts:
                 self._leave(path, "lonely")
-            elif not is_caption(path) and not is_picture(path):
-                self._leave_file(path)
+        for path in others:
+            self._leave_file(path)
         if not self.recursive:
             for path in found.below:
                 self._look_below(path)
@@ -141,7 +143,7 @@ class _Listing:
 
 def is_picture(path: Path) -> bool:
     """Whether a file's name is one of a training picture."""
-    suffix, stem = path.suffix.lower(), path.stem.lower()
+    stem, suffix = os.path.splitext(path.name.lower())
     return suffix in PICTURE_SUFFIXES and not stem.endswith(FOREIGN_MASK_SUFFIXES)
 
 

@@ -166,6 +166,11 @@ class LazySegmenter:
     def __post_init__(self):
         object.__setattr__(self, "name", choose(self.name, self.folders, self.table))
 
+    def __getstate__(self) -> dict[str, object]:
+        """For another process, which reads for itself what its weights are."""
+        given = {"name": self.name, "folders": dict(self.folders), "device": self.device}
+        return {**given, "table": dict(self.table)}
+
     @property
     def backend(self) -> Backend:
         """Its entry in the table."""

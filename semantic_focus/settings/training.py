@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ..datasets.cached_latents import DatasetSource
-from ..datasets.cached_scenes import SceneSource
 from ..lora.adapters import ADAPTER_KINDS, AdapterSettings
 from ..lora.keys import KEY_STYLES
 from ..lora.layers import LAYER_CHOICES
@@ -21,11 +20,11 @@ from ..objective.total import Objective
 from ..training.learning_rate import RATE_SCHEDULES
 from ..training.memory import MemorySetting
 from ..training.optimizers import OPTIMIZERS
-from ..training.scenes import SceneShares
 from ..training.settings import TrainingSettings
 from ..training.validation import HoldOut, ValidationSettings
 from .objective import SECTION, objective_of
 from .origin import ORIGIN_KEYS, ORIGIN_SECTIONS
+from .scenes import SCENES, SceneSettings, scenes_of
 from .timesteps import ACRF, TIMESTEPS, timesteps_of
 from .toml import (
     Setting,
@@ -133,7 +132,7 @@ class TrainConfig:
     run: RunPlan = field(default_factory=RunPlan)
     objective: Objective = field(default_factory=Objective)
     validation: ValidationSettings = ValidationSettings()
-    scenes: SceneSource | None = None
+    scenes: SceneSettings | None = None
     epochs: int | None = None
     empty_prompt: Path | None = None
     ignored: tuple[str, ...] = ()
@@ -247,12 +246,6 @@ VALIDATION = {
     "share": Setting(number(above=True), ("validation.share",)),
     "every": Setting(whole(0), ("validation.every",)),
 }
-SCENES = {
-    "cache_directory": Setting(text, ("scenes.cache_directory",)),
-    "with_trigger": Setting(text, ("scenes.with_trigger",)),
-    "strangers": Setting(number(below=1), ("scenes.strangers",)),
-    "composites": Setting(number(below=1), ("scenes.composites",)),
-}
 DATASET = {"empty_prompt": Setting(text, ("dataset.empty_prompt",))}
 SOURCE = {
     "cache_directory": text,
@@ -308,7 +301,7 @@ def load_config(path: str | Path) -> TrainConfig:
         RunPlan(**_with_paths(file, {"output": str(RunPlan.output), **run}, "output")),
         objective_of(file) if SECTION in file.tables else Objective(),
         _validation(file),
-        _scenes(file),
+        scenes_of(file),
         epochs,
         empty_prompt,
         ignored,
@@ -382,17 +375,3 @@ def _validation(file: TomlFile) -> ValidationSettings:
         return ValidationSettings(**given(file, VALIDATION))
     except ValueError as error:
         raise file.error("validation", "", f"cannot be used: {error}") from error
-
-
-def _scenes(file: TomlFile) -> SceneSource | None:
-    values = _with_paths(file, given(file, SCENES), "cache_directory", "with_trigger")
-    if not values:
-        return None
-    if "cache_directory" not in values:
-        raise file.error("scenes", "", "has no cache_directory: give the folder of the scenes' latents")
-    shares = {} if "with_trigger" in values else {"composites": 0.0}
-    shares |= {name: values.pop(name) for name in ("strangers", "composites") if name in values}
-    try:
-        return SceneSource(**values, shares=SceneShares(**shares))
-    except ValueError as error:
-        raise file.error("scenes", "", f"cannot be used: {error}") from error

@@ -66,7 +66,7 @@ def loss_plot(
         raise ModuleNotFoundError(
             f"the loss plot needs the package matplotlib:{to_install('matplotlib')}"
         ) from error
-    paper, ink = ([channel / 255 for channel in colour] for colour in THEMES[theme])
+    paper, ink = (f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in THEMES[theme])
     figure = Figure(figsize=(width / 100, height / 100), dpi=100, layout="constrained", facecolor=paper)
     axes = figure.add_subplot(facecolor=paper)
     axes.tick_params(colors=ink)

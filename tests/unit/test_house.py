@@ -32,6 +32,7 @@ OF_COMFYUI = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_p
 WRITERS = {
     "files/writing.py": "the one place",
     "datasets/claims.py": "locks, whose file stays empty",
+    "datasets/tars/archive.py": "packs a tar in memory",
     "segmenters/embedded/weights.py": "runs before anything is installed",
     "segmenters/hub/transfer.py": "appends what comes to a part file",
     "segmenters/hub/fetch.py": "gives a whole part file to the one place",

@@ -1,7 +1,6 @@
 """The six TFLite networks: found, checked, loaded once, run one picture at a time."""
 
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -10,6 +9,7 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
+import torch
 
 from ...files.command_lines import to_install, to_run
 from ..damage import damage
@@ -92,7 +92,7 @@ def load_networks(folders: Sequence[Path]) -> Networks:
     check(folders)
     from ai_edge_litert.interpreter import Interpreter
 
-    threads = min(MAX_THREADS, os.cpu_count() or 1)
+    threads = min(MAX_THREADS, torch.get_num_threads())
     networks = []
     for weight in weights.WEIGHTS:
         # the digest first: the numbers of inner tensors hold for this very file

@@ -1,5 +1,6 @@
 """A segmenter that makes up masks in 20 ms, and cache_masks.py with it as the only one."""
 
+import os
 import runpy
 import signal
 import sys
@@ -17,7 +18,7 @@ from semantic_focus.segmenters.protocol import SegmentRequest
 
 
 class Segmenter:
-    """Red is the first region; blue pictures fail. The picture after `LIMIT` others takes for ever."""
+    """Red is the first region; blue pictures fail, green ones kill. That after `LIMIT` others never ends."""
 
     name, weights_id, modules = "fake", "v1", ()
 
@@ -31,6 +32,8 @@ class Segmenter:
         self.done += 1
         if images[0, 0, 0].tolist() == [0, 0, 1]:
             raise RuntimeError("cannot do blue")
+        if images[0, 0, 0].tolist() == [0, 1, 0]:
+            os.kill(os.getpid(), signal.SIGKILL)
         masks = torch.zeros(1, len(request.labels), *images.shape[1:3])
         masks[:, 0] = images[..., 0]
         return SemanticMasks(masks, request.labels, (torch.ones(1, *images.shape[1:3]),), {"backend": "fake"})
@@ -46,6 +49,10 @@ def weights_id(folders: Any) -> str:
 
 def load(folders: Any, device: str) -> Segmenter:
     sys.stderr.write("LOADED\n")
+    if device == "broken":
+        raise RuntimeError("no such device")
+    if device == "deadly":
+        os.kill(os.getpid(), signal.SIGKILL)
     return Segmenter()
 
 

@@ -271,6 +271,41 @@ class TestOptions:
         assert run(dataset, *options)[0]["counts"]["fresh"] == 1
 
 
+class TestShards:
+    def test_three_make_what_one_makes_and_each_opens_its_own_mask_files_only(
+        self, run, make, monkeypatch: pytest.MonkeyPatch
+    ):
+        names = [f"{k:02}.png" for k in range(30)]
+        whole, parts = make(*names, folder="whole"), make(*names, folder="parts")
+        run(whole)
+        monkeypatch.setenv("SLURM_PROCID", "2")
+        monkeypatch.setenv("SLURM_NTASKS", "3")
+        options = [["--shard", "1/3"], ["--shard", "2/3", "--processes", "1"], ["--shard", "auto"]]
+        made = []
+        for option in options:
+            summary, _ = run(parts, *option)
+            made.append(summary["counts"]["segmented"])
+            assert summary["pictures"] == made[-1] > 0
+        assert summary["shard"] == "3/3" and sum(made) == 30
+        assert {name: (parts / name).read_bytes() for name in os.listdir(parts)} == {
+            name: (whole / name).read_bytes() for name in os.listdir(whole)
+        }
+        opened: set[str] | None = None
+        sys.addaudithook(
+            lambda event, about: opened.add(str(about[0])) if event == "open" and opened else None
+        )
+        for option, count in zip(options, made, strict=True):
+            opened = {"from now on"}
+            assert run(parts, *option)[0]["counts"]["fresh"] == count
+            assert sum(name.endswith(".safetensors") for name in opened) == count
+        opened = None  # the hook stays
+
+    def test_a_shard_without_pictures_is_done(self, run, make):
+        dataset = make("a.png")
+        counts = [run(dataset, "--shard", f"{k}/4")[0]["counts"]["segmented"] for k in range(1, 5)]
+        assert sorted(counts) == [0, 0, 0, 1]
+
+
 class TestEmbeddedSegmenter:
     def test_the_fast_tier_makes_masks_from_a_plain_checkout_and_a_warm_run_imports_no_runtime(
         self, repo: Path, tmp_path: Path, photographs: Path, weights: Path, forks: Forks
@@ -287,7 +322,7 @@ class TestEmbeddedSegmenter:
         again, imported = finished(forks.start("commands/imports.py", "cache_masks", *command))
         assert again["counts"]["fresh"] == 1
         assert "semantic_focus.commands.main" in imported.split()
-        assert "ai_edge_litert" not in imported.split() and "cv2" not in imported.split()
+        assert not {"ai_edge_litert", "cv2", "ray", "fsspec"} & set(imported.split())
 
 
 class TestCannotStart:
@@ -300,6 +335,8 @@ class TestCannotStart:
             (["{tmp}/dataset", "--keywords", "none.txt"], "none.txt.*Give a text file"),
             (["{tmp}/dataset", "--models", "{tmp}/none"], "no such folder. Give ComfyUI's models folder"),
             (["{tmp}/dataset", "--workers", "0"], "workers must be 1 or more"),
+            (["{tmp}/dataset", "--shard", "3/2"], "there are the shards 1/2 to 2/2"),
+            (["{tmp}/dataset", "--shard", "auto"], "no variable tells which shard this is"),
             (["{tmp}/dataset", "--report", "{tmp}/a.pdf"], ".html, .png"),
             (["{tmp}/dataset", "--report", "{tmp}/dataset/a.png"], "taken for a training picture"),
             (["{tmp}/dataset", "--report", "{tmp}/mine.png"], "no report of this program. Give another name"),

@@ -9,9 +9,9 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from semantic_focus.datasets import bulk_work, hand_file, mask_file, mask_limits
-from semantic_focus.datasets.bulk import SegmenterLoadError
 from semantic_focus.datasets.cache import get_or_segment
 from semantic_focus.datasets.claims import claim
+from semantic_focus.datasets.engines.order import SegmenterLoadError
 from semantic_focus.datasets.folder import load_picture, picture_files
 from semantic_focus.datasets.mask_file import mask_path, read_header, read_masks, save_masks
 from semantic_focus.files import writing as atomic

@@ -7,11 +7,8 @@ import torch
 
 from semantic_focus.datasets.cached_scenes import SceneSource, load_scenes
 from semantic_focus.datasets.folder import DatasetError
-from semantic_focus.training.scenes import SceneShares
 
 from .test_cached_latents import write_latent, write_text
-
-COMPOSITES = SceneShares(composites=0.25, strangers=0.25)
 
 
 @pytest.fixture
@@ -32,18 +29,19 @@ def test_a_stranger_has_the_text_beside_its_latents(scenes: Path):
     assert [latent.shape for latent in found.latents] == [(1, 16, 4, 8)] * 2
     # as VAE Encode gives them: scale and shift of the format taken out again
     assert torch.allclose(found.latents[1], torch.full((1, 16, 4, 8), 1 / 0.3611 + 0.1159))
-    assert [text.shape[1] for ((text, _),) in found.conditionings] == [3, 3]
+    assert [text.shape[1] for ((text, _),) in found.without] == [3, 3]
+    assert found.with_trigger == ()
 
 
 def test_a_composite_has_the_text_with_the_trigger_word(scenes: Path):
     write_text(scenes.parent / "named", "b", tokens=6)
-    found = load_scenes(SceneSource(scenes, scenes.parent / "named", COMPOSITES))
-    assert [text.shape[1] for ((text, _),) in found.conditionings] == [5, 6, 3, 3]
+    found = load_scenes(SceneSource(scenes, scenes.parent / "named"))
+    assert [text.shape[1] for ((text, _),) in found.with_trigger] == [5, 6]
 
 
 def test_what_is_missing_is_named(scenes: Path):
     with pytest.raises(DatasetError, match=r"1 scenes have no text.*b_zi_te.safetensors"):
-        load_scenes(SceneSource(scenes, scenes.parent / "named", COMPOSITES))
+        load_scenes(SceneSource(scenes, scenes.parent / "named"))
     (scenes / "b_zi_te.safetensors").unlink()
     with pytest.raises(DatasetError, match="b: no text embedding"):
         load_scenes(SceneSource(scenes))

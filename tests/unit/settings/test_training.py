@@ -163,7 +163,7 @@ def test_another_number_of_anchors(config):
         ("[scenes]\nstrangers = 0.5", r"line 6: \[scenes\] has no cache_directory"),
         (
             '[scenes]\ncache_directory = "s"\ncomposites = 0.2',
-            r"line 6: \[scenes\] cannot be used: composites is 0.2 and needs with_trigger",
+            r"line 8: \[scenes\] composites needs with_trigger",
         ),
         (
             '[scenes]\ncache_directory = "s"\nwith_trigger = "t"\ncomposites = 0.6\nstrangers = 0.4',

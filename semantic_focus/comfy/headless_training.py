@@ -13,6 +13,7 @@ from ..lora.metadata import lora_metadata
 from ..settings.filling import fill_config, said
 from ..settings.training import TrainConfig
 from ..training.data import TrainingPictures
+from ..training.processes import Processes
 from ..training.run import RunOptions, provenance_of
 from ..training.run_folder import RunFolder
 from ..training.scenes import Scenes
@@ -34,12 +35,16 @@ def train_headless(
     config: TrainConfig,
     inputs: TrainingInputs,
     options_of: Callable[[int], RunOptions],
-    scenes: Scenes | None = None,
-) -> Path:
-    """Train as `config` says, going on with an unfinished run of the same kind; the path of the LoRA.
+    scenes: Scenes | None,
+    processes: Processes,
+) -> Path | None:
+    """Train as `config` says, going on with an unfinished run of the same kind; the path of the LoRA, which
+    the first process alone writes.
 
     Args:
         options_of: gives the options of a training of so many steps, which are known when the model is.
+        scenes: the base model's own pictures, trained beside those of the dataset; None: none are.
+        processes: that make the LoRA together.
 
     Raises:
         ValueError: model, dataset and settings do not fit each other.
@@ -80,7 +85,9 @@ def train_headless(
             logging.warning(note.text)
         return options
 
-    result = train_comfy_lora(request, place, options_for)
+    result = train_comfy_lora(request, place, options_for, processes=processes)
+    if not processes.is_first:
+        return None
     try:
         return _save(config, result, patcher)
     except (ValueError, OSError) as error:

@@ -3,6 +3,7 @@
 Written and run against ComfyUI 0.3.75 and 0.28.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
@@ -173,6 +174,18 @@ class ComfyVelocityModel:
             for i, row in zip(group, self._run(noisy[group], sigma[group], together), strict=True):
                 rows[i] = row
         return torch.stack(rows)
+
+    def alike(self, noisy: Tensor, pictures: list[int]) -> list[int]:
+        """See `VelocityModel`. ComfyUI batches prompts of other lengths too, by repeating them."""
+        conditions = [self._conditions(index, noisy[i : i + 1]) for i, index in enumerate(pictures)]
+        runs = [1]
+        for before, condition in itertools.pairwise(conditions):
+            sizes = [{name: cond.size() for name, cond in one.items()} for one in (before, condition)]
+            if sizes[0] == sizes[1] and comfy.samplers.cond_equal_size(before, condition):
+                runs[-1] += 1
+            else:
+                runs.append(1)
+        return runs
 
     @contextmanager
     def sampling(self, training_adapter: bool = False) -> Iterator[comfy.model_patcher.ModelPatcher]:

@@ -4,6 +4,7 @@ import dataclasses
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from ..lora.network import LoraAdapters
 from ..regions.masks import SemanticMasks
 from ..training.data import TrainingPictures
 from ..training.digest import digest
+from ..training.followers import check_same, choose_together, follow
 from ..training.memory import MemorySetting
 from ..training.not_finite import refuse_damaged
+from ..training.processes import Processes
 from ..training.run import RunOptions, provenance_of, run_identity, run_training
 from ..training.run_folder import choose_run
 from ..training.scenes import with_scenes
@@ -68,6 +71,7 @@ def train_comfy_lora(
     options: Callable[[ComfyVelocityModel, TrainingPictures], RunOptions],
     say: Say = say_in_log,
     needs: Callable[[Verdict], None] = needs_in_log,
+    processes: Processes | None = None,
 ) -> TrainingResult:
     """Train a LoRA and keep its run on disk.
 
@@ -75,12 +79,14 @@ def train_comfy_lora(
         options: made once model and pictures are loaded, because previews are sampled with them.
         say: told of what is odd about the model, before the first step.
         needs: told what the training will take of its device, before the model is loaded.
+        processes: that make the LoRA together; only the first one keeps files and has a history.
 
     Raises:
         ValueError: model, pictures and settings do not fit each other, or something is not finite.
         NotWrittenError: the folder takes no files, and must.
         TrainingDiverged, TrainingOutOfMemory, and what the options raise: the run can be gone on with.
     """
+    processes = processes or Processes()
     _check_empty_prompt(request)
     refuse_damaged(
         request.latents, request.conditionings, request.masks, request.unconditional, request.names
@@ -104,13 +110,22 @@ def train_comfy_lora(
             data = _with_scenes(request, data)
         adapters = _adapters(request, velocity, start)
         identity = _identity(request, data, start)
+        check_same(processes, identity)
         trainer = Trainer(
-            velocity, adapters, data, request.objective, request.settings, identity, request.validation
+            velocity,
+            adapters,
+            data,
+            request.objective,
+            request.settings,
+            identity,
+            request.validation,
+            processes,
         )
         first = next(trainer.next_batches()[0].split(1))
         Trial(velocity, adapters, data, first, idle=request.start_from is None).run(say)
         run_options = options(velocity, data)
-        run, found = choose_run(
+        choose = partial(
+            choose_run,
             place.root,
             place.name,
             identity,
@@ -119,15 +134,20 @@ def train_comfy_lora(
             trainer.load,
             None if place.must_keep else run_options.tell,
         )
+        folder, run, found = choose_together(processes, choose)
         if found is not None:
-            logging.info(f"LoRA training: going on from step {found.step} of {run.path}")
+            logging.info(f"LoRA training: going on from step {found.step} of {folder}")
         state = found or request.state
+        if run is None:
+            run_options.on_begin(folder, [])
+            follow(trainer, state, run_options.check)
+            return TrainingResult(trainer.lora(), [], trainer.state(), folder)
         provenance = provenance_of(identity, request.settings.steps, request.model_name)
         metadata = lora_metadata(
             state.part("adapters.") if state else adapters.state_dict(), "comfyui", provenance
         )
         history = run_training(trainer, run, state, run_options, metadata)
-        return TrainingResult(trainer.lora(), history, trainer.state(), run.path)
+        return TrainingResult(trainer.lora(), history, trainer.state(), folder)
 
 
 def training_pictures(

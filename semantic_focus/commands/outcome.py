@@ -7,10 +7,11 @@ from typing import TextIO
 
 from ..files.text import printable
 
-SUCCESS, FAILED, CANNOT_START, INTERRUPTED = 0, 1, 2, 130
+SUCCESS, FAILED, CANNOT_START, TRY_AGAIN, INTERRUPTED = 0, 1, 2, 75, 130
 EXIT_CODES = (
     "Exit codes: 0 all was done; 1 something failed on the way, and it is said what is kept; 2 it cannot "
-    "start; 128 + n stopped by signal n (129 the terminal was closed, 130 Ctrl+C, 143 SIGTERM)."
+    "start; 75 one of several processes is gone, and the same command goes on; "
+    "128 + n stopped by signal n (129 the terminal was closed, 130 Ctrl+C, 143 SIGTERM)."
 )
 
 

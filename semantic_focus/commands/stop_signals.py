@@ -6,7 +6,8 @@ import signal
 from types import FrameType
 from typing import Any
 
-from ..training.run import StopTraining
+from ..training.processes import StopTraining
+from .outcome import TRY_AGAIN
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """SIGHUP is what a program gets whose terminal is closed; Windows has none."""
@@ -16,11 +17,15 @@ NOTED = b"\nstopping as soon as what is under way is done; once more ends it at 
 class StopSignals:
     """Watches for stop signals while entered; of the main thread only.
 
+    Args:
+        answer: what is said to the first one; None: nothing.
+
     Attributes:
         received: the signal that asked to stop; None so far.
     """
 
-    def __init__(self):
+    def __init__(self, answer: bytes | None = NOTED):
+        self._answer = answer
         self.received: signal.Signals | None = None
         self._before: dict[signal.Signals, Any] = {}
 
@@ -41,8 +46,9 @@ class StopSignals:
         self.received = signal.Signals(number)
         for again in self._before:
             signal.signal(again, signal.SIG_DFL)
-        with contextlib.suppress(OSError):  # not by sys.stderr, which may be in the midst of a line
-            os.write(2, NOTED)
+        if self._answer is not None:
+            with contextlib.suppress(OSError):  # not by sys.stderr, which may be in the midst of a line
+                os.write(2, self._answer)
 
     def check(self) -> None:
         """Raise StopTraining once a signal was received."""
@@ -53,3 +59,11 @@ class StopSignals:
     def exit_code(self) -> int:
         """As shells give it for a process that ended by the signal."""
         return 128 + self.received if self.received is not None else 0
+
+
+def exit_code_of(stop: StopTraining) -> int:
+    """As `StopSignals.exit_code`, of a training that another process has stopped; `TRY_AGAIN` where it was no
+    signal.
+    """
+    known = signal.Signals.__members__.get(str(stop))
+    return TRY_AGAIN if known is None else 128 + known

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from .dropout import Dropout
 from .patterns import layer_patterns
 
 
@@ -89,19 +90,15 @@ class Adapter(nn.Module):
         """Factor of the update."""
         return self.alpha / self.rank
 
-    def add_to(self, output: Tensor, x: Tensor, dropout: float) -> Tensor:
+    def add_to(self, output: Tensor, x: Tensor, dropout: Dropout) -> Tensor:
         """The output of the layer with the update added.
 
         Args:
             output: Float[..., out], what the layer gave.
             x: Float[..., in], what it was given.
-            dropout: share of inner activations dropped now; 0 outside training.
+            dropout: of the inner activations; outside training it drops nothing.
         """
         raise NotImplementedError
-
-
-def _dropped(hidden: Tensor, share: float) -> Tensor:
-    return F.dropout(hidden, share) if share else hidden
 
 
 def _add_product(output: Tensor, hidden: Tensor, weight: Tensor, scale: float) -> Tensor:
@@ -138,9 +135,9 @@ class LoRA(Adapter):
     def shape(self) -> tuple[int, int]:
         return len(self.factors["lora_up/weight"]), self.factors["lora_down/weight"].shape[1]
 
-    def add_to(self, output: Tensor, x: Tensor, dropout: float) -> Tensor:
+    def add_to(self, output: Tensor, x: Tensor, dropout: Dropout) -> Tensor:
         hidden = F.linear(x, self.factors["lora_down/weight"].to(x.dtype))
-        return _add_product(output, _dropped(hidden, dropout), self.factors["lora_up/weight"], self.scale)
+        return _add_product(output, dropout(hidden), self.factors["lora_up/weight"], self.scale)
 
 
 class LoHa(Adapter):
@@ -168,7 +165,7 @@ class LoHa(Adapter):
     def shape(self) -> tuple[int, int]:
         return len(self.factors["hada_w1_a"]), self.factors["hada_w1_b"].shape[1]
 
-    def add_to(self, output: Tensor, x: Tensor, dropout: float) -> Tensor:
+    def add_to(self, output: Tensor, x: Tensor, dropout: Dropout) -> Tensor:
         w1_a, w1_b, w2_a, w2_b = self.named_factors().values()
         rows = x.to(output.dtype).reshape(-1, x.shape[-1])
         out, inputs = self.shape
@@ -179,7 +176,7 @@ class LoHa(Adapter):
             update = F.linear(F.linear(rows, down.to(rows.dtype)), up.to(rows.dtype))
         else:
             update: Any = _HadamardLinear.apply(rows, w1_a, w1_b, w2_a, w2_b, self.scale)
-        return output + _dropped(update, dropout).view(output.shape)
+        return output + dropout(update).view(output.shape)
 
 
 class _HadamardLinear(torch.autograd.Function):
@@ -259,13 +256,13 @@ class LoKr(Adapter):
             return rows, columns
         return len(self.factors[f"{name}_a"]), self.factors[f"{name}_b"].shape[1]
 
-    def add_to(self, output: Tensor, x: Tensor, dropout: float) -> Tensor:
+    def add_to(self, output: Tensor, x: Tensor, dropout: Dropout) -> Tensor:
         factors = self.factors
         w1 = factors["lokr_w1"] if "lokr_w1" in factors else factors["lokr_w1_a"] @ factors["lokr_w1_b"]
         hidden = x.unflatten(-1, (w1.shape[1], -1))
         if "lokr_w2_b" in factors:
             hidden = F.linear(hidden, factors["lokr_w2_b"].to(x.dtype))
-        hidden = _dropped(w1.to(hidden.dtype) @ hidden, dropout)
+        hidden = dropout(w1.to(hidden.dtype) @ hidden)
         last = factors["lokr_w2_a"] if "lokr_w2_a" in factors else factors["lokr_w2"]
         return _add_product(output, hidden, last, self.scale)
 

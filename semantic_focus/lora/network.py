@@ -4,7 +4,7 @@ They work on the activations of frozen linear layers through forward hooks: the 
 rebuilt or touched.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,8 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from .adapters import ADAPTER_KINDS, Adapter, AdapterSettings
+from .dropout import Dropout
 from .keys import PREFIX, generic_tensors
 from .layers import adaptable_layers, is_pointwise, size_of
+
+NO_DROPOUT = Dropout()
 
 
 class LoraAdapters:
@@ -54,10 +57,11 @@ class LoraAdapters:
         self._adapters = {
             name: adapter.to(device or self._layers[name].weight.device) for name, adapter in adapters.items()
         }
-        self._dropout = dropout
+        self.dropout = dropout
+        """Share of the inner activations that training drops."""
         self._beside: dict[str, Tensor] = {}
         self._enabled = True
-        self._training = False
+        self._drawn: tuple[int, Sequence[int]] | None = None
         self._attached = 0
 
     def named_parameters(self) -> list[tuple[str, nn.Parameter]]:
@@ -105,8 +109,8 @@ class LoraAdapters:
         handles = []
         if self._attached == 0:
             handles = [
-                layer.register_forward_hook(self._hook(self._adapters[name], is_pointwise(layer)))
-                for name, layer in self._layers.items()
+                layer.register_forward_hook(self._hook(number, self._adapters[name], is_pointwise(layer)))
+                for number, (name, layer) in enumerate(self._layers.items())
             ]
         self._attached += 1
         try:
@@ -126,24 +130,27 @@ class LoraAdapters:
             self._enabled = before
 
     @contextmanager
-    def training(self) -> Iterator[None]:
-        """Use dropout for a while, drawn from torch's own generator; without it there is none.
+    def training(self, seed: int, places: Sequence[int]) -> Iterator[None]:
+        """Use dropout for a while; without it there is none. Forward and backward pass belong together in it.
 
-        Forward and backward pass belong in the same one.
+        Args:
+            seed: of the step.
+            places: in the step, of the pictures that the pass has; see `Dropout`.
         """
-        before, self._training = self._training, True
+        before, self._drawn = self._drawn, (seed, places)
         try:
             yield
         finally:
-            self._training = before
+            self._drawn = before
 
     def _hook(
-        self, adapter: Adapter, pointwise: bool
+        self, number: int, adapter: Adapter, pointwise: bool
     ) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor | None]:
         def add_update(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
             if not self._enabled:
                 return None
-            dropout = self._dropout if self._training else 0.0
+            drawn = self._drawn
+            dropout = NO_DROPOUT if drawn is None else Dropout(self.dropout, drawn[0], number, drawn[1])
             if not pointwise:
                 return adapter.add_to(output, inputs[0], dropout)
             # Float[B, C, *grid]: the channels go last, as an adapter has them

@@ -24,7 +24,10 @@ def called(picture: int, names: Sequence[str]) -> str:
 class VelocityModel(Protocol):
     """A diffusion model as the trainer sees it: frozen, with conditioning already bound to each picture.
 
-    One whose network computes in 16 bit says so by an attribute `compute_dtype`.
+    One whose network computes in 16 bit says so by an attribute `compute_dtype`. One that can take less
+    memory has `make_room() -> bool`: whether it takes less from now on. One whose prompts differ in size has
+    `alike(noisy, pictures) -> list[int]`: the lengths of runs of pictures for which its network is given
+    tensors of one size.
     """
 
     def corrupt(self, clean: Tensor, noise: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -131,6 +134,7 @@ class Batch:
         pictures: B picture indices.
         prompts: B picture indices whose prompt is used; `UNCONDITIONAL` where the caption is dropped.
         u: Float[B], noise positions.
+        first: place in its step of the first picture; the others follow it.
     """
 
     clean: Tensor
@@ -139,16 +143,27 @@ class Batch:
     pictures: list[int]
     prompts: list[int]
     u: Tensor
+    first: int = 0
+
+    @property
+    def places(self) -> range:
+        """Places of the pictures in their step."""
+        return range(self.first, self.first + len(self.pictures))
+
+    def cut(self, start: int, end: int) -> "Batch":
+        """The pictures from `start` to before `end`."""
+        cut = slice(start, end)
+        return Batch(
+            self.clean[cut],
+            self.noise[cut],
+            {name: mask[cut] for name, mask in self.masks.items()},
+            self.pictures[cut],
+            self.prompts[cut],
+            self.u[cut],
+            self.first + start,
+        )
 
     def split(self, size: int) -> "Iterator[Batch]":
         """The same batch in pieces of at most `size` pictures."""
         for start in range(0, len(self.pictures), size):
-            cut = slice(start, start + size)
-            yield Batch(
-                self.clean[cut],
-                self.noise[cut],
-                {name: mask[cut] for name, mask in self.masks.items()},
-                self.pictures[cut],
-                self.prompts[cut],
-                self.u[cut],
-            )
+            yield self.cut(start, start + size)

@@ -7,6 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+SEEDS = 2**31 - 1
+"""How many seeds there are for what draws from torch's own generators."""
+
 
 @contextmanager
 def own_random_numbers(seed: int, device: torch.device) -> Iterator[None]:

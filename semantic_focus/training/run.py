@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from ..lora.file import save_lora
 from ..lora.metadata import Provenance
+from .processes import ProcessFailed, ProcessLost, StopTraining
 from .run_folder import HELD_OUT_LOSS, RunFolder
 from .shortage import TrainingOutOfMemory
 from .state import TrainState
@@ -19,10 +20,6 @@ from .validation import ValidationSettings
 from .verdict import Verdict, verdict
 
 T = TypeVar("T")
-
-
-class StopTraining(Exception):
-    """Raised by a `RunOptions.check` to end a training that shall be resumed later."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +176,8 @@ class _Keeper:
     def keep_what_there_is(self, error: BaseException) -> Kept:
         """After an error: what can be gone on from."""
         done = self._trainer.steps_done
-        reason = str(error) if isinstance(error, StopTraining) else type(error).__name__
+        said = isinstance(error, StopTraining | ProcessLost | ProcessFailed)
+        reason = str(error) if said else type(error).__name__
         again = not isinstance(error, TrainingDiverged | TrainingOutOfMemory)
         if not self._trainer.is_whole:
             return Kept(done, None, None, reason, again)
@@ -208,11 +206,13 @@ def _run_steps(
                     with trainer.result():
                         options.preview(run.preview_path(record.step))
                 options.on_step(record)
+            trainer.processes.finish()
             with trainer.result():
                 options.on_verdict(verdict(trainer, history, options.check))
         if any(keeper.keep()):  # else the same training goes on from the last state, once there is room
             keeper.attempt("description", run.finish)
     except BaseException as error:
+        trainer.processes.ended(error)
         if trainer.steps_done:
             options.on_kept(keeper.keep_what_there_is(error))
         raise

@@ -18,18 +18,17 @@ from .ema import MovingAverage
 from .loss_scale import LossScale
 from .not_finite import trace
 from .optimizers import make_optimizer
-from .random_numbers import own_random_numbers
+from .passes import Passes
+from .processes import Processes
+from .random_numbers import SEEDS
 from .sampler import PictureSampler
 from .settings import TrainingSettings
-from .shortage import TrainingOutOfMemory, empty_device_cache, out_of_memory
+from .shortage import TrainingOutOfMemory, out_of_memory
 from .state import TrainState, TrainStateError, differences, pack_optimizer, same_groups, unpack_optimizer
 from .step_record import StepRecord
 from .step_report import JudgedPass, report
 from .untrained import check_something_to_learn
 from .validation import Validation, ValidationSettings
-
-SEEDS = 2**31 - 1
-"""How many seeds there are for what draws from torch's own generators."""
 
 
 class TrainingDiverged(RuntimeError):
@@ -65,6 +64,7 @@ class Trainer:
         identity: what was trained how, kept in the state; see `TrainState.identity`. None: pictures and
             settings.
         validation: what is held out. It is for who runs the training to measure, see `run_training`.
+        processes: that share each step.
 
     Raises:
         ValueError: no picture has any region that the objective trains, or none can be held out.
@@ -79,7 +79,16 @@ class Trainer:
         settings: TrainingSettings,
         identity: Mapping[str, Any] | None = None,
         validation: ValidationSettings | None = None,
+        processes: Processes | None = None,
     ):
+        self.processes = processes or Processes()
+        pictures = settings.batch_size * settings.accumulation
+        if pictures < self.processes.size:
+            raise ValueError(
+                f"{self.processes.size} processes and {pictures} pictures in a step (batch_size "
+                f"{settings.batch_size} × accumulation {settings.accumulation}): some would have nothing "
+                "to do. Raise accumulation, or start fewer processes"
+            )
         self.model, self.adapters, self.data = model, adapters, data
         self.objective, self.settings = objective, settings
         self.steps_done = 0
@@ -111,7 +120,7 @@ class Trainer:
             self._generator,
             held_out,
         )
-        self._at_once = settings.batch_size
+        self._passes = Passes(model, adapters, self._backward, settings.batch_size, self.processes)
         self._loss_scale = LossScale.of(compute_dtype(model))
 
     def step(self, check: Callable[[], None] = lambda: None) -> StepRecord:
@@ -129,10 +138,11 @@ class Trainer:
         scale = self._loss_scale
         try:
             record = self._step(check)
-        except BaseException:
+        except BaseException as error:
             self._generator.set_state(before[0])
             self._sampler.load_state_dict(before[1])
             self._loss_scale = scale
+            self.processes.ended(error)
             raise
         if change := self._loss_scale.change_since(scale):
             logging.info(f"LoRA training: from step {record.step} on, {change}")
@@ -143,7 +153,7 @@ class Trainer:
         batches = self._draw()
         seed = int(torch.randint(SEEDS, (), generator=self._generator))
         while True:
-            judged = self._gradients(batches, seed, check)
+            judged = self._passes.gradients(batches, seed, number, check)
             self._loss_scale.divide_out(self._parameters)
             norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.settings.max_grad_norm or math.inf)
             record = report(number, rate, judged, norm, self.objective)
@@ -158,7 +168,7 @@ class Trainer:
         self.is_whole = False
         if record.gradient_norm > 0:  # else nothing was to be learnt, and momentum alone must not move
             self._update(rate)
-        self._optimizer.zero_grad()
+        self._passes.clear()
         if self._average:
             self._average.update()
         self._loss_scale = self._loss_scale.after_step()
@@ -198,7 +208,8 @@ class Trainer:
         chosen = [self._sampler.next_batch() for _ in range(settings.accumulation)]
         positions = settings.timesteps.sample(settings.batch_size * settings.accumulation, generator)
         batches = []
-        for pictures, u in zip(chosen, positions.split(settings.batch_size), strict=True):
+        parts = zip(chosen, positions.split(settings.batch_size), strict=True)
+        for number, (pictures, u) in enumerate(parts):
             clean, masks = self.data.batch(pictures)
             noise = torch.randn(clean.shape, generator=generator).to(clean)
             prompts = pictures
@@ -208,39 +219,9 @@ class Trainer:
                     UNCONDITIONAL if drop else index
                     for index, drop in zip(pictures, dropped.tolist(), strict=True)
                 ]
-            batches.append(Batch(clean, noise, masks, pictures, prompts, u.to(clean.device)))
+            first = number * settings.batch_size
+            batches.append(Batch(clean, noise, masks, pictures, prompts, u.to(clean.device), first))
         return batches
-
-    def _gradients(self, batches: list[Batch], seed: int, check: Callable[[], None]) -> list[JudgedPass]:
-        """Fill the parameters' gradients from all batches, in smaller pieces where memory runs out."""
-        while True:
-            self._optimizer.zero_grad()
-            try:
-                with own_random_numbers(seed, self.data.device), self.adapters.training():
-                    return self._pieces(batches, check)
-            except RuntimeError as error:
-                if not out_of_memory(error):
-                    raise
-                said = str(error)
-            # not within the except block: the error holds on to all that the pass has made
-            self._optimizer.zero_grad()
-            empty_device_cache()
-            if not self._make_room():
-                self._halve(said)
-
-    def _make_room(self) -> bool:
-        """Whether the model takes less from now on; see `VelocityModel`."""
-        make_room = getattr(self.model, "make_room", None)
-        return make_room is not None and make_room()
-
-    def _pieces(self, batches: list[Batch], check: Callable[[], None]) -> list[JudgedPass]:
-        judged = []
-        for batch in batches:
-            for piece in batch.split(self._at_once):
-                check()
-                share = len(piece.pictures) / (len(batch.pictures) * len(batches))
-                judged.append(self._backward(piece, share))
-        return judged
 
     def _backward(self, batch: Batch, share: float) -> JudgedPass:
         with_prior = self.objective.needs_base_prediction_at(self.steps_done)
@@ -251,19 +232,6 @@ class Trainer:
             v_pred.register_hook(seen.append)
             (value.total * (share * scale)).backward()
         return JudgedPass.of(batch, value, seen[0] / scale if seen else torch.zeros_like(v_pred))
-
-    def _halve(self, said: str) -> None:
-        if self._at_once == 1:
-            raise TrainingOutOfMemory(
-                f"step {self.steps_done + 1}: out of memory with one picture at a time ({said}). "
-                "Switch gradient checkpointing on, lower the resolution of the pictures or the rank, "
-                "or load the model in a smaller precision"
-            )
-        self._at_once = (self._at_once + 1) // 2
-        logging.warning(
-            f"LoRA training: out of memory, going on with {self._at_once} of {self.settings.batch_size} "
-            "pictures at a time. The result is the same up to rounding, a step takes longer"
-        )
 
     def state(self) -> TrainState:
         """Everything needed to go on as if nothing had stopped, copied."""
@@ -281,7 +249,7 @@ class Trainer:
                 "optimizer": values,
                 "sampler": self._sampler.state_dict(),
                 "averaged": self._average.updates if self._average else 0,
-                "at_once": self._at_once,
+                "at_once": self._passes.at_once,
                 **self._loss_scale.values(),
             },
             copy.deepcopy(self._identity),
@@ -320,7 +288,8 @@ class Trainer:
             _same(before, now, *keys) for keys in (("data",), ("training", "batch_size"), ("validation",))
         ):
             self._sampler.load_state_dict(state.values["sampler"])
-            self._at_once = min(max(1, int(state.values["at_once"])), self.settings.batch_size)
+            at_once = int(state.values["at_once"])
+            self._passes.at_once = min(max(1, at_once), self.settings.batch_size)
         else:
             logging.warning("LoRA training: other pictures or batch size, the walk through them starts anew")
         self._loss_scale = self._loss_scale.loaded(state.values)

@@ -10,9 +10,9 @@ import torch
 from ..objective.sums import RESIDUAL
 from ..objective.total import Objective
 from .data import Batch
-from .random_numbers import own_random_numbers
+from .random_numbers import SEEDS, own_random_numbers
 from .step_record import StepRecord, ValidationRecord
-from .trainer import SEEDS, Trainer
+from .trainer import Trainer
 
 PICTURES = 4
 """Of the next steps, on which the LoRA is set against the base model."""

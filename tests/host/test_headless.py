@@ -99,9 +99,9 @@ def start(comfy: ModuleType, repo: Path) -> Iterator[Callable[..., subprocess.Po
     """
     running: list[subprocess.Popen] = []
 
-    def run(path: Path) -> subprocess.Popen:
+    def run(path: Path, *more: str) -> subprocess.Popen:
         command = [comfy.environment_python(), "-I", repo / "semantic_focus", "train", path]
-        command += ["--comfyui", comfy.comfyui_folder()]
+        command += ["--comfyui", comfy.comfyui_folder(), *more]
         environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
         with hearing_signals():
             process = subprocess.Popen(

@@ -17,7 +17,7 @@ from semantic_focus.commands.stop_signals import StopSignals
 from semantic_focus.datasets.mask_file import save_masks
 from semantic_focus.files.writing import NotWrittenError
 from semantic_focus.regions.masks import SemanticMasks
-from semantic_focus.training.run import StopTraining
+from semantic_focus.training.processes import ProcessFailed, ProcessLost, StopTraining
 from semantic_focus.training.shortage import TrainingOutOfMemory
 from semantic_focus.training.trainer import TrainingDiverged
 
@@ -151,6 +151,8 @@ def test_the_help_says_what_the_exit_codes_mean(command: list[str], capsys: pyte
         (TrainingDiverged(3, "loss", "the rate is too high"), True, 1),
         (TrainingOutOfMemory("with one picture at a time"), True, 1),
         (LoraNotWrittenError("the training is done but"), True, 1),
+        (ProcessFailed("process 1 failed: its disk is full"), False, 2),
+        (ProcessFailed("process 1 failed: its disk is full"), True, 1),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
 )
@@ -162,7 +164,7 @@ def test_an_error_has_the_code_of_the_time_at_which_it_comes(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ):
-    def train(config: Path, comfyui: Path | None, signals: StopSignals, on_begin) -> Path:
+    def train(config: Path, comfyui: Path | None, check, on_begin, *_) -> Path:
         if begun:
             on_begin(folder)
         raise error
@@ -171,3 +173,28 @@ def test_an_error_has_the_code_of_the_time_at_which_it_comes(
     assert main(["train", str(folder / "config.toml")]) == code
     output, messages = capsys.readouterr()
     assert output == "" and messages.strip() == str(error)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (StopTraining("SIGHUP"), 129, "stopped by SIGHUP: the same command goes on"),
+        (StopTraining("the end of the process that started it"), 75, "stopped by the end of"),
+        (
+            ProcessLost("process 1 is gone"),
+            75,
+            "process 1 is gone: the same command goes on from the last state in",
+        ),
+    ],
+)
+def test_what_ends_another_process_ends_this_one(
+    error: Exception, code: int, said: str, folder: Path, monkeypatch, capsys: pytest.CaptureFixture[str]
+):
+    def train(config: Path, comfyui: Path | None, check, on_begin, *_) -> Path:
+        on_begin(folder)
+        raise error
+
+    monkeypatch.setattr("semantic_focus.commands.train.train", train)
+    assert main(["train", str(folder / "config.toml")]) == code
+    output, messages = capsys.readouterr()
+    assert output == "" and messages.startswith(said)

@@ -130,8 +130,7 @@ class TestEveryKind:
         gradients = []
         for recomputed in (False, True):
             adapters, x = shaken(linear, settings), noise(2, 5, IN).requires_grad_()
-            torch.manual_seed(7)
-            with adapters.attached(), adapters.training():
+            with adapters.attached(), adapters.training(7, (3, 4)):
                 answer = checkpoint(linear, x, use_reentrant=False) if recomputed else linear(x)
                 assert answer is not None
                 answer.square().sum().backward()
@@ -148,13 +147,31 @@ class TestEveryKind:
                 expected = linear(x)
             with dropping.attached():
                 assert torch.equal(linear(x), expected)
-                with dropping.training():
-                    torch.manual_seed(0)
+                with dropping.training(0, range(4)):
                     dropped = linear(x)
                 assert torch.equal(linear(x), expected)
         assert not torch.allclose(dropped, expected)
         error = (dropped.mean(0) - expected[0]).abs()
         assert (error < 5 * dropped.std(0) / len(x) ** 0.5 + 1e-5).all()
+
+    def test_what_a_picture_loses_goes_by_its_place_in_the_step(self, kind: str):
+        """Not by the pictures beside it, nor by what else draws; and no two layers lose the same."""
+        layers, x = {"a": layer(), "b": layer()}, noise(3, 40, IN)
+        adapters = LoraAdapters(layers, AdapterSettings(**{**vars(SETTINGS[kind]), "dropout": 0.5}), seed=0)
+        with torch.no_grad():
+            for parameter in adapters.parameters():
+                parameter.fill_(0.5)
+            with adapters.attached():
+                with adapters.training(7, range(5, 8)):
+                    whole, other_layer = layers["a"](x), layers["b"](x)
+                for place in range(3):
+                    torch.rand(3)
+                    with adapters.training(7, [5 + place]):
+                        one = layers["a"](x[place : place + 1])
+                    torch.testing.assert_close(one[0], whole[place])
+                with adapters.training(8, range(5, 8)):
+                    other_step = layers["a"](x)
+        assert not torch.allclose(whole, other_layer) and not torch.allclose(whole, other_step)
 
 
 class TestShapes:

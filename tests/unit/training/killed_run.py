@@ -44,7 +44,7 @@ def train_once(root: str, dies_writing: str = "") -> None:
     model, data = TinyVelocity(), pictures()
     adapters_are = AdapterSettings(rank=4, alpha=4.0, dropout=0.1)
     adapters = LoraAdapters(linear_layers(model, "all linear layers"), adapters_are, 0)
-    objective = Objective(weights={"face": 1.0}, global_fallback=0.0, prior_every=2)
+    objective = Objective(weights={"face": 1.0}, global_fallback=0.0, prior_weight=4.0, prior_every=2)
     settings = TrainingSettings(
         steps=STEPS,
         batch_size=2,

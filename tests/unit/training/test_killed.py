@@ -69,15 +69,28 @@ def test_two_equal_trainings_write_equal_files(train, uninterrupted: Path, tmp_p
 
 
 def test_a_run_that_version_0_2_0_left_is_gone_on_with(train, uninterrupted: Path, tmp_path: Path):
-    """It was killed while it wrote the state of step 10. To rounding: that was another machine."""
+    """It was killed while it wrote the state of step 10. Pictures and noise levels are those of a run that
+    was never stopped; what its adapters drop, and so the LoRA, is drawn in another way since.
+    """
     shutil.copytree(SAVED / NAME, tmp_path / NAME)
     assert train(tmp_path).end() == 0
     assert [path.name for path in tmp_path.iterdir()] == [NAME]
     assert [json.loads(line)["step"] for line in lines(tmp_path / NAME)] == list(range(1, STEPS + 1))
     lora = f"lora_{STEPS:06}.safetensors"
-    found, expected = load_lora(tmp_path / NAME / lora), load_lora(uninterrupted / lora)
-    assert list(found) == list(expected)
-    assert all(torch.allclose(found[key], expected[key], rtol=1e-3, atol=1e-4) for key in found)
+    found, expected = (
+        torch.cat([tensor.flatten() for tensor in load_lora(folder / lora).values()])
+        for folder in (tmp_path / NAME, uninterrupted)
+    )
+    assert torch.cosine_similarity(found, expected, 0) > 0.99
+    drawn = [
+        [[(one["picture"], one["position"]) for one in json.loads(line)["samples"]] for line in lines(folder)]
+        for folder in (tmp_path / NAME, uninterrupted)
+    ]
+    assert [[picture for picture, _ in step] for step in drawn[0]] == [
+        [p for p, _ in step] for step in drawn[1]
+    ]
+    for one, other in zip(*drawn, strict=True):
+        assert [u for _, u in one] == pytest.approx([u for _, u in other], rel=1e-5)
     assert not list((tmp_path / NAME).glob(".*.part"))
 
 

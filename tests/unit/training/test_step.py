@@ -139,15 +139,22 @@ class TestOutOfMemory:
         model.predict = limited
 
     @pytest.mark.parametrize(("fits", "tried"), [(3, [2]), (2, [2]), (1, [2, 1])])
-    @pytest.mark.parametrize("accumulation", [1, 2])
+    @pytest.mark.parametrize(("accumulation", "dropout"), [(1, 0.0), (2, 0.0), (2, 0.3)])
     def test_smaller_pieces_give_the_same(
-        self, fits: int, tried: list[int], accumulation: int, model, data, caplog: pytest.LogCaptureFixture
+        self,
+        fits: int,
+        tried: list[int],
+        accumulation: int,
+        dropout: float,
+        model,
+        data,
+        caplog: pytest.LogCaptureFixture,
     ):
         settings = dataclasses.replace(SETTINGS, accumulation=accumulation, caption_dropout=0.3)
-        whole = new_trainer(model, data, settings)
+        whole = new_trainer(model, data, settings, dropout=dropout)
         expected = steps(whole, 4)
         self.limited(model, fits)
-        pieces = new_trainer(model, data, settings)
+        pieces = new_trainer(model, data, settings, dropout=dropout)
         with caplog.at_level(logging.WARNING):
             found = steps(pieces, 4)
         for one, other in zip(values(pieces), values(whole), strict=True):

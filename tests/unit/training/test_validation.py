@@ -301,7 +301,7 @@ class TestWords:
     ):
         assert made_worse(loss, before) == expected
 
-    @pytest.mark.parametrize(("rate", "worse"), [(1e-2, False), (1.0, True)])
+    @pytest.mark.parametrize(("rate", "worse"), [(1e-2, False), (30.0, True)])
     def test_a_rate_that_is_too_high_is_told_at_the_end(self, rate: float, worse: bool, tmp_path: Path):
         told: list[Verdict] = []
         settings = TrainingSettings(steps=40, batch_size=2, learning_rate=rate)

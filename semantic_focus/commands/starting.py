@@ -1,0 +1,88 @@
+"""Several processes of a training on this machine: started, told what this one is told, and waited for."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+from .joining import ENDED, FOLDER, RANK, SIZE, STARTED_BY
+from .outcome import TRY_AGAIN, say
+from .stop_signals import SIGNALS
+
+PACKAGE = Path(__file__).resolve().parents[1]
+GRACE = 30.0
+"""Seconds that the others have to end once the first process has."""
+PAUSE = 0.05
+
+
+def run_processes(count: int, arguments: Sequence[str]) -> int:
+    """Run the command line `arguments` in so many processes, one GPU each where there are GPUs.
+
+    Signals go on to all of them, once each: they are in sessions of their own.
+
+    Returns:
+        the exit code of the first process, which speaks for all; `TRY_AGAIN` where something killed it.
+    """
+    with tempfile.TemporaryDirectory(prefix="semantic-focus-") as folder:
+        processes: list[subprocess.Popen[bytes]] = []
+
+        def hand_on(number: int, _frame: FrameType | None) -> None:
+            for process in processes:
+                if process.poll() is None:
+                    process.send_signal(number)
+
+        heard = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+        before = {number: signal.signal(number, hand_on) for number in heard}
+        try:
+            for rank in range(count):
+                processes.append(_started(rank, count, Path(folder), arguments))
+            return _ended(processes, Path(folder))
+        finally:
+            for process in processes:
+                process.kill()
+                process.wait()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _started(rank: int, count: int, folder: Path, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+    variables = {
+        **os.environ,
+        RANK: str(rank),
+        SIZE: str(count),
+        FOLDER: str(folder),
+        STARTED_BY: str(os.getpid()),
+    }
+    variables.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
+    python = [sys.executable, *(["-I"] if sys.flags.isolated else [])]
+    output = None if rank == 0 else subprocess.DEVNULL
+    return subprocess.Popen(
+        [*python, str(PACKAGE), *arguments], env=variables, stdout=output, start_new_session=True
+    )
+
+
+def _ended(processes: Sequence[subprocess.Popen[bytes]], folder: Path) -> int:
+    """Wait for all to end; the exit code of all together."""
+    first, others = processes[0], processes[1:]
+    while first.poll() is None:
+        if any(process.poll() for process in others):
+            (folder / ENDED).touch()
+        time.sleep(PAUSE)
+    if first.returncode:
+        (folder / ENDED).touch()
+    end = time.monotonic() + GRACE
+    while any(process.poll() is None for process in others) and time.monotonic() < end:
+        time.sleep(PAUSE)
+    if first.returncode >= 0:
+        return first.returncode
+    if -first.returncode in SIGNALS:  # the second one that was handed on
+        return 128 - first.returncode
+    if TRY_AGAIN not in (process.returncode for process in others):
+        how = signal.Signals(-first.returncode).name
+        say(f"process 0 (pid {first.pid}) was ended by {how}: the same command goes on from its last state")
+    return TRY_AGAIN

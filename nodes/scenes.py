@@ -3,14 +3,13 @@
 import time
 
 import comfy.model_management
-import comfy.samplers
 import comfy.utils
 from comfy_api.latest import io
 
 from ..semantic_focus.comfy.preview import PreviewSettings
 from ..semantic_focus.comfy.scenes import sample_scenes
 from ..semantic_focus.training.scenes import SceneShares
-from .inputs import share, whole
+from .inputs import sampling_inputs, share, whole
 from .sockets import CATEGORY, ScenesSocket
 
 PROMPTS = """\
@@ -28,7 +27,7 @@ a person with wavy red hair, in a denim jacket, in a cafe"""
 class SceneSamples(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        settings, shares = PreviewSettings(), SceneShares()
+        shares = SceneShares()
         return io.Schema(
             node_id="SemanticFocusScenes",
             display_name="Scene Samples",
@@ -61,13 +60,7 @@ class SceneSamples(io.ComfyNode):
                     shares.composites,
                     "Share of the training in which the trained regions of a picture are put over a scene.",
                 ),
-                io.Int.Input("steps", default=settings.steps, min=1, max=200),
-                io.Float.Input("cfg", default=settings.cfg, min=0.0, max=30.0, step=0.1),
-                io.Int.Input("seed", default=settings.seed, min=0, max=0xFFFFFFFFFFFFFFFF),
-                io.Combo.Input("sampler", options=comfy.samplers.SAMPLER_NAMES, default=settings.sampler),
-                io.Combo.Input(
-                    "scheduler", options=list(comfy.samplers.SCHEDULER_NAMES), default=settings.scheduler
-                ),
+                *sampling_inputs(),
             ],
             outputs=[
                 ScenesSocket.Output(display_name="scenes", tooltip="For LoRA Train Step."),

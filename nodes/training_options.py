@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any, get_args
 
-import comfy.samplers
 from comfy_api.latest import io
 
 from ..semantic_focus.comfy.conditioning import Conditioning
@@ -11,7 +10,7 @@ from ..semantic_focus.comfy.preview import PreviewSettings
 from ..semantic_focus.training.optimizers import OPTIMIZERS
 from ..semantic_focus.training.settings import TrainingSettings
 from ..semantic_focus.training.validation import HoldOut, ValidationSettings
-from .inputs import number, share, whole
+from .inputs import number, sampling_inputs, share, whole
 from .sockets import CATEGORY, PreviewSocket, TrainingOptionsSocket
 
 
@@ -166,13 +165,7 @@ class PreviewOptions(io.ComfyNode):
                 io.Conditioning.Input("positive", tooltip="One sample for each prompt."),
                 io.Conditioning.Input("negative"),
                 whole("every", 100, (1, 100_000), "Steps between two rounds."),
-                io.Int.Input("steps", default=settings.steps, min=1, max=200),
-                io.Float.Input("cfg", default=settings.cfg, min=0.0, max=30.0, step=0.1),
-                io.Int.Input("seed", default=settings.seed, min=0, max=0xFFFFFFFFFFFFFFFF),
-                io.Combo.Input("sampler", options=comfy.samplers.SAMPLER_NAMES, default=settings.sampler),
-                io.Combo.Input(
-                    "scheduler", options=list(comfy.samplers.SCHEDULER_NAMES), default=settings.scheduler
-                ),
+                *sampling_inputs(),
                 io.Boolean.Input(
                     "with_training_adapter",
                     default=settings.training_adapter,

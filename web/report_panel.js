@@ -58,6 +58,15 @@ function draw({ name, columns, rows, note }) {
   return [drawn, element("p", { textContent: text(`report.notes.${note.name}`, values) })];
 }
 
+/** Whether nodes are dark: every version of the editor tells their colour to the graph's drawing. */
+function isDark() {
+  const brush = /** @type {CanvasRenderingContext2D} */ (document.createElement("canvas").getContext("2d"));
+  brush.fillStyle = /** @type {any} */ (window).LiteGraph.NODE_DEFAULT_BGCOLOR;
+  brush.fillRect(0, 0, 1, 1);
+  const [red, green, blue] = brush.getImageData(0, 0, 1, 1).data;
+  return red + green + blue < 384;
+}
+
 class ReportPanel {
   constructor() {
     /** @type {Table | null} */
@@ -98,7 +107,7 @@ app.registerExtension({
     const panel = new ReportPanel();
     const theme = widgetOf(node, "theme");
     // a saved workflow is read into the widgets after this, and says what its author chose
-    if (theme) theme.value = document.body.classList.contains("dark-theme") ? "dark" : "light";
+    if (theme) theme.value = isDark() ? "dark" : "light";
     addPanel(node, "semantic_focus_report", panel.root, MIN_HEIGHT);
     follow(panels, node, panel);
   },

@@ -10,6 +10,7 @@ from torch import Tensor
 from ..datasets.captions import with_trigger
 from ..training.scenes import Scenes, SceneShares
 from .conditioning import Conditioning
+from .memory.beforehand import latent_of
 from .preview import PreviewSettings
 
 
@@ -54,12 +55,14 @@ def sample_scenes(
     plain = {prompt: encode(prompt) for prompt in prompts}
     named = {prompt: encode(with_trigger(prompt, trigger)) for prompt in prompts if shares.composites}
     negative = encode("")
+    # one further in each round, so that no prompt is always with the same size or under the same picture
+    of = [prompts[(number + number // len(prompts)) % len(prompts)] for number in range(count)]
     latents = []
     for number in range(count):
         check(number)
-        size, prompt = sizes[number % len(sizes)], prompts[number % len(prompts)]
-        latents.append(_sample(patcher, plain[prompt], negative, size, settings, settings.seed + number))
-    of = [prompts[number % len(prompts)] for number in range(count)]
+        size = sizes[number * len(sizes) // count if count < len(sizes) else number % len(sizes)]
+        seed = (settings.seed + number) % 2**64
+        latents.append(_sample(patcher, plain[of[number]], negative, size, settings, seed))
     return Scenes(
         tuple(latents),
         shares,
@@ -76,7 +79,7 @@ def _sample(
     settings: PreviewSettings,
     seed: int,
 ) -> Tensor:
-    empty = torch.zeros(1, *size)
+    empty = torch.zeros(1, *latent_of(patcher, tuple(size)))
     found = comfy.sample.sample(
         patcher, comfy.sample.prepare_noise(empty, seed), settings.steps, settings.cfg, settings.sampler,
         settings.scheduler, positive, negative, empty, denoise=1.0, disable_pbar=True, seed=seed,

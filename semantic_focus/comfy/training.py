@@ -188,6 +188,11 @@ def _with_scenes(request: TrainingRequest, data: TrainingPictures) -> TrainingPi
             "scenes are held to the base model by the prior, and there is none: set prior_weight above 0 and "
             "the regions on, or take the scenes away"
         )
+    if objective.base_weight and objective.base_mask_floor != 0:
+        raise ValueError(
+            f"base_weight is {objective.base_weight:g} and trains scenes too, which are to stay as they "
+            "are: set it or base_mask_floor to 0, or take the scenes away"
+        )
     trained = [name for name, weight in objective.weights.items() if weight > 0]
     return with_scenes(data, trained, latents_for_model(request.patcher, scenes.latents), scenes.shares)
 

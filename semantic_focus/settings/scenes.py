@@ -38,9 +38,9 @@ def scenes_of(file: TomlFile) -> SceneSettings | None:
     Raises:
         ConfigError: a value that cannot be used, or one that is missing.
     """
-    values = given(file, SCENES)
-    if not values:
+    if "scenes" not in file.tables:
         return None
+    values = given(file, SCENES)
     if "cache_directory" not in values:
         raise file.error("scenes", "", "has no cache_directory: give the folder of the scenes' latents")
     named = values.get("with_trigger")

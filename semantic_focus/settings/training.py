@@ -141,7 +141,8 @@ class TrainConfig:
 
     def for_pictures(self, repeats: Iterable[int]) -> "TrainConfig":
         """The same with steps in the place of epochs, for pictures with these repeats."""
-        updates = sum(repeats) / (self.training.batch_size * self.training.accumulation)
+        own = self.scenes.shares.own if self.scenes else 1.0
+        updates = sum(repeats) / own / (self.training.batch_size * self.training.accumulation)
         training, run = self.training, self.run
         if self.epochs is not None:
             training = replace(training, steps=math.ceil(self.epochs * updates))

@@ -71,6 +71,7 @@ class TrainingPictures:
         device: where batches go; the pictures may wait elsewhere.
         names: of the pictures' files, for messages; empty: unknown.
         made: so many at the end are no pictures of the user's but made for the training, see `scenes`.
+        under: of the first of those, the index of the picture that each is made of.
     """
 
     latents: tuple[Tensor, ...]
@@ -80,6 +81,7 @@ class TrainingPictures:
     device: torch.device = torch.device("cpu")
     names: tuple[str, ...] = ()
     made: int = 0
+    under: tuple[int, ...] = ()
 
     def __post_init__(self):
         if not self.latents:
@@ -117,6 +119,8 @@ class TrainingPictures:
 
     def called(self, picture: int) -> str:
         """What to call a picture in a message: its number from 1, and its file's name where it is known."""
+        if picture not in self.own:
+            return f"scene {picture - len(self.own) + 1} of {self.made}"
         return called(picture, self.names)
 
     def digest(self) -> str:

@@ -51,6 +51,11 @@ class SceneShares:
         if self.composites + self.strangers == 0:
             raise ValueError("composites and strangers are both 0: no scene would be used")
 
+    @property
+    def own(self) -> float:
+        """Share of the pictures themselves."""
+        return 1 - self.composites - self.strangers
+
 
 @dataclass(frozen=True)
 class Scenes:
@@ -88,22 +93,21 @@ def with_scenes(
         scenes: Float[C, *grid] each; for composites in sizes that pictures have.
 
     Raises:
-        ValueError: no scene, none of the pictures' regions is trained, or a scene in a size of its own.
+        ValueError: no scene, a region of the name `PRESERVED`; for composites, none of the pictures' regions
+            is trained, or a scene in a size of its own.
     """
     if not scenes:
         raise ValueError("there is no scene: make one at least")
-    latents, masks, names = (
-        list(data.latents),
-        [_preserving(mask, 0.0) for mask in data.masks],
-        list(data.names),
-    )
+    if PRESERVED in data.labels:
+        raise ValueError(f"a region is called {PRESERVED!r}, which stands for scenes: give it another name")
+    latents, masks, names = list(data.latents), [_preserving(it, 0.0) for it in data.masks], list(data.names)
+    under = _pictures_under(data, regions, scenes) if shares.composites else []
     counts = [len(scenes) * (share > 0) for share in (shares.composites, shares.strangers)]
-    if shares.composites:
-        for number, picture in enumerate(_pictures_under(data, scenes)):
-            latent, mask = _composite(data, picture, regions, scenes[number])
-            latents.append(latent)
-            masks.append(mask)
-            names += data.names[picture : picture + 1]
+    for picture, scene in zip(under, scenes, strict=False):
+        latent, mask = _composite(data, picture, regions, scene)
+        latents.append(latent)
+        masks.append(mask)
+        names += data.names[picture : picture + 1]
     if shares.strangers:
         latents += scenes
         masks += [_preserving(scene.new_zeros(len(data.labels), *scene.shape[-2:]), 1.0) for scene in scenes]
@@ -119,21 +123,31 @@ def with_scenes(
         data.device,
         tuple(names),
         made=sum(counts),
+        under=tuple(under),
     )
 
 
-def _pictures_under(data: TrainingPictures, scenes: Sequence[Tensor]) -> list[int]:
-    """For each scene the picture that is put over it: of those of its size, in turn."""
+def _pictures_under(data: TrainingPictures, regions: Collection[str], scenes: Sequence[Tensor]) -> list[int]:
+    """For each scene the picture that is put over it: of those of its size that have anything trained, in
+    turn.
+    """
+    kept = [place for place, name in enumerate(data.labels) if name in regions]
     of_size: dict[torch.Size, list[int]] = {}
     for picture in data.own:
-        of_size.setdefault(data.latents[picture].shape, []).append(picture)
+        if bool(data.masks[picture][kept].any()):
+            of_size.setdefault(data.latents[picture].shape, []).append(picture)
+    if not of_size:
+        raise ValueError(
+            f"none of the pictures' regions ({', '.join(data.labels)}) is trained: there is nothing to put "
+            "into a scene. Give one a weight, or set composites to 0"
+        )
     chosen = []
     for number, scene in enumerate(scenes):
         if scene.shape not in of_size:
             sizes = ", ".join(str(list(size)) for size in of_size)
             raise ValueError(
                 f"scene {number + 1} is {list(scene.shape)}, but pictures to put into it are {sizes}: "
-                "make the scenes in the sizes of the pictures"
+                "make the scenes in the sizes of pictures with a trained region"
             )
         pictures = of_size[scene.shape]
         pictures.append(pictures.pop(0))
@@ -145,11 +159,6 @@ def _composite(
     data: TrainingPictures, picture: int, regions: Collection[str], scene: Tensor
 ) -> tuple[Tensor, Tensor]:
     kept = torch.tensor([name in regions for name in data.labels])
-    if not kept.any():
-        raise ValueError(
-            f"none of the pictures' regions ({', '.join(data.labels)}) is trained: there is nothing to put "
-            "into a scene. Give one a weight, or set composites to 0"
-        )
     latent, mask = data.latents[picture], data.masks[picture] * kept.view(-1, 1, 1)
     outside = uncovered(mask[None])[0].to(latent)
     return outside * scene.to(latent) + (1 - outside) * latent, torch.cat((mask, outside[None].to(mask)))
@@ -168,7 +177,7 @@ def _times(own: int, counts: Sequence[int], shares: SceneShares) -> tuple[int, i
         own: pictures in a pass over the dataset, their repeats counted.
         counts: how many composites and strangers there are.
     """
-    wanted = (1 - shares.composites - shares.strangers, shares.composites, shares.strangers)
+    wanted = (shares.own, shares.composites, shares.strangers)
     rates = [share / count if count else 0.0 for share, count in zip(wanted, (own, *counts), strict=True)]
     least = min(rate for rate in rates if rate)
     for factor in range(1, 11):

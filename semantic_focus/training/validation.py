@@ -202,9 +202,11 @@ def _judged(
 
 
 def _with_same_names(pictures: Sequence[int], data: TrainingPictures) -> frozenset[int]:
-    """These pictures, and what else is made of them (other sizes, composites) as far as names are known."""
+    """These pictures, the same ones in other sizes as far as their names are known, and their composites."""
     names = {data.names[index] for index in pictures if index < len(data.names)}
-    return frozenset(pictures) | {index for index, name in enumerate(data.names) if name in names}
+    same = frozenset(pictures) | {index for index, name in enumerate(data.names) if name in names}
+    first = len(data.own)
+    return same | {first + number for number, picture in enumerate(data.under) if picture in same}
 
 
 def _ends(size: int) -> tuple[slice, slice]:

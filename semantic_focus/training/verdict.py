@@ -1,6 +1,5 @@
 """How a training went, in words: whether it made things worse, what stopped getting better, what drifted."""
 
-import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -76,7 +75,7 @@ class Verdict:
 
 def made_worse(loss: float, before: float) -> bool:
     """Whether a loss is so far above that of the base model that it is no chance."""
-    return not math.isfinite(loss) or loss > WORSE * before
+    return not math.isfinite(loss) or loss > WORSE * before > 0
 
 
 def verdict(
@@ -99,8 +98,12 @@ def verdict(
 
 
 def _pieces(trainer: Trainer, check: Callable[[], None]) -> Iterator[Batch]:
-    singles = (piece for batch in trainer.next_batches(PICTURES) for piece in batch.split(1))
-    for piece in itertools.islice(singles, PICTURES):
+    """The next pictures; where there are scenes, only what of them is learnt."""
+    drawn = trainer.next_batches(PICTURES * (8 if trainer.data.made else 1))
+    singles = [piece for batch in drawn for piece in batch.split(1)]
+    if trainer.data.made:
+        singles = [piece for piece in singles if trainer.objective.trains(piece.masks)] or singles
+    for piece in singles[:PICTURES]:
         check()
         yield piece
 

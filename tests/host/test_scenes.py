@@ -54,6 +54,7 @@ def test_scenes_are_trained_beside_the_pictures_and_held_to_the_base_model(
         ({"composites": 0.6, "strangers": 0.4}, {}, "together they must be below 1"),
         ({}, {"prior_weight": 0.0}, "set prior_weight above 0"),
         ({}, {"enabled": False}, "the regions on"),
+        ({"strangers": 0.0, "composites": 0.0}, {}, "no scene would be used"),
     ],
 )
 def test_what_cannot_be_is_said(

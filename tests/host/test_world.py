@@ -28,9 +28,7 @@ def test_a_stopped_pretraining_goes_on_bit_for_bit(measured: dict[str, Any]):
 def test_comfyui_takes_the_base_model_for_a_genuine_sd3(measured: dict[str, Any]):
     comfyui = measured["comfyui"]
     assert comfyui["class"] == "SD3"
-    assert comfyui["difference"] < 0.03 * comfyui["size"], (
-        "one may multiply in bfloat16, the other in fp32"
-    )
+    assert comfyui["difference"] < 0.03 * comfyui["size"], "one may multiply in bfloat16, the other in fp32"
 
 
 def test_its_codec_is_a_vae_of_eight_pixels_a_cell(measured: dict[str, Any]):

@@ -37,7 +37,8 @@ def needs_in_log(verdict: Verdict) -> None:
 
 def plan_of(request: TrainingRequest) -> StepPlan:
     """The step of a training that takes most."""
-    shapes = [tuple(samples.shape[1:]) for samples in request.latents]
+    scenes = request.scenes.latents if request.scenes else ()
+    shapes = [tuple(samples.shape[1:]) for samples in (*request.latents, *scenes)]
     return StepPlan(
         latent_of(request.patcher, max(shapes, key=math.prod)),
         request.settings.batch_size,

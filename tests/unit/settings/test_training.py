@@ -143,6 +143,13 @@ def test_epochs_become_steps_by_pictures_repeats_and_batches(config):
     assert config(NEEDED).for_pictures([1]).training.steps == TrainingSettings().steps
 
 
+def test_epochs_count_the_pictures_and_not_the_scenes_beside_them(config):
+    """With three of four pictures in a pass being scenes, four times the steps show each picture as often."""
+    scenes = '[scenes]\ncache_directory = "s"\nstrangers = 0.75\n'
+    plain, beside = (config(NEEDED + "[training]\nepochs = 3\n" + more) for more in ("", scenes))
+    assert plain.for_pictures([1] * 8).training.steps * 4 == beside.for_pictures([1] * 8).training.steps == 96
+
+
 def test_anchors_of_the_other_trainer_by_their_formula():
     assert tuple(round(anchor, 3) for anchor in acrf_anchors(10, 3.0)) == ACRF_ANCHORS
     # without shift, from 1 to 1/1000

@@ -1,6 +1,7 @@
 """Scenes: what the base model makes of other captions, beside the pictures of a training."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,11 +11,13 @@ from semantic_focus.objective.total import Objective
 from semantic_focus.training.data import TrainingPictures
 from semantic_focus.training.scenes import PRESERVED, SceneShares, with_scenes
 from semantic_focus.training.untrained import untrained
-from semantic_focus.training.validation import ValidationSettings, _judged
+from semantic_focus.training.validation import ValidationSettings, _judged, _with_same_names
+from semantic_focus.training.verdict import made_worse
 
 LABELS = ("face", "hair", "skin")
 BOTH = SceneShares(composites=0.5, strangers=0.25)
 COMPOSITES = SceneShares(composites=0.5, strangers=0.0)
+FACE = Objective(weights={"face": 1.0}, global_fallback=0.0)
 
 
 def picture(value: float) -> Tensor:
@@ -109,6 +112,45 @@ def test_scenes_are_neither_held_out_nor_called_idle(data: TrainingPictures):
     judged, _ = _judged(ValidationSettings("pictures", share=0.5), made, objective)
     assert set(judged) <= {0, 1}
     assert untrained(objective, made) == untrained(objective, data)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_the_composites_of_what_is_held_out_are_not_trained(data: TrainingPictures, named: bool):
+    """Of two pictures one is held out; with or without names of files, so is every composite of it."""
+    data = replace(data, names=data.names if named else ())
+    made = with_scenes(data, ["face"], [picture(10)] * 6, BOTH)
+    judged, _ = _judged(ValidationSettings("pictures", share=0.5), made, FACE)
+    [out] = judged
+    composites = range(2, 8)
+    of_it = {index for index in composites if made.latents[index][0, 0, (0, 2)[out]] == out + 1}
+    assert len(of_it) == 3
+    assert _with_same_names(judged, made) & set(composites) == of_it
+
+
+def test_a_picture_without_anything_trained_is_put_into_no_scene(data: TrainingPictures):
+    masks = (data.masks[0], torch.zeros_like(data.masks[1]))
+    made = with_scenes(replace(data, masks=masks), ["face"], [picture(10)] * 4, COMPOSITES)
+    assert made.under == (0, 0, 0, 0)
+
+
+def test_the_end_of_a_training_is_judged_by_what_is_learnt():
+    """A scene costs nothing with the base model itself: any change would be a rise."""
+    assert not made_worse(0.1, 0.0)
+    assert made_worse(0.2, 0.1) and made_worse(math.nan, 0.0)
+
+
+def test_the_name_of_what_is_held_is_taken(data: TrainingPictures):
+    with pytest.raises(ValueError, match="'preserved'.*another name"):
+        with_scenes(replace(data, labels=("face", PRESERVED, "skin")), ["face"], [picture(1)], BOTH)
+
+
+def test_a_scene_is_called_one(data: TrainingPictures):
+    made = with_scenes(data, ["face"], [picture(10)] * 2, BOTH)
+    assert [made.called(index) for index in (1, 2, 5)] == [
+        "picture 2 (b.png)",
+        "scene 1 of 4",
+        "scene 4 of 4",
+    ]
 
 
 def test_regions_that_overlap_count_once():

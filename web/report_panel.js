@@ -106,8 +106,8 @@ app.registerExtension({
     if (!NODES.includes(node.comfyClass)) return;
     const panel = new ReportPanel();
     const theme = widgetOf(node, "theme");
-    // a saved workflow is read into the widgets after this, and says what its author chose
-    if (theme) theme.value = isDark() ? "dark" : "light";
+    // a graph that is opened keeps what it was saved with
+    if (theme && !app.configuringGraph) theme.value = isDark() ? "dark" : "light";
     addPanel(node, "semantic_focus_report", panel.root, MIN_HEIGHT);
     follow(panels, node, panel);
   },

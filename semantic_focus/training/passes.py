@@ -86,7 +86,7 @@ class Passes:
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
-            return Attempt(shortage=str(error))
+            return Attempt(shortage=str(error) or type(error).__name__)
         return Attempt(judged)
 
     def _pieces(self, batch: Batch) -> Iterator[Batch]:

@@ -160,6 +160,7 @@ def test_what_is_held_out_is_judged_and_a_training_that_made_it_worse_says_so(
         held_out_share=0.1,
         validate_every=2,
     )
+    training["8"]["inputs"]["prior_weight"] = 4.0  # what moves costs enough
     folder, shown = train(server, training, run_name, options=["options", 0], learning_rate=1.0, recipe="off")
     judged = {line["step"]: line["validation"] for line in curves(folder) if "validation" in line}
     assert list(judged) == [2, 3]

@@ -116,7 +116,9 @@ def _last_layers(fitted: Fitted, name: str, x: Tensor) -> Tensor:
     """Float[N, out, P] of Float[N, P, in]: pixels last, which is what exponentials are quick with."""
     x = torch.baddbmm(fitted[f"{name}bias_2"][:, None], x, fitted[f"{name}weight_2"]).relu_()
     weight, bias = fitted[f"{name}weight_3"], fitted[f"{name}bias_3"]
-    return torch.baddbmm(bias[:, :, None], weight.transpose(1, 2), x.transpose(1, 2))
+    # in float64: some processors give so narrow a product other last bits with another number of threads
+    found = torch.baddbmm(bias.double()[:, None], x.double(), weight.double())
+    return found.float().transpose(1, 2).contiguous()
 
 
 def _softmax(x: Tensor) -> Tensor:

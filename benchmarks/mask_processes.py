@@ -3,9 +3,9 @@
     python -m benchmarks.mask_processes [--pictures 12] [--kills 3] [--seed 0] [--ray [FOLDER]]
 
 - rate and CPU: pictures per second of two processes over those of one, and CPU per picture; and over those of
-  one that has a single core, as each of the two has (one process by itself reads and writes on another core while
-  it segments). Start and loading are left out: what a run with so many pictures takes is taken off that of a run
-  with three times as many.
+  one that has a single core, as each of the two has (one by itself has its threads and its reading and
+  writing on all cores). Start and loading are left out: what a run with so many pictures takes is taken off
+  that of a run with three times as many.
 - equal: the mask files of each way are those of one process, byte for byte.
 - kills: in each way a process that makes masks is killed (SIGKILL) at a random moment, so many times, each
   time in a new folder. Nothing is missing then and nothing is left over; a shard, which is its own program,
@@ -74,8 +74,9 @@ class Way:
     def commands(self, dataset: Path) -> list[list[str]]:
         """One for each program."""
         place = f"file://{dataset}/*.tar" if self.in_tars else str(dataset)
-        cores = ["taskset", "--cpu-list", f"0-{self.cores - 1}"] if self.cores else []
-        start = [*cores, *(IN_A_NAMESPACE if self.on_ray else ()), sys.executable, str(PROGRAM), place, *self.options]
+        within = ["taskset", "--cpu-list", f"0-{self.cores - 1}"] if self.cores else []
+        within += IN_A_NAMESPACE if self.on_ray else ()
+        start = [*within, sys.executable, str(PROGRAM), place, *self.options]
         shards = [f"--shard={index}/{self.shards}" for index in range(1, self.shards + 1)]
         return [[*start, *([shard] if self.shards > 1 else [])] for shard in shards]
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -20,10 +20,13 @@ GRACE = 30.0
 PAUSE = 0.05
 
 
-def run_processes(count: int, arguments: Sequence[str]) -> int:
+def run_processes(count: int, arguments: Sequence[str], killed: Callable[[str], None]) -> int:
     """Run the command line `arguments` in so many processes, one GPU each where there are GPUs.
 
     Signals go on to all of them, once each: they are in sessions of their own.
+
+    Args:
+        killed: told in a sentence that the first process, which speaks for all, was killed.
 
     Returns:
         the exit code of the first process, which speaks for all; `TRY_AGAIN` where something killed it.
@@ -41,7 +44,7 @@ def run_processes(count: int, arguments: Sequence[str]) -> int:
         try:
             for rank in range(count):
                 processes.append(_started(rank, count, Path(folder), arguments))
-            return _ended(processes, Path(folder))
+            return _ended(processes, Path(folder), killed)
         finally:
             for process in processes:
                 process.kill()
@@ -66,7 +69,7 @@ def _started(rank: int, count: int, folder: Path, arguments: Sequence[str]) -> s
     )
 
 
-def _ended(processes: Sequence[subprocess.Popen[bytes]], folder: Path) -> int:
+def _ended(processes: Sequence[subprocess.Popen[bytes]], folder: Path, killed: Callable[[str], None]) -> int:
     """Wait for all to end; the exit code of all together."""
     first, others = processes[0], processes[1:]
     while first.poll() is None:
@@ -82,7 +85,9 @@ def _ended(processes: Sequence[subprocess.Popen[bytes]], folder: Path) -> int:
         return first.returncode
     if -first.returncode in SIGNALS:  # the second one that was handed on
         return 128 - first.returncode
+    how = signal.Signals(-first.returncode).name
+    message = f"process 0 (pid {first.pid}) was ended by {how}: the same command goes on from its last state"
     if TRY_AGAIN not in (process.returncode for process in others):
-        how = signal.Signals(-first.returncode).name
-        say(f"process 0 (pid {first.pid}) was ended by {how}: the same command goes on from its last state")
+        say(message)
+    killed(message)
     return TRY_AGAIN

@@ -1,6 +1,7 @@
 """The command "train": a whole training from a config.toml."""
 
 import argparse
+import dataclasses
 import logging
 import os
 from collections.abc import Callable
@@ -12,16 +13,18 @@ from ..datasets.cached_scenes import load_scenes
 from ..files.writing import make_folder
 from ..lora.file import load_lora
 from ..settings.training import load_config
+from ..training.events import EventWriter
 from ..training.processes import Processes, ProcessFailed, ProcessLost, StopTraining
-from ..training.progress import ProgressLines
-from ..training.run import RunOptions
 from ..training.shortage import TrainingOutOfMemory
+from ..training.summary import summary_rows
 from ..training.trainer import TrainingDiverged
 from .config import add_config_arguments
+from .events import STANDARD_OUTPUT, add_events_argument, events_to, this_process
 from .joining import Place, join, place_of, take_device
 from .outcome import CANNOT_START, FAILED, SUCCESS, TRY_AGAIN, CannotStartError, answer, say
 from .starting import run_processes
 from .stop_signals import NOTED, StopSignals, exit_code_of
+from .train_told import NothingTold, TrainingTold
 
 HELP = (
     "Train a LoRA as a config.toml says, with ComfyUI's model code and without its server. Stopped by "
@@ -44,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="as many processes on this machine, one GPU each, which make one LoRA; the same as with one "
         "(default: 1, or what torchrun, accelerate launch or srun has started)",
     )
+    add_events_argument(parser)
 
 
 def _count(text: str) -> int:
@@ -58,47 +62,74 @@ def run(options: argparse.Namespace) -> int:
     """
     place = place_of(os.environ)
     if options.processes > 1:
-        if place is not None:
-            raise CannotStartError(
-                f"--processes {options.processes}: this is one of {place.size} processes already, do without"
-            )
-        comfyui = [] if options.comfyui is None else ["--comfyui", str(options.comfyui)]
-        return run_processes(options.processes, ["train", str(options.config), *comfyui])
+        return _in_processes(options, place)
     is_first = place is None or place.rank == 0
     logging.getLogger().setLevel(logging.INFO if is_first else logging.ERROR)
-    with StopSignals(NOTED if is_first else None) as signals:
-        return _Run(options, place, signals).exit_code()
+    with (
+        StopSignals(NOTED if is_first else None) as signals,
+        events_to(options.events, is_first) as events,
+    ):
+        return _Run(options, place, signals, events).exit_code()
+
+
+def _in_processes(options: argparse.Namespace, place: Place | None) -> int:
+    if place is not None:
+        raise CannotStartError(
+            f"--processes {options.processes}: this is one of {place.size} processes already, do without"
+        )
+    arguments = ["train", str(options.config)]
+    arguments += [] if options.comfyui is None else ["--comfyui", str(options.comfyui)]
+    arguments += [] if options.events is None else ["--events", options.events]
+
+    def killed(message: str) -> None:
+        with events_to(options.events) as events:
+            events.stopped(message, TRY_AGAIN)
+
+    return run_processes(options.processes, arguments, killed)
 
 
 class _Run:
     """One process of a training, from beginning to end."""
 
-    def __init__(self, options: argparse.Namespace, place: Place | None, signals: StopSignals):
-        self._options, self._place, self._signals = options, place, signals
+    def __init__(
+        self, options: argparse.Namespace, place: Place | None, signals: StopSignals, events: EventWriter
+    ):
+        self._options, self._place, self._signals, self._events = options, place, signals, events
         self._processes = Processes()
         self._begun: list[Path] = []
 
     def exit_code(self) -> int:
         """Train; what becomes of an error is said by the first process."""
+        self._events.opened(config=str(self._options.config), **this_process())
         try:
             path = self._trained()
         except StopTraining as stop:
             self._say(f"stopped by {stop}: the same command goes on")
-            return self._signals.exit_code or exit_code_of(stop)
+            code = self._signals.exit_code or exit_code_of(stop)
+            self._events.stopped(exit_code=code, reason=str(stop))
+            return code
         except ProcessLost as error:
             where = f" from the last state in {self._begun[0]}" if self._begun else ""
+            message = f"{error}: the same command goes on{where}"
             if self._processes.is_first or error.is_first:
-                say(f"{error}: the same command goes on{where}")
-            return TRY_AGAIN
+                say(message)
+            return self._failed(message, TRY_AGAIN)
         except (TrainingDiverged, TrainingOutOfMemory, LoraNotWrittenError) as error:
             self._say(str(error))
-            return FAILED
+            return self._failed(str(error), FAILED)
         except (ProcessFailed, ValueError, ImportError, OSError) as error:
             self._say(str(error))
-            return FAILED if self._begun else CANNOT_START
-        if path is not None:
+            return self._failed(str(error), FAILED if self._begun else CANNOT_START)
+        except BaseException as error:
+            self._failed(str(error) or type(error).__name__, FAILED)
+            raise
+        if path is not None and self._options.events != STANDARD_OUTPUT:
             answer(str(path))
         return SUCCESS
+
+    def _failed(self, message: str, code: int) -> int:
+        self._events.stopped(message, code)
+        return code
 
     def _say(self, text: str) -> None:
         if self._processes.is_first:
@@ -115,6 +146,7 @@ class _Run:
                 self._begun.append,
                 self._processes,
                 self._take_device,
+                self._events,
             )
         except BaseException as error:
             self._processes.ended(error)
@@ -140,6 +172,7 @@ def train(
     on_begin: Callable[[Path], None],
     processes: Processes,
     take_device: Callable[[], None],
+    events: EventWriter,
 ) -> Path | None:
     """Train as a config says; the path of the LoRA, which the first of several processes writes.
 
@@ -150,6 +183,7 @@ def train(
         on_begin: told of the run's folder before the first step.
         processes: that make the LoRA together.
         take_device: called before the device is chosen, where that is not the CPU.
+        events: tell of the training, and of its end where it is trained.
 
     Raises:
         ValueError, ImportError, OSError: it cannot start; the message says why.
@@ -158,7 +192,9 @@ def train(
     """
     config = load_config(path)
     if config.ignored:
-        logging.info(f"{path}: keys of another trainer that mean nothing here: {', '.join(config.ignored)}")
+        foreign = f"{path}: keys of another trainer that mean nothing here: {', '.join(config.ignored)}"
+        logging.info(foreign)
+        events.note("foreign_keys", foreign, keys=", ".join(config.ignored))
     folder = find_comfyui(comfyui, config.model.comfyui)
     check_model_file(config.model.path)
     inputs = TrainingInputs(
@@ -176,17 +212,10 @@ def train(
     check()
     from ..comfy.headless_training import train_headless
 
-    def options_of(steps: int) -> RunOptions:
-        if not processes.is_first:
-            return RunOptions(on_begin=lambda folder, history: on_begin(folder), check=check)
-        lines = ProgressLines(steps)
-        return RunOptions(
-            save_every=config.run.save_every,
-            on_begin=lambda folder, history: on_begin(folder),
-            on_step=lambda record: say(*lines.after(record)),
-            check=check,
-            on_kept=lambda kept: say(str(kept)),
-            on_verdict=lambda verdict: say(*(remark.text for remark in verdict.remarks)),
-        )
-
-    return train_headless(config, inputs, options_of, scenes, processes)
+    told = (TrainingTold if processes.is_first else NothingTold)(events, on_begin, check)
+    trained = train_headless(config, inputs, told, scenes, processes)
+    if trained is None:
+        return None
+    rows = [dataclasses.asdict(row) for row in summary_rows(trained.history)]
+    events.finished(rows, told.is_worse, str(trained.lora))
+    return trained.lora

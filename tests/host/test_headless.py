@@ -17,7 +17,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from semantic_focus.datasets.mask_file import save_masks
+from semantic_focus.files.lines import new_lines
+from semantic_focus.training.events import EventReader
 from semantic_focus.training.run_folder import RunFolder
+from semantic_focus.training.status import TrainingStatus, Watched
 
 from ..hearing import hearing_signals
 from .graphs import PATIENCE
@@ -247,8 +250,8 @@ def test_a_graph_with_the_same_settings_gives_the_same_lora_bit_for_bit(
 def test_a_stopped_training_resumes_to_the_lora_of_one_that_was_never_stopped(
     start: Callable[..., subprocess.Popen], config: Callable[..., Path], tmp_path: Path, trained: Path
 ):
-    path = config(tmp_path)
-    process = start(path)
+    path, events = config(tmp_path), tmp_path / "events.jsonl"
+    process = start(path, "--events", str(events))
     assert process.stderr is not None
     for line in process.stderr:
         if "step 1/" in line:
@@ -260,12 +263,21 @@ def test_a_stopped_training_resumes_to_the_lora_of_one_that_was_never_stopped(
     state = RunFolder(run).newest_state()
     assert state is not None and 0 < state.step < STEPS
     assert f"{run / f'state_{state.step:06}.safetensors'}" in messages and "Traceback" not in messages
-    again = start(path)
+    last = json.loads(events.read_text().splitlines()[-1])
+    assert (last["event"], last["reason"], last["exit_code"]) == ("stopped", "SIGHUP", 129)
+    again = start(path, "--events", str(events))
     output, messages = again.communicate(timeout=PATIENCE)
     assert again.returncode == 0, messages
     assert f"going on from step {state.step}\n" in messages
     assert_same(load_file(trained), load_file(output.strip()))
-    assert len((run / "curves.jsonl").read_text().splitlines()) == STEPS
+    curves = [json.loads(line) for line in (run / "curves.jsonl").read_text().splitlines()]
+    reader = EventReader(lambda clock: TrainingStatus(Watched(None, "1"), 0, clock=clock))
+    told = [reader.read(line) for line in new_lines(events)[0]]
+    report = reader.status.report()
+    assert (report["state"], report["steps"], report["folder"]) == ("finished", STEPS, str(run))
+    assert report["points"]["total"] == pytest.approx([line["total"] for line in curves], rel=1e-5)
+    assert len(curves) == STEPS and {row["region"] for row in report["rows"]} == {"face", "background"}
+    assert told[-1] and told[-1]["lora"] == output.strip()
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of another process")

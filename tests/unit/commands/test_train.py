@@ -1,5 +1,6 @@
 """The command "train" before ComfyUI is needed: every mistake is one message and exit code 2."""
 
+import json
 import logging
 import os
 import signal
@@ -198,3 +199,58 @@ def test_what_ends_another_process_ends_this_one(
     assert main(["train", str(folder / "config.toml")]) == code
     output, messages = capsys.readouterr()
     assert output == "" and messages.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("error", "end"),
+    [
+        (StopTraining("SIGHUP"), {"event": "stopped", "reason": "SIGHUP", "exit_code": 129}),
+        (ProcessLost("process 1 is gone"), {"event": "failed", "exit_code": 75}),
+        (TrainingDiverged(3, "loss", "the rate is too high"), {"event": "failed", "exit_code": 1}),
+        (
+            ValueError("in the midst of it"),
+            {"event": "failed", "error": "in the midst of it", "exit_code": 1},
+        ),
+        (RuntimeError("a bug"), {"event": "failed", "error": "a bug", "exit_code": 1}),
+        (None, {"event": "done", "lora": "person.safetensors", "rows": [], "worse": True, "exit_code": 0}),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_the_last_event_says_how_it_ended(
+    error: Exception | None, end: dict, folder: Path, monkeypatch, capfd: pytest.CaptureFixture[str]
+):
+    """On standard output there is nothing else then, whatever libraries print."""
+
+    def train(config: Path, comfyui: Path | None, check, on_begin, processes, take_device, events) -> Path:
+        on_begin(folder)
+        os.write(1, b"a library says something\n")
+        if error is not None:
+            raise error
+        events.finished([], True, "person.safetensors")
+        return folder / "person.safetensors"
+
+    monkeypatch.setattr("semantic_focus.commands.train.train", train)
+    arguments = ["train", str(folder / "config.toml"), "--events", "-"]
+    if isinstance(error, RuntimeError) and str(error) == "a bug":
+        with pytest.raises(RuntimeError):
+            main(arguments)
+    else:
+        assert main(arguments) == end["exit_code"]
+    output, messages = capfd.readouterr()
+    first, last = map(json.loads, output.splitlines())
+    assert first["event"] == "opened" and first["config"] == str(folder / "config.toml")
+    assert last | end == last and "a library says something" in messages
+
+
+def test_a_config_with_a_mistake_is_an_event_too(folder: Path, capsys: pytest.CaptureFixture[str]):
+    (folder / "config.toml").write_text(CONFIG + "[lora]\nrnak = 4")
+    file = folder / "events.jsonl"
+    assert main(["train", str(folder / "config.toml"), "--events", str(file)]) == 2
+    _, last = map(json.loads, file.read_text().splitlines())
+    assert last["event"] == "failed" and last["exit_code"] == 2 and "did you mean rank?" in last["error"]
+    assert last["error"] in capsys.readouterr().err
+
+
+def test_events_in_no_folder_are_refused(complaint: Callable[..., str], folder: Path):
+    place = str(folder / "nowhere" / "events.jsonl")
+    assert f"--events {place}: cannot be written (No such file" in complaint("", "--events", place)

@@ -1,7 +1,7 @@
 """A training without a graph, from the model's file to the LoRA's. Imports ComfyUI."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,7 +11,7 @@ from ..lora.file import SAFETENSORS, numbered, save_new_lora
 from ..lora.keys import export_lora, generic_tensors
 from ..lora.metadata import lora_metadata
 from ..settings.filling import fill_config, said
-from ..settings.training import TrainConfig
+from ..settings.training import ModelSettings, TrainConfig
 from ..training.data import TrainingPictures
 from ..training.processes import Processes
 from ..training.run import RunOptions, provenance_of
@@ -21,7 +21,7 @@ from ..training.step_record import StepRecord
 from ..training.untrained import untrained
 from .family import recipe_of
 from .guidance import NO_GUIDANCE, guided, missing_guidance
-from .headless import DTYPES, LoraNotWrittenError, load_model
+from .headless import DTYPES, RUNS, LoraNotWrittenError, load_model
 from .key_map import comfy_key_map
 from .lora_files import read_for_model
 from .memory.advice import Verdict
@@ -29,9 +29,6 @@ from .memory.beforehand import needs_in_log
 from .model import ComfyVelocityModel
 from .request import TrainingRequest
 from .training import RunPlace, TrainingResult, train_comfy_lora
-
-RUNS = "runs"
-"""Folder of the runs, below the output folder."""
 
 
 class Told(Protocol):
@@ -60,7 +57,12 @@ class Trained:
 
 
 def train_headless(
-    config: TrainConfig, inputs: TrainingInputs, told: Told, scenes: Scenes | None, processes: Processes
+    config: TrainConfig,
+    inputs: TrainingInputs,
+    told: Told,
+    scenes: Scenes | None,
+    processes: Processes,
+    load: Callable[[ModelSettings], Any] = load_model,
 ) -> Trained | None:
     """Train as `config` says, going on with an unfinished run of the same kind; None of all processes but the
     first, which alone writes the LoRA.
@@ -68,6 +70,7 @@ def train_headless(
     Args:
         scenes: the base model's own pictures, trained beside those of the dataset; None: none are.
         processes: that make the LoRA together.
+        load: gives the MODEL of a file.
 
     Raises:
         ValueError: model, dataset and settings do not fit each other.
@@ -75,7 +78,7 @@ def train_headless(
         StopTraining, TrainingDiverged, TrainingOutOfMemory: as `train_comfy_lora`.
         LoraNotWrittenError: a full disk, say, or a network that has no names in the wanted key style.
     """
-    patcher = load_model(config.model)
+    patcher = load(config.model)
     dataset, plan = inputs.dataset, config.run
     config, guidance = _with_recipe(config, patcher, dataset, told)
     options = told.options(config.training.steps, config.run.save_every)

@@ -27,7 +27,9 @@ from .origin import ORIGIN_KEYS, ORIGIN_SECTIONS
 from .scenes import SCENES, SceneSettings, scenes_of
 from .timesteps import ACRF, TIMESTEPS, timesteps_of
 from .toml import (
+    JsonFile,
     Setting,
+    Tables,
     TomlFile,
     check_keys,
     flag,
@@ -262,7 +264,7 @@ GROUPS = (
 
 
 def load_config(path: str | Path) -> TrainConfig:
-    """Read the config.toml of a training; what it leaves out has its default.
+    """Read the config.toml of a training, or the same as .json; what it leaves out has its default.
 
     Paths in it are relative to its folder.
 
@@ -270,7 +272,15 @@ def load_config(path: str | Path) -> TrainConfig:
         FileNotFoundError: no such file.
         ConfigError: not TOML, no model or no dataset, an unknown key, or a value that cannot be used.
     """
-    file = TomlFile(path)
+    return config_of(JsonFile(path) if Path(path).suffix == ".json" else TomlFile(path))
+
+
+def config_of(file: Tables) -> TrainConfig:
+    """The same of tables that were read; paths in them are relative to the folder of `file.path`.
+
+    Raises:
+        ConfigError: as `load_config`.
+    """
     ignored = _check_all_keys(file)
     model = _with_paths(file, given(file, MODEL), "path", "training_adapter", "comfyui")
     if "path" not in model:
@@ -311,7 +321,7 @@ def load_config(path: str | Path) -> TrainConfig:
     )
 
 
-def _check_all_keys(file: TomlFile) -> tuple[str, ...]:
+def _check_all_keys(file: Tables) -> tuple[str, ...]:
     """The keys that are ignored; ConfigError for those that nobody knows."""
     known: dict[str, list[str]] = {section: [] for section in (SECTION, "dataset", *ORIGIN_SECTIONS)}
     for group in (
@@ -348,14 +358,14 @@ def _check_all_keys(file: TomlFile) -> tuple[str, ...]:
     return tuple(ignored)
 
 
-def _with_paths(file: TomlFile, values: dict[str, Any], *names: str) -> dict[str, Any]:
+def _with_paths(file: Tables, values: dict[str, Any], *names: str) -> dict[str, Any]:
     """The values, those of these names as paths."""
     folder = file.path.parent
     paths = {name: folder / Path(values[name]).expanduser() for name in names if name in values}
     return {**values, **paths}
 
 
-def _sources(file: TomlFile) -> tuple[DatasetSource, ...]:
+def _sources(file: Tables) -> tuple[DatasetSource, ...]:
     section = "dataset.sources"
     sources = []
     for index, table in enumerate(file.tables_of("dataset", "sources")):
@@ -371,7 +381,7 @@ def _sources(file: TomlFile) -> tuple[DatasetSource, ...]:
     return tuple(sources)
 
 
-def _validation(file: TomlFile) -> ValidationSettings:
+def _validation(file: Tables) -> ValidationSettings:
     try:
         return ValidationSettings(**given(file, VALIDATION))
     except ValueError as error:

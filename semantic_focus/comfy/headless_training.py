@@ -104,7 +104,7 @@ def train_headless(
     )
     if guidance is not None:
         request = guided(request, guidance)
-    place = RunPlace(plan.output / RUNS, plan.name, plan.resume, plan.keep_last, must_keep=True)
+    place = RunPlace(plan.output / RUNS, plan.name, plan.resume, plan.keep, must_keep=True)
 
     def options_for(_velocity: ComfyVelocityModel, data: TrainingPictures) -> RunOptions:
         for note in untrained(config.objective, data):
@@ -120,7 +120,7 @@ def train_headless(
     if not processes.is_first:
         return None
     try:
-        return Trained(_save(config, result, patcher), result.history)
+        lora = _save(config, result, patcher)
     except (ValueError, OSError) as error:
         kept = RunFolder(result.folder).lora_path(result.state.step)
         where = (
@@ -131,6 +131,9 @@ def train_headless(
         raise LoraNotWrittenError(
             f"The training is done but its LoRA could not be written: {error}. {where}"
         ) from error
+    if plan.keep_saved == 0:
+        RunFolder(result.folder).remove_saved()
+    return Trained(lora, result.history)
 
 
 def _with_recipe(

@@ -29,6 +29,9 @@ DEEPEST = 32
 """Brackets within brackets, and names in one dotted key. Parsing takes a stack for the first, and time that
 grows with the square of the second."""
 
+ALL = sys.maxsize
+"""As a count: whatever there is."""
+
 _TEXTS = re.compile(
     r"""
     "{3} (?: [^\\] | \\.? )*? (?: "{3} | \Z )
@@ -353,6 +356,17 @@ def memory(value: Any) -> MemorySetting:
         return MemorySetting.of(value)
     except ValueError:
         raise ValueError(WAYS) from None
+
+
+def saved_steps(value: Any) -> int:
+    """Of how many saved steps something stays; `ALL` of all."""
+    words = {"last": 1, "all": ALL}
+    if isinstance(value, str) and value in words:
+        return words[value]
+    try:
+        return whole(0)(value)
+    except ValueError:
+        raise ValueError('it must be "last", "all", or of how many saved steps, 0 or more') from None
 
 
 def texts(value: Any) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ def test_a_worker_loads_the_model_once_and_makes_the_loras_of_programs_of_their_
     stand_in_model: Path,
     tmp_path: Path,
 ):
-    """One job is a folder, one cannot be done, one is done once more by a program of its own."""
+    """One job is a folder and keeps nothing on the way, one cannot be done, one is done again by a program."""
     spool = tmp_path / "spool"
     (spool / "b").mkdir(parents=True)
     (spool / "out").mkdir()
@@ -42,6 +42,7 @@ def test_a_worker_loads_the_model_once_and_makes_the_loras_of_programs_of_their_
     }
     for name, (seed, output, more) in jobs.items():
         job = {"schema": 1, "kind": "train", "config": settings(stand_in_model, dataset, seed, **more)}
+        job["config"]["training"] |= {"keep": 0} if name == "b/job.json" else {}
         (spool / name).write_text(json.dumps({**job, "output": output}))
     worker = program(tmp_path, "work", "--spool", spool, "--once", "--events", tmp_path / "all.jsonl")
     output, messages = worker.communicate(timeout=PATIENCE)
@@ -53,6 +54,8 @@ def test_a_worker_loads_the_model_once_and_makes_the_loras_of_programs_of_their_
         *("a.json.done", "b/job.json.done", "c.json.failed"),
         *(f"{place}/{name}" for place in ("out/runs/a", "b/runs/b") for name in ("run.json", "curves.jsonl")),
     }
+    assert not list((spool / "b" / "runs").rglob("*.safetensors"))
+    assert len(list((spool / "out" / "runs").rglob("*.safetensors"))) == 2
     reader = EventReader(lambda clock: TrainingStatus(Watched(None, "1"), 0, clock=clock))
     for line in new_lines(spool / "b" / "job.events.jsonl")[0]:
         assert reader.read(line)

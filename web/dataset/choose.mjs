@@ -64,7 +64,11 @@ class Chooser {
     const path = element("input", { className: "sf-field", spellcheck: false, placeholder: text("choose.wherePath") });
     const use = button(() => this.choose(path.value.trim()), { textContent: text("choose.use"), disabled: true });
     path.addEventListener("input", () => (use.disabled = !path.value.trim()));
-    path.addEventListener("keydown", ({ key }) => key === "Enter" && use.click());
+    path.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter") return;
+      event.preventDefault(); // or it presses the button that has the focus next
+      use.click();
+    });
     const label = element("label", { className: "sf-row" }, [text("choose.where"), path]);
     return element("div", { className: "sf-row sf-choose-where" }, [label, use]);
   }

@@ -79,7 +79,7 @@ export function notesOf(run) {
   } else if (run.state === "stopped") {
     notes.push(text("training.nothingKept"));
   }
-  if (run.state === "finished") notes.push(text("training.use"));
+  if (run.state === "finished") notes.unshift(text("training.use"));
   if (run.folder && !kept) notes.push(text("training.folder", { folder: shortPath(run.folder) }));
   return notes;
 }

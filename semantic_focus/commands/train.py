@@ -8,17 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..comfy.headless import LoraNotWrittenError, check_model_file, find_comfyui, import_comfyui
-from ..datasets.cached_latents import TrainingInputs, load_conditioning, load_dataset
-from ..datasets.cached_scenes import load_scenes
+from ..comfy.headless_inputs import read_inputs
 from ..files.writing import make_folder
-from ..lora.file import load_lora
 from ..settings.training import load_config
 from ..training.events import EventWriter
 from ..training.processes import Processes, ProcessFailed, ProcessLost, StopTraining
 from ..training.shortage import TrainingOutOfMemory
 from ..training.summary import summary_rows
 from ..training.trainer import TrainingDiverged
-from .config import add_config_arguments
+from .config import Programs, add_config_arguments, add_packs_argument
 from .events import STANDARD_OUTPUT, add_events_argument, events_to, this_process
 from .joining import Place, join, place_of, take_device
 from .outcome import CANNOT_START, FAILED, SUCCESS, TRY_AGAIN, CannotStartError, answer, say
@@ -48,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: 1, or what torchrun, accelerate launch or srun has started)",
     )
     add_events_argument(parser)
+    add_packs_argument(parser)
 
 
 def _count(text: str) -> int:
@@ -77,8 +76,7 @@ def _in_processes(options: argparse.Namespace, place: Place | None) -> int:
         raise CannotStartError(
             f"--processes {options.processes}: this is one of {place.size} processes already, do without"
         )
-    arguments = ["train", str(options.config)]
-    arguments += [] if options.comfyui is None else ["--comfyui", str(options.comfyui)]
+    arguments = ["train", str(options.config), *Programs.of(options).arguments()]
     arguments += [] if options.events is None else ["--events", options.events]
 
     def killed(message: str) -> None:
@@ -141,7 +139,7 @@ class _Run:
         try:
             return train(
                 self._options.config,
-                self._options.comfyui,
+                Programs.of(self._options),
                 self._check,
                 self._begun.append,
                 self._processes,
@@ -167,7 +165,7 @@ class _Run:
 
 def train(
     path: Path,
-    comfyui: Path | None,
+    programs: Programs,
     check: Callable[[], None],
     on_begin: Callable[[Path], None],
     processes: Processes,
@@ -179,6 +177,7 @@ def train(
     Everything that can be checked without ComfyUI, which takes its time to load, is checked before.
 
     Args:
+        programs: as the command line says; what it leaves open, the config does.
         check: called before each pass through the model; what it raises ends the training.
         on_begin: told of the run's folder before the first step.
         processes: that make the LoRA together.
@@ -195,25 +194,19 @@ def train(
         foreign = f"{path}: keys of another trainer that mean nothing here: {', '.join(config.ignored)}"
         logging.info(foreign)
         events.note("foreign_keys", foreign, keys=", ".join(config.ignored))
-    folder = find_comfyui(comfyui, config.model.comfyui)
-    check_model_file(config.model.path)
-    inputs = TrainingInputs(
-        load_dataset(config.sources),
-        load_conditioning(config.empty_prompt) if config.empty_prompt else None,
-        load_lora(config.lora.continue_from) if config.lora.continue_from else None,
-        load_lora(config.model.training_adapter) if config.model.training_adapter else None,
-    )
-    scenes = config.scenes.of(load_scenes(config.scenes.source)) if config.scenes else None
+    folder = find_comfyui(programs.comfyui, config.model.comfyui)
+    check_model_file(config.model)
+    inputs = read_inputs(config)
     config = config.for_pictures(inputs.dataset.repeats)
     make_folder(config.run.output)
     if config.model.device != "cpu":
         take_device()
-    import_comfyui(folder, config.model.device)
+    import_comfyui(folder, config.model.device, config.model.arguments, programs.packs)
     check()
     from ..comfy.headless_training import train_headless
 
     told = (TrainingTold if processes.is_first else NothingTold)(events, on_begin, check)
-    trained = train_headless(config, inputs, told, scenes, processes)
+    trained = train_headless(config, inputs, told, processes)
     if trained is None:
         return None
     rows = [dataclasses.asdict(row) for row in summary_rows(trained.history)]

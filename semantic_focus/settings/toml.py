@@ -1,6 +1,7 @@
 """Settings out of a TOML file, each checked by itself; an error names file, line and key."""
 
 import difflib
+import json
 import math
 import re
 import reprlib
@@ -121,6 +122,11 @@ class TomlFile:
             raise self.error(section, "", f"is {shown(table)}: it must be a section, [{section}]")
         return table
 
+    def with_paths(self, values: Mapping[str, Any], *names: str) -> dict[str, Any]:
+        """The values, those of these names as paths, which are relative to the file's folder."""
+        paths = {name: self.path.parent / Path(values[name]).expanduser() for name in names if name in values}
+        return {**values, **paths}
+
     def tables_of(self, section: str, key: str) -> list[dict[str, Any]]:
         """An array of sections, [[section.key]]; empty when it is not there."""
         array = self.table(section).get(key, [])
@@ -239,6 +245,13 @@ def shown(value: Any) -> str:
     if isinstance(value, int):  # Python refuses to write very long ones
         return str(value) if value.bit_length() <= 256 else f"a number of {value.bit_length()} bits"
     return _SHORT.repr(value) if isinstance(value, list | dict) else str(value)
+
+
+def quoted(text: str) -> str:
+    """A text as TOML writes it, also one that is a key; JSON's escapes are a subset of TOML's, which wants
+    that of DEL as well.
+    """
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def whole(low: int, high: int | None = None) -> Parse:

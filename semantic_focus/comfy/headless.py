@@ -54,7 +54,7 @@ def find_comfyui(argument: Path | None, config: Path | None) -> Path:
 
 
 def import_comfyui(
-    folder: Path, device: str = "auto", arguments: Sequence[str] = (), packs: Path | None = None
+    folder: Path, device: str = "auto", arguments: Sequence[str] = (), packs: Sequence[Path] = ()
 ) -> None:
     """Import the package `comfy`, with its default settings whatever the command line of this process.
 
@@ -62,7 +62,7 @@ def import_comfyui(
         device: "cpu", or "auto" for the CPU only where torch sees no accelerator: ComfyUI itself gives up
             there.
         arguments: of its own command line.
-        packs: a folder with packs of nodes besides its own.
+        packs: folders with packs of nodes besides its own.
 
     Raises:
         ComfyUINotFoundError: it cannot be imported, because its requirements are not installed, say.
@@ -80,8 +80,8 @@ def import_comfyui(
             f"{folder}: ComfyUI cannot be imported ({error}). Run this program with ComfyUI's own Python: "
             f"{sys.executable} does not have what it requires"
         ) from error
-    if packs is not None:
-        folder_paths.add_model_folder_path("custom_nodes", os.fspath(packs.resolve()))
+    for packs_folder in packs:
+        folder_paths.add_model_folder_path("custom_nodes", os.fspath(packs_folder.resolve()))
 
 
 def _parsed(arguments: Sequence[str]) -> Any:

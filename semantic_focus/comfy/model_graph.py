@@ -75,7 +75,7 @@ def save_model_graph(path: Path, prompt: Mapping[str, Any], link: Sequence[Any],
     nodes = upstream(prompt, link)
     sources = {}
     for kind in dict.fromkeys(node["class_type"] for node in nodes.values()):
-        sources[kind] = getattr(_classes()[kind], "RELATIVE_PYTHON_MODULE", CORE)
+        sources[kind] = getattr(classes()[kind], "RELATIVE_PYTHON_MODULE", CORE)
         if sources[kind].startswith(HOSTED):
             raise CannotBeRunAgainError(f"{kind} is run by a service, not here: load the model from a file")
     folders = {
@@ -124,20 +124,21 @@ def run_model_graph(path: Path) -> Any:
     Raises:
         ValueError: a node is not there, or fails; the message names it.
     """
+    importlib.import_module("utils")  # before `nodes`, which puts a folder first that has another one
     import execution
 
     graph = read_model_graph(path)
     _add_folders(graph["folders"])
     _load_classes(path, graph["from"])
     kept: list[Any] = []
-    _classes()[KEEPER] = _keeper(kept)
+    classes()[KEEPER] = _keeper(kept)
     prompt = {**graph["nodes"], KEEPER: {"class_type": KEEPER, "inputs": {"model": graph["output"]}}}
     kind: Any = execution.CacheType.CLASSIC
     executor = execution.PromptExecutor(_NoServer(), kind, {"lru": 0, "ram": 0.0})
     try:
         executor.execute(prompt, EXECUTION, {}, [KEEPER])
     finally:
-        del _classes()[KEEPER]
+        del classes()[KEEPER]
     if not kept:
         said = next((data for event, data in executor.status_messages if event == "execution_error"), {})
         why = str(said.get("exception_message", "it gives none")).strip()
@@ -153,7 +154,8 @@ def _nodes() -> Any:
     return importlib.import_module(CORE)
 
 
-def _classes() -> dict[str, Any]:
+def classes() -> dict[str, Any]:
+    """ComfyUI's nodes by their ids."""
     return _nodes().NODE_CLASS_MAPPINGS
 
 
@@ -184,7 +186,7 @@ def _load_classes(path: Path, sources: Mapping[str, str]) -> None:
     Raises:
         ValueError: one is not there, or its pack cannot be loaded.
     """
-    known = _classes()
+    known = classes()
     if any(kind not in known and not source.startswith(PACKS) for kind, source in sources.items()):
         asyncio.run(_nodes().init_extra_nodes(init_custom_nodes=False, init_api_nodes=False))
     for kind, source in sources.items():
@@ -200,8 +202,6 @@ def _load_classes(path: Path, sources: Mapping[str, str]) -> None:
 def _load_pack(path: Path, kind: str, name: str) -> None:
     import folder_paths
     import server
-
-    import nodes
 
     if getattr(server.PromptServer, "instance", None) is None:  # packs add routes to it
         server.PromptServer.instance = _NoServer()  # pyright: ignore[reportAttributeAccessIssue]

@@ -21,9 +21,11 @@ def add_packs_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--custom-nodes",
         type=Path,
+        action="append",
+        default=[],
         metavar="PATH",
-        help="a folder with packs of nodes besides ComfyUI's custom_nodes, for a model that they give (see "
-        "docs/headless.md)",
+        help="a folder with packs of nodes besides ComfyUI's custom_nodes, for a model that they give; may "
+        "be given several times (see docs/headless.md)",
     )
 
 
@@ -33,18 +35,18 @@ class Programs:
 
     Attributes:
         comfyui: ComfyUI's folder.
-        packs: a folder with packs of nodes.
+        packs: folders with packs of nodes.
     """
 
     comfyui: Path | None = None
-    packs: Path | None = None
+    packs: tuple[Path, ...] = ()
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> "Programs":
         """Those of a command line."""
-        return cls(options.comfyui, options.custom_nodes)
+        return cls(options.comfyui, tuple(options.custom_nodes))
 
     def arguments(self) -> list[str]:
         """As a command line says it."""
-        said = (("--comfyui", self.comfyui), ("--custom-nodes", self.packs))
-        return [word for name, folder in said if folder is not None for word in (name, str(folder))]
+        comfyui = [] if self.comfyui is None else ["--comfyui", str(self.comfyui)]
+        return [*comfyui, *(word for folder in self.packs for word in ("--custom-nodes", str(folder)))]

@@ -90,14 +90,13 @@ def _follow(lines: "queue.Queue[bytes | None]", follower: Follower) -> None:
 
 
 def _stop(process: "subprocess.Popen[bytes]", follower: Follower) -> None:
-    """Ask a command to end, as a first and a second Ctrl+C do."""
-    begun = follower.has_begun()
-    process.send_signal(signal.SIGTERM)
-    patience = LONGEST_END if begun else PAUSE
-    end = time.monotonic() + patience
-    while process.poll() is None and time.monotonic() < end and not follower.is_impatient():
-        time.sleep(PAUSE / 2)
-    if process.poll() is None:
+    """Ask a command to end, as one Ctrl+C after the other does."""
+    for patience in (LONGEST_END if follower.has_begun() else PAUSE, UNBEGUN, UNBEGUN, UNBEGUN):
         process.send_signal(signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(UNBEGUN)
+        end = time.monotonic() + patience
+        while process.poll() is None and time.monotonic() < end:
+            time.sleep(PAUSE)  # two signals at once would be one
+            if patience > UNBEGUN and follower.is_impatient():
+                break
+        if process.poll() is not None:
+            return

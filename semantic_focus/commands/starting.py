@@ -25,7 +25,8 @@ ENDS_WITH = "SEMANTIC_FOCUS_ENDS_WITH"
 def run_processes(count: int, arguments: Sequence[str], killed: Callable[[str], None]) -> int:
     """Run the command line `arguments` in so many processes, one GPU each where there are GPUs.
 
-    Signals go on to all of them, once each: they are in sessions of their own. The end of the process that
+    Signals go on to all of them, once each: they are in sessions of their own. The first one asks them to
+    stop, the second one ends them, the third one also those that do not hear. The end of the process that
     `ENDS_WITH` names is one.
 
     Args:
@@ -36,8 +37,12 @@ def run_processes(count: int, arguments: Sequence[str], killed: Callable[[str], 
     """
     with tempfile.TemporaryDirectory(prefix="semantic-focus-") as folder:
         processes: list[subprocess.Popen[bytes]] = []
+        received: list[int] = []
 
         def hand_on(number: int, _frame: FrameType | None) -> None:
+            received.append(number)
+            if len(received) > 2:
+                raise SystemExit(128 + number)
             for process in processes:
                 if process.poll() is None:
                     process.send_signal(number)

@@ -28,6 +28,19 @@ def deciding_arguments() -> tuple[str, ...]:
     return tuple(words)
 
 
+def other_arguments() -> list[str]:
+    """Those of `comfy.cli_args` that were given besides."""
+    from comfy.cli_args import args, parser
+
+    return [
+        action.option_strings[0]
+        for action in parser._actions
+        if action.option_strings
+        and action.dest not in (*DECIDING, "help")
+        and getattr(args, action.dest, action.default) != action.default
+    ]
+
+
 def _written(value: Any) -> list[str]:
     if value is True:
         return []

@@ -12,6 +12,7 @@ import torch
 from ..files.text import in_short, shortened
 from ..segmenters.damage import damage
 from ..settings.model import ModelSettings
+from .arguments import other_arguments
 from .model_graph import read_model_graph, run_model_graph
 
 if TYPE_CHECKING:
@@ -99,6 +100,11 @@ def _parsed(arguments: Sequence[str]) -> Any:
     finally:
         sys.argv = own
         comfy.options.enable_args_parsing(False)
+    if others := other_arguments():
+        raise ValueError(
+            f"[comfyui] arguments: {', '.join(others)}: only those that decide about weights are taken, such "
+            "as --fp32-unet or --lowvram"
+        )
     return args
 
 

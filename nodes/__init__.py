@@ -19,6 +19,7 @@ from . import (
     preview,
     refine,
     report,
+    save_job,
     scenes,
     segment,
     timesteps,
@@ -56,6 +57,7 @@ NODES = with_printable_errors(
                 *scenes.NODES,
                 *lora.NODES,
                 *train.NODES,
+                *save_job.NODES,
                 *train_state.NODES,
                 *report.NODES,
             ]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..datasets.cached_latents import OriginDataset, TrainingInputs
+from ..datasets.cached_latents import OriginDataset
 from ..lora.file import SAFETENSORS, numbered, save_new_lora
 from ..lora.keys import export_lora, generic_tensors
 from ..lora.metadata import lora_metadata
@@ -16,12 +16,12 @@ from ..training.data import TrainingPictures
 from ..training.processes import Processes
 from ..training.run import RunOptions, provenance_of
 from ..training.run_folder import RunFolder
-from ..training.scenes import Scenes
 from ..training.step_record import StepRecord
 from ..training.untrained import untrained
 from .family import recipe_of
 from .guidance import NO_GUIDANCE, guided, missing_guidance
-from .headless import DTYPES, RUNS, LoraNotWrittenError, load_model
+from .headless import DTYPES, RUNS, LoraNotWrittenError, file_name, load_model
+from .headless_inputs import HeadlessInputs
 from .key_map import comfy_key_map
 from .lora_files import read_for_model
 from .memory.advice import Verdict
@@ -58,9 +58,8 @@ class Trained:
 
 def train_headless(
     config: TrainConfig,
-    inputs: TrainingInputs,
+    inputs: HeadlessInputs,
     told: Told,
-    scenes: Scenes | None,
     processes: Processes,
     load: Callable[[ModelSettings], Any] = load_model,
 ) -> Trained | None:
@@ -68,7 +67,6 @@ def train_headless(
     first, which alone writes the LoRA.
 
     Args:
-        scenes: the base model's own pictures, trained beside those of the dataset; None: none are.
         processes: that make the LoRA together.
         load: gives the MODEL of a file.
 
@@ -79,7 +77,7 @@ def train_headless(
         LoraNotWrittenError: a full disk, say, or a network that has no names in the wanted key style.
     """
     patcher = load(config.model)
-    dataset, plan = inputs.dataset, config.run
+    dataset, scenes, plan = inputs.dataset, inputs.scenes, config.run
     config, guidance = _with_recipe(config, patcher, dataset, told)
     options = told.options(config.training.steps, config.run.save_every)
     request = TrainingRequest(
@@ -96,7 +94,8 @@ def train_headless(
         inputs.start_from,
         inputs.unconditional,
         inputs.training_adapter,
-        model_name=config.model.path.stem,
+        inputs.state,
+        model_name=Path(file_name(config.model)).stem,
         names=tuple(dataset.names),
         memory=plan.memory,
         validation=config.validation,
@@ -104,7 +103,7 @@ def train_headless(
     )
     if guidance is not None:
         request = guided(request, guidance)
-    place = RunPlace(plan.output / RUNS, plan.name, plan.resume, plan.keep, must_keep=True)
+    place = RunPlace(plan.runs or plan.output / RUNS, plan.name, plan.resume, plan.keep, must_keep=True)
 
     def options_for(_velocity: ComfyVelocityModel, data: TrainingPictures) -> RunOptions:
         for note in untrained(config.objective, data):
@@ -142,7 +141,7 @@ def _with_recipe(
     """What the config leaves open as the recipe of the model's family has it, and the guidance to train at;
     as it is where the config does not ask for a recipe.
     """
-    recipe = recipe_of(patcher, config.model.path.name)
+    recipe = recipe_of(patcher, file_name(config.model))
     guidance = missing_guidance(recipe, dataset.conditionings)
     if config.recipe == "off":
         if guidance is not None:
@@ -160,6 +159,6 @@ def _save(config: TrainConfig, result: TrainingResult, patcher: Any) -> Path:
     style, read = config.lora.key_style, read_for_model(patcher, result.lora)
     generic = generic_tensors(read.adapters)
     tensors = export_lora(generic, style, comfy_key_map(patcher), DTYPES[config.lora.dtype], read.fixed)
-    provenance = provenance_of(result.state.identity, result.state.step, config.model.path.stem)
+    provenance = provenance_of(result.state.identity, result.state.step, Path(file_name(config.model)).stem)
     places = itertools.chain([folder / f"{name}{SAFETENSORS}"], numbered(folder, name))
     return save_new_lora(places, tensors, lora_metadata(generic, style, provenance))

@@ -13,6 +13,7 @@ from ..jobs.places import OnDisk
 from ..jobs.ready import Ready, ready
 from ..settings.toml import ConfigError
 from ..training.events import EventWriter
+from .config import Programs
 from .events import this_process
 from .job_codes import code_of
 from .outcome import CANNOT_START, SUCCESS, TRY_AGAIN, CannotStartError, say
@@ -99,7 +100,7 @@ class JobRunner:
             return self._run_of(TrainRun, OfJob(found, self._inputs), signals)
 
     def _run_of(self, make: Any, task: Any, stops: Any) -> int:
-        run = make(task, self._comfyui, stops, self._events, load=self._load)
+        run = make(task, Programs(self._comfyui), stops, self._events, load=self._load)
         code = run.exit_code()
         self.result = run.lora
         return code

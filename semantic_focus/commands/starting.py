@@ -20,6 +20,8 @@ PACKAGE = Path(__file__).resolve().parents[1]
 GRACE = 30.0
 """Seconds that the others have to end once the first process has."""
 PAUSE = 0.05
+ENDS_WITH = "SEMANTIC_FOCUS_ENDS_WITH"
+"""Variable with the number of the process that has started this one, and without which it does not go on."""
 
 
 def run_processes(
@@ -30,7 +32,9 @@ def run_processes(
 ) -> int:
     """Run the command line `arguments` in so many processes, one GPU each where there are GPUs.
 
-    Signals go on to all of them, once each: they are in sessions of their own.
+    Signals go on to all of them, once each: they are in sessions of their own. The first one asks them to
+    stop, the second one ends them, the third one also those that do not hear. The end of the process that
+    `ENDS_WITH` names is one.
 
     Args:
         killed: told in a sentence that the first process, which speaks for all, was killed.
@@ -42,8 +46,12 @@ def run_processes(
     """
     with tempfile.TemporaryDirectory(prefix="semantic-focus-") as folder:
         processes: list[subprocess.Popen[bytes]] = []
+        received: list[int] = []
 
         def hand_on(number: int, _frame: FrameType | None) -> None:
+            received.append(number)
+            if len(received) > 2:
+                raise SystemExit(128 + number)
             for process in processes:
                 if process.poll() is None:
                     process.send_signal(number)
@@ -104,7 +112,11 @@ def _started(
 def _ended(processes: Sequence[subprocess.Popen[bytes]], folder: Path, killed: Callable[[str], None]) -> int:
     """Wait for all to end; the exit code of all together."""
     first, others = processes[0], processes[1:]
+    above = os.environ.get(ENDS_WITH)
     while first.poll() is None:
+        if above is not None and above != str(os.getppid()):
+            above = None
+            os.kill(os.getpid(), signal.SIGTERM)
         if any(process.poll() for process in others):
             (folder / ENDED).touch()
         time.sleep(PAUSE)

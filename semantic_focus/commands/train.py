@@ -10,17 +10,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..comfy.headless import LoraNotWrittenError, check_model_file, find_comfyui, import_comfyui, load_model
-from ..datasets.cached_latents import TrainingInputs, load_conditioning, load_dataset
-from ..datasets.cached_scenes import load_scenes
+from ..comfy.headless_inputs import read_inputs
 from ..files.writing import make_folder
-from ..lora.file import load_lora
-from ..settings.training import ModelSettings, TrainConfig, load_config
+from ..settings.model import ModelSettings
+from ..settings.training import TrainConfig, load_config
 from ..training.events import EventWriter
 from ..training.processes import Processes, ProcessFailed, ProcessLost, StopTraining
 from ..training.shortage import TrainingOutOfMemory
 from ..training.summary import summary_rows
 from ..training.trainer import TrainingDiverged
-from .config import add_config_arguments
+from .config import Programs, add_config_arguments, add_packs_argument
 from .counts import process_count
 from .events import STANDARD_OUTPUT, add_events_argument, events_to, this_process
 from .joining import Place, join, place_of, take_device
@@ -49,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: 1, or what torchrun, accelerate launch or srun has started)",
     )
     add_events_argument(parser)
+    add_packs_argument(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
         StopSignals(NOTED if is_first else None) as signals,
         events_to(options.events, is_first) as events,
     ):
-        run = TrainRun(OfConfig(options.config), options.comfyui, signals, events, place)
+        run = TrainRun(OfConfig(options.config), Programs.of(options), signals, events, place)
         code = run.exit_code()
     if run.lora is not None and options.events != STANDARD_OUTPUT:
         answer(run.lora)
@@ -76,8 +76,7 @@ def _in_processes(options: argparse.Namespace, place: Place | None) -> int:
         raise CannotStartError(
             f"--processes {options.processes}: this is one of {place.size} processes already, do without"
         )
-    arguments = ["train", str(options.config)]
-    arguments += [] if options.comfyui is None else ["--comfyui", str(options.comfyui)]
+    arguments = ["train", str(options.config), *Programs.of(options).arguments()]
     arguments += [] if options.events is None else ["--events", options.events]
 
     def killed(message: str) -> None:
@@ -147,7 +146,7 @@ class TrainRun:
     """One process of a training, from beginning to end.
 
     Args:
-        comfyui: ComfyUI's folder, where the command line gives it.
+        programs: as the command line says.
         place: of this process among several.
         load: gives the MODEL of a file; None: it is loaded.
 
@@ -158,13 +157,13 @@ class TrainRun:
     def __init__(
         self,
         task: Task,
-        comfyui: Path | None,
+        programs: Programs,
         signals: Stops,
         events: EventWriter,
         place: Place | None = None,
         load: Callable[[ModelSettings], Any] | None = None,
     ):
-        self._task, self._comfyui, self._load = task, comfyui, load
+        self._task, self._programs, self._load = task, programs, load
         self._place, self._signals, self._events = place, signals, events
         self._processes = Processes()
         self._begun: list[Path] = []
@@ -226,7 +225,7 @@ class TrainRun:
         try:
             return train(
                 self._task.config(),
-                self._comfyui,
+                self._programs,
                 self._check,
                 self._begun.append,
                 self._processes,
@@ -267,7 +266,7 @@ class Finished:
 
 def train(
     config: TrainConfig,
-    comfyui: Path | None,
+    programs: Programs,
     check: Callable[[], None],
     on_begin: Callable[[Path], None],
     processes: Processes,
@@ -280,6 +279,7 @@ def train(
     Everything that can be checked without ComfyUI, which takes its time to load, is checked before.
 
     Args:
+        programs: as the command line says; what it leaves open, the config does.
         check: called before each pass through the model; what it raises ends the training.
         on_begin: told of the run's folder before the first step.
         processes: that make the LoRA together.
@@ -296,25 +296,19 @@ def train(
         foreign = f"keys of another trainer that mean nothing here: {', '.join(config.ignored)}"
         logging.info(foreign)
         events.note("foreign_keys", foreign, keys=", ".join(config.ignored))
-    folder = find_comfyui(comfyui, config.model.comfyui)
-    check_model_file(config.model.path)
-    inputs = TrainingInputs(
-        load_dataset(config.sources),
-        load_conditioning(config.empty_prompt) if config.empty_prompt else None,
-        load_lora(config.lora.continue_from) if config.lora.continue_from else None,
-        load_lora(config.model.training_adapter) if config.model.training_adapter else None,
-    )
-    scenes = config.scenes.of(load_scenes(config.scenes.source)) if config.scenes else None
+    folder = find_comfyui(programs.comfyui, config.model.comfyui)
+    check_model_file(config.model)
+    inputs = read_inputs(config)
     config = config.for_pictures(inputs.dataset.repeats)
     make_folder(config.run.output)
     if config.model.device != "cpu":
         take_device()
-    import_comfyui(folder, config.model.device)
+    import_comfyui(folder, config.model.device, config.model.arguments, programs.packs)
     check()
     from ..comfy.headless_training import train_headless
 
     told = (TrainingTold if processes.is_first else NothingTold)(events, on_begin, check)
-    trained = train_headless(config, inputs, told, scenes, processes, load or load_model)
+    trained = train_headless(config, inputs, told, processes, load or load_model)
     if trained is None:
         return None
     rows = [dataclasses.asdict(row) for row in summary_rows(trained.history)]

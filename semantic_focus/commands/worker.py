@@ -137,7 +137,8 @@ class Worker:
         path = comfyui.get("path") if isinstance(comfyui, dict) else None
         if self._comfyui is not None or os.environ.get(VARIABLE):
             path = None
-        here = device == "cpu", path and str(job.base / str(path))
+        arguments = str(comfyui.get("arguments")) if isinstance(comfyui, dict) else ""
+        here = device == "cpu", path and str(job.base / str(path)), arguments
         self._here = self._here or here
         return here == self._here
 

@@ -1,6 +1,5 @@
 """The section [semantic_cosine] of a config.toml <-> settings of the objective."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -22,6 +21,7 @@ from .toml import (
     numbers,
     one_of,
     parsed,
+    quoted,
     shown,
     whole,
 )
@@ -150,6 +150,11 @@ def save_objective(path: str | Path, objective: Objective) -> None:
         others = [name for name in file.tables if name != SECTION]
         if others:
             raise file.error(others[0], "", "would be lost: write to another file")
+    write_text(path, "\n".join(objective_lines(objective)) + "\n")
+
+
+def objective_lines(objective: Objective) -> list[str]:
+    """The lines of the section and its tables, from which `objective_of` makes the same objective."""
     own = {name: weight for name, weight in objective.weights.items() if name not in SEMANTIC_CATEGORIES}
     lines = [f"[{SECTION}]", f"enabled = {str(objective.enabled).lower()}"]
     for name in SEMANTIC_CATEGORIES:
@@ -161,16 +166,11 @@ def save_objective(path: str | Path, objective: Objective) -> None:
         lines.append(f"{FLOOR} = {float(objective.base_mask_floor)!r}")
     if own:
         lines += ["", f"[{SECTION}.{OWN_CATEGORIES}]"]
-        lines += [f"{_quoted(name)} = {float(weight)!r}" for name, weight in own.items()]
+        lines += [f"{quoted(name)} = {float(weight)!r}" for name, weight in own.items()]
     if objective.windows:
         lines += ["", f"[{SECTION}.{WINDOWS}]"]
         lines += [
-            f"{_quoted(name)} = {[float(window.low), float(window.high), float(window.ramp)]!r}"
+            f"{quoted(name)} = {[float(window.low), float(window.high), float(window.ramp)]!r}"
             for name, window in objective.windows.items()
         ]
-    write_text(path, "\n".join(lines) + "\n")
-
-
-def _quoted(key: str) -> str:
-    """A TOML basic string; JSON's escapes are a subset of TOML's."""
-    return json.dumps(key, ensure_ascii=False)
+    return lines

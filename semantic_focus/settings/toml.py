@@ -1,6 +1,7 @@
 """Settings out of a TOML file, or tables like its, each checked by itself; errors name file, line and key."""
 
 import difflib
+import json
 import math
 import re
 import reprlib
@@ -82,6 +83,11 @@ class Tables:
         if not isinstance(array, list) or not all(isinstance(table, dict) for table in array):
             raise self.error(section, key, f"is {shown(array)}: write one [[{section}.{key}]] for each")
         return array
+
+    def with_paths(self, values: Mapping[str, Any], *names: str) -> dict[str, Any]:
+        """The values, those of these names as paths, which are relative to the file's folder."""
+        paths = {name: self.path.parent / Path(values[name]).expanduser() for name in names if name in values}
+        return {**values, **paths}
 
 
 class JsonFile(Tables):
@@ -288,6 +294,13 @@ def shown(value: Any) -> str:
     if isinstance(value, int):  # Python refuses to write very long ones
         return str(value) if value.bit_length() <= 256 else f"a number of {value.bit_length()} bits"
     return _SHORT.repr(value) if isinstance(value, list | dict) else str(value)
+
+
+def quoted(text: str) -> str:
+    """A text as TOML writes it, also one that is a key; JSON's escapes are a subset of TOML's, which wants
+    that of DEL as well.
+    """
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def whole(low: int, high: int | None = None) -> Parse:

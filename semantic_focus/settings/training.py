@@ -5,7 +5,7 @@ that mean nothing here are kept in `TrainConfig.ignored`.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -23,6 +23,7 @@ from ..training.optimizers import OPTIMIZERS
 from ..training.run_folder import Keep
 from ..training.settings import TrainingSettings
 from ..training.validation import HoldOut, ValidationSettings
+from .model import MODEL, ModelSettings, model_of
 from .objective import SECTION, objective_of
 from .origin import ORIGIN_KEYS, ORIGIN_SECTIONS
 from .scenes import SCENES, SceneSettings, scenes_of
@@ -47,32 +48,11 @@ from .toml import (
     whole,
 )
 
-MODEL_DTYPES = ("default", "bf16", "fp16", "fp32")
 LORA_DTYPES = ("fp32", "bf16", "fp16")
-DEVICES = ("auto", "cpu")
 RECIPE_MODES = ("auto", "off")
 MAX_SEED = 2**64 - 1
 MOST_REPEATS = 100_000
 """Of one source; `TrainingPictures` has a limit for their sum."""
-
-
-@dataclass(frozen=True)
-class ModelSettings:
-    """[model] and [comfyui].
-
-    Attributes:
-        path: a .safetensors file with a diffusion model that ComfyUI knows.
-        dtype: of its weights; "default": as ComfyUI chooses.
-        device: "auto" takes the CPU where torch sees no accelerator.
-        training_adapter: LoRA file that is active while training only.
-        comfyui: ComfyUI's folder.
-    """
-
-    path: Path
-    dtype: str = "default"
-    device: str = "auto"
-    training_adapter: Path | None = None
-    comfyui: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +87,7 @@ class RunPlan:
         resume: go on with an unfinished run of the same settings.
         gradient_checkpointing: less memory, a third more time.
         memory: how much of the model waits in RAM.
+        runs: folder of the runs; None: "runs" below `output`.
     """
 
     output: Path = Path("output")
@@ -118,6 +99,7 @@ class RunPlan:
     resume: bool = True
     gradient_checkpointing: bool = True
     memory: MemorySetting = MemorySetting()
+    runs: Path | None = None
 
     @property
     def keep(self) -> Keep:
@@ -138,6 +120,8 @@ class TrainConfig:
         ignored: keys of the origin trainer without a meaning here, "[section] key".
         recipe: "auto" has what is not stated filled with the values of the model's family, see `filling.py`.
         stated: names of the settings that the file gives.
+        tensors: folder of what a graph trained on, in place of `sources`, see `datasets/given_tensors.py`.
+        state: of an earlier training that this one goes on from; the steps count from its beginning.
     """
 
     model: ModelSettings
@@ -154,6 +138,8 @@ class TrainConfig:
     ignored: tuple[str, ...] = ()
     recipe: str = "off"
     stated: frozenset[str] = frozenset()
+    tensors: Path | None = None
+    state: Path | None = None
 
     def for_pictures(self, repeats: Iterable[int]) -> "TrainConfig":
         """The same with steps in the place of epochs, for pictures with these repeats."""
@@ -184,13 +170,6 @@ def _origin_schedule(value: Any) -> str:
     return one_of(RATE_SCHEDULES)(same.get(value, value) if isinstance(value, str) else value)
 
 
-MODEL = {
-    "path": Setting(text, ("model.path",)),
-    "dtype": Setting(one_of(MODEL_DTYPES), ("model.dtype",)),
-    "device": Setting(one_of(DEVICES), ("model.device",)),
-    "training_adapter": Setting(text, ("model.training_adapter",)),
-    "comfyui": Setting(text, ("comfyui.path",)),
-}
 ADAPTER = {
     "kind": Setting(one_of(ADAPTER_KINDS), ("lora.kind",)),
     "rank": Setting(whole(1), ("lora.rank", "lora.network_dim", "network.dim")),
@@ -252,7 +231,9 @@ RUN = {
         flag, ("training.gradient_checkpointing", "advanced.gradient_checkpointing")
     ),
     "memory": Setting(memory, ("training.memory",)),
+    "runs": Setting(text, ("training.runs",)),
 }
+STATE = {"state": Setting(text, ("training.state",))}
 RECIPE = {"recipe": Setting(one_of(RECIPE_MODES), ("training.recipe",))}
 EPOCHS = {
     "epochs": Setting(
@@ -264,7 +245,10 @@ VALIDATION = {
     "share": Setting(number(above=True), ("validation.share",)),
     "every": Setting(whole(0), ("validation.every",)),
 }
-DATASET = {"empty_prompt": Setting(text, ("dataset.empty_prompt",))}
+DATASET = {
+    "empty_prompt": Setting(text, ("dataset.empty_prompt",)),
+    "tensors": Setting(text, ("dataset.tensors",)),
+}
 SOURCE = {
     "cache_directory": text,
     "num_repeats": whole(1, MOST_REPEATS),
@@ -273,7 +257,7 @@ SOURCE = {
 }
 """Keys of [[dataset.sources]]."""
 GROUPS = (
-    MODEL, ADAPTER, LORA, TRAINING, RECIPE, RUN, EPOCHS, TIMESTEPS, ACRF, VALIDATION, SCENES, DATASET,
+    MODEL, ADAPTER, LORA, TRAINING, RECIPE, RUN, STATE, EPOCHS, TIMESTEPS, ACRF, VALIDATION, SCENES, DATASET,
 )  # fmt: skip
 """What the sections hold."""
 
@@ -297,9 +281,7 @@ def config_of(file: Tables) -> TrainConfig:
         ConfigError: as `load_config`.
     """
     ignored = _check_all_keys(file)
-    model = _with_paths(file, given(file, MODEL), "path", "training_adapter", "comfyui")
-    if "path" not in model:
-        raise file.error("model", "path", "is missing: give the .safetensors file of the diffusion model")
+    model = model_of(file)
     epochs = given(file, EPOCHS).get("epochs")
     training, run = given(file, TRAINING), given(file, RUN)
     if {"keep_last", "keep_saved"} <= run.keys():
@@ -309,12 +291,12 @@ def config_of(file: Tables) -> TrainConfig:
     for steps, passes, values in (("steps", "epochs", training), ("save_every", "save_every_epochs", run)):
         if steps in values and (epochs if passes == "epochs" else values.get(passes)):
             raise file.error("training", steps, f"and {passes} are both given: keep one of them")
-    empty_prompt = _with_paths(file, given(file, DATASET), "empty_prompt").get("empty_prompt")
-    if training.get("caption_dropout") and empty_prompt is None:
+    dataset = file.with_paths(given(file, DATASET), *DATASET)
+    if training.get("caption_dropout") and not dataset:
         raise file.error(
             "training", "caption_dropout", "needs [dataset] empty_prompt: the text file of an empty caption"
         )
-    lora, adapter = _with_paths(file, given(file, LORA), "continue_from"), given(file, ADAPTER)
+    lora, adapter = file.with_paths(given(file, LORA), "continue_from"), given(file, ADAPTER)
     if lora.get("key_style") == "diffusers" and adapter.get("kind", "lora") != "lora":
         raise file.error(
             "lora", "key_style", "is diffusers, which has no LoHa or LoKr: choose kohya or comfyui"
@@ -323,20 +305,21 @@ def config_of(file: Tables) -> TrainConfig:
     stated = {**training, **lora, **adapter, **({"timesteps": timesteps} if timesteps else {})}
     stated |= {"steps": epochs} if epochs else {}
     return TrainConfig(
-        ModelSettings(**model),
-        _sources(file),
+        model,
+        _sources(file, dataset),
         AdapterSettings(**adapter),
         LoraSettings(**lora),
         TrainingSettings(**training, timesteps=timesteps or TimestepSampling()),
-        RunPlan(**_with_paths(file, {"output": str(RunPlan.output), **run}, "output")),
+        RunPlan(**file.with_paths({"output": str(RunPlan.output), **run}, "output", "runs")),
         objective_of(file) if SECTION in file.tables else Objective(),
         _validation(file),
         scenes_of(file),
         epochs,
-        empty_prompt,
-        ignored,
-        **recipe,
+        ignored=ignored,
         stated=frozenset(stated),
+        **recipe,
+        **dataset,
+        **file.with_paths(given(file, STATE), "state"),
     )
 
 
@@ -364,22 +347,22 @@ def _check_all_keys(file: Tables) -> tuple[str, ...]:
     return tuple(ignored)
 
 
-def _with_paths(file: Tables, values: dict[str, Any], *names: str) -> dict[str, Any]:
-    """The values, those of these names as paths."""
-    folder = file.path.parent
-    paths = {name: folder / Path(values[name]).expanduser() for name in names if name in values}
-    return {**values, **paths}
-
-
-def _sources(file: Tables) -> tuple[DatasetSource, ...]:
+def _sources(file: Tables, dataset: Mapping[str, Any]) -> tuple[DatasetSource, ...]:
     section = "dataset.sources"
     sources = []
+    if "tensors" in dataset:
+        for other in ("sources", "empty_prompt"):
+            if other in file.table("dataset"):
+                raise file.error(
+                    "dataset", other, "and tensors are both given, which has all of it: keep one of them"
+                )
+        return ()
     for index, table in enumerate(file.tables_of("dataset", "sources")):
         check_keys(file, section, table, SOURCE, index)
         values = {key: parsed(file, section, key, value, SOURCE[key], index) for key, value in table.items()}
         if "cache_directory" not in values:
             raise file.error(section, "", "has no cache_directory: give the folder of cached latents", index)
-        sources.append(DatasetSource(**_with_paths(file, values, "cache_directory", "image_directory")))
+        sources.append(DatasetSource(**file.with_paths(values, "cache_directory", "image_directory")))
     if not sources:
         raise file.error(
             "dataset", "", "has no [[dataset.sources]]: name at least one folder of cached latents"

@@ -13,6 +13,7 @@ from ..semantic_focus.comfy.model import ComfyVelocityModel
 from ..semantic_focus.comfy.request import TrainingRequest
 from ..semantic_focus.comfy.training import RunPlace, train_comfy_lora
 from ..semantic_focus.lora.layers import LAYER_CHOICES
+from ..semantic_focus.regions.masks import picture_names
 from ..semantic_focus.settings.filling import Choice
 from ..semantic_focus.settings.training import RECIPE_MODES
 from ..semantic_focus.training.curves import validation_columns
@@ -221,6 +222,7 @@ class LoraTrainStep(ReadsFiles):
             repeats=tuple(rest.get("repeats") or ()),
             state=values.get("train_state"),
             model_name=Path(name).stem,
+            names=picture_names(latent_masks),
             memory=MemorySetting.of(values.get("memory", MEMORY_CHOICES[0])),
             validation=values.get("options", ChosenOptions()).validation,
             scenes=scenes,

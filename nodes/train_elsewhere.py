@@ -68,7 +68,6 @@ def train_elsewhere(
         run = RunPlan(
             name=place.name,
             save_every=asked.save_every,
-            keep_last=place.keep_last,
             resume=place.resume,
             runs=place.root.resolve(),
         )

@@ -1,7 +1,7 @@
 """A training without a graph, from the model's file to the LoRA's. Imports ComfyUI."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,6 +11,7 @@ from ..lora.file import SAFETENSORS, numbered, save_new_lora
 from ..lora.keys import export_lora, generic_tensors
 from ..lora.metadata import lora_metadata
 from ..settings.filling import fill_config, said
+from ..settings.model import ModelSettings
 from ..settings.training import TrainConfig
 from ..training.data import TrainingPictures
 from ..training.processes import Processes
@@ -20,7 +21,7 @@ from ..training.step_record import StepRecord
 from ..training.untrained import untrained
 from .family import recipe_of
 from .guidance import NO_GUIDANCE, guided, missing_guidance
-from .headless import DTYPES, LoraNotWrittenError, file_name, load_model
+from .headless import DTYPES, RUNS, LoraNotWrittenError, file_name, load_model
 from .headless_inputs import HeadlessInputs
 from .key_map import comfy_key_map
 from .lora_files import read_for_model
@@ -29,9 +30,6 @@ from .memory.beforehand import needs_in_log
 from .model import ComfyVelocityModel
 from .request import TrainingRequest
 from .training import RunPlace, TrainingResult, train_comfy_lora
-
-RUNS = "runs"
-"""Folder of the runs, below the output folder."""
 
 
 class Told(Protocol):
@@ -60,13 +58,18 @@ class Trained:
 
 
 def train_headless(
-    config: TrainConfig, inputs: HeadlessInputs, told: Told, processes: Processes
+    config: TrainConfig,
+    inputs: HeadlessInputs,
+    told: Told,
+    processes: Processes,
+    load: Callable[[ModelSettings], Any] = load_model,
 ) -> Trained | None:
     """Train as `config` says, going on with an unfinished run of the same kind; None of all processes but the
     first, which alone writes the LoRA.
 
     Args:
         processes: that make the LoRA together.
+        load: gives the MODEL of a file.
 
     Raises:
         ValueError: model, dataset and settings do not fit each other.
@@ -74,7 +77,7 @@ def train_headless(
         StopTraining, TrainingDiverged, TrainingOutOfMemory: as `train_comfy_lora`.
         LoraNotWrittenError: a full disk, say, or a network that has no names in the wanted key style.
     """
-    patcher = load_model(config.model)
+    patcher = load(config.model)
     dataset, scenes, plan = inputs.dataset, inputs.scenes, config.run
     config, guidance = _with_recipe(config, patcher, dataset, told)
     options = told.options(config.training.steps, config.run.save_every)
@@ -101,7 +104,7 @@ def train_headless(
     )
     if guidance is not None:
         request = guided(request, guidance)
-    place = RunPlace(plan.runs or plan.output / RUNS, plan.name, plan.resume, plan.keep_last, must_keep=True)
+    place = RunPlace(plan.runs or plan.output / RUNS, plan.name, plan.resume, plan.keep, must_keep=True)
 
     def options_for(_velocity: ComfyVelocityModel, data: TrainingPictures) -> RunOptions:
         for note in untrained(config.objective, data):
@@ -117,7 +120,7 @@ def train_headless(
     if not processes.is_first:
         return None
     try:
-        return Trained(_save(config, result, patcher), result.history)
+        lora = _save(config, result, patcher)
     except (ValueError, OSError) as error:
         kept = RunFolder(result.folder).lora_path(result.state.step)
         where = (
@@ -128,6 +131,9 @@ def train_headless(
         raise LoraNotWrittenError(
             f"The training is done but its LoRA could not be written: {error}. {where}"
         ) from error
+    if plan.keep_saved == 0:
+        RunFolder(result.folder).remove_saved()
+    return Trained(lora, result.history)
 
 
 def _with_recipe(

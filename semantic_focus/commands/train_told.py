@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..training.events import EventWriter
+from ..training.kept import Kept
 from ..training.progress import ProgressLines
-from ..training.run import Kept, RunOptions
+from ..training.run import RunOptions
 from ..training.step_record import StepRecord
 from ..training.verdict import Verdict
 from .outcome import say

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from .toml import Setting, TomlFile, given, one_of, text, texts
+from .toml import Setting, Tables, given, one_of, text, texts
 
 MODEL_DTYPES = ("default", "bf16", "fp16", "fp32")
 LOADERS = ("diffusion model", "checkpoint")
@@ -55,7 +55,7 @@ class ModelSettings:
         return self.path.suffix == GRAPH
 
 
-def model_of(file: TomlFile) -> ModelSettings:
+def model_of(file: Tables) -> ModelSettings:
     """The model of a config.toml.
 
     Raises:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..datasets.cached_scenes import CachedScenes, SceneSource
 from ..training.scenes import Scenes, SceneShares
-from .toml import Setting, TomlFile, given, number, text
+from .toml import Setting, Tables, given, number, text
 
 SCENES = {
     "cache_directory": Setting(text, ("scenes.cache_directory",)),
@@ -36,7 +36,7 @@ class SceneSettings:
         )
 
 
-def scenes_of(file: TomlFile) -> SceneSettings | None:
+def scenes_of(file: Tables) -> SceneSettings | None:
     """None where the file has no such section.
 
     Raises:
@@ -62,7 +62,7 @@ def scenes_of(file: TomlFile) -> SceneSettings | None:
     return SceneSettings(SceneSource(*folders), _shares(file, values, {} if named else {"composites": 0.0}))
 
 
-def _shares(file: TomlFile, values: Mapping[str, Any], defaults: Mapping[str, float]) -> SceneShares:
+def _shares(file: Tables, values: Mapping[str, Any], defaults: Mapping[str, float]) -> SceneShares:
     given_ones = {name: values[name] for name in ("strangers", "composites") if name in values}
     try:
         return SceneShares(**{**defaults, **given_ones})

@@ -10,7 +10,7 @@ from .model import MODEL
 from .objective import objective_lines
 from .scenes import SCENES
 from .timesteps import TIMESTEPS
-from .toml import Setting, quoted
+from .toml import ALL, Setting, quoted
 from .training import (
     ADAPTER,
     DATASET,
@@ -21,6 +21,7 @@ from .training import (
     STATE,
     TRAINING,
     VALIDATION,
+    RunPlan,
     TrainConfig,
 )
 
@@ -41,7 +42,7 @@ def config_text(config: TrainConfig, folder: Path) -> str:
         (EPOCHS, {"epochs": config.epochs}),
         (TRAINING, _without(vars(config.training), "steps", config.epochs)),
         (RECIPE, {"recipe": config.recipe}),
-        (RUN, _without(vars(config.run), "save_every", config.run.save_every_epochs)),
+        (RUN, _run_values(config.run)),
         (STATE, {"state": config.state}),
         (TIMESTEPS, vars(config.training.timesteps)),
         (VALIDATION, vars(config.validation)),
@@ -60,6 +61,12 @@ def config_text(config: TrainConfig, folder: Path) -> str:
     blocks = [[f"[{section}]", *lines] for section, lines in sections.items() if lines]
     blocks += [["[[dataset.sources]]", *_lines(vars(source), folder)] for source in config.sources]
     return "\n\n".join("\n".join(lines) for lines in [*blocks, objective_lines(config.objective)]) + "\n"
+
+
+def _run_values(run: RunPlan) -> dict[str, Any]:
+    values = _without(vars(run), "save_every", run.save_every_epochs)
+    kept = _without(values, "keep_last", run.keep_saved)
+    return {**kept, "keep_saved": "all"} if run.keep_saved == ALL else kept
 
 
 def _without(values: Mapping[str, Any], name: str, instead: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..files.text import parsed_json, printable
 from .curves_file import curve_values, record_of
-from .run import Kept
+from .kept import Kept
 from .status import TrainingStatus
 from .step_record import StepRecord
 
@@ -58,6 +58,11 @@ class EventWriter:
         lost = {"lost": self._lost()} if self._lost() else {}
         content = {"event": event, "time": time, **self._about, **lost, **values}
         self._put(json.dumps(_finite(content), ensure_ascii=False, allow_nan=False))
+
+    def hand_on(self, line: str) -> None:
+        """Write an event of another writer."""
+        if self._put is not None:
+            self._put(line)
 
     def opened(self, **about: Any) -> None:
         """A process begins on the training; what was told before is of an earlier one."""

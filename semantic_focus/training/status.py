@@ -12,8 +12,8 @@ from typing import Any
 
 from ..files.text import printable
 from .curves import TrainingCurves
+from .kept import Kept
 from .memory import GIB
-from .run import Kept
 from .step_record import StepRecord
 
 SECONDS_BETWEEN = 0.25

@@ -15,9 +15,11 @@ from safetensors.torch import save_file
 from semantic_focus.comfy.headless import LoraNotWrittenError
 from semantic_focus.commands.main import main
 from semantic_focus.commands.stop_signals import StopSignals
+from semantic_focus.commands.train import Finished
 from semantic_focus.datasets.mask_file import save_masks
 from semantic_focus.files.writing import NotWrittenError
 from semantic_focus.regions.masks import SemanticMasks
+from semantic_focus.settings.training import TrainConfig
 from semantic_focus.training.processes import ProcessFailed, ProcessLost, StopTraining
 from semantic_focus.training.shortage import TrainingOutOfMemory
 from semantic_focus.training.trainer import TrainingDiverged
@@ -165,7 +167,7 @@ def test_an_error_has_the_code_of_the_time_at_which_it_comes(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ):
-    def train(config: Path, comfyui: Path | None, check, on_begin, *_) -> Path:
+    def train(config: TrainConfig, comfyui: Path | None, check, on_begin, *_) -> Finished:
         if begun:
             on_begin(folder)
         raise error
@@ -191,7 +193,7 @@ def test_an_error_has_the_code_of_the_time_at_which_it_comes(
 def test_what_ends_another_process_ends_this_one(
     error: Exception, code: int, said: str, folder: Path, monkeypatch, capsys: pytest.CaptureFixture[str]
 ):
-    def train(config: Path, comfyui: Path | None, check, on_begin, *_) -> Path:
+    def train(config: TrainConfig, comfyui: Path | None, check, on_begin, *_) -> Finished:
         on_begin(folder)
         raise error
 
@@ -212,7 +214,7 @@ def test_what_ends_another_process_ends_this_one(
             {"event": "failed", "error": "in the midst of it", "exit_code": 1},
         ),
         (RuntimeError("a bug"), {"event": "failed", "error": "a bug", "exit_code": 1}),
-        (None, {"event": "done", "lora": "person.safetensors", "rows": [], "worse": True, "exit_code": 0}),
+        (None, {"event": "done", "rows": [], "worse": True, "exit_code": 0}),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -221,13 +223,12 @@ def test_the_last_event_says_how_it_ended(
 ):
     """On standard output there is nothing else then, whatever libraries print."""
 
-    def train(config: Path, comfyui: Path | None, check, on_begin, processes, take_device, events) -> Path:
+    def train(config: TrainConfig, comfyui: Path | None, check, on_begin, *_) -> Finished:
         on_begin(folder)
         os.write(1, b"a library says something\n")
         if error is not None:
             raise error
-        events.finished([], True, "person.safetensors")
-        return folder / "person.safetensors"
+        return Finished(folder / "person.safetensors", [], True)
 
     monkeypatch.setattr("semantic_focus.commands.train.train", train)
     arguments = ["train", str(folder / "config.toml"), "--events", "-"]
@@ -240,6 +241,7 @@ def test_the_last_event_says_how_it_ended(
     first, last = map(json.loads, output.splitlines())
     assert first["event"] == "opened" and first["config"] == str(folder / "config.toml")
     assert last | end == last and "a library says something" in messages
+    assert error is not None or last["lora"] == str(folder / "person.safetensors")
 
 
 def test_a_config_with_a_mistake_is_an_event_too(folder: Path, capsys: pytest.CaptureFixture[str]):

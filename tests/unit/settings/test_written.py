@@ -16,7 +16,7 @@ from semantic_focus.objective.timesteps import TimestepSampling
 from semantic_focus.objective.total import Objective
 from semantic_focus.settings.model import ModelSettings
 from semantic_focus.settings.scenes import SceneSettings
-from semantic_focus.settings.toml import ConfigError
+from semantic_focus.settings.toml import ALL, ConfigError
 from semantic_focus.settings.training import LoraSettings, RunPlan, TrainConfig, load_config
 from semantic_focus.settings.written import config_text
 from semantic_focus.training.memory import MemorySetting
@@ -48,9 +48,11 @@ CHANGED: dict[str, dict[str, Any]] = {
     "epochs": {"epochs": 3, "run": RunPlan(save_every_epochs=2)},
     "the run": {
         "run": RunPlan(
-            Path("/output"), "my person", 0, None, 1, False, False, MemorySetting(0.3), Path("/runs")
+            Path("/output"), "my person", 0, None, 1, None, False, False, MemorySetting(0.3), Path("/runs")
         )
     },
+    "all is kept": {"run": RunPlan(keep_saved=ALL)},
+    "nothing is kept": {"run": RunPlan(keep_saved=0)},
     "all in RAM": {"run": RunPlan(memory=MemorySetting.of("swap 100 %"))},
     "all on the device": {"run": RunPlan(memory=MemorySetting(0.0))},
     "anchors": {

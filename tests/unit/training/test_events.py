@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from semantic_focus.training.events import EventReader, EventWriter
-from semantic_focus.training.run import Kept
+from semantic_focus.training.kept import Kept
 from semantic_focus.training.status import TrainingStatus, Watched
 from semantic_focus.training.step_record import SampleRecord, StepRecord, ValidationRecord
 

@@ -9,6 +9,7 @@ from ..semantic_focus.comfy.model_source import model_settings, train_command
 from ..semantic_focus.files.command_lines import INDENT, line
 from ..semantic_focus.files.text import printable
 from ..semantic_focus.files.writing import make_folder, write_new_folder
+from ..semantic_focus.jobs.writing import write_training_job
 from ..semantic_focus.settings.training import RunPlan
 from ..semantic_focus.training.run_folder import run_folders
 from .changes import ReadsFiles, note_existence
@@ -46,7 +47,8 @@ class SaveTrainingJob(ReadsFiles):
 
         def fill(folder: Path) -> None:
             model = model_settings(cls.hidden.prompt, cls.hidden.unique_id, folder, asked.model_file)
-            write_job(folder, asked.request, model, RunPlan(name=asked.run_name, save_every=asked.save_every))
+            run = RunPlan(name=asked.run_name, save_every=asked.save_every)
+            write_training_job(write_job(folder, asked.request, model, run))
 
         folder = write_new_folder(run_folders(root.resolve(), asked.run_name), fill)
         note_existence(folder)

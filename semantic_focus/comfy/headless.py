@@ -200,7 +200,7 @@ class LastModel:
         """As `load_model`; of a file that is the same as before the model that there is."""
         status = settings.path.stat() if settings.path.is_file() else None
         same = status and (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-        key = replace(settings, path=settings.path.resolve(), training_adapter=None), same
+        key = replace(settings, path=settings.path.resolve(), training_adapter=None, comfyui=None), same
         if self._patcher is None or key != self._key or settings.is_graph:
             self.forget()
             self._patcher, self._key = load_model(settings), key

@@ -11,7 +11,8 @@ from ..lora.file import SAFETENSORS, numbered, save_new_lora
 from ..lora.keys import export_lora, generic_tensors
 from ..lora.metadata import lora_metadata
 from ..settings.filling import fill_config, said
-from ..settings.training import ModelSettings, TrainConfig
+from ..settings.model import ModelSettings
+from ..settings.training import TrainConfig
 from ..training.data import TrainingPictures
 from ..training.processes import Processes
 from ..training.run import RunOptions, provenance_of

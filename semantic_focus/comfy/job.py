@@ -1,7 +1,7 @@
 """A training as a folder that holds all of it, for another process or another machine.
 
 <folder>/
-    config.toml        all settings, as `train` takes them
+    config.toml        all settings, as `train` takes them; `jobs/writing.py` adds a job file
     data/              tensors exactly as they were given, see `datasets/given_tensors.py`
         start_from.safetensors, training_adapter.safetensors, state.safetensors
         model_graph.json          where the model is no plain file, see `model_graph.py`

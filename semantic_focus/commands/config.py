@@ -48,5 +48,6 @@ class Programs:
 
     def arguments(self) -> list[str]:
         """As a command line says it."""
-        comfyui = [] if self.comfyui is None else ["--comfyui", str(self.comfyui)]
-        return [*comfyui, *(word for folder in self.packs for word in ("--custom-nodes", str(folder)))]
+        comfyui = [] if self.comfyui is None else ["--comfyui", str(self.comfyui.absolute())]
+        packs = (word for folder in self.packs for word in ("--custom-nodes", str(folder.absolute())))
+        return [*comfyui, *packs]

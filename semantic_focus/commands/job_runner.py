@@ -27,7 +27,7 @@ class JobRunner:
     """Does jobs.
 
     Args:
-        comfyui: ComfyUI's folder, where the command line gives it.
+        programs: as the command line says.
         events: tell how they go.
         processes: that make a LoRA together.
         load: gives the MODEL of a file; None: it is loaded anew.
@@ -39,14 +39,14 @@ class JobRunner:
 
     def __init__(
         self,
-        comfyui: Path | None,
+        programs: Programs,
         events: EventWriter,
         inputs: Inputs,
         processes: int = 1,
         load: Callable[[Any], Any] | None = None,
         stops: "Stops | None" = None,
     ):
-        self._comfyui, self._events, self._inputs = comfyui, events, inputs
+        self._programs, self._events, self._inputs = programs, events, inputs
         self._processes, self._load, self._stops = processes, load, stops
         self.result: str | None = None
 
@@ -107,7 +107,7 @@ class JobRunner:
             return self._run_of(TrainRun, OfJob(found, self._inputs), signals)
 
     def _run_of(self, make: Any, task: Any, stops: Any) -> int:
-        run = make(task, Programs(self._comfyui), stops, self._events, load=self._load)
+        run = make(task, self._programs, stops, self._events, load=self._load)
         code = run.exit_code()
         self.result = run.lora
         return code
@@ -126,8 +126,7 @@ class JobRunner:
         task.config()
         config = self._inputs.scratch() / "config.json"
         OnDisk(config).write(json.dumps(found.tables(self._inputs)).encode())
-        arguments = ["train", str(config)]
-        arguments += [] if self._comfyui is None else ["--comfyui", str(self._comfyui.absolute())]
+        arguments = ["train", str(config), *self._programs.arguments()]
         ends: list[str] = []
 
         def heard(line: str) -> None:

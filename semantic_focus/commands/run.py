@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from ..jobs.inputs import Inputs
+from .config import Programs, add_packs_argument
 from .counts import process_count
 from .events import STANDARD_OUTPUT, add_events_argument, events_to
 from .job_runner import JobRunner
@@ -29,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of a training: as many processes on this machine, one GPU each (default: 1)",
     )
     add_events_argument(parser)
+    add_packs_argument(parser)
 
 
 def add_comfyui_argument(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
     128 + n stopped by signal n.
     """
     with events_to(options.events) as events, Inputs() as inputs:
-        runner = JobRunner(options.comfyui, events, inputs, options.processes)
+        runner = JobRunner(Programs.of(options), events, inputs, options.processes)
         code = runner.do(options.job)
     if runner.result is not None and options.events != STANDARD_OUTPUT:
         answer(runner.result)

@@ -146,7 +146,7 @@ class TrainRun:
     """One process of a training, from beginning to end.
 
     Args:
-        programs: as the command line says.
+        programs: as the command line says; what it leaves open, the config does.
         place: of this process among several.
         load: gives the MODEL of a file; None: it is loaded.
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..jobs.inputs import Inputs
 from ..jobs.spool import STALE, Spool
+from .config import Programs, add_packs_argument
 from .events import add_events_argument, events_to
 from .outcome import CannotStartError
 from .run import add_comfyui_argument
@@ -44,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"same for all workers of a folder (default: {STALE:g})",
     )
     add_events_argument(parser)
+    add_packs_argument(parser)
 
 
 def _count(text: str) -> int:
@@ -72,6 +74,8 @@ def run(options: argparse.Namespace) -> int:
     spool = Spool(options.spool, options.stale)
     try:
         with events_to(options.events) as events, Inputs() as inputs, StopSignals() as signals:
-            return Worker(options.comfyui, spool, events, inputs, signals).work(options.jobs, options.idle)
+            return Worker(Programs.of(options), spool, events, inputs, signals).work(
+                options.jobs, options.idle
+            )
     finally:
         spool.close()

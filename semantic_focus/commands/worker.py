@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..comfy.headless import VARIABLE, LastModel, tidy
@@ -18,13 +17,14 @@ from ..jobs.spool import JOB_FILE, Heartbeat, Spool, Taken
 from ..settings.toml import ConfigError
 from ..training.events import EventWriter
 from ..training.processes import StopTraining
+from .config import Programs
 from .job_runner import JobRunner
 from .outcome import FAILED, SUCCESS, TRY_AGAIN, say
 from .starting import PACKAGE, listening
 from .stop_signals import StopSignals
 
 if TYPE_CHECKING:
-    from ..settings.training import ModelSettings
+    from ..settings.model import ModelSettings
 
 LOOK_EVERY = 1.0
 """Seconds between two looks into a folder where nothing waits."""
@@ -39,15 +39,15 @@ class Worker:
     ComfyUI or another kind of device than the first one, and masks, in a process of its own.
 
     Args:
-        comfyui: ComfyUI's folder, where the command line gives it.
+        programs: as the command line says.
         events: of all jobs.
         signals: after which the present job is given back.
     """
 
     def __init__(
-        self, comfyui: Path | None, spool: Spool, events: EventWriter, inputs: Inputs, signals: StopSignals
+        self, programs: Programs, spool: Spool, events: EventWriter, inputs: Inputs, signals: StopSignals
     ):
-        self._comfyui, self._spool, self._events = comfyui, spool, events
+        self._programs, self._spool, self._events = programs, spool, events
         self._inputs, self._signals = inputs, signals
         self._models = LastModel()
         self._here: tuple[object, ...] | None = None
@@ -120,7 +120,7 @@ class Worker:
         if job is not None and not self._is_for_here(job):
             return self._in_a_process(taken, beat, events)
         stops = _Stops(self._signals, beat)
-        runner = JobRunner(self._comfyui, events, self._inputs, load=self._loaded, stops=stops)
+        runner = JobRunner(self._programs, events, self._inputs, load=self._loaded, stops=stops)
         code = runner.do(taken.path, taken.job)
         if job is not None:
             self._inputs.done_with(job)
@@ -129,16 +129,18 @@ class Worker:
         return code
 
     def _is_for_here(self, job: Job) -> bool:
-        """Whether a job is a training on the kind of device and with the ComfyUI of the first one."""
+        """Whether a job is a training on the kind of device, and with the ComfyUI and its arguments, of the
+        first one.
+        """
         if job.kind != "train":
             return False
         model, comfyui = (job.config.tables.get(name) for name in ("model", "comfyui"))
         device = model.get("device") if isinstance(model, dict) else None
         path = comfyui.get("path") if isinstance(comfyui, dict) else None
-        if self._comfyui is not None or os.environ.get(VARIABLE):
+        if self._programs.comfyui is not None or os.environ.get(VARIABLE):
             path = None
-        arguments = str(comfyui.get("arguments")) if isinstance(comfyui, dict) else ""
-        here = device == "cpu", path and str(job.base / str(path)), arguments
+        words = comfyui.get("arguments") if isinstance(comfyui, dict) else None
+        here = device == "cpu", path and str(job.base / str(path)), repr(words or [])
         self._here = self._here or here
         return here == self._here
 
@@ -153,7 +155,7 @@ class Worker:
         """Do a job as the command "run" does."""
         python = [sys.executable, *(["-I"] if sys.flags.isolated else [])]
         command = [*python, str(PACKAGE), "run", str(taken.path), "--events", "-"]
-        command += ["--comfyui", str(self._comfyui.absolute())] if self._comfyui else []
+        command += self._programs.arguments()
         process = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
         told = False
         with listening(process, events.hand_on):

@@ -25,13 +25,15 @@ KEYS = {
 }
 FILES = (
     "model.path", "model.training_adapter", "lora.continue_from", "lora.resume_lora", "dataset.empty_prompt",
+    "training.state",
 )  # fmt: skip
 """Keys of a config that name a file which is read."""
-FOLDERS = ("scenes.cache_directory", "scenes.with_trigger")
+FOLDERS = ("dataset.tensors", "scenes.cache_directory", "scenes.with_trigger")
 SOURCE_FOLDERS = ("cache_directory", "image_directory")
 """Of each of [[dataset.sources]]."""
 WITHOUT_EFFECT = (
     "comfyui.path", "training.output", "training.name", "training.output_name", "model.output_dir",
+    "training.runs",
 )  # fmt: skip
 """Keys that do not change the result."""
 

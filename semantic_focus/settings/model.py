@@ -1,7 +1,9 @@
 """[model] and [comfyui] of a config.toml: which model is trained, and how it is loaded."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .toml import Setting, Tables, given, one_of, text, texts
 
@@ -11,6 +13,13 @@ DEVICES = ("auto", "cpu")
 GRAPH = ".json"
 """Ending of a file with the nodes of a graph that give a model, see `comfy/model_graph.py`."""
 
+
+def _fingerprint(value: Any) -> str:
+    if not isinstance(value, str) or re.fullmatch("[0-9a-f]{16}", value) is None:
+        raise ValueError("it must be 16 hex digits in quotes")
+    return value
+
+
 MODEL = {
     "path": Setting(text, ("model.path",)),
     "dtype": Setting(one_of(MODEL_DTYPES), ("model.dtype",)),
@@ -18,7 +27,7 @@ MODEL = {
     "training_adapter": Setting(text, ("model.training_adapter",)),
     "comfyui": Setting(text, ("comfyui.path",)),
     "loader": Setting(one_of(LOADERS), ("model.loader",)),
-    "fingerprint": Setting(text, ("model.fingerprint",)),
+    "fingerprint": Setting(_fingerprint, ("model.fingerprint",)),
     "arguments": Setting(texts, ("comfyui.arguments",)),
 }
 PATHS = ("path", "training_adapter", "comfyui")

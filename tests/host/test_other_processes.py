@@ -30,40 +30,35 @@ def run(command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, shell=True, capture_output=True, text=True, timeout=PATIENCE)
 
 
-def test_a_saved_job_gives_the_lora_of_the_node_bit_for_bit(
+def test_a_job_whose_model_is_a_file_gives_the_lora_of_the_node_bit_for_bit(
     server: "ComfyServer", training: Graph, plain: Path, run_name: str
 ):
-    """Its model is given by a node of another pack."""
+    """By the command run; a job that is there is not replaced."""
+    training["unet"] = node(
+        "UNETLoader", unet_name=training["1"]["inputs"]["model_file"], weight_dtype="default"
+    )
+    training["9"]["inputs"]["model"] = ["unet", 0]
+    first, _ = saved_job(server, training, run_name)
+    training["9"]["inputs"]["memory"] = "all on the GPU"
     folder, command = saved_job(server, training, run_name)
-    assert folder == server.base_directory / "output" / "semantic_focus" / "jobs" / run_name
-    done = run(command)
+    assert first == server.base_directory / "output" / "semantic_focus" / "jobs" / run_name
+    assert folder == first.with_name(f"{run_name}_2") and not (folder / "data" / "model_graph.json").exists()
+    done = run(command.replace(" train ", " run ").replace("config.toml", "job.json"))
     assert done.returncode == 0, done.stderr
     assert same(load_file(done.stdout.strip()), lora_of(plain))
 
 
-def test_nodes_between_the_loader_and_the_training_are_run_again(
+def test_nodes_that_give_the_model_are_run_again(
     server: "ComfyServer", training: Graph, saved: str, run_name: str
 ):
-    """Core's loader and nodes, and one of this pack."""
-    training["10"]["inputs"]["filename_prefix"] = f"loras/{run_name}"
-    training["unet"] = node(
-        "UNETLoader", unet_name=training["1"]["inputs"]["model_file"], weight_dtype="default"
-    )
-    training["lora"] = node("LoraLoaderModelOnly", model=["unet", 0], lora_name=saved, strength_model=0.7)
+    """A loader of another pack, and nodes of ComfyUI's own on the way."""
+    training["lora"] = node("LoraLoaderModelOnly", model=["1", 0], lora_name=saved, strength_model=0.7)
     training["shift"] = node("ModelSamplingSD3", model=["lora", 0], shift=1.5)
     training["9"]["inputs"]["model"] = ["shift", 0]
     of_the_node = lora_of(train(server, training, run_name)[0])
-    folder, command = saved_job(server, training, run_name)
+    _, command = saved_job(server, training, run_name)
     done = run(command)
     assert done.returncode == 0, done.stderr
-    assert same(load_file(done.stdout.strip()), of_the_node)
-    training["9"]["inputs"]["model"] = ["unet", 0]
-    folder, command = saved_job(server, training, run_name)
-    assert folder.name == f"{run_name}_2"
-    assert (folder / "data" / "model_graph.json").exists() is False
-    done = run(command)
-    assert done.returncode == 0, done.stderr
-    of_the_node = lora_of(train(server, training, f"{run_name}_bare")[0])
     assert same(load_file(done.stdout.strip()), of_the_node)
 
 

@@ -169,9 +169,9 @@ def test_a_job_is_the_same_wherever_its_inputs_are_and_another_where_they_or_its
 
 def test_every_path_of_a_config_is_known_as_an_input(tmp_path: Path):
     """Found by what parses them: texts that are no names and no words of a choice."""
-    no_inputs = {"run.output", "run.name", "model.comfyui"}
+    no_inputs = {"run.output", "run.runs", "run.name", "model.comfyui"}
     groups = {"model": settings.MODEL, "lora": settings.LORA, "run": settings.RUN}
-    groups |= {"dataset": settings.DATASET, "scenes": SCENES}
+    groups |= {"dataset": settings.DATASET, "scenes": SCENES, "state": settings.STATE}
     expected = {
         place
         for group, table in groups.items()

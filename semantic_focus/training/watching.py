@@ -31,22 +31,18 @@ MOST_LOOKED_AT = 500
 """Entries of a folder that is no run."""
 MOST_WATCHED = 16
 
-LEFT = "State and LoRA of step {step} are in {folder}: the same command or graph goes on from there."
-WHY_SILENT = (
-    "Neither finished nor growing: it validates or makes samples for long, or it was killed. Then the same "
-    "command or graph goes on from its last state."
-)
-DAMAGED = "Lines of curves.jsonl that are damaged, and left out: {count}."
-NO_STEPS = (
-    "None of the {count} lines of curves.jsonl is a step as this version writes it: they are damaged, or of "
-    "another version."
-)
-FAULTS = {
+NOTES = {
+    "left": "State and LoRA of step {step} are in {folder}: the same command or graph goes on from there.",
+    "silent": "Neither finished nor growing: it validates or makes samples for long, or it was killed. Then "
+    "the same command or graph goes on from its last state.",
+    "damaged_lines": "Lines of curves.jsonl that are damaged, and left out: {count}.",
+    "no_steps": "None of the {count} lines of curves.jsonl is a step as this version writes it: they are "
+    "damaged, or of another version.",
     "run_missing": "run.json is not there: how many steps there will be is not known.",
     "run_damaged": "run.json is damaged: how many steps there will be is not known.",
     "run_version": "run.json is of another version: how many steps there will be is not known.",
 }
-"""Of run.json, by kind."""
+"""What is said beside the curves, by kind; panels have them in other languages."""
 
 
 class WatchError(ValueError):
@@ -76,7 +72,7 @@ class RunWatch:
         self._key, self._revision = self._curves.key, 0
         self._described: _Described = _Described()
         self._described_at: tuple[int, int] | None = None
-        self._samples: list[tuple[int, Path]] = []
+        self._samples: list[dict[str, Any]] = []
         self._sampled_at = -1
         self._moments: deque[tuple[float, int]] = deque(maxlen=PACE_OVER)
         self._written = self._looked = self._since = 0.0
@@ -114,7 +110,7 @@ class RunWatch:
                 "loss": curves.curves.last_loss,
                 "rate": self._rate(),
                 "folder": None,
-                "samples": [{"step": step, "name": file.name} for step, file in self._samples],
+                "samples": list(self._samples),
                 "kept": None,
                 "error": None,
                 "rows": None,
@@ -153,32 +149,34 @@ class RunWatch:
 
     def _look_at_times(self) -> None:
         """When a step or the description was written last. The clock of the machine that writes may go wrong:
-        what was written since the last look was written after it.
+        what was written since the last look was written after it. (A copy may bring older files.)
         """
         times = []
         for name in (CURVES_FILE, RUN_FILE):
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 times.append((self.folder / name).stat().st_mtime)
         if not times:
-            raise WatchError(self._absence())
+            raise self._absence()
         now, written = self._clock(), max(times)
         if written != self._written:
-            self._written, self._since = written, min(max(written, self._looked), now)
+            since = max(written, self._looked) if written > self._written else written
+            self._written, self._since = written, min(since, now)
         self._looked = now
 
-    def _absence(self) -> str:
+    def _absence(self) -> WatchError:
         """Why there is no run to be seen."""
         if self.folder.is_file():
-            return f"{self.folder}: this is a file: give the folder of a run"
+            return WatchError(f"{self.folder}: this is a file: give the folder of a run")
         if not self.folder.is_dir():
-            return f"{self.folder}: not there yet, or no more. A training makes its folder when it begins"
+            return WatchError(
+                f"{self.folder}: not there yet, or no more. A training makes its folder when it begins"
+            )
         first = itertools.islice(self.folder.iterdir(), MOST_LOOKED_AT)
         if names := sorted(path.name for path in first if (path / RUN_FILE).is_file()):
-            return f"{self.folder}: runs are below it, not in it: give one of {some(names)}"
-        return (
-            f"{self.folder}: no run in it. A run folder holds {RUN_FILE} and {CURVES_FILE}: give "
-            "output/semantic_focus/(run name) of LoRA Train Step, or output/runs/(name) of semantic-focus "
-            "train"
+            return WatchError(f"{self.folder}: runs are below it, not in it: give one of {some(names)}")
+        return WatchError(
+            f"{self.folder}: no run in it. A run folder holds {RUN_FILE} and {CURVES_FILE}: LoRA Train Step "
+            "makes it in output/semantic_focus, semantic-focus train in output/runs"
         )
 
     def _description(self) -> _Described:
@@ -212,7 +210,8 @@ class RunWatch:
             found = rounds_in(previews)
             while len(found) > MOST_SAMPLES:
                 found = thinned(found)
-            self._samples, self._sampled_at = found, changed
+            self._samples = [{"step": step, "name": f"{PREVIEWS}/{file.name}"} for step, file in found]
+            self._sampled_at = changed
 
     def _rate(self) -> float | None:
         """Steps per second of late."""
@@ -247,24 +246,22 @@ class RunWatch:
         return state.exists() and not (self.folder / LOCK_FILE).exists()
 
     def _notes(self, state: str) -> list[dict[str, Any]]:
-        curves, described, notes = self._curves, self._described, []
-
-        def say(kind: str, text: str, **values: str) -> None:
-            said = {name: printable(value) for name, value in values.items()}
-            notes.append({"kind": kind, "text": text.format(**said), "values": said})
-
-        step = curves.curves.last_step
+        step, damaged = self._curves.curves.last_step, self._curves.damaged
+        notes = []
         if state == "interrupted":
-            say("left", LEFT, step=str(step), folder=str(self.folder))
+            notes.append(_note("left", step=str(step), folder=str(self.folder)))
         elif state == "silent":
-            say("silent", WHY_SILENT)
-        if described.fault:
-            say(described.fault, FAULTS[described.fault])
-        if curves.damaged and not step:
-            say("no_steps", NO_STEPS, count=str(curves.damaged))
-        elif curves.damaged:
-            say("damaged_lines", DAMAGED, count=str(curves.damaged))
+            notes.append(_note("silent"))
+        if self._described.fault:
+            notes.append(_note(self._described.fault))
+        if damaged:
+            notes.append(_note("damaged_lines" if step else "no_steps", count=str(damaged)))
         return notes
+
+
+def _note(kind: str, **values: str) -> dict[str, Any]:
+    said = {name: printable(value) for name, value in values.items()}
+    return {"kind": kind, "text": NOTES[kind].format(**said), "values": said}
 
 
 class RunWatches:

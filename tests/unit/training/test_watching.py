@@ -18,7 +18,7 @@ from semantic_focus.training.curves_file import curve_line
 from semantic_focus.training.growing import GrowingCurves
 from semantic_focus.training.run_choices import run_folders_below
 from semantic_focus.training.step_record import SampleRecord, StepRecord, ValidationRecord
-from semantic_focus.training.watching import FAULTS, RunWatch, RunWatches, WatchError
+from semantic_focus.training.watching import NOTES, RunWatch, RunWatches, WatchError
 
 BEGAN = 1_700_000_000.0
 
@@ -141,6 +141,11 @@ def on_a_machine_whose_clock_is_behind(run: Run) -> None:
     os.utime(run.curves, (run.now - 7190, run.now - 7190))
 
 
+def from_an_older_copy(run: Run) -> None:
+    for file in (run.curves, run.description):
+        os.utime(file, (run.now - 7200, run.now - 7200))
+
+
 def finished_early(run: Run) -> None:
     run.begin(finished=True)
 
@@ -184,6 +189,7 @@ def endless_description(run: Run) -> None:
         (stopped, ("interrupted", 2, 10, ["left"])),
         (on_a_machine_whose_clock_is_ahead, ("silent", 2, 10, ["silent"])),
         (on_a_machine_whose_clock_is_behind, ("running", 3, 10, [])),
+        (from_an_older_copy, ("silent", 2, 10, ["silent"])),
         (finished_early, ("finished", 2, 10, [])),
         (damaged_line, ("running", 4, 10, ["damaged_lines"])),
         (other_fields, ("running", 3, 10, [])),
@@ -214,7 +220,13 @@ def test_notes_say_how_much_and_where(run: Run):
         f"State and LoRA of step 2 are in {run.folder}: the same command or graph goes on from there."
     )
     assert damaged["values"] == {"count": "2"} and damaged["text"].endswith("left out: 2.")
-    assert all("how many steps there will be" in text for text in FAULTS.values())
+
+
+def test_panels_have_the_same_words(repo: Path):
+    words = json.loads((repo / "locales" / "en" / "main.json").read_text())["semanticFocus"]["training"]
+    assert NOTES.items() <= words["notes"].items()
+    for state in ("begun", "reading", "running", "silent", "interrupted", "finished"):
+        assert words[state]
 
 
 def test_a_run_that_begins_anew_in_the_same_folder_is_another_one(run: Run):
@@ -283,7 +295,7 @@ def a_link_in_a_circle(run: Run) -> None:
         (runs_below, "person: runs are below it, not in it: give one of a, b"),
         (
             something_else,
-            r"no run in it\. A run folder holds run.json and curves.jsonl: give output/",
+            r"no run in it\. A run folder holds run.json and curves.jsonl: LoRA Train Step",
         ),
         (a_link_in_a_circle, r"person: cannot be opened \("),
     ],
@@ -303,7 +315,7 @@ def test_samples_are_told_by_step_and_are_few(run: Run):
         (previews / f"step_{number:06}.png").touch()
     (previews / "grid.png").touch()
     found = run.report()["samples"]
-    assert found[0] == {"step": 1, "name": "step_000001.png"} and found[-1]["step"] == 300
+    assert found[0] == {"step": 1, "name": "previews/step_000001.png"} and found[-1]["step"] == 300
     assert 20 <= len(found) <= 48
     shutil.rmtree(previews)
     assert run.report()["samples"] == []

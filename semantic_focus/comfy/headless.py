@@ -2,12 +2,13 @@
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor, nn
 
 from ..files.text import in_short
 from ..segmenters.damage import damage
@@ -111,8 +112,29 @@ def load_model(settings: ModelSettings) -> "ModelPatcher":
     import comfy.sd
 
     check_model_file(settings.path)
-    with loading(settings.path):
+    with loading(settings.path), mapped() if settings.shard else nullcontext():
         return comfy.sd.load_diffusion_model(str(settings.path), model_options=loader_options(settings))
+
+
+@contextmanager
+def mapped() -> Iterator[None]:
+    """Let ComfyUI's loader take a file's tensors as they are, in the place of copies: they are read when they
+    are asked for, and processes on one machine have them in RAM once.
+    """
+    kind: Any = nn.Module
+    own = kind.load_state_dict
+
+    def load(module: nn.Module, tensors: Mapping[str, Tensor], *args: Any, **kwargs: Any) -> Any:
+        there = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+        kinds = {name: tensor.dtype for name, tensor in there.items()}
+        as_wanted = {name: tensor.to(kinds.get(name, tensor.dtype)) for name, tensor in tensors.items()}
+        return own(module, as_wanted, *args[:1], **{**kwargs, "assign": True})
+
+    kind.load_state_dict = load
+    try:
+        yield
+    finally:
+        kind.load_state_dict = own
 
 
 @contextmanager

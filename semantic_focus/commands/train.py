@@ -108,17 +108,15 @@ class _Run:
         if self._place is not None:
             self._processes = join(self._place, self._check)
         try:
-            return train(
-                self._options.config,
-                self._options.comfyui,
-                self._check,
-                self._begun.append,
-                self._processes,
-                self._take_device,
-            )
-        except BaseException as error:
-            self._processes.ended(error)
-            raise
+            with self._processes.ending():
+                return train(
+                    self._options.config,
+                    self._options.comfyui,
+                    self._check,
+                    self._begun.append,
+                    self._processes,
+                    self._take_device,
+                )
         finally:
             self._processes.close()
 

@@ -61,6 +61,7 @@ class ModelSettings:
         device: "auto" takes the CPU where torch sees no accelerator.
         training_adapter: LoRA file that is active while training only.
         comfyui: ComfyUI's folder.
+        shard: each of several processes holds a part of the weights only.
     """
 
     path: Path
@@ -68,6 +69,7 @@ class ModelSettings:
     device: str = "auto"
     training_adapter: Path | None = None
     comfyui: Path | None = None
+    shard: bool = False
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,7 @@ MODEL = {
     "device": Setting(one_of(DEVICES), ("model.device",)),
     "training_adapter": Setting(text, ("model.training_adapter",)),
     "comfyui": Setting(text, ("comfyui.path",)),
+    "shard": Setting(flag, ("model.shard",)),
 }
 ADAPTER = {
     "kind": Setting(one_of(ADAPTER_KINDS), ("lora.kind",)),
@@ -280,6 +283,11 @@ def load_config(path: str | Path) -> TrainConfig:
     for steps, passes, values in (("steps", "epochs", training), ("save_every", "save_every_epochs", run)):
         if steps in values and (epochs if passes == "epochs" else values.get(passes)):
             raise file.error("training", steps, f"and {passes} are both given: keep one of them")
+    if model.get("shard") and (waiting := run.get("memory", MemorySetting())).swap:
+        raise file.error(
+            "model", "shard", f'and [training] memory = "{waiting.said()}" do not go together: set memory to '
+            '"auto", with which all that a process holds stays on its device'
+        )  # fmt: skip
     empty_prompt = _with_paths(file, given(file, DATASET), "empty_prompt").get("empty_prompt")
     if training.get("caption_dropout") and empty_prompt is None:
         raise file.error(

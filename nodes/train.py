@@ -1,7 +1,6 @@
 """The training node."""
 
 import dataclasses
-import math
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from ..semantic_focus.comfy.model import ComfyVelocityModel
 from ..semantic_focus.comfy.request import TrainingRequest
 from ..semantic_focus.comfy.training import RunPlace, train_comfy_lora
 from ..semantic_focus.lora.layers import LAYER_CHOICES
+from ..semantic_focus.regions.masks import picture_names
 from ..semantic_focus.settings.filling import Choice
 from ..semantic_focus.settings.training import RECIPE_MODES
 from ..semantic_focus.training.curves import validation_columns
@@ -25,6 +25,7 @@ from ..semantic_focus.training.run import RunOptions
 from ..semantic_focus.training.scenes import Scenes
 from ..semantic_focus.training.settings import TrainingSettings
 from ..semantic_focus.training.step_record import StepRecord
+from ..semantic_focus.training.summary import summary, summary_rows
 from ..semantic_focus.training.untrained import untrained
 from .changes import ReadsFiles, note_existence
 from .graph import model_file
@@ -221,6 +222,7 @@ class LoraTrainStep(ReadsFiles):
             repeats=tuple(rest.get("repeats") or ()),
             state=values.get("train_state"),
             model_name=Path(name).stem,
+            names=picture_names(latent_masks),
             memory=MemorySetting.of(values.get("memory", MEMORY_CHOICES[0])),
             validation=values.get("options", ChosenOptions()).validation,
             scenes=scenes,
@@ -297,52 +299,6 @@ def loss_map(history: list[StepRecord]) -> dict[str, Any]:
         "sigma_bins": [dataclasses.asdict(item) for item in sigma_bins(history)],
         **({"validation": validation_columns(judged)} if judged else {}),
     }
-
-
-@dataclasses.dataclass(frozen=True)
-class SummaryRow:
-    """One region's training: its mean loss over the first and the last tenth of the steps, its share of the
-    gradient, and how much of the pictures it covers.
-    """
-
-    region: str
-    first: float
-    last: float
-    share: float | None
-    cover: float
-
-
-def summary_rows(history: list[StepRecord]) -> list[SummaryRow]:
-    """The regions that the first and the last tenth of the steps have."""
-    tenth, rows = max(1, len(history) // 10), []
-    for name in history[0].regions if history else ():
-        first = _mean([record.regions[name] for record in history[:tenth]])
-        last = _mean([record.regions[name] for record in history[-tenth:]])
-        if first == first and last == last:
-            share = _mean([record.gradient_share.get(name, math.nan) for record in history])
-            cover = _mean([s.coverage.get(name, 0.0) for record in history for s in record.samples])
-            rows.append(SummaryRow(name, first, last, share if share == share else None, cover))
-    return rows
-
-
-def summary(history: list[StepRecord], rows: list[SummaryRow]) -> str:
-    """The rows as text, below the loss over the last tenth of the steps."""
-    if not history:
-        return "nothing was left to train"
-    tenth = max(1, len(history) // 10)
-    lines = [f"{len(history)} steps, loss {_mean([r.total for r in history[-tenth:]]):.4f}"]
-    for row in rows:
-        share = math.nan if row.share is None else row.share
-        lines.append(
-            f"{row.region}: {row.first:.4f} → {row.last:.4f}, gradient {share:.0%}, cover {row.cover:.0%}"
-        )
-    return "\n".join(lines)
-
-
-def _mean(values: list[float]) -> float:
-    """Mean of the numbers that are not NaN; NaN if there is none."""
-    known = [value for value in values if value == value]
-    return sum(known) / len(known) if known else math.nan
 
 
 NODES = [LoraTrainStep]

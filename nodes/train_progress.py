@@ -15,9 +15,10 @@ from ..semantic_focus.comfy.memory.beforehand import needs_in_log
 from ..semantic_focus.comfy.model import ComfyVelocityModel
 from ..semantic_focus.comfy.preview import preview
 from ..semantic_focus.training.data import TrainingPictures
+from ..semantic_focus.training.kept import Kept
 from ..semantic_focus.training.preview_grid import rounds_in, save_previews
 from ..semantic_focus.training.progress import ProgressLines
-from ..semantic_focus.training.run import Kept, RunOptions, StopTraining
+from ..semantic_focus.training.run import RunOptions, StopTraining
 from ..semantic_focus.training.run_folder import PREVIEWS
 from ..semantic_focus.training.status import TrainingStatus, thinned
 from ..semantic_focus.training.step_record import StepRecord

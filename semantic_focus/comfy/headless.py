@@ -1,5 +1,6 @@
 """ComfyUI and a model without a server. Importing this file does not import ComfyUI."""
 
+import gc
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 VARIABLE = "COMFYUI_PATH"
+RUNS = "runs"
+"""Folder of the runs, below the output folder."""
 
 
 class ComfyUINotFoundError(ValueError):
@@ -63,7 +66,8 @@ def import_comfyui(folder: Path, device: str = "auto") -> None:
     Raises:
         ComfyUINotFoundError: it cannot be imported, because its requirements are not installed, say.
     """
-    sys.path.insert(0, os.fspath(folder))  # first, as for its own main.py: `nodes` is a common name
+    if sys.path[:1] != [os.fspath(folder)]:  # first, as for its own main.py: `nodes` is a common name
+        sys.path.insert(0, os.fspath(folder))
     try:
         import comfy.options
 
@@ -114,6 +118,44 @@ def load_model(settings: ModelSettings) -> "ModelPatcher":
     check_model_file(settings.path)
     with loading(settings.path), mapped() if settings.shard else nullcontext():
         return comfy.sd.load_diffusion_model(str(settings.path), model_options=loader_options(settings))
+
+
+class LastModel:
+    """The model that was loaded last: the next training of the same file need not load it.
+
+    Attributes:
+        loads: how many were loaded so far.
+    """
+
+    def __init__(self):
+        self._key: tuple[object, ...] = ()
+        self._patcher: ModelPatcher | None = None
+        self.loads = 0
+
+    def load(self, settings: ModelSettings) -> "ModelPatcher":
+        """As `load_model`; of a file that is the same as before the model that there is."""
+        status = settings.path.stat() if settings.path.is_file() else None
+        same = status and (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        key = (settings.path.resolve(), same, settings.dtype, settings.device)
+        if self._patcher is None or key != self._key:
+            self.forget()
+            self._patcher, self._key = load_model(settings), key
+            self.loads += 1
+        return self._patcher
+
+    def forget(self) -> None:
+        """Give its memory back."""
+        self._patcher = None
+        tidy()
+
+
+def tidy() -> None:
+    """Give memory back that nothing needs any more."""
+    import comfy.model_management
+
+    gc.collect()
+    comfy.model_management.cleanup_models()
+    comfy.model_management.soft_empty_cache()
 
 
 @contextmanager

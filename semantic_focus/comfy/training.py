@@ -21,7 +21,7 @@ from ..training.memory import MemorySetting
 from ..training.not_finite import refuse_damaged
 from ..training.processes import Processes
 from ..training.run import RunOptions, provenance_of, run_identity, run_training
-from ..training.run_folder import choose_run
+from ..training.run_folder import Keep, choose_run
 from ..training.scenes import with_scenes
 from ..training.state import TrainState
 from ..training.step_record import StepRecord
@@ -44,7 +44,7 @@ class RunPlace:
         root: folder of all runs.
         name: of this one.
         resume: go on with an unfinished run of exactly these settings, pictures and model.
-        keep_last: how many states stay.
+        keep: which states and LoRAs stay.
         must_keep: where the folder takes no files, it is an error before the first step; else the training
             goes on in memory.
     """
@@ -52,7 +52,7 @@ class RunPlace:
     root: Path
     name: str = "lora"
     resume: bool = True
-    keep_last: int = 3
+    keep: Keep = Keep()
     must_keep: bool = False
 
 
@@ -135,7 +135,7 @@ def train_comfy_lora(
             place.name,
             identity,
             place.resume,
-            place.keep_last,
+            place.keep,
             trainer.load,
             None if place.must_keep else run_options.tell,
         )

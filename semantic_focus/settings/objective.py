@@ -13,6 +13,7 @@ from ..objective.sums import RESIDUAL
 from ..objective.total import BaseLoss, Objective
 from .toml import (
     Parse,
+    Tables,
     TomlFile,
     check_keys,
     flag,
@@ -75,7 +76,7 @@ def load_objective(path: str | Path) -> Objective:
     return objective_of(TomlFile(path))
 
 
-def objective_of(file: TomlFile) -> Objective:
+def objective_of(file: Tables) -> Objective:
     """The same of a file that was read already; errors of `load_objective`."""
     if SECTION not in file.tables:
         raise file.error(SECTION, "", "is missing: it holds the settings of the objective")
@@ -101,7 +102,7 @@ def objective_of(file: TomlFile) -> Objective:
         raise file.error(SECTION, "", f"cannot be used: {error}") from error
 
 
-def _table(file: TomlFile, section: Mapping[str, Any], key: str, form: str) -> Mapping[str, Any]:
+def _table(file: Tables, section: Mapping[str, Any], key: str, form: str) -> Mapping[str, Any]:
     """A table inside the section; empty when it is not there."""
     table = section.get(key, {})
     if not isinstance(table, Mapping):
@@ -109,7 +110,7 @@ def _table(file: TomlFile, section: Mapping[str, Any], key: str, form: str) -> M
     return table
 
 
-def _own_categories(file: TomlFile, section: Mapping[str, Any]) -> dict[str, float]:
+def _own_categories(file: Tables, section: Mapping[str, Any]) -> dict[str, float]:
     place = f"{SECTION}.{OWN_CATEGORIES}"
     weights = {}
     for name, value in _table(file, section, OWN_CATEGORIES, "name = weight").items():
@@ -121,7 +122,7 @@ def _own_categories(file: TomlFile, section: Mapping[str, Any]) -> dict[str, flo
     return weights
 
 
-def _windows(file: TomlFile, section: Mapping[str, Any], regions: Sequence[str]) -> dict[str, SigmaWindow]:
+def _windows(file: Tables, section: Mapping[str, Any], regions: Sequence[str]) -> dict[str, SigmaWindow]:
     place = f"{SECTION}.{WINDOWS}"
     windows = {}
     for name, value in _table(file, section, WINDOWS, "name = [low, high]").items():

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..datasets.cached_scenes import CachedScenes, SceneSource
 from ..training.scenes import Scenes, SceneShares
-from .toml import Setting, TomlFile, given, number, text
+from .toml import Setting, Tables, given, number, text
 
 SCENES = {
     "cache_directory": Setting(text, ("scenes.cache_directory",)),
@@ -32,7 +32,7 @@ class SceneSettings:
         )
 
 
-def scenes_of(file: TomlFile) -> SceneSettings | None:
+def scenes_of(file: Tables) -> SceneSettings | None:
     """None where the file has no such section.
 
     Raises:

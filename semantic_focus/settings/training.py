@@ -20,6 +20,7 @@ from ..objective.total import Objective
 from ..training.learning_rate import RATE_SCHEDULES
 from ..training.memory import MemorySetting
 from ..training.optimizers import OPTIMIZERS
+from ..training.run_folder import Keep
 from ..training.settings import TrainingSettings
 from ..training.validation import HoldOut, ValidationSettings
 from .objective import SECTION, objective_of
@@ -27,7 +28,10 @@ from .origin import ORIGIN_KEYS, ORIGIN_SECTIONS
 from .scenes import SCENES, SceneSettings, scenes_of
 from .timesteps import ACRF, TIMESTEPS, timesteps_of
 from .toml import (
+    ALL,
+    JsonFile,
     Setting,
+    Tables,
     TomlFile,
     check_keys,
     flag,
@@ -37,6 +41,7 @@ from .toml import (
     number,
     one_of,
     parsed,
+    saved_steps,
     text,
     texts,
     whole,
@@ -98,7 +103,9 @@ class RunPlan:
         name: of the run's folder and of the LoRA file.
         save_every: steps between two states on disk.
         save_every_epochs: passes over the dataset between two states; takes the place of `save_every`.
-        keep_last: how many states stay.
+        keep_last: how many states stay; all LoRAs do.
+        keep_saved: of how many of the last steps that are saved state and LoRA stay, `ALL`: of all; 0: of
+            none once the LoRA is in the output folder, on the way of the last. None: `keep_last` says it.
         resume: go on with an unfinished run of the same settings.
         gradient_checkpointing: less memory, a third more time.
         memory: how much of the model waits in RAM.
@@ -109,9 +116,18 @@ class RunPlan:
     save_every: int = 100
     save_every_epochs: int | None = None
     keep_last: int = 3
+    keep_saved: int | None = None
     resume: bool = True
     gradient_checkpointing: bool = True
     memory: MemorySetting = MemorySetting()
+
+    @property
+    def keep(self) -> Keep:
+        """What stays in the run's folder on the way."""
+        if self.keep_saved is None:
+            return Keep(states=self.keep_last)
+        count = None if self.keep_saved == ALL else max(1, self.keep_saved)
+        return Keep(count, count)
 
 
 @dataclass(frozen=True)
@@ -233,6 +249,7 @@ RUN = {
         ("training.save_every_epochs", "training.save_every_n_epochs", "advanced.save_every_n_epochs"),
     ),
     "keep_last": Setting(whole(1), ("training.keep_last",)),
+    "keep_saved": Setting(saved_steps, ("training.keep",)),
     "resume": Setting(flag, ("training.resume",)),
     "gradient_checkpointing": Setting(
         flag, ("training.gradient_checkpointing", "advanced.gradient_checkpointing")
@@ -265,7 +282,7 @@ GROUPS = (
 
 
 def load_config(path: str | Path) -> TrainConfig:
-    """Read the config.toml of a training; what it leaves out has its default.
+    """Read the config.toml of a training, or the same as .json; what it leaves out has its default.
 
     Paths in it are relative to its folder.
 
@@ -273,13 +290,25 @@ def load_config(path: str | Path) -> TrainConfig:
         FileNotFoundError: no such file.
         ConfigError: not TOML, no model or no dataset, an unknown key, or a value that cannot be used.
     """
-    file = TomlFile(path)
+    return config_of(JsonFile(path) if Path(path).suffix == ".json" else TomlFile(path))
+
+
+def config_of(file: Tables) -> TrainConfig:
+    """The same of tables that were read; paths in them are relative to the folder of `file.path`.
+
+    Raises:
+        ConfigError: as `load_config`.
+    """
     ignored = _check_all_keys(file)
     model = _with_paths(file, given(file, MODEL), "path", "training_adapter", "comfyui")
     if "path" not in model:
         raise file.error("model", "path", "is missing: give the .safetensors file of the diffusion model")
     epochs = given(file, EPOCHS).get("epochs")
     training, run = given(file, TRAINING), given(file, RUN)
+    if {"keep_last", "keep_saved"} <= run.keys():
+        raise file.error(
+            "training", "keep_last", "says how many states stay, and so does keep: keep one of them"
+        )
     for steps, passes, values in (("steps", "epochs", training), ("save_every", "save_every_epochs", run)):
         if steps in values and (epochs if passes == "epochs" else values.get(passes)):
             raise file.error("training", steps, f"and {passes} are both given: keep one of them")
@@ -319,23 +348,10 @@ def load_config(path: str | Path) -> TrainConfig:
     )
 
 
-def _check_all_keys(file: TomlFile) -> tuple[str, ...]:
+def _check_all_keys(file: Tables) -> tuple[str, ...]:
     """The keys that are ignored; ConfigError for those that nobody knows."""
     known: dict[str, list[str]] = {section: [] for section in (SECTION, "dataset", *ORIGIN_SECTIONS)}
-    for group in (
-        MODEL,
-        ADAPTER,
-        LORA,
-        TRAINING,
-        RECIPE,
-        RUN,
-        EPOCHS,
-        TIMESTEPS,
-        ACRF,
-        VALIDATION,
-        SCENES,
-        DATASET,
-    ):
+    for group in GROUPS:
         for setting in group.values():
             for place in setting.places:
                 section, key = place.split(".")
@@ -356,14 +372,14 @@ def _check_all_keys(file: TomlFile) -> tuple[str, ...]:
     return tuple(ignored)
 
 
-def _with_paths(file: TomlFile, values: dict[str, Any], *names: str) -> dict[str, Any]:
+def _with_paths(file: Tables, values: dict[str, Any], *names: str) -> dict[str, Any]:
     """The values, those of these names as paths."""
     folder = file.path.parent
     paths = {name: folder / Path(values[name]).expanduser() for name in names if name in values}
     return {**values, **paths}
 
 
-def _sources(file: TomlFile) -> tuple[DatasetSource, ...]:
+def _sources(file: Tables) -> tuple[DatasetSource, ...]:
     section = "dataset.sources"
     sources = []
     for index, table in enumerate(file.tables_of("dataset", "sources")):
@@ -379,7 +395,7 @@ def _sources(file: TomlFile) -> tuple[DatasetSource, ...]:
     return tuple(sources)
 
 
-def _validation(file: TomlFile) -> ValidationSettings:
+def _validation(file: Tables) -> ValidationSettings:
     try:
         return ValidationSettings(**given(file, VALIDATION))
     except ValueError as error:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from semantic_focus.training.run_folder import RunFolder
 
 from .graphs import PATIENCE
-from .test_headless import STEPS, assert_same, config, dataset, start  # noqa: F401 (fixtures)
+from .test_headless import STEPS, assert_same, config, dataset, program, start  # noqa: F401 (fixtures)
 
 SECONDS = 30
 """In which all have to end once one of them is gone."""

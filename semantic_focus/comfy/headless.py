@@ -3,13 +3,14 @@
 import gc
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor, nn
 
 from ..files.text import in_short, shortened
 from ..segmenters.damage import damage
@@ -175,7 +176,7 @@ def _loaded(settings: ModelSettings) -> "ModelPatcher":
     import comfy.sd
 
     options = loader_options(settings)
-    with loading(settings.path):
+    with loading(settings.path), mapped() if settings.shard else nullcontext():
         if settings.loader == "checkpoint":
             found: Any = comfy.sd.load_checkpoint_guess_config(
                 str(settings.path), output_vae=False, output_clip=False, model_options=options
@@ -226,6 +227,27 @@ def tidy() -> None:
     gc.collect()
     comfy.model_management.cleanup_models()
     comfy.model_management.soft_empty_cache()
+
+
+@contextmanager
+def mapped() -> Iterator[None]:
+    """Let ComfyUI's loader take a file's tensors as they are, in the place of copies: they are read when they
+    are asked for, and processes on one machine have them in RAM once.
+    """
+    kind: Any = nn.Module
+    own = kind.load_state_dict
+
+    def load(module: nn.Module, tensors: Mapping[str, Tensor], *args: Any, **kwargs: Any) -> Any:
+        there = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+        kinds = {name: tensor.dtype for name, tensor in there.items()}
+        as_wanted = {name: tensor.to(kinds.get(name, tensor.dtype)) for name, tensor in tensors.items()}
+        return own(module, as_wanted, *args[:1], **{**kwargs, "assign": True})
+
+    kind.load_state_dict = load
+    try:
+        yield
+    finally:
+        kind.load_state_dict = own
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from ..semantic_focus.comfy.conditioning import conditioning_per_picture
 from ..semantic_focus.comfy.family import recipe_of
 from ..semantic_focus.comfy.fingerprint import looks_distilled
 from ..semantic_focus.comfy.request import TrainingRequest
+from ..semantic_focus.regions.masks import picture_names
 from ..semantic_focus.settings.filling import Choice
 from ..semantic_focus.training.memory import MEMORY_CHOICES, MemorySetting
 from ..semantic_focus.training.scenes import Scenes
@@ -87,6 +88,7 @@ def training_asked(node: type[io.ComfyNode], given: Mapping[str, list[Any]]) -> 
         repeats=tuple(given.get("repeats") or ()),
         state=values.get("train_state"),
         model_name=Path(name).stem,
+        names=picture_names(given["latent_masks"]),
         memory=MemorySetting.of(values.get("memory", MEMORY_CHOICES[0])),
         validation=options.validation,
         scenes=scenes,

@@ -19,7 +19,7 @@ import { isRunning, notesOf, progressOf, rowsOf } from "./training/words.mjs";
 /** @typedef {import("./training/runs.mjs").Run} Run */
 
 const NODE = "SemanticFocusTrain";
-const MIN_HEIGHT = 280;
+const MIN_HEIGHT = 320;
 const PROPERTY = "semantic_focus_training";
 const THEME = "Comfy.ColorPalette";
 const DEFAULT_VIEW = { log: false, smoothing: 0.9, hidden: /** @type {string[]} */ ([]), regions: false, heldOut: false };

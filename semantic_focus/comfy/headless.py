@@ -184,14 +184,15 @@ def file_name(settings: ModelSettings) -> str:
 
 
 class LastModel:
-    """The model that was loaded last: the next training of the same file need not load it.
+    """The model that was loaded last: the next training of the same file need not load it. That of a graph is
+    always made anew: what its nodes read is not known here.
 
     Attributes:
         loads: how many were loaded so far.
     """
 
     def __init__(self):
-        self._key: tuple[object, ...] = ()
+        self._key: object = None
         self._patcher: ModelPatcher | None = None
         self.loads = 0
 
@@ -199,8 +200,8 @@ class LastModel:
         """As `load_model`; of a file that is the same as before the model that there is."""
         status = settings.path.stat() if settings.path.is_file() else None
         same = status and (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-        key = (replace(settings, path=settings.path.resolve(), training_adapter=None, comfyui=None), same)
-        if self._patcher is None or key != self._key:
+        key = replace(settings, path=settings.path.resolve(), training_adapter=None), same
+        if self._patcher is None or key != self._key or settings.is_graph:
             self.forget()
             self._patcher, self._key = load_model(settings), key
             self.loads += 1

@@ -31,7 +31,7 @@ def test_a_worker_loads_the_model_once_and_makes_the_loras_of_programs_of_their_
     stand_in_model: Path,
     tmp_path: Path,
 ):
-    """One job is a folder and keeps nothing on the way, one cannot be done, one is done again."""
+    """One is a folder and keeps nothing on the way, one cannot be done, one is done again by a program."""
     spool = tmp_path / "spool"
     (spool / "b").mkdir(parents=True)
     (spool / "out").mkdir()

@@ -123,7 +123,7 @@ class Plan:
 
     def is_suspect(self, due: Due) -> bool:
         """Whether a worker was killed while it had this picture: it is to be worked on alone."""
-        return due.picture in self._deaths
+        return bool(self._deaths) and due.picture in self._deaths  # paths are slow to look up
 
     def leave(self, dues: Iterable[Due] = ()) -> None:
         """Settle these pictures and all that were not handed out as left."""

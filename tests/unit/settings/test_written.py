@@ -51,8 +51,9 @@ CHANGED: dict[str, dict[str, Any]] = {
             Path("/output"), "my person", 0, None, 1, None, False, False, MemorySetting(0.3), Path("/runs")
         )
     },
-    "all is kept": {"run": RunPlan(keep_saved=ALL)},
-    "nothing is kept": {"run": RunPlan(keep_saved=0)},
+    "the last saved step": {"run": RunPlan(keep_saved=1)},
+    "no saved step": {"run": RunPlan(keep_saved=0)},
+    "all saved steps": {"run": RunPlan(keep_saved=ALL)},
     "all in RAM": {"run": RunPlan(memory=MemorySetting.of("swap 100 %"))},
     "all on the device": {"run": RunPlan(memory=MemorySetting(0.0))},
     "anchors": {

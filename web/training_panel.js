@@ -13,6 +13,7 @@ import { onResult } from "./lib/results.mjs";
 import { onLanguage, regionName, text } from "./lib/text.mjs";
 import { TrainingCurves } from "./training/curves.mjs";
 import { keep, learn, onTraining, runOf } from "./training/runs.mjs";
+import { foldRare, showsRare, toggleRare } from "./training/sockets.mjs";
 import { Samples } from "./training/strip.mjs";
 import { isRunning, notesOf, progressOf, rowsOf } from "./training/words.mjs";
 
@@ -73,6 +74,7 @@ class TrainingPanel {
     this.asTable = button(() => this.look({ regions: true }));
     this.log = button(() => this.look({ log: !this.view.log }));
     this.enlarge = button(() => this.showLarge(), { textContent: "⤢" });
+    this.sockets = button(() => this.unfold(), { textContent: "⊕" });
     this.smoothing = element("input", { type: "range", min: 0, max: SMOOTHEST, step: 0.01 });
     this.smoothing.addEventListener("input", () => this.preview(Number(this.smoothing.value)));
     this.smoothing.addEventListener("change", () => {
@@ -82,7 +84,7 @@ class TrainingPanel {
     const choice = element("div", { className: "sf-training-choice" }, [this.asCurves, this.asHeldOut, this.asTable]);
     // a slider that is back where it was does not say that it changed
     this.smoothing.addEventListener("blur", () => this.preview(undefined));
-    this.tools = element("div", { className: "sf-row" }, [choice, this.log, this.smoothing, this.enlarge]);
+    this.tools = element("div", { className: "sf-row" }, [choice, this.log, this.smoothing, this.enlarge, this.sockets]);
   }
 
   newCurves() {
@@ -114,6 +116,12 @@ class TrainingPanel {
     this.restyle();
   }
 
+  /** Show the sockets that few trainings use, or fold them. */
+  unfold() {
+    toggleRare(this.node);
+    this.restyle();
+  }
+
   /** Another view, palette or theme. */
   restyle() {
     const { log, smoothing, regions } = this.view;
@@ -122,6 +130,7 @@ class TrainingPanel {
     press(this.asCurves, !regions && !heldOut);
     press(this.asHeldOut, heldOut);
     press(this.asTable, regions);
+    press(this.sockets, showsRare(this.node));
     press(this.log, log);
     this.smoothing.value = String(smoothing);
     this.curves.root.classList.toggle("sf-hidden", regions);
@@ -146,6 +155,7 @@ class TrainingPanel {
     this.log.title = text("training.logHint");
     entitle(this.smoothing, text("training.smoothing"));
     entitle(this.enlarge, text("training.large"));
+    entitle(this.sockets, text("training.sockets"));
     this.stop.title = text("training.stopHint");
     this.table.setAttribute("aria-label", text("training.regions"));
     this.notes.setAttribute("aria-label", text("training.details"));
@@ -253,6 +263,9 @@ onLanguage(() => panels.forEach((panel) => panel.speak()));
 
 app.registerExtension({
   name: "SemanticFocus.TrainingPanel",
+  beforeRegisterNodeDef(_, definition) {
+    if (definition.name === NODE) foldRare(definition);
+  },
   nodeCreated(node) {
     if (node.comfyClass !== NODE) return;
     const panel = new TrainingPanel(node);

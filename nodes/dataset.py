@@ -1,11 +1,12 @@
 """Nodes that bring a dataset folder into the graph and to its training size."""
 
 import logging
+from pathlib import Path
 
 from comfy_api.latest import io
 
 from ..semantic_focus.datasets.fit import LEAST_RESOLUTION, MOST_RESOLUTION, fit, parse_resolutions
-from ..semantic_focus.datasets.folder import dataset_files, pictures_on_disk, scan
+from ..semantic_focus.datasets.folder import check_is_folder, dataset_files, pictures_on_disk, scan
 from ..semantic_focus.datasets.formats import has_several_frames
 from ..semantic_focus.datasets.remarks import first_frame_lines, left_out_lines
 from .changes import ReadsFiles, note_files
@@ -14,9 +15,24 @@ from .paths import folder_to_read
 from .sockets import CATEGORY, SemanticMasksSocket
 
 
-def folder_input() -> io.String.Input:
-    """Where the training pictures are."""
-    return io.String.Input("folder", tooltip="Folder with the training pictures and their caption files.")
+def folder_input() -> Parsed:
+    """Where the training pictures are; refused before a model is loaded where there is no such folder."""
+    return Parsed(
+        "folder",
+        folder_that_is_there,
+        tooltip="Folder with the training pictures and their caption files.",
+    )
+
+
+def folder_that_is_there(folder: str) -> Path:
+    """The folder of a dataset.
+
+    Raises:
+        DatasetError: as `folder_to_read`, or there is none.
+    """
+    root = folder_to_read(folder)
+    check_is_folder(root)
+    return root
 
 
 def brackets_choice() -> io.Boolean.Input:

@@ -29,6 +29,8 @@ from ..semantic_focus.files.writing import NotWrittenError
 from ..semantic_focus.keywords import parse_keywords
 from ..semantic_focus.segmenters.protocol import SegmentRequest
 from .changes import ReadsFiles, note, note_existence, note_files, note_to_ask_again
+from .dataset import folder_that_is_there
+from .inputs import Parsed
 from .paths import folder_to_read, output_folder, refusals
 from .segment import (
     ManagedSegmenter,
@@ -58,7 +60,7 @@ class CacheDatasetMasks(ReadsFiles):
             "file is up to date are left alone, so it can be stopped and run again at any time.",
             is_output_node=True,
             inputs=[
-                io.String.Input("folder", tooltip="Folder with the training pictures."),
+                Parsed("folder", folder_that_is_there, tooltip="Folder with the training pictures."),
                 backend_choice(),
                 refine_choice(),
                 keywords_input(

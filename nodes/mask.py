@@ -17,6 +17,7 @@ from ..semantic_focus.keywords import check_name, parse_weights
 from ..semantic_focus.regions.by_hand import weighted_mask
 from ..semantic_focus.regions.hand import category_by_hand
 from .changes import ReadsFiles, note_files
+from .dataset import folder_that_is_there
 from .inputs import Parsed
 from .loss import weight_slider
 from .paths import folder_to_read
@@ -105,7 +106,7 @@ class LoadMaskPictures(ReadsFiles):
             description="The masks of a dataset that were made for another trainer, one per picture, in the "
             "order of Load Semantic Dataset. For Mask To Category.",
             inputs=[
-                io.String.Input("folder", tooltip="Folder with the training pictures."),
+                Parsed("folder", folder_that_is_there, tooltip="Folder with the training pictures."),
                 io.Combo.Input(
                     "form",
                     options=list(FORMS),

@@ -31,6 +31,9 @@ from ..semantic_focus.settings.access import (
 SYSTEM_FOLDERS = ("/dev", "/proc", "/sys")
 """Folders of devices and of the running system."""
 
+RUNS = "semantic_focus"
+"""Folder of the runs, below ComfyUI's output folder."""
+
 NOT_DATA = ("custom_nodes", "configs")
 """Kinds of ComfyUI's folders that hold programs and settings."""
 

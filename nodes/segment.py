@@ -17,11 +17,13 @@ from ..semantic_focus.comfy.segmenters import BACKENDS
 from ..semantic_focus.datasets.answers import BY_HAND
 from ..semantic_focus.datasets.cache import ABOUT_FILE, get_or_segment, picture_digest, scores_of
 from ..semantic_focus.datasets.mask_header import DIGEST
+from ..semantic_focus.datasets.ownership import SUFFIX
 from ..semantic_focus.datasets.remarks import said_before
+from ..semantic_focus.files.text import printable
 from ..semantic_focus.keywords import format_keywords, parse_keywords
 from ..semantic_focus.regions.doubts import FIELD as DOUBTS
 from ..semantic_focus.regions.doubts import as_field, doubts_of
-from ..semantic_focus.regions.masks import SemanticMasks
+from ..semantic_focus.regions.masks import PICTURE, SemanticMasks
 from ..semantic_focus.regions.packed import PackedMasks
 from ..semantic_focus.regions.refine import REFINEMENTS
 from ..semantic_focus.segmenters.protocol import Segmenter, SegmentRequest
@@ -201,6 +203,8 @@ class SamSemanticSegment(ReadsFiles):
         seconds = None if all_read else time.monotonic() - started
         about = {name: masks.provenance.get(name, "") for name in ABOUT_FILE}
         told = {name: value for name, value in masks.provenance.items() if name not in ABOUT_FILE}
+        if mask_file and len(pictures) == 1:
+            told[PICTURE] = printable(files[0].name.removesuffix(SUFFIX))
         masks = dataclasses.replace(masks, provenance=told)
         kept = [_kept(masks, index, digest, files[index]) for index, digest in enumerate(digests)]
         shown = [{**preview, **about} for preview in mask_preview(pictures, masks, seconds, kept)]

@@ -5,7 +5,7 @@ import { app } from "../../scripts/app.js";
 import { countsInWords } from "./lib/mask_counts.mjs";
 import { toast } from "./lib/notify.mjs";
 import { baseName } from "./lib/paths.mjs";
-import { isOwn } from "./lib/prompts.mjs";
+import { isOwn, onRefusals } from "./lib/prompts.mjs";
 import { onResult } from "./lib/results.mjs";
 import { text } from "./lib/text.mjs";
 
@@ -37,9 +37,17 @@ function masked(node, counts) {
   toast(severity, text("notices.masksDone", { node: node.title }), countsInWords(counts));
 }
 
+/** @param {import("./lib/prompts.mjs").Refusal[]} errors of nodes, a text of ours once for each text of its node */
+function refused(errors) {
+  const own = /^[a-z_]+ - (.+)$/s;
+  const said = errors.map(({ message, details }) => own.exec(details)?.[1] ?? `${message}: ${details}`);
+  toast("error", text("notices.refused"), [...new Set(said)].join("\n"));
+}
+
 app.registerExtension({
   name: "SemanticFocus.Notices",
   setup() {
+    onRefusals(refused);
     api.addEventListener("semantic_focus.training", ({ detail }) => trained(detail));
     onResult("semantic_focus_masks", (node, [{ counts }], fresh) => fresh && masked(node, counts));
   },

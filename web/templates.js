@@ -12,6 +12,7 @@ import { tablesOf, text } from "./lib/text.mjs";
 
 const MODULE = decodeURIComponent(/\/extensions\/([^/]+)\//.exec(import.meta.url)?.[1] ?? "");
 const NOTE = "MarkdownNote";
+const TITLE = "Semantic Focus"; // also what a search in the gallery finds them by
 
 /** The names of their files, in the order of the gallery. */
 const NAMES = Object.keys(tablesOf("templates").en ?? {});
@@ -27,10 +28,10 @@ function categoryOf(names) {
     description: text(`templates.${name}.description`),
     mediaType: "image",
     mediaSubtype: "jpg",
-    tags: ["LoRA"],
+    tags: ["LoRA", TITLE],
     models: [],
   }));
-  return { moduleName: MODULE, title: "Semantic Focus", type: "image", templates };
+  return { moduleName: MODULE, title: TITLE, type: "image", templates };
 }
 
 /** Let the gallery have our category in place of a list of files. */

@@ -9,7 +9,7 @@ import { panels, TrainingPanel } from "./training/panel.mjs";
 import { keep, onTraining } from "./training/runs.mjs";
 
 const NODE = "SemanticFocusTrain";
-const MIN_HEIGHT = 280;
+const MIN_HEIGHT = 320;
 
 onResult("semantic_focus_training", (node, [report], fresh) => keep(node, report, fresh));
 onTraining(() => panels.forEach((panel) => panel.request()));

@@ -13,7 +13,7 @@ ones by reflection; here they keep their size, ComfyUI pads inside the network a
 
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,11 @@ SCALE, SHIFT = 0.3611, 0.1159
 CELL = 8
 """Pixels along a side of a latent cell."""
 _SIZED = re.compile(r"(?P<stem>.+)_(?P<width>\d+)x(?P<height>\d+)_zi\.safetensors")
+
+NO_CACHE = (
+    "Latents and texts are cached by the Z-Image trainer; a folder of pictures without them is trained in a "
+    "graph, with Prepare Training Data"
+)
 
 
 @dataclass(frozen=True)
@@ -90,22 +95,6 @@ class OriginDataset:
     conditionings: list[list[Any]] = field(default_factory=list)
     masks: list[SemanticMasks] = field(default_factory=list)
     repeats: list[int] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class TrainingInputs:
-    """All that a training without a graph reads besides the model.
-
-    Attributes:
-        unconditional: CONDITIONING of the empty caption.
-        start_from: LoRA that is trained on.
-        training_adapter: LoRA that is active while training only.
-    """
-
-    dataset: OriginDataset
-    unconditional: list[Any] | None = None
-    start_from: Mapping[str, Tensor] | None = None
-    training_adapter: Mapping[str, Tensor] | None = None
 
 
 def load_dataset(sources: Iterable[DatasetSource]) -> OriginDataset:
@@ -206,11 +195,13 @@ def _find_pictures(source: DatasetSource, with_masks: bool = True) -> tuple[list
         more = f"\n  and {len(problems) - 5} more" if len(problems) > 5 else ""
         without_masks = with_masks and any(not it.masks.is_file() for it in pictures)
         advice = f"\nMake the masks:{to_run('masks', images)}" if without_masks else ""
+        advice += "" if latents else f"\n{NO_CACHE}"
         said = "\n  ".join([f"{folder}: its files do not make a dataset", *problems[:5]])
         raise DatasetError(said + more + advice)
     if not pictures:
         limit = f" of at most {source.resolution_limit} pixels a side" if latents else ""
-        raise DatasetError(f"{folder}: no cached latents{limit} (<stem>_<W>x<H>{LATENT_SUFFIX})")
+        advice = "" if latents else f". {NO_CACHE}"
+        raise DatasetError(f"{folder}: no cached latents{limit} (<stem>_<W>x<H>{LATENT_SUFFIX}){advice}")
     return pictures, len(latents) - len(pictures)
 
 

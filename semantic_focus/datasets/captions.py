@@ -102,7 +102,7 @@ def notes_on(own: Mapping[Path, str | None], spoken: Mapping[Path, str]) -> list
         own: by picture; None where a picture has no caption file.
         spoken: what the text encoder will be given.
     """
-    empty = [picture.name for picture, words in own.items() if words == ""]
+    empty = [picture.name for picture, words in own.items() if words == "" and not spoken[picture]]
     bracketed = [picture.name for picture, words in spoken.items() if BRACKET.search(words)]
     notes = []
     if empty:

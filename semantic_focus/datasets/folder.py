@@ -1,7 +1,8 @@
 """Dataset folders: pictures and captions."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -144,6 +145,32 @@ def picture_files(folder: str | Path, recursive: bool = False) -> list[Path]:
     return list_pictures(folder, recursive).pictures
 
 
+def check_is_folder(folder: Path) -> None:
+    """Raise DatasetError unless there is a folder of this name, which is not opened."""
+    with _opening(folder):
+        if folder.is_file():
+            raise DatasetError(
+                f"{folder}: a file, not a folder. Give the folder that it is in: {folder.parent}"
+            )
+        if not folder.is_dir():
+            raise DatasetError(
+                f"{folder}: no such folder. Give the path of the folder that holds your training pictures"
+            )
+
+
+@contextmanager
+def _opening(folder: Path) -> Iterator[None]:
+    """What the file system refuses, as a DatasetError."""
+    try:
+        yield
+    except PermissionError as error:
+        raise DatasetError(not_allowed(folder)) from error
+    except OSError as error:
+        raise DatasetError(
+            f"{folder}: cannot be opened ({error.strerror}). Let the user that this program runs as read it"
+        ) from error
+
+
 def list_pictures(folder: str | Path, recursive: bool = False, bounds: Bounds | None = None) -> PictureList:
     """The pictures of a folder by name with their caption files, and what is left out.
 
@@ -156,22 +183,9 @@ def list_pictures(folder: str | Path, recursive: bool = False, bounds: Bounds | 
             in one folder.
     """
     folder = dataset_folder(folder)
-    try:
-        if folder.is_file():
-            raise DatasetError(
-                f"{folder}: a file, not a folder. Give the folder that it is in: {folder.parent}"
-            )
-        if not folder.is_dir():
-            raise DatasetError(
-                f"{folder}: no such folder. Give the path of the folder that holds your training pictures"
-            )
+    check_is_folder(folder)
+    with _opening(folder):
         listed = list_folder(folder, recursive, bounds)
-    except PermissionError as error:
-        raise DatasetError(not_allowed(folder)) from error
-    except OSError as error:
-        raise DatasetError(
-            f"{folder}: cannot be opened ({error.strerror}). Let the user that this program runs as read it"
-        ) from error
     if not listed.pictures:
         seen = f". What is there: {'; '.join(listed.left_out)}" if listed.left_out else ""
         raise DatasetError(

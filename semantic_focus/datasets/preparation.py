@@ -17,8 +17,9 @@ from typing import Any
 from torch import Tensor
 
 from ..files.tensors import not_finite
+from ..files.text import printable
 from ..files.writing import check_can_write
-from ..regions.masks import SemanticMasks
+from ..regions.masks import PICTURE, SemanticMasks
 from ..regions.memory import give_back
 from ..segmenters.protocol import SegmentRequest
 from ..segmenters.table import LazySegmenter
@@ -268,7 +269,7 @@ class _Run:
         """The masks of a picture on the grids of its latents."""
         self.watcher.check()
         source, whole, found = mask_path(picture), None, []
-        state = _digest(source)
+        state, named = _digest(source), {PICTURE: printable(picture.name)}
         for resolution, latent in zip(self.settings.resolutions, latents, strict=True):
             grid = (latent.shape[-2], latent.shape[-1])
             sizes = (str(grid), str(resolution), str(self.settings.multiple_of))
@@ -277,7 +278,7 @@ class _Run:
             if state and (header.get("mask_file"), header.get("image_digest")) == (state, image_digest):
                 masks = file.waiting_one("masks")
                 if masks is not None and masks.shape == (1, len(self.settings.request.labels), *grid):
-                    found.append(SemanticMasks(masks, self.settings.request.labels))
+                    found.append(SemanticMasks(masks, self.settings.request.labels, provenance=named))
                     continue
             if whole is None:
                 image = load_picture(picture)[None]
@@ -289,7 +290,7 @@ class _Run:
             if state:
                 about = {"mask_file": state, "image_digest": image_digest}
                 masks = self._kept(file, {"masks": masks}, about)["masks"]
-            found.append(SemanticMasks(masks, fitted.labels))
+            found.append(SemanticMasks(masks, fitted.labels, provenance=named))
         self.watcher.done()
         return found
 

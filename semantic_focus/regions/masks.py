@@ -123,6 +123,16 @@ class SemanticMasks:
         )
 
 
+PICTURE = "picture"
+"""Field of the provenance: the name of the one picture's file, for messages."""
+
+
+def picture_names(masks: Sequence[SemanticMasks]) -> tuple[str, ...]:
+    """The file of each picture, by what its masks say; none where one of them does not say it."""
+    names = [one.provenance.get(PICTURE, "") for one in masks if len(one.masks) == 1]
+    return tuple(names) if len(names) == len(masks) and all(names) else ()
+
+
 def of_another_picture(provenance: Mapping[str, str]) -> dict[str, str]:
     """Without what ties masks to one picture file, or to places in it: a file of such masks counts as made by
     hand."""

@@ -18,6 +18,7 @@ IDLE_PICTURES = (
     "{count} of {total} pictures hold nothing that is weighted and train nothing, by their place in the "
     "list: {pictures}"
 )
+IDLE_NAMED = "{count} of {total} pictures hold nothing that is weighted and train nothing: {pictures}"
 MOST_NAMED = 20
 """Pictures that are named; more are counted."""
 
@@ -42,8 +43,8 @@ def untrained(objective: Objective, data: TrainingPictures) -> list[Untrained]:
     missing = [name for name in wanted if name not in data.labels]
     empty = [name for name in wanted if name in data.labels and name not in there]
     idle = [
-        str(number)
-        for number, mask in enumerate(data.masks[: len(data.own)], 1)
+        data.names[index] if data.names else str(index + 1)
+        for index, mask in enumerate(data.masks[: len(data.own)])
         if not objective.trains({name: layer[None] for name, layer in zip(data.labels, mask, strict=True)})
     ]
     found = []
@@ -54,7 +55,8 @@ def untrained(objective: Objective, data: TrainingPictures) -> list[Untrained]:
     if idle:
         names = ", ".join(idle[:MOST_NAMED]) + (" …" if len(idle) > MOST_NAMED else "")
         counts = {"count": str(len(idle)), "total": str(len(data.own))}
-        found.append(_said("idle_pictures", IDLE_PICTURES, pictures=names, **counts))
+        kind, sentence = ("idle_named", IDLE_NAMED) if data.names else ("idle_pictures", IDLE_PICTURES)
+        found.append(_said(kind, sentence, pictures=names, **counts))
     return found
 
 

@@ -1,7 +1,9 @@
 """Captions are changed where the picture is looked at large, and nobody else's words are lost."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from playwright.sync_api import expect
 
@@ -10,6 +12,8 @@ from .editor import EACH_ONCE
 
 if TYPE_CHECKING:
     from .editor import Editor
+
+PREPARER = 2
 
 
 @EACH_ONCE
@@ -50,4 +54,28 @@ def test_a_caption_is_written_when_it_is_left_and_conflicts_are_asked_about(anyw
     editor.page.keyboard.press("Escape")
     expect(dialog).to_have_count(0)
     expect(tile(editor, "drei 好.JPG")).not_to_have_attribute("title", "no caption")
+    assert editor.errors == []
+
+
+def test_a_node_with_a_trigger_word_says_what_a_picture_is_trained_with(
+    editor: "Editor", folder: Path, repo: Path, part_of: Callable[..., dict[str, Any]]
+):
+    simple = json.loads((repo / "workflows" / "train_by_region_simple.json").read_text("utf-8"))
+    part = part_of(simple, PREPARER)
+    part["nodes"][0]["widgets_values"][:3] = [str(folder), "sks", "a photo"]
+    (folder / "two.txt").write_text("")
+    (folder / "one.txt").write_text("portrait of SKS")
+    editor.load(part)
+    shows(editor, {"two.png": "missing"})
+    assert "without words" not in (tile(editor, "two.png").get_attribute("title") or "")
+    dialog = editor.page.get_by_role("dialog")
+    for name, trained in {"two.png": "sks", "drei 好.JPG": "sks, a photo", "one.png": None}.items():
+        tile(editor, name).click()
+        expect(dialog.get_by_role("heading", name=name)).to_be_visible()
+        if trained:
+            expect(dialog).to_contain_text(f"Trained as: {trained}")
+        expect(dialog.get_by_text("Trained as:")).to_have_count(1 if trained else 0)
+        expect(dialog.get_by_label("Trigger word")).to_have_count(0)
+        editor.page.keyboard.press("Escape")
+        expect(dialog).to_have_count(0)
     assert editor.errors == []

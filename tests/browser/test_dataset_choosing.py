@@ -93,6 +93,13 @@ def test_a_folder_is_chosen_of_those_with_pictures_and_those_used_before(editor:
     expect(panel(editor)).to_contain_text("3 pictures")
     assert editor.widget(LOADER, "folder") == str(folder)
     shutil.rmtree(place.parent)
+
+    choose.click()
+    where = dialog(editor).get_by_label("Use a folder where it is:")
+    where.fill("/nowhere")
+    where.press("Enter")
+    expect(panel(editor)).to_contain_text("There is no such folder")
+    expect(dialog(editor)).to_have_count(0)
     assert editor.errors == []
 
 

@@ -21,7 +21,8 @@ def test_masks_are_made_at_a_click(anywhere: "Editor", folder: Path):
     editor = anywhere
     editor.load(graph(folder))
     shows(editor, dict.fromkeys(("one.png", "two.png", "drei 好.JPG"), "missing"))
-    expect(panel(editor).locator(".sf-dataset-summary")).to_have_text("3 pictures · 3 missing · 1 to look at")
+    summary = panel(editor).locator(".sf-dataset-summary")
+    expect(summary).to_have_text("3 pictures · 3 without masks · 1 to look at")
     sizes = {node["id"]: node["size"] for node in editor.workflow()["nodes"]}
 
     panel(editor).get_by_role("button", name="Generate masks (3)").click()
@@ -95,7 +96,7 @@ def test_masks_that_are_loaded_are_made_by_the_cache_node_of_the_folder(
     editor.load(part_of(workflow, 1, 3, 4))
     shows(editor, {"one.png": "missing"}, index=1)
     # the other node's summary is its default caption
-    expect(panel(editor, 1).locator(".sf-dataset-summary")).to_have_text("3 pictures · 3 missing")
+    expect(panel(editor, 1).locator(".sf-dataset-summary")).to_have_text("3 pictures · 3 without masks")
     panel(editor, 1).get_by_role("button", name="Generate masks (3)").click()
     for index in (0, 1):
         shows(editor, {"one.png": "ok", "two.png": "ok"}, index)

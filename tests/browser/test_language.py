@@ -213,7 +213,7 @@ def test_the_dataset_browser_speaks_chinese(anywhere: "Editor", folder: Path):
     editor.load(dataset_ui.graph(folder))
     browser = dataset_ui.panel(editor)
     summary = browser.locator(".sf-dataset-summary")
-    expect(summary).to_have_text("3 张图片 · 3 缺少 · 1 张需检查")
+    expect(summary).to_have_text("3 张图片 · 3 张没有遮罩 · 1 张需检查")
     expect(browser.get_by_role("button", name="生成遮罩（3）")).to_be_enabled()
     picture = dataset_ui.tile(editor, "drei 好.JPG")
     expect(picture).to_have_attribute("title", re.compile("没有遮罩文件\n没有标注"))

@@ -1,6 +1,7 @@
 """What the training panel shows of a real training: curves, table, samples, errors, in both themes."""
 
 import re
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -39,12 +40,20 @@ ADD_PREVIEW = """id => {
 }"""
 
 
+SHRINK = """id => {
+    const node = app.graph.getNodeById(id);
+    node.setSize([node.size[0], node.computeSize()[1]]);
+}"""
 REMEMBER_WORDS = """() => {
     window.said = [];
     const state = document.querySelector(".sf-training .sf-status");
     new MutationObserver(() => window.said.push(state.textContent)).observe(state, {childList: true});
 }"""
 TELL = "report => window.comfyAPI.api.api.dispatchCustomEvent('semantic_focus.training', report)"
+
+
+def bottom(box: Any) -> float:
+    return box["y"] + box["height"]
 
 
 def value_of(page: Page, curve: str) -> str:
@@ -140,6 +149,7 @@ def test_how_the_curves_are_looked_at_is_kept_and_can_be_undone(editor: "Editor"
 def test_samples_are_shown_and_open_large(editor: "Editor", training: dict[str, Any], server: "ComfyServer"):
     page = editor.page
     editor.load(training)
+    page.evaluate(SHRINK, TRAIN)
     size = node_of(editor.workflow(), TRAIN)["size"]
     page.evaluate(ADD_PREVIEW, TRAIN)
     editor.press_run()
@@ -164,6 +174,10 @@ def test_samples_are_shown_and_open_large(editor: "Editor", training: dict[str, 
     assert "step_000020.png" in (page.locator(".sf-dialog img").get_attribute("src") or "")
     page.keyboard.press("Escape")
     assert editor.violations(".sf-training") == []
+    parts = ("canvas", ".sf-training-legend", ".sf-training-notes")
+    boxes = [panel(page).locator(part).bounding_box() for part in parts]
+    for above, below in pairwise([*boxes, {"y": bottom(panel(page).bounding_box())}]):
+        assert above and below and above["height"] > 20 and bottom(above) <= below["y"]
     assert node_of(editor.workflow(), TRAIN)["size"] == size
     assert editor.errors == []
 

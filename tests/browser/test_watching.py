@@ -38,7 +38,7 @@ ROUTE = "**/semantic_focus/training/folder"
 def line(step: int, offset: float = 0.0) -> str:
     values = {name: offset + 1 / (step + place) for place, name in enumerate(REGIONS)}
     sample = SampleRecord(0, 0.5, values, values, dict.fromkeys(REGIONS, 0.25))
-    shares = dict.fromkeys(REGIONS, 0.25)
+    shares: dict[str, float] = dict.fromkeys(REGIONS, 0.25)
     record = StepRecord(step, sum(values.values()), values, 0.0, 0.0, 1e-4, 1.0, shares, (sample,))
     return curve_line(record) + "\n"
 

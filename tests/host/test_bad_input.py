@@ -165,3 +165,27 @@ def test_a_keyword_line_of_the_wrong_form(server, comfy, graph):
     graph["3"]["inputs"]["keywords"] = "face: face\njust words"
     with pytest.raises(comfy.PromptRejected, match="line 2.*just words"):
         server.queue(graph)
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        {"class_type": "SemanticFocusLoadDataset", "inputs": {"default_caption": "x"}},
+        {
+            "class_type": "SemanticFocusCacheDataset",
+            "inputs": {"backend": "auto", "refine": "off", "keywords": "face: face"},
+        },
+    ],
+    ids=lambda node: node["class_type"],
+)
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [("", "no folder given"), ("{there}/gone", "no such folder"), ("{there}/one.png", "a file")],
+)
+def test_a_folder_that_is_not_there_is_refused_before_anything_runs(
+    server, comfy, folder, node, place, words
+):
+    node["inputs"]["folder"] = place.format(there=folder)
+    shown = {"class_type": "PreviewAny", "inputs": {"source": ["1", 1]}}
+    with pytest.raises(comfy.PromptRejected, match=words):
+        server.queue({"1": node, "2": shown})

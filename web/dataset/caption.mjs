@@ -1,6 +1,6 @@
 // The caption of the picture that is looked at, to be changed; and a trigger word before all captions of a folder. It is
 // written when the user leaves it. Where another program wrote meanwhile, the user says whose words stay.
-import { addTrigger, readCaption, saveCaption } from "./source.mjs";
+import { addTrigger, readCaption, saveCaption, trainedWords } from "./source.mjs";
 import { say } from "./words.mjs";
 import { button } from "../lib/controls.mjs";
 import { element } from "../lib/panel.mjs";
@@ -16,12 +16,12 @@ const MOST_NAMED = 5;
 export class CaptionEditor {
   /**
    * @param {string} folder
-   * @param {boolean} needed a picture without a caption file is an error in a run
+   * @param {import("./source.mjs").Captions} captions what the node makes of them
    * @param {() => Promise<Picture[]>} all the pictures of the folder, looked at anew
    */
-  constructor(folder, needed, all) {
+  constructor(folder, captions, all) {
     this.folder = folder;
-    this.needed = needed;
+    this.captions = captions;
     this.all = all;
     this.wrote = false;
     /** @type {Picture | null} */
@@ -41,7 +41,10 @@ export class CaptionEditor {
     this.choice = element("div", { className: "sf-wrap sf-hidden" }, [this.mine, this.other]);
     const heading = element("h4", { textContent: text("dataset.caption") });
     const label = element("label", {}, [heading, this.field]);
-    this.root = element("div", { className: "sf-caption" }, [label, this.status, this.choice, this.trigger()]);
+    this.trained = element("p", { className: "sf-quiet" });
+    const parts = [label, this.trained, this.status, this.choice];
+    if (!captions.trigger) parts.push(this.trigger()); // the node puts its own before each of them
+    this.root = element("div", { className: "sf-caption" }, parts);
   }
 
   /** The row that puts a word before all captions. */
@@ -76,8 +79,11 @@ export class CaptionEditor {
     this.kept = found;
     this.theirs = null;
     this.field.value = found.caption;
-    const none = found.stamp ? "dataset.says.emptyCaption" : this.needed ? "captions.needed" : "dataset.noOwnCaption";
+    const words = trainedWords(found.caption, Boolean(found.stamp), this.captions);
+    const empty = words ? "captions.emptyFile" : "dataset.says.emptyCaption";
+    const none = found.stamp ? empty : this.captions.needed ? "captions.needed" : "dataset.noOwnCaption";
     this.field.placeholder = text(none);
+    this.trained.textContent = words === found.caption ? "" : text("captions.trained", { words });
     this.tell("");
   }
 

@@ -34,7 +34,7 @@ class Chooser {
     this.copying = new AbortController();
     this.lists = element("div", { className: "sf-choose-lists" });
     this.said = element("div", { className: "sf-choose-said", role: "status" });
-    this.root = element("div", { className: "sf-choose" }, [this.adding(), this.lists, this.said]);
+    this.root = element("div", { className: "sf-choose" }, [this.adding(), this.placing(), this.lists, this.said]);
     this.root.addEventListener("dragover", (event) => hasFiles(event.dataTransfer) && event.preventDefault());
     this.root.addEventListener("drop", (event) => this.drop(event));
     this.drawFiles();
@@ -57,6 +57,20 @@ class Chooser {
     const title = element("h3", { textContent: text("choose.add") });
     const go = element("div", { className: "sf-row" }, [label, this.copy]);
     return element("section", { className: "sf-choose-add" }, [title, bar, this.waiting, go]);
+  }
+
+  /** The part for a folder that is used where it is. */
+  placing() {
+    const path = element("input", { className: "sf-field", spellcheck: false, placeholder: text("choose.wherePath") });
+    const use = button(() => this.choose(path.value.trim()), { textContent: text("choose.use"), disabled: true });
+    path.addEventListener("input", () => (use.disabled = !path.value.trim()));
+    path.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter") return;
+      event.preventDefault(); // or it presses the button that has the focus next
+      use.click();
+    });
+    const label = element("label", { className: "sf-row" }, [text("choose.where"), path]);
+    return element("div", { className: "sf-row sf-choose-where" }, [label, use]);
   }
 
   /** @param {DragEvent} event */

@@ -7,7 +7,7 @@ import { tellAbsence } from "./report.mjs";
 import { resultFor, runFor, start } from "./runs.mjs";
 import { CACHER, list, reportedFolder, sourceOf, whyBroken } from "./source.mjs";
 import { badge, layers, view } from "./view.mjs";
-import { describe, FILTERS, folderInWords, passes, problemsOf } from "./words.mjs";
+import { describe, FILTERS, folderInWords, notesOf, passes, problemsOf } from "./words.mjs";
 import { say, statusName, summary } from "./words.mjs";
 import { button, entitle } from "../lib/controls.mjs";
 import { gravestFirst } from "../lib/doubts.mjs";
@@ -138,9 +138,9 @@ export class DatasetPanel {
     this.draw();
   }
 
-  /** Whether pictures without a caption file are an error when the node runs. */
-  get captionNeeded() {
-    return Boolean(this.source?.captionNeeded);
+  /** What the node makes of the caption files. */
+  get captions() {
+    return this.source?.captions ?? { needed: false, trigger: "", otherwise: "" };
   }
 
   /** Words again: another language was chosen. */
@@ -286,9 +286,9 @@ export class DatasetPanel {
 
   draw() {
     const { filter, regions } = this.view;
-    const passing = this.pictures.filter((picture) => passes(picture, filter, this.captionNeeded));
+    const passing = this.pictures.filter((picture) => passes(picture, filter, this.captions));
     const shown = filter === "problems" ? gravestFirst(passing) : passing;
-    this.summary.textContent = this.pictures.length ? summary(this.pictures, this.captionNeeded) : "";
+    this.summary.textContent = this.pictures.length ? summary(this.pictures, this.captions) : "";
     this.filter.replaceChildren(...FILTERS.map((name) => this.choice(name)));
     this.filter.value = filter;
     this.regions.setAttribute("aria-pressed", String(regions));
@@ -308,7 +308,7 @@ export class DatasetPanel {
 
   /** @param {string} filter */
   choice(filter) {
-    const count = this.pictures.filter((picture) => passes(picture, filter, this.captionNeeded)).length;
+    const count = this.pictures.filter((picture) => passes(picture, filter, this.captions)).length;
     const name = ["all", "problems"].includes(filter) ? text(`dataset.${filter}`) : statusName(filter);
     return element("option", { value: filter, textContent: `${name} (${count})` });
   }
@@ -355,15 +355,15 @@ export class DatasetPanel {
   /** @param {Picture} picture */
   keyOf(picture) {
     const { name, stamp, mask_stamp, status, reason } = picture;
-    const problems = problemsOf(picture, this.captionNeeded);
-    const said = [reason, problems, picture.notes];
+    const problems = problemsOf(picture, this.captions);
+    const said = [reason, problems, notesOf(picture, this.captions)];
     return JSON.stringify([this.folder, name, stamp, mask_stamp, status, ...said, this.view.regions]);
   }
 
   /** @param {Picture} picture */
   tile(picture) {
-    const problems = problemsOf(picture, this.captionNeeded);
-    const title = describe(picture, this.captionNeeded);
+    const problems = problemsOf(picture, this.captions);
+    const title = describe(picture, this.captions);
     const key = this.keyOf(picture);
     const broken = (url) => this.fault(picture, key, url);
     const lost = () => this.lacking.add(key);
@@ -381,7 +381,7 @@ export class DatasetPanel {
   /** @param {number} index among the shown pictures */
   async open(index) {
     const again = () => this.look(true).then(() => this.pictures);
-    const last = await view(this.folder, this.shown ?? [], index, this.captionNeeded, again);
+    const last = await view(this.folder, this.shown ?? [], index, this.captions, again);
     this.grid.choose(this.shown?.findIndex(({ name }) => name === last) ?? 0);
     this.grid.root.focus();
   }

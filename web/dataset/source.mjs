@@ -20,9 +20,15 @@ import { post } from "../lib/server.mjs";
 /**
  * What a panel shows: `folder` is null when only a run can tell it, `maker` is the run id of the node that makes the
  * masks, or null because of a `lack` of it: "off" (the node itself is muted or bypassed), "loaded" (the masks are only
- * read) or "connect" (nothing is connected). `captionNeeded`: a picture without a caption file is an error in a run.
+ * read) or "connect" (nothing is connected).
  * @typedef {{folder: string | null, settings: Record<string, any>, maker: string | null, lack: string,
- *   captionNeeded: boolean}} Source
+ *   captions: Captions}} Source
+ */
+
+/**
+ * What a node makes of the caption files. `needed`: a picture without one is an error in a run; `trigger`: a word that
+ * is put before those that lack it; `otherwise`: the caption of a picture without a file.
+ * @typedef {{needed: boolean, trigger: string, otherwise: string}} Captions
  */
 
 export const LOADER = "SemanticFocusLoadDataset";
@@ -95,6 +101,29 @@ function nameOf(place) {
   return typeof folder === "string" ? folder.trim().replace(/(?<=.)[\\/]+$/, "") : "";
 }
 
+/** @param {Place} place of a dataset node @returns {Captions} */
+function captionsOf(place) {
+  const names = CAPTIONS.get(place.node.type) ?? [];
+  /** @param {string} name */
+  const words = (name) => (names.includes(name) ? String(valueOf(place, name) ?? "").trim() : "");
+  const needed = names.length > 0 && names.every((name) => isBlank(valueOf(place, name)));
+  return { needed, trigger: words("trigger_word"), otherwise: words("default_caption") };
+}
+
+/**
+ * What a picture is trained with, as semantic_focus/datasets/captions.py puts it together.
+ * @param {string} caption its own; empty where it has none
+ * @param {boolean} captioned it has a caption file
+ * @param {Captions} captions
+ */
+export function trainedWords(caption, captioned, { trigger, otherwise }) {
+  const words = captioned ? caption : otherwise;
+  const literal = trigger.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&");
+  const has = new RegExp(`(?<![\\p{L}\\p{N}_])${literal}(?![\\p{L}\\p{N}_])`, "iu");
+  if (!trigger || has.test(words)) return words;
+  return words ? `${trigger}, ${words}` : trigger;
+}
+
 /**
  * @param {any} node
  * @returns {Source | null} null when the node is in no graph
@@ -112,7 +141,7 @@ export function sourceOf(node) {
     folder: typeof folder === "string" ? folder : null,
     settings: Object.fromEntries(known.filter(([, value]) => value !== undefined)),
     maker: maker && runIdAt(maker),
-    captionNeeded: Boolean(CAPTIONS.get(node.type)?.every((name) => isBlank(valueOf(place, name)))),
+    captions: captionsOf(place),
     lack: maker ? "" : !active ? "off" : usersOf(place, MASK_LOADER).length ? "loaded" : "connect",
   };
 }

@@ -6,7 +6,7 @@ import { button, entitle, swatch } from "../lib/controls.mjs";
 import { flagged, rings } from "../lib/doubts.mjs";
 import { percent } from "../lib/figures.mjs";
 import { mend } from "../mend/view.mjs";
-import { byHandOf, GLYPHS, problemsOf, say, statusName } from "./words.mjs";
+import { byHandOf, GLYPHS, notesOf, problemsOf, say, statusName } from "./words.mjs";
 import { openDialog } from "../lib/dialog.mjs";
 import { element } from "../lib/panel.mjs";
 import { OPACITY, preference } from "../lib/preferences.mjs";
@@ -79,14 +79,14 @@ class View {
    * @param {string} folder
    * @param {Picture[]} pictures
    * @param {number} at
-   * @param {boolean} captionNeeded
+   * @param {import("./source.mjs").Captions} captions
    * @param {() => Promise<Picture[]>} again has the folder looked at
    */
-  constructor(folder, pictures, at, captionNeeded, again) {
+  constructor(folder, pictures, at, captions, again) {
     this.folder = folder;
     this.again = again;
     this.pictures = pictures;
-    this.captionNeeded = captionNeeded;
+    this.captions = captions;
     this.at = at;
     this.figure = element("div", { className: "sf-dataset-figure" });
     this.facts = element("div", { className: "sf-dataset-facts", tabIndex: 0, role: "region", ariaLive: "polite" });
@@ -99,7 +99,7 @@ class View {
     const toggle = element("label", { className: "sf-row" }, [this.regions, text("dataset.regions")]);
     this.mending = button(() => this.mend(), { title: text("mend.openTip") }, [`✎ ${text("mend.open")}`]);
     const bar = element("div", { className: "sf-row" }, [this.back, this.next, this.place, toggle, this.mending]);
-    this.caption = new CaptionEditor(folder, captionNeeded, again);
+    this.caption = new CaptionEditor(folder, captions, again);
     const side = element("div", { className: "sf-dataset-side" }, [this.facts, this.caption.root]);
     const main = element("div", { className: "sf-dataset-main" }, [this.figure, side]);
     this.root = element("div", { className: "sf-dataset-view" }, [bar, main]);
@@ -172,7 +172,7 @@ class View {
       ...byHandOf(picture).map((textContent) => element("p", { textContent })),
       ...reason,
       ...this.problems(picture),
-      ...picture.notes.map((note) => element("p", { className: "sf-quiet", textContent: say(note) })),
+      ...notesOf(picture, this.captions).map((textContent) => element("p", { className: "sf-quiet", textContent })),
       ...this.coverage(picture),
     );
     this.caption.show(picture);
@@ -183,7 +183,7 @@ class View {
    * @returns {HTMLElement[]}
    */
   problems(picture) {
-    const lines = problemsOf(picture, this.captionNeeded);
+    const lines = problemsOf(picture, this.captions);
     if (!lines.length) return [];
     const items = lines.map((line) => element("li", { textContent: line }));
     return [element("ul", { className: "sf-dataset-problems" }, items)];
@@ -211,12 +211,12 @@ class View {
  * @param {string} folder
  * @param {Picture[]} pictures to go through
  * @param {number} at index of the first
- * @param {boolean} captionNeeded
+ * @param {import("./source.mjs").Captions} captions
  * @param {() => Promise<Picture[]>} again has the folder looked at
  * @returns {Promise<string>} name of the last that was looked at
  */
-export async function view(folder, pictures, at, captionNeeded, again) {
-  const shown = new View(folder, pictures, at, captionNeeded, again);
+export async function view(folder, pictures, at, captions, again) {
+  const shown = new View(folder, pictures, at, captions, again);
   const closed = openDialog(text("dataset.title"), shown.root, () => shown.caption.save());
   shown.root.closest("dialog")?.addEventListener("keydown", (event) => shown.press(event));
   shown.next.focus();

@@ -3,7 +3,10 @@ import { faultInWords } from "../lib/faults.mjs";
 import { countsInWords } from "../lib/mask_counts.mjs";
 import { regionName, regionNames, text } from "../lib/text.mjs";
 
-/** @typedef {import("./source.mjs").Picture} Picture */
+/**
+ * @typedef {import("./source.mjs").Picture} Picture
+ * @typedef {import("./source.mjs").Captions} Captions
+ */
 
 /** A glyph for each status, so that nothing is told by colour alone. */
 export const GLYPHS = {
@@ -151,25 +154,25 @@ export function statusName(status) {
 /**
  * What there is to look at in a picture.
  * @param {Picture} picture
- * @param {boolean} captionNeeded
+ * @param {Captions} captions
  * @returns {string[]}
  */
-export function problemsOf(picture, captionNeeded) {
+export function problemsOf(picture, captions) {
   const problems = picture.problems.map(say);
-  if (captionNeeded && !picture.captioned) problems.push(text("dataset.noCaption"));
+  if (captions.needed && !picture.captioned) problems.push(text("dataset.noCaption"));
   return problems;
 }
 
 /**
  * @param {Picture} picture
  * @param {string} filter one of FILTERS
- * @param {boolean} captionNeeded
+ * @param {Captions} captions
  */
-export function passes(picture, filter, captionNeeded) {
+export function passes(picture, filter, captions) {
   if (filter === "all") return true;
   if (filter !== "problems") return picture.status === filter;
   const { status, problems, captioned } = picture;
-  return status === "failed" || problems.length > 0 || (captionNeeded && !captioned);
+  return status === "failed" || problems.length > 0 || (captions.needed && !captioned);
 }
 
 /**
@@ -182,27 +185,38 @@ export function byHandOf({ by_hand: regions = [] }) {
 }
 
 /**
+ * What else is said of a picture: an empty caption file is nothing to know of where a trigger word fills it.
  * @param {Picture} picture
- * @param {boolean} captionNeeded
+ * @param {Captions} captions
+ * @returns {string[]}
+ */
+export function notesOf({ notes }, { trigger }) {
+  const said = notes.map(say);
+  return trigger ? said.filter((note) => note !== text("dataset.says.emptyCaption")) : said;
+}
+
+/**
+ * @param {Picture} picture
+ * @param {Captions} captions
  * @returns {string} all there is to say, a line each
  */
-export function describe(picture, captionNeeded) {
+export function describe(picture, captions) {
   const reason = picture.reason ? `: ${say(picture.reason)}` : "";
   const lines = [picture.name, `${statusName(picture.status)}${reason}`, ...byHandOf(picture)];
-  return [...lines, ...problemsOf(picture, captionNeeded), ...picture.notes.map(say)].join("\n");
+  return [...lines, ...problemsOf(picture, captions), ...notesOf(picture, captions)].join("\n");
 }
 
 /**
  * How many pictures there are of each status.
  * @param {Picture[]} pictures
- * @param {boolean} captionNeeded
+ * @param {Captions} captions
  */
-export function summary(pictures, captionNeeded) {
-  const count = (filter) => pictures.filter((picture) => passes(picture, filter, captionNeeded)).length;
+export function summary(pictures, captions) {
+  const count = (filter) => pictures.filter((picture) => passes(picture, filter, captions)).length;
   const parts = Object.keys(GLYPHS)
-    .map((status) => [count(status), statusName(status)])
-    .filter(([number]) => number)
-    .map(([number, name]) => `${number} ${name}`);
+    .map((status) => ({ status: status.replace(" ", "_"), count: count(status) }))
+    .filter((one) => one.count)
+    .map((one) => text(`dataset.counted.${one.status}`, { count: one.count }));
   const all = text(pictures.length === 1 ? "dataset.picture" : "dataset.pictures", { count: pictures.length });
   const problems = count("problems");
   const look = problems ? [text("dataset.toLookAt", { count: problems })] : [];

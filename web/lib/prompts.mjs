@@ -62,6 +62,18 @@ export function onPrompts(listener) {
   listeners.push(listener);
 }
 
+/** @typedef {{message: string, details: string}} Refusal as ComfyUI's server gives it */
+/** @type {((errors: Refusal[]) => void)[]} */
+const refusals = [];
+
+/**
+ * Be told why parts of a prompt are not run that was taken because of others: the editor only colours their nodes.
+ * @param {(errors: Refusal[]) => void} listener
+ */
+export function onRefusals(listener) {
+  refusals.push(listener);
+}
+
 /** @param {string | null} prompt that runs now */
 function nowRuns(prompt) {
   running = prompt;
@@ -146,6 +158,8 @@ api.queuePrompt = async function (number, prompt, options, ...rest) {
     if (options?.partialExecutionTargets) queuedFor.set(options.partialExecutionTargets, answer.prompt_id);
     else whole.add(answer.prompt_id);
     nowRuns(running); // it may have begun before
+    const errors = Object.values(answer.node_errors ?? {}).flatMap((node) => node.errors ?? []);
+    if (errors.length) for (const tell of refusals) tell(errors);
   }
   return answer;
 };

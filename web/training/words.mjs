@@ -84,18 +84,20 @@ export function notesOf(run) {
     const said = text(key, spoken(kind, values));
     return said === key ? english : said;
   });
-  if (run.state === "failed" && run.error) notes.unshift(faultInWords(run.error));
-  if (run.state === "lost") notes.push(text("training.lost"));
+  const first = []; // what to do now is read without scrolling
+  if (run.state === "failed" && run.error) first.push(faultInWords(run.error));
+  if (run.state === "lost") first.push(text("training.lost"));
   const { kept } = run;
   if (kept && !isRunning(run)) {
     const place = { step: kept.step, folder: shortPath(run.folder ?? "") };
-    if (!kept.state) notes.push(text("training.notWritten"));
-    else notes.push(text(kept.again ? "training.goOn" : "training.goOnOtherwise", place));
+    if (!kept.state) first.push(text("training.notWritten"));
+    else first.push(text(kept.again ? "training.goOn" : "training.goOnOtherwise", place));
   } else if (run.state === "stopped") {
-    notes.push(text("training.nothingKept"));
+    first.push(text("training.nothingKept"));
   }
+  if (run.state === "finished") first.push(text("training.use"));
   if (run.folder && !kept) notes.push(text("training.folder", { folder: shortPath(run.folder) }));
-  return notes;
+  return [...first, ...notes];
 }
 
 /**

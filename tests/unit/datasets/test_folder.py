@@ -62,6 +62,11 @@ class TestScan:
         assert [p.caption for p in found.pictures] == ["own", "a photo", ""]
         assert found.notes == ["1 picture has an empty caption file, and no words then: c.png"]
 
+    def test_a_trigger_word_fills_an_empty_file_and_nothing_is_said_of_it(self, tmp_path: Path):
+        dataset(tmp_path, a="own", c="")
+        found = scan(tmp_path, trigger="sks")
+        assert [p.caption for p in found.pictures] == ["sks, own", "sks"] and found.notes == []
+
     @pytest.mark.parametrize("form", ['"{}"', "'{}'", " {} \n", '  "{}"'])
     def test_a_path_may_be_pasted_as_file_managers_copy_it(self, tmp_path: Path, form: str):
         folder = tmp_path / "my photos"

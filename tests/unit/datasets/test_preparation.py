@@ -25,6 +25,7 @@ from semantic_focus.datasets.preparation import (
     prepare,
 )
 from semantic_focus.datasets.prepared_file import SUFFIX, CannotBeKeptError, put_together, taken_apart
+from semantic_focus.regions.masks import picture_names
 
 from ..faults import FAULTS, refuse
 from .fake_segmenter import REQUEST, FakeLazy, snapshot
@@ -94,6 +95,8 @@ def test_latents_masks_and_captions_are_those_of_each_step_by_itself(world: Worl
     found = world.prepare()
     assert [one[0][0].shape[1] for one in found.conditionings[::2]] == [len("sks, picture a") + 1] * 3
     assert found.conditionings[0] is found.conditionings[1]
+    assert picture_names(found.masks) == picture_names(world.prepare().masks)
+    assert picture_names(found.masks) == tuple(name for name in NAMES for _ in (64, 32))
     assert found.empty_prompt[0][0].shape == (1, 1, 2)
     for number, name in enumerate(NAMES):
         image, whole = load_picture(world.folder / name)[None], read_masks(mask_path(world.folder / name))

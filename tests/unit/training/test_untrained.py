@@ -10,10 +10,10 @@ from semantic_focus.training.untrained import untrained
 LABELS = ("face", "hair", "tattoo")
 
 
-def pictures(*shares: tuple[float, float, float]) -> TrainingPictures:
+def pictures(*shares: tuple[float, float, float], names: tuple[str, ...] = ()) -> TrainingPictures:
     """One picture for each row: how strong each of LABELS is in it, everywhere."""
     masks = tuple(torch.tensor(row)[:, None, None].expand(3, 4, 4).clone() for row in shares)
-    return TrainingPictures(tuple(torch.zeros(2, 4, 4) for _ in shares), masks, LABELS)
+    return TrainingPictures(tuple(torch.zeros(2, 4, 4) for _ in shares), masks, LABELS, names=names)
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,10 @@ def test_many_pictures_are_counted_and_the_first_named():
     )
     assert note.values["count"] == "50" and note.values["total"] == "51"
     assert note.values["pictures"].startswith("2, 3, 4") and note.values["pictures"].endswith("21 …")
+
+
+def test_pictures_whose_files_are_known_are_told_by_their_names():
+    data = pictures((1, 0, 0), (0, 1, 0), (0, 0, 0), names=("a.png", "garden.jpg", "天空.png"))
+    (note,) = untrained(Objective(weights={"face": 1}, global_fallback=0), data)
+    assert note.kind == "idle_named" and note.values["pictures"] == "garden.jpg, 天空.png"
+    assert note.text.endswith("train nothing: garden.jpg, 天空.png")

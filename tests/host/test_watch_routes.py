@@ -83,7 +83,8 @@ def test_only_what_is_new_of_a_run_is_told(server: "ComfyServer", elsewhere: Pat
 
 def test_a_real_training_is_understood(server: "ComfyServer", plain: Path):
     report = watch(server, f"semantic_focus/{plain.name}")["report"]
-    assert (report["state"], report["step"], report["steps"], report["notes"]) == ("finished", 3, 3, [])
+    assert (report["state"], report["step"], report["steps"]) == ("finished", 3, 3)
+    assert [note["values"] for note in report["notes"]] == [{"lora": str(plain / "lora_000003.safetensors")}]
     totals = [json.loads(line)["total"] for line in (plain / "curves.jsonl").read_text().splitlines()]
     assert report["points"]["total"] == pytest.approx(totals, rel=1e-5)
 

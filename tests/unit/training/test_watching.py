@@ -100,7 +100,7 @@ def test_a_run_grows_under_whoever_watches_it(run: Run):
     run.add(lines(10))
     assert run.told()[0] == "running"  # its verdict, say
     run.keep("lora_000010.safetensors")
-    assert run.told() == ("finished", 10, 10, [])
+    assert run.told() == ("finished", 10, 10, ["lora"])
 
 
 def torn(run: Run) -> None:

@@ -66,7 +66,8 @@ class LoraTrainStep(ReadsFiles):
         [plan, *_] = given.get("preview") or [None]
         progress = TrainingProgress(cls.hidden.unique_id, plan, status)
         for note in asked.notes:
-            progress.say(note.kind, note.text, **note.values)
+            if asked.processes == 1 or note.kind != "no_guidance":  # which the processes say
+                progress.say(note.kind, note.text, **note.values)
         if asked.processes > 1:
             with progress.watched():
                 result = train_elsewhere(asked, place, progress, cls.hidden.prompt, cls.hidden.unique_id)

@@ -29,14 +29,14 @@ def deciding_arguments() -> tuple[str, ...]:
 
 
 def other_arguments() -> list[str]:
-    """Those of `comfy.cli_args` that were given besides."""
+    """Those of `comfy.cli_args` that were given besides; the device is chosen otherwise."""
     from comfy.cli_args import args, parser
 
     return [
         action.option_strings[0]
         for action in parser._actions
         if action.option_strings
-        and action.dest not in (*DECIDING, "help")
+        and action.dest not in (*DECIDING, "help", "cpu")
         and getattr(args, action.dest, action.default) != action.default
     ]
 

@@ -14,6 +14,7 @@ from semantic_focus.comfy.job import write_job
 from semantic_focus.comfy.request import TrainingRequest
 from semantic_focus.datasets.folder import DatasetError
 from semantic_focus.datasets.given_tensors import INDEX
+from semantic_focus.datasets.on_disk import OnDisk
 from semantic_focus.datasets.prepared_file import CannotBeKeptError
 from semantic_focus.lora.adapters import AdapterSettings
 from semantic_focus.objective.total import Objective
@@ -33,6 +34,10 @@ PLAN = RunPlan(name="person", save_every=5, resume=False)
 
 def numbers(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape))).to(dtype)
+
+
+def waiting(*shape: int) -> Tensor:
+    return OnDisk(lambda: numbers(*shape), shape)
 
 
 def prompt(tokens: int = 3, **extras: Any) -> list[Any]:
@@ -81,6 +86,7 @@ REQUESTS: dict[str, TrainingRequest] = {
     ),
     "views of one": request(conditionings=[[[TENSOR.t()[None], {"a": TENSOR[:1], "b": TENSOR}]]] * 2),
     "one prompt for all, and the empty one": request(conditionings=[SHARED, SHARED], unconditional=prompt(1)),
+    "latents that wait on the disk": request(latents=[waiting(1, 16, 4, 6), waiting(1, 16, 5, 4)]),
     "names and repeats": request(repeats=(3, 1), names=("a", "b")),
     "all settings": request(
         settings=TrainingSettings(9, caption_dropout=0.5, seed=2**64 - 1, learning_rate=0.1 + 0.2),

@@ -84,6 +84,11 @@ class Tables:
             raise self.error(section, key, f"is {shown(array)}: write one [[{section}.{key}]] for each")
         return array
 
+    def with_paths(self, values: Mapping[str, Any], *names: str) -> dict[str, Any]:
+        """The values, those of these names as paths, which are relative to the file's folder."""
+        paths = {name: self.path.parent / Path(values[name]).expanduser() for name in names if name in values}
+        return {**values, **paths}
+
 
 class JsonFile(Tables):
     """The same as JSON.

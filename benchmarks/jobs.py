@@ -28,7 +28,6 @@ from pathlib import Path
 
 from benchmarks.cache_scale import CHECKOUT, Bar
 from host.serve import comfyui_folder, environment_python
-from tests.host.test_headless import write_dataset
 
 MEMORY_BAR, AGAIN_BAR = 1.03, 5.0
 FIRST = 5
@@ -61,7 +60,9 @@ class Bench:
         self.seconds: dict[str, float] = {}
         model = [environment_python(), CHECKOUT / "tests" / "stand_in_model.py"]
         subprocess.run([*model, comfyui_folder(), place / "model.safetensors"], check=True)
-        write_dataset(place / "dataset")
+        subprocess.run(
+            [environment_python(), CHECKOUT / "tests" / "stand_in_dataset.py", place / "dataset"], check=True
+        )
         self.spool = self._jobs("spool", count + 1)
 
     def _jobs(self, name: str, count: int) -> Path:

@@ -3,13 +3,14 @@
 import gc
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor, nn
 
 from ..files.text import in_short, shortened
 from ..segmenters.damage import damage
@@ -169,7 +170,7 @@ def _loaded(settings: ModelSettings) -> "ModelPatcher":
     import comfy.sd
 
     options = loader_options(settings)
-    with loading(settings.path):
+    with loading(settings.path), mapped() if settings.shard else nullcontext():
         if settings.loader == "checkpoint":
             found: Any = comfy.sd.load_checkpoint_guess_config(
                 str(settings.path), output_vae=False, output_clip=False, model_options=options
@@ -200,7 +201,7 @@ class LastModel:
         """As `load_model`; of a file that is the same as before the model that there is."""
         status = settings.path.stat() if settings.path.is_file() else None
         same = status and (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-        key = replace(settings, path=settings.path.resolve(), training_adapter=None), same
+        key = replace(settings, path=settings.path.resolve(), training_adapter=None, comfyui=None), same
         if self._patcher is None or key != self._key or settings.is_graph:
             self.forget()
             self._patcher, self._key = load_model(settings), key
@@ -220,6 +221,27 @@ def tidy() -> None:
     gc.collect()
     comfy.model_management.cleanup_models()
     comfy.model_management.soft_empty_cache()
+
+
+@contextmanager
+def mapped() -> Iterator[None]:
+    """Let ComfyUI's loader take a file's tensors as they are, in the place of copies: they are read when they
+    are asked for, and processes on one machine have them in RAM once.
+    """
+    kind: Any = nn.Module
+    own = kind.load_state_dict
+
+    def load(module: nn.Module, tensors: Mapping[str, Tensor], *args: Any, **kwargs: Any) -> Any:
+        there = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+        kinds = {name: tensor.dtype for name, tensor in there.items()}
+        as_wanted = {name: tensor.to(kinds.get(name, tensor.dtype)) for name, tensor in tensors.items()}
+        return own(module, as_wanted, *args[:1], **{**kwargs, "assign": True})
+
+    kind.load_state_dict = load
+    try:
+        yield
+    finally:
+        kind.load_state_dict = own
 
 
 @contextmanager

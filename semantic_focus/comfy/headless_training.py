@@ -101,6 +101,7 @@ def train_headless(
         memory=plan.memory,
         validation=config.validation,
         scenes=scenes,
+        shard=config.model.shard,
     )
     if guidance is not None:
         request = guided(request, guidance)

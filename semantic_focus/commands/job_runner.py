@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,12 +91,18 @@ class JobRunner:
 
     def _train(self, found: Ready) -> int:
         from .job_training import OfJob
+        from .joining import place_of
         from .stop_signals import StopSignals
         from .train import TrainRun
 
         logging.getLogger().setLevel(logging.INFO)
         if self._stops is not None:
             return self._run_of(TrainRun, OfJob(found, self._inputs), self._stops)
+        if (place := place_of(os.environ)) is not None:
+            raise CannotStartError(
+                f"run was started as one of {place.size} processes, and all would do the same job: start it "
+                'once, with --processes, or start "work", of which each takes jobs of its own'
+            )
         with StopSignals() as signals:
             return self._run_of(TrainRun, OfJob(found, self._inputs), signals)
 

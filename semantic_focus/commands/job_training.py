@@ -11,6 +11,7 @@ from ..jobs.inputs import Inputs
 from ..jobs.ready import Ready
 from ..lora.file import is_ours
 from ..settings.training import TrainConfig, config_of
+from ..training.run_folder import RunFolder
 from .job_codes import code_of
 from .outcome import say
 
@@ -21,6 +22,7 @@ class OfJob:
     def __init__(self, ready: Ready, inputs: Inputs):
         self._ready, self._inputs = ready, inputs
         self._target = ready.target(inputs)
+        self._run = self._target.parent / RUNS / self._target.stem
         self.name = str(ready.job.path)
 
     def config(self) -> TrainConfig:
@@ -37,6 +39,7 @@ class OfJob:
             self._make_room()
         else:
             self._bring_run()
+        RunFolder(self._run).reopen()  # the LoRA did not come to where it belongs
         self._ready.begin()
         return config
 
@@ -52,12 +55,12 @@ class OfJob:
 
     def _bring_run(self) -> None:
         """Bring a run here that was stopped on another machine."""
-        run, place = self._target.parent / RUNS / self._target.stem, self._ready.output.run
-        if run.exists() or place.stamp() is None:
+        place = self._ready.output.run
+        if self._run.exists() or place.stamp() is None:
             return
-        run.mkdir(parents=True)
+        self._run.mkdir(parents=True)
         try:
-            carried.unpack(place.read(), run)
+            carried.unpack(place.read(), self._run)
         except ValueError as error:
             logging.warning(f"{place.name}: {error}, the training begins anew")
 

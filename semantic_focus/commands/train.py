@@ -223,19 +223,17 @@ class TrainRun:
         if self._place is not None:
             self._processes = join(self._place, self._check)
         try:
-            return train(
-                self._task.config(),
-                self._programs,
-                self._check,
-                self._begun.append,
-                self._processes,
-                self._take_device,
-                self._events,
-                self._load,
-            )
-        except BaseException as error:
-            self._processes.ended(error)
-            raise
+            with self._processes.ending():
+                return train(
+                    self._task.config(),
+                    self._programs,
+                    self._check,
+                    self._begun.append,
+                    self._processes,
+                    self._take_device,
+                    self._events,
+                    self._load,
+                )
         finally:
             self._processes.close()
 

@@ -139,8 +139,8 @@ class Worker:
         path = comfyui.get("path") if isinstance(comfyui, dict) else None
         if self._programs.comfyui is not None or os.environ.get(VARIABLE):
             path = None
-        arguments = str(comfyui.get("arguments")) if isinstance(comfyui, dict) else ""
-        here = device == "cpu", path and str(job.base / str(path)), arguments
+        words = comfyui.get("arguments") if isinstance(comfyui, dict) else None
+        here = device == "cpu", path and str(job.base / str(path)), repr(words or [])
         self._here = self._here or here
         return here == self._here
 

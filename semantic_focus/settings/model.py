@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .toml import Setting, Tables, given, one_of, text, texts
+from .toml import Setting, Tables, flag, given, one_of, text, texts
 
 MODEL_DTYPES = ("default", "bf16", "fp16", "fp32")
 LOADERS = ("diffusion model", "checkpoint")
@@ -29,6 +29,7 @@ MODEL = {
     "loader": Setting(one_of(LOADERS), ("model.loader",)),
     "fingerprint": Setting(_fingerprint, ("model.fingerprint",)),
     "arguments": Setting(texts, ("comfyui.arguments",)),
+    "shard": Setting(flag, ("model.shard",)),
 }
 PATHS = ("path", "training_adapter", "comfyui")
 
@@ -47,6 +48,7 @@ class ModelSettings:
         loader: of ComfyUI, by its node: Load Diffusion Model or Load Checkpoint.
         fingerprint: of the only model that may be trained, see `comfy/fingerprint.py`; empty: any.
         arguments: of ComfyUI's own command line.
+        shard: each of several processes holds a part of the weights only.
     """
 
     path: Path
@@ -57,6 +59,7 @@ class ModelSettings:
     loader: str = LOADERS[0]
     fingerprint: str = ""
     arguments: tuple[str, ...] = ()
+    shard: bool = False
 
     @property
     def is_graph(self) -> bool:

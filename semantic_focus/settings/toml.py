@@ -77,17 +77,17 @@ class Tables:
             raise self.error(section, "", f"is {shown(table)}: it must be a section, [{section}]")
         return table
 
-    def with_paths(self, values: Mapping[str, Any], *names: str) -> dict[str, Any]:
-        """The values, those of these names as paths, which are relative to the file's folder."""
-        paths = {name: self.path.parent / Path(values[name]).expanduser() for name in names if name in values}
-        return {**values, **paths}
-
     def tables_of(self, section: str, key: str) -> list[dict[str, Any]]:
         """An array of sections, [[section.key]]; empty when it is not there."""
         array = self.table(section).get(key, [])
         if not isinstance(array, list) or not all(isinstance(table, dict) for table in array):
             raise self.error(section, key, f"is {shown(array)}: write one [[{section}.{key}]] for each")
         return array
+
+    def with_paths(self, values: Mapping[str, Any], *names: str) -> dict[str, Any]:
+        """The values, those of these names as paths, which are relative to the file's folder."""
+        paths = {name: self.path.parent / Path(values[name]).expanduser() for name in names if name in values}
+        return {**values, **paths}
 
 
 class JsonFile(Tables):

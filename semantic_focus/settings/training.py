@@ -291,6 +291,11 @@ def config_of(file: Tables) -> TrainConfig:
     for steps, passes, values in (("steps", "epochs", training), ("save_every", "save_every_epochs", run)):
         if steps in values and (epochs if passes == "epochs" else values.get(passes)):
             raise file.error("training", steps, f"and {passes} are both given: keep one of them")
+    if model.shard and (waiting := run.get("memory", MemorySetting())).swap:
+        raise file.error(
+            "model", "shard", f'and [training] memory = "{waiting.said()}" do not go together: set memory to '
+            '"auto", with which all that a process holds stays on its device'
+        )  # fmt: skip
     dataset = file.with_paths(given(file, DATASET), *DATASET)
     if training.get("caption_dropout") and not dataset:
         raise file.error(

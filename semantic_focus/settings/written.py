@@ -65,8 +65,8 @@ def config_text(config: TrainConfig, folder: Path) -> str:
 
 def _run_values(run: RunPlan) -> dict[str, Any]:
     values = _without(vars(run), "save_every", run.save_every_epochs)
-    values = _without(values, "keep_last", run.keep_saved)
-    return {**values, "keep_saved": "all"} if run.keep_saved == ALL else values
+    kept = _without(values, "keep_last", run.keep_saved)
+    return {**kept, "keep_saved": "all"} if run.keep_saved == ALL else kept
 
 
 def _without(values: Mapping[str, Any], name: str, instead: Any) -> dict[str, Any]:

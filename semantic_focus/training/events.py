@@ -60,7 +60,9 @@ class EventWriter:
         self._put(json.dumps(_finite(content), ensure_ascii=False, allow_nan=False))
 
     def hand_on(self, line: str) -> None:
-        """Write an event of another writer."""
+        """Write an event of another writer, with the fields that all events of this one have."""
+        if self._put is not None and self._about:
+            line = json.dumps({**json.loads(line), **self._about}, ensure_ascii=False)
         if self._put is not None:
             self._put(line)
 

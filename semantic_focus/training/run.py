@@ -156,34 +156,46 @@ def _run_steps(
     trainer: Trainer, run: RunFolder, history: list[StepRecord], options: RunOptions, keeper: _Keeper
 ) -> None:
     try:
-        with trainer.adapters.attached():
-            if _lacks_validation(trainer, history):
-                history[-1] = _validated(trainer, history[-1], options, keeper)
-            keeper.attempt("curves", lambda: run.write_curves(history))
-            options.on_begin(run.path, history)
-            while trainer.steps_done < trainer.settings.steps:
-                record = trainer.step(options.check)
-                try:
-                    record = _validated(trainer, record, options, keeper)
-                finally:  # the step is done, whatever becomes of its validation
-                    keeper.attempt("curves", partial(run.add_curve, record))
-                    history.append(record)
-                if _due(record.step, options.save_every):
-                    keeper.keep()
-                if _due(record.step, options.preview_every):
-                    with trainer.result():
-                        options.preview(run.preview_path(record.step))
-                options.on_step(record)
-            trainer.processes.finish()
-            with trainer.result():
-                options.on_verdict(verdict(trainer, history, options.check))
+        with trainer.processes.ending():
+            _steps_and_verdict(trainer, run, history, options, keeper)
         if any(keeper.keep()):  # else the same training goes on from the last state, once there is room
             keeper.attempt("description", run.finish)
     except BaseException as error:
-        trainer.processes.ended(error)
         if trainer.steps_done:
             options.on_kept(keeper.keep_what_there_is(error))
         raise
+
+
+def _steps_and_verdict(
+    trainer: Trainer, run: RunFolder, history: list[StepRecord], options: RunOptions, keeper: _Keeper
+) -> None:
+    processes = trainer.processes
+    with trainer.adapters.attached():
+        lacks = _lacks_validation(trainer, history)
+        if processes.in_step:
+            processes.told({}, lacks)
+        if lacks:
+            history[-1] = _validated(trainer, history[-1], options, keeper)
+        keeper.attempt("curves", lambda: run.write_curves(history))
+        options.on_begin(run.path, history)
+        while trainer.steps_done < trainer.settings.steps:
+            record = trainer.step(options.check)
+            try:
+                record = _validated(trainer, record, options, keeper)
+            finally:  # the step is done, whatever becomes of its validation
+                keeper.attempt("curves", partial(run.add_curve, record))
+                history.append(record)
+            if _due(record.step, options.save_every):
+                keeper.keep()
+            if _due(record.step, options.preview_every):
+                with trainer.result():
+                    options.preview(run.preview_path(record.step))
+            options.on_step(record)
+        if not processes.in_step:  # else the verdict needs all of them
+            processes.finish()
+        with trainer.result():
+            options.on_verdict(verdict(trainer, history, processes.in_company(options.check)))
+        processes.finish()
 
 
 def _lacks_validation(trainer: Trainer, history: Sequence[StepRecord]) -> bool:
@@ -193,10 +205,9 @@ def _lacks_validation(trainer: Trainer, history: Sequence[StepRecord]) -> bool:
 
 def _validated(trainer: Trainer, record: StepRecord, options: RunOptions, keeper: _Keeper) -> StepRecord:
     """The last step's record with its validation, if one is due; the best LoRA is kept."""
-    if trainer.validation is None or not trainer.validation.due(record.step):
+    found = trainer.measured(options.check)
+    if found is None:
         return record
-    with trainer.result():
-        found = trainer.validation.measure(options.check)
     keeper.keep_best(found)
     return dataclasses.replace(record, validation=found)
 

@@ -112,6 +112,12 @@ class RunFolder:
         """Say that the training reached its end."""
         self._write_run({**(self.description() or {}), "finished": True})
 
+    def reopen(self) -> None:
+        """Let a run that is finished be gone on with, as when its LoRA was lost: from its last state."""
+        found = self.description()
+        if found is not None and found["finished"]:
+            self._write_run({**found, "finished": False})
+
     def description(self) -> dict[str, Any] | None:
         """The content of run.json, "identity" and "finished"; None if there is none that can be read."""
         try:

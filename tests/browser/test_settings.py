@@ -244,6 +244,22 @@ def test_a_training_says_when_it_is_finished_and_one_that_is_stopped_where_it_is
     assert editor.errors == []
 
 
+@EACH_ONCE
+def test_what_a_run_leaves_out_because_it_is_refused_is_said(
+    anywhere: "Editor", training: Callable[[int], dict[str, Any]]
+):
+    """ComfyUI runs the other outputs, and the editor only colours the node."""
+    editor, graph = anywhere, training(1)
+    node = next(node for node in graph["nodes"] if node["type"] == "SemanticFocusTrain")
+    node["widgets_values"] = [
+        "anna/2025" if value == "my_person" else value for value in node["widgets_values"]
+    ]
+    editor.load(graph)
+    editor.press_run()
+    said(editor, "Not all of this workflow runs", "LoRA Train Step, run_name: 'anna/2025'").wait_for()
+    assert editor.own_errors() == []
+
+
 def test_of_a_training_stopped_before_its_first_step_it_is_said_that_nothing_is_kept(editor: "Editor"):
     editor = editor
     editor.page.evaluate(

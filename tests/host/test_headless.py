@@ -16,40 +16,19 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from semantic_focus.datasets.mask_file import save_masks
 from semantic_focus.files.lines import new_lines
 from semantic_focus.training.events import EventReader
 from semantic_focus.training.run_folder import RunFolder
 from semantic_focus.training.status import TrainingStatus, Watched
 
 from ..hearing import hearing_signals
+from ..stand_in_dataset import write_dataset
 from .graphs import PATIENCE
 
 if TYPE_CHECKING:
     from host.serve import ComfyServer
 
 STEPS = 40
-CONTEXT, POOLED = 4096, 2048
-"""Widths of SD3's text embeddings: the tiny model that ComfyUI detects is one."""
-
-
-def write_dataset(folder: Path) -> Path:
-    """Three pictures of two sizes, one odd, in the documented format; captions of two lengths."""
-    folder.mkdir()
-    generator = torch.Generator().manual_seed(5)
-    for stem, rows, columns, tokens in (("a", 8, 8, 5), ("b", 8, 8, 7), ("c", 5, 9, 5)):
-        latents = torch.randn(16, rows, columns, generator=generator).bfloat16()
-        size = f"{columns * 8}x{rows * 8}"
-        save_file({f"latents_1x{rows}x{columns}_bf16": latents}, folder / f"{stem}_{size}_zi.safetensors")
-        text = torch.randn(tokens, CONTEXT, generator=generator).bfloat16()
-        pooled = torch.randn(POOLED, generator=generator)
-        save_file(
-            {"varlen_vl_embed_bf16": text, "pooled_output": pooled}, folder / f"{stem}_zi_te.safetensors"
-        )
-        face = torch.zeros(rows * 8, columns * 8)
-        face[: rows * 4, : columns * 4] = 1
-        save_masks(folder / f"{stem}_zi_masks.safetensors", {"face": face, "background": 1 - face})
-    return folder
 
 
 @pytest.fixture(scope="module")

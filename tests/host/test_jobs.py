@@ -31,31 +31,34 @@ def test_a_worker_loads_the_model_once_and_makes_the_loras_of_programs_of_their_
     stand_in_model: Path,
     tmp_path: Path,
 ):
-    """One is a folder and keeps nothing on the way, one cannot be done, one is done again by a program."""
+    """One job is a folder and keeps nothing on the way, one cannot be done, one diverges."""
     spool = tmp_path / "spool"
     (spool / "b").mkdir(parents=True)
     (spool / "out").mkdir()
     jobs = {
+        "0.json": (1, "out/0.safetensors", {}),
         "a.json": (1, "out/a.safetensors", {}),
         "b/job.json": (2, "b.safetensors", {}),
         "c.json": (3, "out/c.safetensors", {"timesteps": {"kind": "sometimes"}}),
     }
     for name, (seed, output, more) in jobs.items():
         job = {"schema": 1, "kind": "train", "config": settings(stand_in_model, dataset, seed, **more)}
-        job["config"]["training"] |= {"keep": 0} if name == "b/job.json" else {}
+        extra = {"b/job.json": {"keep": 0}, "0.json": {"learning_rate": 1e30, "warmup": 0}}
+        job["config"]["training"] |= extra.get(name, {})
         (spool / name).write_text(json.dumps({**job, "output": output}))
     worker = program(tmp_path, "work", "--spool", spool, "--once", "--events", tmp_path / "all.jsonl")
     output, messages = worker.communicate(timeout=PATIENCE)
     assert (worker.returncode, output) == (1, ""), messages
-    assert messages.count(f"{stand_in_model}: loaded") == 1 == messages.count("is still loaded")
+    assert messages.count(f"{stand_in_model}: loaded") == 1 == messages.count("is still loaded") - 1
     assert {path.relative_to(spool).as_posix() for path in spool.rglob("*.json*")} - {
-        *("out/a.record.json", "b/b.record.json", "a.events.jsonl", "b/job.events.jsonl", "c.events.jsonl")
+        *("out/a.record.json", "b/b.record.json", "a.events.jsonl", "b/job.events.jsonl", "c.events.jsonl"),
+        *("0.events.jsonl", "out/0.record.json", "out/runs/0/run.json", "out/runs/0/curves.jsonl"),
     } == {
-        *("a.json.done", "b/job.json.done", "c.json.failed"),
+        *("0.json.failed", "a.json.done", "b/job.json.done", "c.json.failed"),
         *(f"{place}/{name}" for place in ("out/runs/a", "b/runs/b") for name in ("run.json", "curves.jsonl")),
     }
     assert not list((spool / "b" / "runs").rglob("*.safetensors"))
-    assert len(list((spool / "out" / "runs").rglob("*.safetensors"))) == 2
+    assert len(list((spool / "out" / "runs" / "a").rglob("*.safetensors"))) == 2
     reader = EventReader(lambda clock: TrainingStatus(Watched(None, "1"), 0, clock=clock))
     for line in new_lines(spool / "b" / "job.events.jsonl")[0]:
         assert reader.read(line)
@@ -63,7 +66,9 @@ def test_a_worker_loads_the_model_once_and_makes_the_loras_of_programs_of_their_
     assert (report["state"], report["step"], report["steps"]) == ("finished", 4, 4)
     events = [json.loads(line) for line in (tmp_path / "all.jsonl").read_text().splitlines()]
     ends = {event["job"]: event for event in events if "exit_code" in event}
-    assert {job: end["exit_code"] for job, end in ends.items()} == {"a.json": 0, "b/job.json": 0, "c.json": 2}
+    codes = {"0.json": 1, "a.json": 0, "b/job.json": 0, "c.json": 2}
+    assert {job: end["exit_code"] for job, end in ends.items()} == codes
+    assert "not a finite number" in ends["0.json"]["error"]
     assert f"{spool / 'c.json'}: config [timesteps] kind is" in ends["c.json"]["error"]
 
     alone = tmp_path / "alone"

@@ -109,6 +109,16 @@ def test_what_cannot_be_done_ends_with_2_and_an_event(
     assert (job.parent / "me.safetensors").exists() == before
 
 
+def test_one_job_is_not_done_by_each_process_of_a_launcher(
+    job: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    for name, value in (("RANK", "1"), ("WORLD_SIZE", "4")):
+        monkeypatch.setenv(name, value)
+    assert main(["run", str(job)]) == 2
+    assert "one of 4 processes, and all would do the same job" in capsys.readouterr().err
+    assert not (job.parent / "me.record.json").exists()
+
+
 @pytest.mark.parametrize(
     ("config", "said"),
     [

@@ -213,6 +213,13 @@ def test_what_cannot_be_used_is_named_with_file_line_and_key(config, added: str,
         config(NEEDED + added)
 
 
+def test_a_model_that_is_shared_out_does_not_wait_in_ram(config):
+    shared = NEEDED.replace("[model]", "[model]\nshard = true")
+    assert config(shared + '[training]\nmemory = "all on the GPU"').model.shard
+    with pytest.raises(ConfigError, match=r'line \d: \[model\] shard and .* memory = "swap 50 %" do not go'):
+        config(shared + '[training]\nmemory = "swap 50 %"')
+
+
 def test_what_is_missing_is_named(config, tmp_path: Path):
     with pytest.raises(ConfigError, match=r"\[model\] path is missing"):
         config('[[dataset.sources]]\ncache_directory = "cache"')

@@ -189,3 +189,12 @@ def test_what_could_not_be_written_is_told_with_what_follows():
     writer.note("a", "second")
     assert ["lost" in json.loads(line) for line in lines] == [False, True]
     EventWriter().note("a", "to nobody")
+
+
+def test_events_of_another_writer_get_the_fields_that_all_have():
+    lines = []
+    EventWriter(lambda line: EventWriter(lines.append, {"job": "a.json"}).hand_on(line)).note("a", "ä")
+    EventWriter(lambda line: EventWriter(lines.append).hand_on(line)).note("b", "ä")
+    assert [(event["kind"], event["text"], event.get("job")) for event in map(json.loads, lines)] == [
+        *(("a", "ä", "a.json"), ("b", "ä", None))
+    ]

@@ -198,6 +198,18 @@ class TestStates:
         ]
         assert names(tmp_path) == expected
 
+    def test_a_finished_run_is_gone_on_with_once_it_is_opened_again(self, tmp_path: Path):
+        run, _ = choose(tmp_path)
+        run.save_state(state(4))
+        run.finish()
+        run.release()
+        other, _ = choose(tmp_path)
+        other.release()
+        assert other.path.name == "person_2"
+        run.reopen()
+        again, found = choose(tmp_path)
+        assert again.path == run.path and found is not None and found.step == 4
+
     def test_where_no_state_can_be_read_the_next_free_name_is_taken(self, tmp_path: Path):
         """What there is stays for the user to look at."""
         run, _ = choose(tmp_path)

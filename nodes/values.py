@@ -13,7 +13,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..semantic_focus.files.text import short, some
+from ..semantic_focus.files.text import printable, short, some
 from ..semantic_focus.lora.adapters import AdapterSettings
 from ..semantic_focus.objective.timesteps import TimestepSampling
 from ..semantic_focus.objective.total import Objective
@@ -160,7 +160,7 @@ def _text_fault(given: io.String.Input, value: Any) -> str | None:
         try:
             given.parse(value)
         except ValueError as error:
-            return str(error)
+            return printable(str(error))
     return None
 
 

@@ -7,6 +7,7 @@ import { onResult } from "./lib/results.mjs";
 import { OwnTraining } from "./training/own.mjs";
 import { panels, TrainingPanel } from "./training/panel.mjs";
 import { keep, onTraining } from "./training/runs.mjs";
+import { foldRare } from "./training/sockets.mjs";
 
 const NODE = "SemanticFocusTrain";
 const MIN_HEIGHT = 320;
@@ -17,6 +18,9 @@ onPrompts(() => panels.forEach((panel) => panel.request()));
 
 app.registerExtension({
   name: "SemanticFocus.TrainingPanel",
+  beforeRegisterNodeDef(_, definition) {
+    if (definition.name === NODE) foldRare(definition);
+  },
   nodeCreated(node) {
     if (node.comfyClass !== NODE) return;
     const panel = new TrainingPanel(node, (changed) => new OwnTraining(node, changed));

@@ -7,7 +7,7 @@ import { WatchedFolder } from "./training/folder.mjs";
 import { panels, TrainingPanel } from "./training/panel.mjs";
 
 const NODE = "SemanticFocusWatch";
-const MIN_HEIGHT = 280;
+const MIN_HEIGHT = 320;
 
 // the folder may come from another node
 api.addEventListener("graphChanged", () =>

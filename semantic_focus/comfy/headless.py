@@ -92,7 +92,12 @@ def import_comfyui(
 
 
 def _parsed(arguments: Sequence[str]) -> Any:
-    """ComfyUI's arguments, which it reads when it is imported, and from this program's own command line."""
+    """ComfyUI's arguments, which it reads when it is imported, and from this program's own command line.
+
+    A later call finds those of the first one, and what was set in them since.
+    """
+    if (known := sys.modules.get("comfy.cli_args")) is not None:
+        return known.args
     import comfy.options
 
     comfy.options.enable_args_parsing(bool(arguments))
@@ -107,6 +112,7 @@ def _parsed(arguments: Sequence[str]) -> Any:
         sys.argv = own
         comfy.options.enable_args_parsing(False)
     if others := other_arguments():
+        del sys.modules["comfy.cli_args"]
         raise ValueError(
             f"[comfyui] arguments: {', '.join(others)}: only those that decide about weights are taken, such "
             "as --fp32-unet or --lowvram"

@@ -22,7 +22,6 @@ class OfJob:
     def __init__(self, ready: Ready, inputs: Inputs):
         self._ready, self._inputs = ready, inputs
         self._target = ready.target(inputs)
-        self._run = self._target.parent / RUNS / self._target.stem
         self.name = str(ready.job.path)
 
     def config(self) -> TrainConfig:
@@ -35,11 +34,13 @@ class OfJob:
         tables.tables = self._ready.tables(self._inputs)
         config = config_of(tables)
         make_folder(self._target.parent)
+        run = (config.run.runs or config.run.output / RUNS) / config.run.name
         if self._ready.output.is_local:
             self._make_room()
         else:
-            self._bring_run()
-        RunFolder(self._run).reopen()  # the LoRA did not come to where it belongs
+            self._bring(run)
+        if self._ready.is_begun:
+            RunFolder(run).reopen()  # where it is finished, its LoRA did not come to where it belongs
         self._ready.begin()
         return config
 
@@ -53,14 +54,14 @@ class OfJob:
                 )
             self._target.unlink()
 
-    def _bring_run(self) -> None:
+    def _bring(self, run: Path) -> None:
         """Bring a run here that was stopped on another machine."""
         place = self._ready.output.run
-        if self._run.exists() or place.stamp() is None:
+        if run.exists() or place.stamp() is None:
             return
-        self._run.mkdir(parents=True)
+        run.mkdir(parents=True)
         try:
-            carried.unpack(place.read(), self._run)
+            carried.unpack(place.read(), run)
         except ValueError as error:
             logging.warning(f"{place.name}: {error}, the training begins anew")
 

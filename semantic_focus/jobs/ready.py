@@ -19,6 +19,8 @@ class Ready:
     Attributes:
         identity: see `Job.identity`.
         seen: its inputs.
+        is_done: its LoRA is there.
+        is_begun: an earlier process has begun with it, or done it.
     """
 
     job: Job
@@ -26,6 +28,7 @@ class Ready:
     identity: str
     seen: Mapping[str, Seen]
     is_done: bool
+    is_begun: bool
 
     def begin(self) -> None:
         """Say whose LoRA will be there."""
@@ -76,7 +79,8 @@ def ready(job: Job, inputs: Inputs) -> Ready:
     record = output.record()
     seen = inputs.seen(job, record.inputs if record else {})
     identity = job.identity({given: one.sha256 for given, one in seen.items()})
-    return Ready(job, output, identity, seen, output.is_done(record, identity))
+    is_begun = record is not None and record.identity == identity
+    return Ready(job, output, identity, seen, output.is_done(record, identity), is_begun)
 
 
 def _name(url: str) -> str:

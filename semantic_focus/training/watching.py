@@ -33,6 +33,7 @@ MOST_WATCHED = 16
 
 NOTES = {
     "left": "State and LoRA of step {step} are in {folder}: the same command or graph goes on from there.",
+    "lora": "The LoRA of the last step is {lora}.",
     "silent": "Neither finished nor growing: it validates or makes samples for long, or it was killed. Then "
     "the same command or graph goes on from its last state.",
     "damaged_lines": "Lines of curves.jsonl that are damaged, and left out: {count}.",
@@ -232,13 +233,18 @@ class RunWatch:
         step, steps = self._curves.curves.last_step, self._described.steps
         if self._curves.share < 1:
             return "reading"
-        if self._described.finished or 0 < steps <= step and RunFolder(self.folder).lora_path(step).exists():
+        if self._described.finished or 0 < steps <= step and self._lora.exists():
             return "finished"
         if step and silent > max(RESTS, 3 * self._usual()) and self._was_left(step):
             return "interrupted"
         if silent > self._patience():
             return "silent"
         return "running" if step else "begun"
+
+    @property
+    def _lora(self) -> Path:
+        """Of the last step; it need not be there."""
+        return RunFolder(self.folder).lora_path(self._curves.curves.last_step)
 
     def _was_left(self, step: int) -> bool:
         """Whether a training has kept this step and given the folder up."""
@@ -250,6 +256,8 @@ class RunWatch:
         notes = []
         if state == "interrupted":
             notes.append(_note("left", step=str(step), folder=str(self.folder)))
+        elif state == "finished" and self._lora.exists():
+            notes.append(_note("lora", lora=str(self._lora)))
         elif state == "silent":
             notes.append(_note("silent"))
         if self._described.fault:

@@ -32,6 +32,8 @@ POINTS = """async id => {
 }"""
 MOVE_AWAY = "away => { app.canvas.ds.offset = [away ? -9000 : 0, 0]; app.canvas.setDirty(true, true); }"
 
+ROUTE = "**/semantic_focus/training/folder"
+
 
 def line(step: int, offset: float = 0.0) -> str:
     values = {name: offset + 1 / (step + place) for place, name in enumerate(REGIONS)}
@@ -157,6 +159,10 @@ def test_a_folder_that_vanishes_leaves_its_curves_and_a_run_begun_anew_replaces_
     assert page.evaluate(POINTS, WATCH)["step"] == [1, 2, 3]
     (tmp_path / "away").rename(run.folder)
     run.add(4)
+    page.route(ROUTE, lambda route: route.abort())
+    page.evaluate(LOOK)
+    expect(panel(page).get_by_role("log")).to_have_text("ComfyUI's server does not answer.")
+    page.unroute(ROUTE)
     page.evaluate(LOOK)
     wait_for_step(page, 4)
     expect(panel(page).get_by_role("log")).to_be_hidden()

@@ -81,6 +81,14 @@ def test_only_what_is_new_of_a_run_is_told(server: "ComfyServer", elsewhere: Pat
     assert watch(server, elsewhere, run="another", after=3)["report"]["points"]["step"] == [1, 2, 3, 4]
 
 
+def test_a_real_training_is_understood(server: "ComfyServer", plain: Path):
+    report = watch(server, f"semantic_focus/{plain.name}")["report"]
+    assert (report["state"], report["step"], report["steps"]) == ("finished", 3, 3)
+    assert [note["values"] for note in report["notes"]] == [{"lora": str(plain / "lora_000003.safetensors")}]
+    totals = [json.loads(line)["total"] for line in (plain / "curves.jsonl").read_text().splitlines()]
+    assert report["points"]["total"] == pytest.approx(totals, rel=1e-5)
+
+
 def test_samples_come_from_folders_that_were_watched(server: "ComfyServer", elsewhere: Path):
     assert sample(server, elsewhere)[0] == 403
     watch(server, elsewhere)

@@ -55,6 +55,16 @@ export function tablesOf(section) {
 }
 
 /**
+ * What an input of a node is called in the user's language.
+ * @param {string} node type
+ * @param {string} input
+ * @returns {string}
+ */
+export function socketName(node, input) {
+  return languages[language()]?.nodeDefs?.[node]?.inputs?.[input]?.name ?? input;
+}
+
+/**
  * A text with its {places} filled in; the key itself when nobody wrote one.
  * @param {string} key dots between the levels of main.json's section "semanticFocus"
  * @param {Record<string, string | number>} [values]

@@ -67,7 +67,7 @@ export class WatchedFolder {
     this.observer.disconnect();
     document.removeEventListener("visibilitychange", this.awake);
     clearTimeout(this.timer);
-    this.asking?.abort();
+    this.giveUp();
     this.isSeen = false;
   }
 
@@ -108,8 +108,15 @@ export class WatchedFolder {
     this.folder = folder;
     this.last = undefined;
     this.problem = "";
-    this.asking?.abort();
+    this.giveUp();
+  }
+
+  /** Nobody waits for the answer any more. */
+  giveUp() {
+    const { asking } = this;
     this.asking = undefined;
+    this.isSlow = false;
+    asking?.abort();
   }
 
   async look() {
@@ -124,7 +131,8 @@ export class WatchedFolder {
       const answer = await ask(ROUTE, { folder, ...known }, asking.signal);
       if (asking === this.asking) this.take(folder, answer);
     } catch (error) {
-      if (asking === this.asking) this.say({ problem: error.message });
+      const away = error instanceof TypeError; // as fetch says it
+      if (asking === this.asking) this.say({ problem: away ? text("training.away") : error.message });
     } finally {
       clearTimeout(slow);
       if (asking === this.asking) this.goOn();

@@ -1,7 +1,8 @@
 // The training of a node: it runs in this ComfyUI, and can be stopped.
 import { learn, runOf } from "./runs.mjs";
+import { showsRare, toggleRare } from "./sockets.mjs";
 import { isRunning } from "./words.mjs";
-import { button } from "../lib/controls.mjs";
+import { button, entitle } from "../lib/controls.mjs";
 import { interrupt, runsWhole } from "../lib/prompts.mjs";
 import { text } from "../lib/text.mjs";
 
@@ -24,6 +25,8 @@ export class OwnTraining {
     this.stop = button(() => this.interrupt(), { className: "sf-button sf-training-stop" });
     this.controls = [this.stop];
     this.below = [];
+    this.sockets = button(() => this.unfold(), { textContent: "⊕" });
+    this.tools = [this.sockets];
   }
 
   run() {
@@ -41,6 +44,7 @@ export class OwnTraining {
 
   speak() {
     this.stop.title = text("training.stopHint");
+    entitle(this.sockets, text("training.sockets"));
   }
 
   /** @param {Run | undefined} run */
@@ -49,6 +53,13 @@ export class OwnTraining {
     const stopping = running && this.stopping?.run === run?.run;
     this.stop.disabled = !running || stopping;
     this.stop.textContent = text(stopping ? "training.stopping" : "training.stop");
+    this.sockets.setAttribute("aria-pressed", String(showsRare(this.node)));
+  }
+
+  /** Show the sockets that few trainings use, or fold them. */
+  unfold() {
+    toggleRare(this.node);
+    this.changed();
   }
 
   interrupt() {

@@ -15,11 +15,12 @@ import { onLanguage, regionName, text } from "../lib/text.mjs";
 /** @typedef {import("./runs.mjs").Run} Run */
 
 /**
- * Where the training comes from that a panel shows. `controls` stand beside its state, `below` under it; `nothing` is the
- * state in words while there is no training, `notes` what there is to say of the source itself; `draw` brings its own
- * elements up to date, `speak` says them in the user's language. `attach` and `detach`: the node comes and goes.
- * @typedef {{controls: HTMLElement[], below: HTMLElement[], run: () => Run | undefined, nothing: () => string,
- *   notes: () => string[], draw: (run: Run | undefined) => void, speak: () => void,
+ * Where the training comes from that a panel shows. `controls` stand beside its state, `below` under it, `tools` beside
+ * those of the panel; `nothing` is the state in words while there is no training, `notes` what there is to say of the
+ * source itself; `draw` brings its own elements up to date, `speak` says them in the user's language. `attach` and
+ * `detach`: the node comes and goes.
+ * @typedef {{controls: HTMLElement[], below: HTMLElement[], tools?: HTMLElement[], run: () => Run | undefined,
+ *   nothing: () => string, notes: () => string[], draw: (run: Run | undefined) => void, speak: () => void,
  *   attach?: (panel: HTMLElement) => void, detach?: () => void}} Source
  */
 
@@ -94,7 +95,8 @@ export class TrainingPanel {
     const choice = element("div", { className: "sf-training-choice" }, [this.asCurves, this.asHeldOut, this.asTable]);
     // a slider that is back where it was does not say that it changed
     this.smoothing.addEventListener("blur", () => this.preview(undefined));
-    this.tools = element("div", { className: "sf-row" }, [choice, this.log, this.smoothing, this.enlarge]);
+    const tools = [choice, this.log, this.smoothing, this.enlarge, ...(this.source.tools ?? [])];
+    this.tools = element("div", { className: "sf-row" }, tools);
   }
 
   newCurves() {

@@ -95,7 +95,8 @@ export function notesOf(run) {
   } else if (run.state === "stopped") {
     first.push(text("training.nothingKept"));
   }
-  if (run.state === "finished") first.push(text("training.use"));
+  // a training that is watched by its folder has no node whose LoRA is saved
+  if (run.state === "finished" && run.folder) first.push(text("training.use"));
   if (run.folder && !kept) notes.push(text("training.folder", { folder: shortPath(run.folder) }));
   return [...first, ...notes];
 }

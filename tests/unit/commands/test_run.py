@@ -8,14 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from semantic_focus.commands import job_codes
+from semantic_focus.commands.job_training import OfJob
 from semantic_focus.commands.main import main
 from semantic_focus.datasets.tars.store import StoreError, StoreUnreachable
 from semantic_focus.files.writing import NotWrittenError
 from semantic_focus.jobs.inputs import Inputs
 from semantic_focus.jobs.job import load_job
 from semantic_focus.jobs.ready import ready
+from semantic_focus.lora.file import save_lora
+from semantic_focus.lora.metadata import lora_metadata
+from semantic_focus.training.run_folder import RunFolder
 
 CONFIG = {"model": {"path": "model.safetensors"}, "dataset": {"sources": [{"cache_directory": "cache"}]}}
 
@@ -146,6 +151,34 @@ def test_a_digest_of_pictures_leaves_their_masks_out(job: Path, capsys: pytest.C
     (job.parent / "cache" / "a_zi_masks.safetensors").write_text("masks")
     assert main(["run", str(job)]) == 2
     assert 'digests "cache" is abab' in first and capsys.readouterr().err == first
+
+
+@pytest.mark.parametrize("is_begun", [False, True])
+def test_a_finished_run_without_its_lora_is_gone_on_with_if_it_is_the_jobs_own(job: Path, is_begun: bool):
+    run = RunFolder(job.parent / "runs" / "me")
+    run.path.mkdir(parents=True)
+    run.begin({"model": "m"})
+    run.finish()
+    with Inputs() as inputs:
+        if is_begun:
+            ready(load_job(job), inputs).begin()
+        config = OfJob(ready(load_job(job), inputs), inputs).config()
+        assert (config.run.output, config.run.name) == (job.parent, "me")
+        assert ready(load_job(job), inputs).is_begun
+    assert (run.description() or {})["finished"] is not is_begun
+
+
+def test_a_lora_of_a_process_that_could_not_finish_its_record_makes_room(job: Path):
+    lora = job.parent / "me.safetensors"
+    with Inputs() as inputs:
+        ready(load_job(job), inputs).begin()
+        save_lora(lora, {"a": torch.zeros(1)}, lora_metadata({}, "comfyui"))
+        OfJob(ready(load_job(job), inputs), inputs).config()
+        assert not lora.exists()
+        lora.write_bytes(b"mine")
+        with pytest.raises(FileExistsError, match="something else came there since the job was begun"):
+            OfJob(ready(load_job(job), inputs), inputs).config()
+        assert lora.read_bytes() == b"mine"
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,6 @@ def share_out(model: TinyVelocity, processes: Processes) -> None:
     from torch.distributed.device_mesh import DeviceMesh
     from torch.distributed.fsdp import fully_shard
 
-    process_group.SHARE_WAIT = timedelta(seconds=4)
     group: Any = processes.share_out("cpu")
     for layer in (model.first, model.second, model.third):
         fully_shard(layer, mesh=DeviceMesh.from_group(group, "cpu"))
@@ -125,6 +124,8 @@ def train_run(
     step; something happens to the second process, or to the first where the fault ends with "first".
     """
     group = group_of(rank, size, store)
+    if "memory" in fault:
+        process_group.SHARE_WAIT = timedelta(seconds=5)
     case = {"batch_size": 1, "accumulation": 4, "steps": 8, "ema_decay": 0.9, "dropout": 0.2}
     trainer = trainer_of(case, group, in_step, identity=IDENTITY, validation=VALIDATION)
     check = partial(_check, trainer, steps, fault if rank == (not fault.endswith("first")) else "")

@@ -4,11 +4,13 @@ import json
 import math
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from semantic_focus.datasets.claims import LOCK_FILE
 from semantic_focus.datasets.listing import Bounds
@@ -17,6 +19,8 @@ from semantic_focus.training.curves import TrainingCurves
 from semantic_focus.training.curves_file import curve_line
 from semantic_focus.training.growing import GrowingCurves
 from semantic_focus.training.run_choices import run_folders_below
+from semantic_focus.training.run_folder import RunFolder
+from semantic_focus.training.state import TrainState
 from semantic_focus.training.step_record import SampleRecord, StepRecord, ValidationRecord
 from semantic_focus.training.watching import NOTES, RunWatch, RunWatches, WatchError
 
@@ -96,7 +100,7 @@ def test_a_run_grows_under_whoever_watches_it(run: Run):
     run.add(lines(10))
     assert run.told()[0] == "running"  # its verdict, say
     run.keep("lora_000010.safetensors")
-    assert run.told() == ("finished", 10, 10, [])
+    assert run.told() == ("finished", 10, 10, ["lora"])
 
 
 def torn(run: Run) -> None:
@@ -366,6 +370,32 @@ def test_a_long_file_is_read_in_pieces_and_every_so_many_th_line_of_it(
         file.write(curve_line(step(1002)) + "\n" + curve_line(step(1003)) + "\n")
     curves.look(300.0)
     assert curves.curves.points(after=1001)["step"] == [1002, 1003]
+
+
+def test_what_a_training_writes_is_understood(tmp_path: Path):
+    ahead = 0.0
+    run, watch = RunFolder(tmp_path / "person"), RunWatch(tmp_path / "person", lambda: time.time() + ahead)
+    identity = {"training": {"steps": 3}}
+    run.path.mkdir()
+    assert run.claim()
+    run.begin(identity)
+    first = watch.report()
+    assert (first["state"], first["steps"]) == ("begun", 3)
+    run.add_curve(step(1))
+    run.save_state(TrainState(1, {"adapters.a": torch.zeros(1)}, {}, identity))
+    ahead = 60.0
+    assert watch.report()["state"] == "running"  # it is at its second step, and holds the folder
+    run.release()
+    assert watch.report()["state"] == "interrupted"
+    assert run.claim()
+    run.write_curves(run.curves())  # as a training does that goes on
+    run.add_curve(step(2))
+    run.add_curve(step(3))
+    again = watch.report(first["run"], after=1)
+    assert (again["state"], again["run"], again["points"]["step"]) == ("running", first["run"], [2, 3])
+    run.finish()
+    assert watch.report()["state"] == "finished"
+    run.release()
 
 
 def test_the_curves_are_those_that_the_training_itself_shows(tmp_path: Path):

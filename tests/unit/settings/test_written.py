@@ -32,7 +32,7 @@ CHANGED: dict[str, dict[str, Any]] = {
     "the model": {
         "model": ModelSettings(
             Path("/models/a b.safetensors"), "bf16", "cpu", Path("/a.safetensors"), Path("/ComfyUI"),
-            "checkpoint", "0123456789abcdef", ("--fp32-unet", "--reserve-vram", "0.5"),
+            "checkpoint", "0123456789abcdef", ("--fp32-unet", "--reserve-vram", "0.5"), True,
         )
     },
     "a graph": {"model": ModelSettings(Path("data/model_graph.json"))},

@@ -2,8 +2,10 @@
 
     python -m benchmarks.mask_processes [--pictures 12] [--kills 3] [--seed 0] [--ray [FOLDER]]
 
-- rate and CPU: pictures per second of two processes over those of one, and CPU per picture. Start and loading
-  are left out: what a run with so many pictures takes is taken off that of a run with three times as many.
+- rate and CPU: pictures per second of two processes over those of one, and CPU per picture; and over those of
+  one that has a single core, as each of the two has (one by itself has its threads and its reading and
+  writing on all cores). Start and loading are left out: what a run with so many pictures takes is taken off
+  that of a run with three times as many.
 - equal: the mask files of each way are those of one process, byte for byte.
 - kills: in each way a process that makes masks is killed (SIGKILL) at a random moment, so many times, each
   time in a new folder. Nothing is missing then and nothing is left over; a shard, which is its own program,
@@ -57,6 +59,7 @@ class Way:
         shards: programs that share the work.
         options: of each.
         in_tars: whether the pictures are in tars.
+        cores: that its programs may use; 0: all.
         marks: what is in the command line of a process that makes masks; nothing: it is the program itself.
     """
 
@@ -65,17 +68,21 @@ class Way:
     shards: int = 1
     in_tars: bool = False
     on_ray: bool = False
+    cores: int = 0
     marks: bytes = b""
 
     def commands(self, dataset: Path) -> list[list[str]]:
         """One for each program."""
         place = f"file://{dataset}/*.tar" if self.in_tars else str(dataset)
-        start = [*(IN_A_NAMESPACE if self.on_ray else ()), sys.executable, str(PROGRAM), place, *self.options]
+        within = ["taskset", "--cpu-list", f"0-{self.cores - 1}"] if self.cores else []
+        within += IN_A_NAMESPACE if self.on_ray else ()
+        start = [*within, sys.executable, str(PROGRAM), place, *self.options]
         shards = [f"--shard={index}/{self.shards}" for index in range(1, self.shards + 1)]
         return [[*start, *([shard] if self.shards > 1 else [])] for shard in shards]
 
 
 ONE = Way("one process")
+ON_ONE_CORE = Way("one process on one core", cores=1)
 SPAWNED = b"spawn_main"
 TWO = Way("two processes", ("--processes", "2"), marks=SPAWNED)
 WAYS = (
@@ -180,15 +187,17 @@ class Bench:
     def rates(self) -> Iterator[Bar]:
         """Two processes over one, from the difference of a long run and a short one."""
         seconds, cpu = {}, {}
-        for way in (ONE, TWO):
+        for way in (ONE, ON_ONE_CORE, TWO):
             runs = [ended(way.commands(self.folder(self.names[:count]))[0]) for count in self._counts()]
             (short, short_cpu), (long, long_cpu) = runs
             more = self._counts()[1] - self._counts()[0]
             seconds[way] = (long["seconds"] - short["seconds"]) / more
             cpu[way] = (long_cpu - short_cpu) / more
             print(f"{way.name}: {1 / seconds[way]:.2f} pictures/s, {cpu[way]:.2f} s CPU each", flush=True)
-        rate, share = seconds[ONE] / seconds[TWO], cpu[TWO] / cpu[ONE]
-        yield Bar("pictures/s, two processes over one", f"{rate:.2f}", rate >= RATE_BAR)
+        for way in (ONE, ON_ONE_CORE):
+            rate = seconds[way] / seconds[TWO]
+            yield Bar(f"pictures/s, two processes over {way.name}", f"{rate:.2f}", rate >= RATE_BAR)
+        share = cpu[TWO] / cpu[ONE]
         yield Bar("CPU per picture, two over one", f"{share:.2f}", share <= CPU_BAR)
 
     def _counts(self) -> tuple[int, int]:

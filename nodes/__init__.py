@@ -19,6 +19,7 @@ from . import (
     preview,
     refine,
     report,
+    save_job,
     scenes,
     segment,
     timesteps,
@@ -27,6 +28,8 @@ from . import (
     training_cache,
     training_options,
     training_status,
+    watch,
+    watch_routes,
     weights_routes,
 )
 from .messages import keep_logs_printable, with_printable_errors
@@ -56,7 +59,9 @@ NODES = with_printable_errors(
                 *scenes.NODES,
                 *lora.NODES,
                 *train.NODES,
+                *save_job.NODES,
                 *train_state.NODES,
+                *watch.NODES,
                 *report.NODES,
             ]
         )
@@ -77,5 +82,6 @@ class SemanticFocusExtension(ComfyExtension):
         folder_routes.register()
         weights_routes.register()
         training_status.add_routes()
+        watch_routes.register()
         watch_prompts(NODES)
         return NODES

@@ -52,8 +52,8 @@ from .segment import weight_folders
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
-SIDES = (192, 1024)
-"""Longer side of a thumbnail, and of a picture that is looked at."""
+SIDES = (192, 1024, 4096)
+"""Longer side of a thumbnail, of a picture that is looked at, and of a row of samples."""
 
 THREADS = 2
 """How many thumbnails are made at once, and how many folders are listed; the cores belong to ComfyUI."""

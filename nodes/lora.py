@@ -19,9 +19,8 @@ from ..semantic_focus.training.state import TrainState
 from .changes import ReadsFiles, note_existence, note_file
 from .graph import model_file
 from .inputs import Parsed, number, whole
-from .paths import new_output_files, output_folder, output_prefix
+from .paths import RUNS, new_output_files, output_folder, output_prefix
 from .sockets import CATEGORY, AdapterSocket, TrainStateSocket
-from .train import RUNS
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

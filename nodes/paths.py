@@ -31,6 +31,9 @@ from ..semantic_focus.settings.access import (
 SYSTEM_FOLDERS = ("/dev", "/proc", "/sys")
 """Folders of devices and of the running system."""
 
+RUNS = "semantic_focus"
+"""Folder of the runs, below ComfyUI's output folder."""
+
 NOT_DATA = ("custom_nodes", "configs")
 """Kinds of ComfyUI's folders that hold programs and settings."""
 
@@ -114,6 +117,21 @@ def picture_to_read(folder: str, name: str) -> Path:
     """
     admission = access()
     return picture_in(admission.named(folder, dataset_folder), name, admission.admitted)
+
+
+def run_folder_to_read(folder: str) -> Path:
+    """The folder of a training that somebody watches; it need not exist. A relative path is below the output
+    folder.
+
+    Raises:
+        ValueError: as `file_to_read`.
+    """
+    return access().named(folder, _from(output_folder()))
+
+
+def runs_to_choose_below() -> list[Path]:
+    """The folders below which somebody may choose a run: ComfyUI's output, and what the operator lists."""
+    return [output_folder(), *map(Path, _access([]).folders)]
 
 
 def refusals() -> Callable[[Path], str]:
@@ -245,11 +263,17 @@ def output_folder(*parts: str) -> Path:
 
 
 def _named(name: str, value: str, base: Path = Path()) -> Path:
+    try:
+        return access().named(value, _from(base))
+    except ValueError as error:
+        raise ValueError(f"{name} is {shortened(value)!r}: {error}") from error
+
+
+def _from(base: Path) -> Callable[[str], Path]:
+    """Finds what a text names; a relative path starts at `base`."""
+
     def find(text: str) -> Path:
         path = named_path(text)
         return path if is_network(str(path)) else base / path
 
-    try:
-        return access().named(value, find)
-    except ValueError as error:
-        raise ValueError(f"{name} is {shortened(value)!r}: {error}") from error
+    return find

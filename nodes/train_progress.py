@@ -15,9 +15,10 @@ from ..semantic_focus.comfy.memory.beforehand import needs_in_log
 from ..semantic_focus.comfy.model import ComfyVelocityModel
 from ..semantic_focus.comfy.preview import preview
 from ..semantic_focus.training.data import TrainingPictures
+from ..semantic_focus.training.kept import Kept
 from ..semantic_focus.training.preview_grid import rounds_in, save_previews
 from ..semantic_focus.training.progress import ProgressLines
-from ..semantic_focus.training.run import Kept, RunOptions, StopTraining
+from ..semantic_focus.training.run import RunOptions, StopTraining
 from ..semantic_focus.training.run_folder import PREVIEWS
 from ..semantic_focus.training.status import TrainingStatus, thinned
 from ..semantic_focus.training.step_record import StepRecord
@@ -32,24 +33,33 @@ class TrainingProgress:
     """Reports of one training to the log and to one node."""
 
     def __init__(self, node_id: str | None, plan: PreviewPlan | None, status: TrainingStatus):
-        self._plan, self._status = plan, status
+        self._plan, self.status = plan, status
         self._lines = ProgressLines(status.steps)
         self._bar = comfy.utils.ProgressBar(status.steps, node_id)
         self.remarks: list[str] = []
         """How it went, in sentences, once it is over."""
         self.is_worse = False
 
+    @property
+    def makes_samples(self) -> bool:
+        """Whether samples were asked for."""
+        return self._plan is not None
+
+    def show(self, step: int) -> None:
+        """Move the bar; raises when the prompt was cancelled."""
+        self._bar.update_absolute(step)
+
     def say(self, kind: str, message: str, **values: str) -> None:
         """Warn in the log and in the node; see `TrainingStatus.note`."""
         logging.warning(f"LoRA training: {message}")
-        self._status.note(kind, message, **values)
+        self.status.note(kind, message, **values)
 
     def needs(self, verdict: MemoryVerdict) -> None:
         """Tell the log and the node what the training will take of the device."""
         needs_in_log(verdict)
         estimate = verdict.estimate
         setting = estimate.plan.memory
-        self._status.needs(estimate.peak_bytes, verdict.free, setting.swap or 0.0, setting.inputs)
+        self.status.needs(estimate.peak_bytes, verdict.free, setting.swap or 0.0, setting.inputs)
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -57,10 +67,10 @@ class TrainingProgress:
         try:
             yield
         except STOPS:
-            self._status.stopped()
+            self.status.stopped()
             raise
         except BaseException as error:
-            self._status.stopped(str(error) or type(error).__name__)
+            self.status.stopped(str(error) or type(error).__name__)
             raise
 
     def options(
@@ -94,11 +104,11 @@ class TrainingProgress:
         earlier = [one for one in rounds_in(folder / PREVIEWS) if one[0] <= done]
         for step, path in thinned(earlier):
             self._sampled(step, path)
-        self._status.started(folder, history)
+        self.status.started(folder, history)
 
     def _on_step(self, record: StepRecord) -> None:
-        self._status.stepped(record)
-        self._bar.update_absolute(record.step)  # raises when the prompt was cancelled
+        self.status.stepped(record)
+        self.show(record.step)
         for line in self._lines.after(record):
             logging.info(f"LoRA training: {line}")
 
@@ -125,7 +135,7 @@ class TrainingProgress:
 
     def _sampled(self, step: int, path: Path) -> None:
         subfolder = path.parent.relative_to(folder_paths.get_output_directory()).as_posix()
-        self._status.sampled(step, {"filename": path.name, "subfolder": subfolder, "type": "output"})
+        self.status.sampled(step, {"filename": path.name, "subfolder": subfolder, "type": "output"})
 
     def _on_verdict(self, verdict: Verdict) -> None:
         self.is_worse = verdict.is_worse
@@ -138,4 +148,4 @@ class TrainingProgress:
         logging.warning(
             f"LoRA training: {replace(kept, reason='cancelled') if kept.reason == cancel else kept}"
         )
-        self._status.kept(kept)
+        self.status.kept(kept)

@@ -36,11 +36,15 @@ class ChosenOptions(dict[str, Any]):
 
     Attributes:
         validation: what is held out.
+        processes: that train together; 1: ComfyUI's own does.
     """
 
     validation: ValidationSettings = ValidationSettings()
+    processes: int = 1
 
 
+MOST_PROCESSES = 64
+"""That the node starts: more GPUs than a machine has."""
 VALIDATION = {"hold_out": "hold_out", "held_out_share": "share", "validate_every": "every"}
 """By input of Training Options: the field of `ValidationSettings`."""
 
@@ -136,17 +140,28 @@ class TrainingOptions(io.ComfyNode):
                     "Share of pictures shown with the empty prompt; connect it to LoRA Train Step.",
                 ),
                 *validation_inputs(),
+                io.Int.Input(
+                    "processes",
+                    default=ChosenOptions.processes,
+                    min=1,
+                    max=MOST_PROCESSES,
+                    optional=True,
+                    tooltip="2 or more make one LoRA outside of ComfyUI, each on a GPU of its own: the same "
+                    "result in less time, with an accumulation of as many or more. ComfyUI's models leave "
+                    "the GPU, and no samples are made. 1: in ComfyUI itself.",
+                ),
             ],
             outputs=[TrainingOptionsSocket.Output(display_name="options")],
         )
 
     @classmethod
     def execute(cls, **values) -> io.NodeOutput:
-        # graphs that were made before there was a validation have no such values
+        # graphs that were made before there were these have no such values
+        processes = values.pop("processes", ChosenOptions.processes)
         held_out = {field: values.pop(name) for name, field in VALIDATION.items() if name in values}
         TrainingSettings(**values)  # refuses what cannot work here, not in the midst of a graph
         options = ChosenOptions(values)
-        options.validation = ValidationSettings(**held_out)
+        options.validation, options.processes = ValidationSettings(**held_out), processes
         return io.NodeOutput(options)
 
 

@@ -32,12 +32,14 @@ class Plan:
         device: it is trained on.
         rows: with other memory settings, rising in what waits in RAM.
         verdict: as it is set.
+        shared_bytes: of the weights, where each of several processes is to hold a part; that is not counted.
     """
 
     model: str
     device: str
     rows: tuple[Estimate, ...]
     verdict: Verdict
+    shared_bytes: int = 0
 
     def lines(self) -> Iterator[str]:
         """For people: the table, then what is chosen or what to change."""
@@ -51,6 +53,11 @@ class Plan:
                 f"{row.plan.memory.said():{name}}  {row.peak_bytes / GIB:8.1f}  {row.ram / GIB:6.1f}{fits}"
             )
         yield (f"{self.model} {chosen.said(free)}" if self.verdict.fits else self.verdict.refusal(self.model))
+        if self.shared_bytes:
+            yield (
+                "[model] shard is not counted: each of N processes holds 1/N of the weights, which are "
+                f"{self.shared_bytes / GIB:.1f} GiB in all numbers above, and up to two blocks whole"
+            )
 
 
 def plan_headless(config: TrainConfig, inputs: LargestInputs, free: int | None) -> Plan:
@@ -93,7 +100,8 @@ def plan_headless(config: TrainConfig, inputs: LargestInputs, free: int | None) 
     )
     rows = [estimator.estimate(replace(plan, memory=setting)) for setting in SHOWN]
     verdict = judge(estimator, plan, free_for_training(device) if free is None else free)
-    return Plan(type(patcher.model).__name__, str(device), tuple(rows), verdict)
+    shared = estimator.model_bytes if config.model.shard else 0
+    return Plan(type(patcher.model).__name__, str(device), tuple(rows), verdict, shared)
 
 
 def _training_device() -> torch.device:

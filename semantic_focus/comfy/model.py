@@ -29,6 +29,7 @@ from .memory.frozen import FrozenLayers
 from .memory.placement import Placement, free_device
 from .noise import NoiseProcess
 from .sampling_patches import blamed, plain_options, sampling_patches, without_object_patches
+from .sharding import ShardedPlacement, on_copies, with_own_modules
 from .static_copy import drop, static_model
 from .training_mode import (
     checkpoint_blocks,
@@ -130,6 +131,11 @@ class ComfyVelocityModel:
     def network(self) -> nn.Module:
         """The diffusion network that adapters go on."""
         return self._model.diffusion_model
+
+    @property
+    def whole_network(self) -> nn.Module:
+        """The network with all of its weights; of one that is shared out, that which it was made of."""
+        return self._without_training_adapter.model.diffusion_model
 
     @property
     def prediction(self) -> str:
@@ -333,6 +339,7 @@ def velocity_model(
     training_adapter: Mapping[str, Tensor] | None = None,
     fixed: Mapping[str, Tensor] | None = None,
     memory: MemorySetting = MemorySetting(),  # noqa: B008
+    shared_by: Any = None,
 ) -> Iterator[ComfyVelocityModel]:
     """Load a MODEL for training and leave it as it was found, also after an error.
 
@@ -345,6 +352,8 @@ def velocity_model(
             model, whose result then works without it.
         fixed: of a LoRA, what is part of the base now (see `lora_files.ModelLora`).
         memory: how much of the model waits in RAM.
+        shared_by: processes, a group of torch.distributed, each of which holds a part of the weights; None:
+            they are whole.
 
     Raises:
         ValueError: the training adapter is not for this model, a conditioning cannot be used, weights are
@@ -361,16 +370,24 @@ def velocity_model(
         if training_adapter is not None:
             active = with_training_adapter(base, training_adapter)
             stack.callback(_unload, active)
+        if shared_by is not None:
+            active = with_own_modules(active)
         stack.callback(drop, active, patcher)  # or its weights would first be moved to RAM
         stack.callback(active.cleanup)
         refuse_placeholders(active.model)
-        frozen = FrozenLayers(active.model, active.object_patches)
-        placement = Placement(frozen, checkpoint_blocks(active.model), memory, gradient_checkpointing)
+        frozen, blocks = FrozenLayers(active.model, active.object_patches), checkpoint_blocks(active.model)
+        if shared_by is None:
+            placement = Placement(frozen, blocks, memory, gradient_checkpointing)
+        else:
+            placement = ShardedPlacement(frozen, blocks, gradient_checkpointing, shared_by)
         stack.callback(placement.unload)
         placement.load(active)
         stack.enter_context(
             training_mode(active.model, frozen, gradient_checkpointing, lambda: placement.inputs_in_ram)
         )
+        if shared_by is not None:
+            parts = [*blocks, active.model.diffusion_model]
+            stack.enter_context(on_copies(parts, gradient_checkpointing))
         yield ComfyVelocityModel(active, conditionings, placement, frozen, unconditional, base)
 
 

@@ -37,6 +37,8 @@ class TrainingRequest:
         memory: how much of the model waits in RAM; the result does not depend on it.
         validation: what is held out, and how often it is judged.
         scenes: of the base model, which are trained beside the pictures.
+        shard: where there are several processes, each holds a part of the model's weights; the result does
+            not depend on it.
     """
 
     patcher: Any
@@ -58,3 +60,4 @@ class TrainingRequest:
     memory: MemorySetting = MemorySetting()
     validation: ValidationSettings = ValidationSettings()
     scenes: Scenes | None = None
+    shard: bool = False

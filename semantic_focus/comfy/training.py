@@ -21,7 +21,7 @@ from ..training.memory import MemorySetting
 from ..training.not_finite import refuse_damaged
 from ..training.processes import Processes
 from ..training.run import RunOptions, provenance_of, run_identity, run_training
-from ..training.run_folder import choose_run
+from ..training.run_folder import Keep, choose_run
 from ..training.scenes import with_scenes
 from ..training.state import TrainState
 from ..training.step_record import StepRecord
@@ -32,6 +32,7 @@ from .memory.advice import Verdict
 from .memory.beforehand import judge_training, needs_in_log
 from .model import ComfyVelocityModel, latents_for_model, velocity_model
 from .request import TrainingRequest
+from .sharding import check_shardable
 from .trial import Say, Trial, say_in_log
 
 
@@ -43,7 +44,7 @@ class RunPlace:
         root: folder of all runs.
         name: of this one.
         resume: go on with an unfinished run of exactly these settings, pictures and model.
-        keep_last: how many states stay.
+        keep: which states and LoRAs stay.
         must_keep: where the folder takes no files, it is an error before the first step; else the training
             goes on in memory.
     """
@@ -51,7 +52,7 @@ class RunPlace:
     root: Path
     name: str = "lora"
     resume: bool = True
-    keep_last: int = 3
+    keep: Keep = Keep()
     must_keep: bool = False
 
 
@@ -87,6 +88,7 @@ def train_comfy_lora(
         TrainingDiverged, TrainingOutOfMemory, and what the options raise: the run can be gone on with.
     """
     processes = processes or Processes()
+    shared_by = _shared_by(request, processes)
     _check_empty_prompt(request)
     refuse_damaged(
         request.latents, request.conditionings, request.masks, request.unconditional, request.names
@@ -101,7 +103,8 @@ def train_comfy_lora(
         request.unconditional,
         request.training_adapter,
         start and start.fixed,
-        _memory(request, say, needs),
+        MemorySetting(0.0) if shared_by is not None else _memory(request, say, needs),
+        shared_by,
     ) as velocity:
         data = training_pictures(
             velocity, request.patcher, request.latents, request.masks, request.repeats, request.names
@@ -121,8 +124,10 @@ def train_comfy_lora(
             request.validation,
             processes,
         )
+        processes.in_company(lambda: None)()  # or one would wait in its trial for another that still loads
         first = next(trainer.next_batches()[0].split(1))
-        Trial(velocity, adapters, data, first, idle=request.start_from is None).run(say)
+        idle = request.start_from is None
+        Trial(velocity, adapters, data, first, idle, processes.in_step).run(say)
         run_options = options(velocity, data)
         choose = partial(
             choose_run,
@@ -130,7 +135,7 @@ def train_comfy_lora(
             place.name,
             identity,
             place.resume,
-            place.keep_last,
+            place.keep,
             trainer.load,
             None if place.must_keep else run_options.tell,
         )
@@ -148,6 +153,21 @@ def train_comfy_lora(
         )
         history = run_training(trainer, run, state, run_options, metadata)
         return TrainingResult(trainer.lora(), history, trainer.state(), folder)
+
+
+def _shared_by(request: TrainingRequest, processes: Processes) -> Any:
+    """The processes that each hold a part of the model, see `velocity_model`; None: it stays whole."""
+    check_same(processes, request.shard)
+    if not request.shard:
+        return None
+    if processes.size == 1:
+        logging.warning(
+            "LoRA training: [model] shard has no effect in a single process, which holds the whole model: "
+            "start several, with --processes N, torchrun, accelerate launch or srun"
+        )
+        return None
+    check_shardable(request.patcher)
+    return processes.share_out(request.patcher.load_device.type)
 
 
 def training_pictures(

@@ -44,6 +44,7 @@ class Trial:
 
     Attributes:
         idle: the adapters change nothing yet.
+        in_step: other processes make the same passes, and need this one for them.
     """
 
     velocity: ComfyVelocityModel
@@ -51,11 +52,13 @@ class Trial:
     data: TrainingPictures
     batch: Batch
     idle: bool
+    in_step: bool = False
 
     def run(self, say: Say) -> None:
         """Predict the picture with and without adapters, twice, and once without what patches the model.
 
-        Where there is not memory enough, nothing is said: the first step has ways of its own.
+        Where there is not memory enough, nothing is said: the first step has ways of its own. In step it has
+        none: the error ends the training.
 
         Raises:
             ValueError: a prediction or its gradient cannot be had, or is not finite.
@@ -70,7 +73,7 @@ class Trial:
             with own_random_numbers(0, self.data.device), self.adapters.attached():
                 self._compare(say)
         except RuntimeError as error:
-            if not out_of_memory(error):
+            if not out_of_memory(error) or self.in_step:
                 raise
 
     def _compare(self, say: Say) -> None:
@@ -80,7 +83,7 @@ class Trial:
                 self.velocity.name,
                 self.data.called(self.batch.pictures[0]),
                 self.batch.u.item(),
-                weights_not_finite(self.velocity.network),
+                weights_not_finite(self.velocity.whole_network),
             )
         again = [self._predict(self.batch)]
         trained = self._with_gradient(say)

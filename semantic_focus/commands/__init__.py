@@ -1,1 +1,1 @@
-"""The shell: `semantic-focus masks | export | train | fetch`. Words in, exit codes out; no algorithms."""
+"""The shell: `semantic-focus masks | export | train | run | work | plan | fetch`. No algorithms."""

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 from ..datasets import report as dataset_report
 from ..datasets.bulk import cache_pictures
@@ -16,9 +17,12 @@ from ..datasets.survey import survey as survey_of
 from ..regions.refine import REFINEMENTS
 from ..segmenters.protocol import SegmentRequest
 from ..segmenters.table import BACKENDS, TIERS, LazySegmenter
+from ..training.events import EventWriter
 from . import in_tars, spreading
 from .asking import check_report, request_of, segmenter_of, settings_of
-from .outcome import FAILED, SUCCESS, answer, say
+from .events import STANDARD_OUTPUT, add_events_argument, events_to, this_process
+from .job_codes import code_of
+from .outcome import CANNOT_START, FAILED, SUCCESS, answer, say
 from .told import Outcome, followed, for_machines, summary
 
 HELP = (
@@ -86,14 +90,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device", default="cpu", help="where networks run, as torch names it (default: cpu)"
     )
+    add_events_argument(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """The exit code."""
+    with events_to(options.events) as events:
+        code, told = make(options, events)
+    if options.events != STANDARD_OUTPUT:
+        answer(json.dumps(told))
+    return code
+
+
+def make(options: argparse.Namespace, events: EventWriter) -> tuple[int, dict[str, Any]]:
+    """Make the masks; the exit code, and what there is to say to programs.
+
+    Raises:
+        CannotStartError, DatasetError, MissingWeightsError, SegmenterLoadError, StoreError, OSError: nothing
+            was made; the last event says so.
+    """
+    events.opened(dataset=str(options.dataset), **this_process())
+    try:
+        code, told = _made(options, events)
+    except (ValueError, RuntimeError, OSError) as error:
+        events.stopped(str(error), code_of(error, CANNOT_START))
+        raise
+    if told.get("interrupted"):
+        events.stopped(exit_code=code, reason="a signal")
+    else:
+        events.tell("done", **told, exit_code=code)
+    return code, told
+
+
+def _made(options: argparse.Namespace, events: EventWriter) -> tuple[int, dict[str, Any]]:
     if options.unpack is not None:
-        return in_tars.unpack(options)
+        return in_tars.unpack(options, events)
     if in_tars.is_meant(options):
-        return in_tars.make(options)
+        return in_tars.make(options, events)
     request, settings = request_of(options), settings_of(options)
     shard = spreading.shard_of(options)
     listed = list_pictures(options.dataset, options.recursive)
@@ -104,7 +137,7 @@ def run(options: argparse.Namespace) -> int:
         say(*before)
     outcome = Outcome()
     with (
-        followed(outcome, len(pictures)) as follower,
+        followed(outcome, len(pictures), events) as follower,
         spreading.engine_of(options, segmenter) as engine,
     ):
         cache_pictures(pictures, request, segmenter, settings, follower.settled, follower.should_stop, engine)
@@ -122,10 +155,9 @@ def run(options: argparse.Namespace) -> int:
     ]
     told["remarks"] = list(survey.remarks)
     told["report"] = str(options.report) if reported else None
-    answer(json.dumps(told))
     if outcome.interrupted:
-        return outcome.exit_code
-    return FAILED if outcome.of("failed") or (options.report and not reported) else SUCCESS
+        return outcome.exit_code, told
+    return FAILED if outcome.of("failed") or (options.report and not reported) else SUCCESS, told
 
 
 def _survey(

@@ -5,11 +5,11 @@ import logging
 import math
 
 from ..comfy.headless import check_model_file, find_comfyui, import_comfyui
-from ..datasets.cached_shapes import largest_inputs
+from ..datasets.cached_shapes import largest_given, largest_inputs
 from ..settings.training import load_config
 from ..training.memory import GIB
 from .config import add_config_arguments
-from .outcome import CANNOT_START, FAILED, SUCCESS, answer, say
+from .outcome import CANNOT_START, FAILED, SUCCESS, CannotStartError, answer, say
 
 HELP = (
     "Tell how much memory the training of a config.toml takes with each memory setting, how much is free, "
@@ -46,9 +46,14 @@ def run(options: argparse.Namespace) -> int:
     try:
         config = load_config(options.config)
         folder = find_comfyui(options.comfyui, config.model.comfyui)
-        check_model_file(config.model.path)
-        inputs = largest_inputs(config.sources)
-        import_comfyui(folder, config.model.device)
+        check_model_file(config.model)
+        if config.model.is_graph:
+            raise CannotStartError(
+                f"[model] path {config.model.path}: its nodes give the model, so there is no file whose "
+                "header could be read. In the graph LoRA Train Step tells what it will take"
+            )
+        inputs = largest_inputs(config.sources) if config.tensors is None else largest_given(config.tensors)
+        import_comfyui(folder, config.model.device, config.model.arguments)
         from ..comfy.headless_plan import plan_headless
         from ..comfy.memory.counted import CannotBeCounted
 

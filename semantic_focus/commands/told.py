@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from ..datasets.freshness import STATUSES, PictureResult
 from ..segmenters.table import LazySegmenter
+from ..training.events import EventWriter
 from .outcome import SUCCESS, Screen, say
 from .stop_signals import StopSignals
 
@@ -35,8 +36,9 @@ class Outcome:
 class Follower:
     """Is told how a run goes on, and shows it."""
 
-    def __init__(self, outcome: Outcome, bar: Any, screen: Any, signals: StopSignals):
+    def __init__(self, outcome: Outcome, bar: Any, screen: Any, signals: StopSignals, events: EventWriter):
         self._outcome, self._bar, self._screen, self._signals = outcome, bar, screen, signals
+        self._events = events
 
     def should_stop(self) -> bool:
         """Whether a signal has come."""
@@ -58,6 +60,7 @@ class Follower:
     def noted(self, result: PictureResult) -> None:
         """A result, without the bar."""
         self._outcome.results.append(result)
+        self._events.tell("picture", picture=str(result.picture), status=result.status, reason=result.reason)
         if result.status in ("failed", "kept"):
             with self._bar.external_write_mode(file=self._screen):
                 say(f"{result.status}: {_with_name(result)}")
@@ -67,13 +70,15 @@ class Follower:
 
 
 @contextmanager
-def followed(outcome: Outcome, total: int | None) -> Iterator[Follower]:
+def followed(outcome: Outcome, total: int | None, events: EventWriter) -> Iterator[Follower]:
     """Show how a run goes on, and note signals meanwhile.
 
     Args:
         outcome: gets each result, and in the end seconds and exit code.
         total: how many pictures there are; None where that is not known.
+        events: tell of each picture.
     """
+    events.tell("begun", pictures=total)
     started = time.monotonic()
     screen: Any = Screen()
     seconds = 0.1 if sys.stderr.isatty() else 30.0
@@ -81,7 +86,7 @@ def followed(outcome: Outcome, total: int | None) -> Iterator[Follower]:
         tqdm(total=total, unit=" pictures", file=screen, mininterval=seconds) as bar,
         StopSignals() as signals,
     ):
-        yield Follower(outcome, bar, screen, signals)
+        yield Follower(outcome, bar, screen, signals, events)
         outcome.exit_code = signals.exit_code
         outcome.seconds = time.monotonic() - started
 

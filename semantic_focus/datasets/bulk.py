@@ -6,7 +6,7 @@ and claims (see `claims.py`) keep two programs from doing the same work.
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from ..files.writing import TEMPORARY, mark_of
@@ -18,7 +18,7 @@ from .engines.order import Order
 from .engines.pipeline import Pipeline
 from .engines.plan import Plan
 from .freshness import PictureResult
-from .mask_file import mask_path
+from .mask_file import mask_name, mask_path
 
 log = logging.getLogger("semantic_focus.datasets.bulk")
 
@@ -66,28 +66,30 @@ def cache_pictures(
     if plan.order.settings.dry_run:
         plan.look_at_all()
         return plan.results
-    _remove_leftovers(pictures)
+    folders = {Path(folder) for folder in set(map(os.path.dirname, pictures))}
+    _remove_leftovers(pictures, folders)
     try:
         engine(plan)
         plan.finish()
     finally:
-        _remove_leftovers(pictures)  # another program, or a worker, may have been killed meanwhile
-        for folder in {picture.parent for picture in pictures}:
+        _remove_leftovers(pictures, folders)  # another program, or a worker, may have been killed meanwhile
+        for folder in folders:
             claims.remove_unused_lock_file(folder)
     return plan.results
 
 
 def _refuse_shared_files(pictures: Sequence[Path]) -> None:
-    first: dict[str, Path] = {}
+    first: dict[tuple[str, str], Path] = {}
     for picture in pictures:
-        if (other := first.setdefault(str(mask_path(picture)), picture)) is not picture:
+        shared = os.path.dirname(picture), mask_name(picture)
+        if (other := first.setdefault(shared, picture)) is not picture:
             raise ValueError(f"{other} and {picture.name} would share one mask file: rename one of them")
 
 
-def _remove_leftovers(pictures: Sequence[Path]) -> None:
+def _remove_leftovers(pictures: Sequence[Path], folders: Iterable[Path]) -> None:
     """Remove what killed runs left of the pictures' mask files, unless somebody is at work on them."""
     found: dict[Path, list[str]] = {}
-    for folder in {picture.parent for picture in pictures}:
+    for folder in folders:
         if names := _temporary_files(folder):
             found[folder] = names
     if not found:

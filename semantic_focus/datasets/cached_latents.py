@@ -13,7 +13,7 @@ ones by reflection; here they keep their size, ComfyUI pads inside the network a
 
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -95,22 +95,6 @@ class OriginDataset:
     conditionings: list[list[Any]] = field(default_factory=list)
     masks: list[SemanticMasks] = field(default_factory=list)
     repeats: list[int] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class TrainingInputs:
-    """All that a training without a graph reads besides the model.
-
-    Attributes:
-        unconditional: CONDITIONING of the empty caption.
-        start_from: LoRA that is trained on.
-        training_adapter: LoRA that is active while training only.
-    """
-
-    dataset: OriginDataset
-    unconditional: list[Any] | None = None
-    start_from: Mapping[str, Tensor] | None = None
-    training_adapter: Mapping[str, Tensor] | None = None
 
 
 def load_dataset(sources: Iterable[DatasetSource]) -> OriginDataset:

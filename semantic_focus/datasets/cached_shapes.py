@@ -8,6 +8,7 @@ from pathlib import Path
 from ..files.tensors import DamagedFileError, TensorFile
 from .cached_latents import LATENT_KEY, POOLED_KEY, TEXT_KEY, DatasetSource, find_pictures
 from .folder import DatasetError
+from .given_tensors import load_given
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,24 @@ def largest_inputs(sources: Iterable[DatasetSource]) -> LargestInputs:
         raise DatasetError("no [[dataset.sources]] given: name at least one folder of cached latents")
     longest = max(texts, key=lambda shape: shape[0])
     return LargestInputs(max(latents, key=math.prod), (longest[0], longest[-1]), pooled, tuple(repeats))
+
+
+def largest_given(folder: Path) -> LargestInputs:
+    """The same of tensors that a graph gave.
+
+    Raises:
+        DatasetError: as `given_tensors.load_given`.
+    """
+    given = load_given(folder)
+    latents = [tuple(picture.shape) for samples in given.latents for picture in samples]
+    texts, pooled = [], 0
+    for [[text, extras], *_] in given.conditionings:
+        texts.append((text.shape[-2], text.shape[-1]))
+        found = extras.get(POOLED_KEY)
+        pooled = max(pooled, 0 if found is None else found.numel())
+    longest = max(texts, key=lambda shape: shape[0])
+    repeats = tuple(given.repeats) or (1,) * len(latents)
+    return LargestInputs(max(latents, key=math.prod), longest, pooled, repeats)
 
 
 def _shape(path: Path, shapes: dict[str, list[int]], prefix: str, what: str) -> tuple[int, ...]:

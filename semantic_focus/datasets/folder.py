@@ -1,5 +1,6 @@
 """Dataset folders: pictures and captions."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -196,12 +197,12 @@ def list_pictures(folder: str | Path, recursive: bool = False, bounds: Bounds | 
 
 def _shared_stems(pictures: Sequence[Path]) -> list[str]:
     """What is wrong with pictures that have their stem from another in the same folder."""
-    by_stem: dict[Path, Path] = {}
+    by_stem: dict[str, Path] = {}
     return [
         f"{path.parent}: {first.name} and {path.name} would share one caption and one mask file: rename one "
         "of them"
         for path in pictures
-        if (first := by_stem.setdefault(path.with_suffix(""), path)) is not path
+        if (first := by_stem.setdefault(os.path.splitext(path)[0], path)) is not path
     ]
 
 

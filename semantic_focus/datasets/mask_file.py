@@ -63,7 +63,12 @@ ENCODINGS = ("png", "float")
 
 def mask_path(picture: Path) -> Path:
     """Where the masks of a picture file are kept: beside it, `<stem>_zi_masks.safetensors`."""
-    return picture.with_name(picture.stem + SUFFIX)
+    return picture.with_name(mask_name(picture))
+
+
+def mask_name(picture: Path) -> str:
+    """The name of the file that `mask_path` gives, for many pictures: a path takes longer to make."""
+    return picture.stem + SUFFIX
 
 
 def save_masks(

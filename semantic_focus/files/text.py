@@ -56,14 +56,23 @@ def short(value: object, most: int = 200) -> str:
     return shortened(repr(value), most)
 
 
-def parsed_json(text: str) -> Any:
+def parsed_json(text: str, once: bool = False) -> Any:
     """The value of a JSON text that somebody else may have written: its numbers are finite, also as floats.
+
+    Args:
+        once: no key may be there twice in an object; else the last one counts.
 
     Raises:
         ValueError: not JSON, a number that is too long or none, or brackets too deep within each other.
     """
     try:
-        return json.loads(text, parse_int=_whole, parse_float=_finite, parse_constant=_finite)
+        return json.loads(
+            text,
+            parse_int=_whole,
+            parse_float=_finite,
+            parse_constant=_finite,
+            object_pairs_hook=_once_each if once else None,
+        )
     except RecursionError:
         raise ValueError("brackets too deep within each other") from None
 
@@ -72,6 +81,14 @@ def _finite(digits: str) -> float:
     if not math.isfinite(value := float(digits)):
         raise ValueError(f"{digits[:20]} is no finite number")
     return value
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for number, (key, _) in enumerate(pairs) if key in dict(pairs[:number]))
+        raise ValueError(f"the key {short(twice)} is there twice")
+    return found
 
 
 def _whole(digits: str) -> int:

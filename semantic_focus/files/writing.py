@@ -7,10 +7,12 @@ installed).
 import errno
 import filecmp
 import hashlib
+import itertools
 import logging
 import os
 import re
 import secrets
+import shutil
 import stat
 import sys
 import time
@@ -256,6 +258,47 @@ def make_folder(folder: Path) -> None:
         raise FileExistsError(f"{folder}: a file, not a folder. Give another path") from error
     except OSError as error:
         raise NotWrittenError(folder, error) from error
+
+
+def write_new_folder(places: Iterable[Path], fill: Callable[[Path], object]) -> Path:
+    """Make a folder, complete or not at all, at the first of many places where nothing is; the place.
+
+    Args:
+        places: beside each other, in a folder that is there.
+        fill: writes into the empty folder that it is given, which is moved into place then.
+
+    Raises:
+        FileNotFoundError: there is no folder for it.
+        NotWrittenError: the disk is full or read-only, say.
+    """
+    places = iter(places)
+    for path in places:
+        if os.path.lexists(path):
+            continue
+        temporary = path.with_name(f".{mark_of(path.name)}.{secrets.token_hex(4)}.part")
+        make_folder(temporary)
+        try:
+            fill(temporary)
+            return _moved_to_nothing(temporary, itertools.chain([path], places))
+        except OSError as error:
+            if error.errno is None or isinstance(error, NotWrittenError):
+                raise
+            raise NotWrittenError(path, error) from error
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    raise FileExistsError("something is there already in every place for the folder")
+
+
+def _moved_to_nothing(folder: Path, places: Iterable[Path]) -> Path:
+    for path in places:
+        try:
+            if not os.path.lexists(path):
+                os.rename(folder, path)
+                return path
+        except OSError:
+            if not os.path.lexists(path):  # else somebody was faster
+                raise
+    raise FileExistsError("something is there already in every place for the folder")
 
 
 def mark_of(name: str) -> str:

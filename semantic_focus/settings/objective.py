@@ -1,6 +1,5 @@
 """The section [semantic_cosine] of a config.toml <-> settings of the objective."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -13,6 +12,7 @@ from ..objective.sums import RESIDUAL
 from ..objective.total import BaseLoss, Objective
 from .toml import (
     Parse,
+    Tables,
     TomlFile,
     check_keys,
     flag,
@@ -21,6 +21,7 @@ from .toml import (
     numbers,
     one_of,
     parsed,
+    quoted,
     shown,
     whole,
 )
@@ -75,7 +76,7 @@ def load_objective(path: str | Path) -> Objective:
     return objective_of(TomlFile(path))
 
 
-def objective_of(file: TomlFile) -> Objective:
+def objective_of(file: Tables) -> Objective:
     """The same of a file that was read already; errors of `load_objective`."""
     if SECTION not in file.tables:
         raise file.error(SECTION, "", "is missing: it holds the settings of the objective")
@@ -101,7 +102,7 @@ def objective_of(file: TomlFile) -> Objective:
         raise file.error(SECTION, "", f"cannot be used: {error}") from error
 
 
-def _table(file: TomlFile, section: Mapping[str, Any], key: str, form: str) -> Mapping[str, Any]:
+def _table(file: Tables, section: Mapping[str, Any], key: str, form: str) -> Mapping[str, Any]:
     """A table inside the section; empty when it is not there."""
     table = section.get(key, {})
     if not isinstance(table, Mapping):
@@ -109,7 +110,7 @@ def _table(file: TomlFile, section: Mapping[str, Any], key: str, form: str) -> M
     return table
 
 
-def _own_categories(file: TomlFile, section: Mapping[str, Any]) -> dict[str, float]:
+def _own_categories(file: Tables, section: Mapping[str, Any]) -> dict[str, float]:
     place = f"{SECTION}.{OWN_CATEGORIES}"
     weights = {}
     for name, value in _table(file, section, OWN_CATEGORIES, "name = weight").items():
@@ -121,7 +122,7 @@ def _own_categories(file: TomlFile, section: Mapping[str, Any]) -> dict[str, flo
     return weights
 
 
-def _windows(file: TomlFile, section: Mapping[str, Any], regions: Sequence[str]) -> dict[str, SigmaWindow]:
+def _windows(file: Tables, section: Mapping[str, Any], regions: Sequence[str]) -> dict[str, SigmaWindow]:
     place = f"{SECTION}.{WINDOWS}"
     windows = {}
     for name, value in _table(file, section, WINDOWS, "name = [low, high]").items():
@@ -149,6 +150,11 @@ def save_objective(path: str | Path, objective: Objective) -> None:
         others = [name for name in file.tables if name != SECTION]
         if others:
             raise file.error(others[0], "", "would be lost: write to another file")
+    write_text(path, "\n".join(objective_lines(objective)) + "\n")
+
+
+def objective_lines(objective: Objective) -> list[str]:
+    """The lines of the section and its tables, from which `objective_of` makes the same objective."""
     own = {name: weight for name, weight in objective.weights.items() if name not in SEMANTIC_CATEGORIES}
     lines = [f"[{SECTION}]", f"enabled = {str(objective.enabled).lower()}"]
     for name in SEMANTIC_CATEGORIES:
@@ -160,16 +166,11 @@ def save_objective(path: str | Path, objective: Objective) -> None:
         lines.append(f"{FLOOR} = {float(objective.base_mask_floor)!r}")
     if own:
         lines += ["", f"[{SECTION}.{OWN_CATEGORIES}]"]
-        lines += [f"{_quoted(name)} = {float(weight)!r}" for name, weight in own.items()]
+        lines += [f"{quoted(name)} = {float(weight)!r}" for name, weight in own.items()]
     if objective.windows:
         lines += ["", f"[{SECTION}.{WINDOWS}]"]
         lines += [
-            f"{_quoted(name)} = {[float(window.low), float(window.high), float(window.ramp)]!r}"
+            f"{quoted(name)} = {[float(window.low), float(window.high), float(window.ramp)]!r}"
             for name, window in objective.windows.items()
         ]
-    write_text(path, "\n".join(lines) + "\n")
-
-
-def _quoted(key: str) -> str:
-    """A TOML basic string; JSON's escapes are a subset of TOML's."""
-    return json.dumps(key, ensure_ascii=False)
+    return lines

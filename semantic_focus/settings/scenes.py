@@ -1,11 +1,13 @@
 """[scenes] of a config.toml: the base model's own pictures of others, and how much of a training they are."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..datasets.cached_scenes import CachedScenes, SceneSource
 from ..training.scenes import Scenes, SceneShares
-from .toml import Setting, TomlFile, given, number, text
+from .toml import Setting, Tables, given, number, text
 
 SCENES = {
     "cache_directory": Setting(text, ("scenes.cache_directory",)),
@@ -17,9 +19,11 @@ SCENES = {
 
 @dataclass(frozen=True)
 class SceneSettings:
-    """Where scenes are, and how much of the training goes to them."""
+    """Where scenes are (None: among the tensors of [dataset] tensors), and how much of the training goes to
+    them.
+    """
 
-    source: SceneSource
+    source: SceneSource | None
     shares: SceneShares
 
     def of(self, found: CachedScenes) -> Scenes:
@@ -32,7 +36,7 @@ class SceneSettings:
         )
 
 
-def scenes_of(file: TomlFile) -> SceneSettings | None:
+def scenes_of(file: Tables) -> SceneSettings | None:
     """None where the file has no such section.
 
     Raises:
@@ -41,6 +45,8 @@ def scenes_of(file: TomlFile) -> SceneSettings | None:
     if "scenes" not in file.tables:
         return None
     values = given(file, SCENES)
+    if "tensors" in file.table("dataset"):
+        return SceneSettings(None, _shares(file, values, {}))
     if "cache_directory" not in values:
         raise file.error("scenes", "", "has no cache_directory: give the folder of the scenes' latents")
     named = values.get("with_trigger")
@@ -48,15 +54,17 @@ def scenes_of(file: TomlFile) -> SceneSettings | None:
         raise file.error(
             "scenes", "composites", "needs with_trigger: the folder of the texts with the trigger word"
         )
-    shares = {} if named else {"composites": 0.0}
-    shares |= {name: values[name] for name in ("strangers", "composites") if name in values}
     folders = [
         file.path.parent / Path(value).expanduser()
         for value in (values["cache_directory"], named)
         if value is not None
     ]
-    source = SceneSource(*folders)
+    return SceneSettings(SceneSource(*folders), _shares(file, values, {} if named else {"composites": 0.0}))
+
+
+def _shares(file: Tables, values: Mapping[str, Any], defaults: Mapping[str, float]) -> SceneShares:
+    given_ones = {name: values[name] for name in ("strangers", "composites") if name in values}
     try:
-        return SceneSettings(source, SceneShares(**shares))
+        return SceneShares(**{**defaults, **given_ones})
     except ValueError as error:
         raise file.error("scenes", "", f"cannot be used: {error}") from error

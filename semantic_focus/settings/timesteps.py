@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import get_args
 
 from ..objective.timesteps import ACRF_ANCHORS, TimestepKind, TimestepSampling
-from .toml import Setting, TomlFile, given, number, numbers, one_of, whole
+from .toml import Setting, Tables, given, number, numbers, one_of, whole
 
 TIMESTEPS = {
     "kind": Setting(one_of(get_args(TimestepKind)), ("timesteps.kind",)),
@@ -25,7 +25,7 @@ ACRF = {
 }
 
 
-def timesteps_of(file: TomlFile) -> TimestepSampling | None:
+def timesteps_of(file: Tables) -> TimestepSampling | None:
     """Which noise levels a config.toml has trained; None: the file does not say.
 
     Raises:

@@ -1,6 +1,7 @@
-"""Settings out of a TOML file, each checked by itself; an error names file, line and key."""
+"""Settings out of a TOML file, or tables like its, each checked by itself; errors name file, line and key."""
 
 import difflib
+import json
 import math
 import re
 import reprlib
@@ -17,7 +18,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-from ..files.text import shortened
+from ..files.text import parsed_json, shortened
 
 Parse = Callable[[Any], Any]
 """Gives the value of a setting, or raises ValueError saying what it must be."""
@@ -28,6 +29,9 @@ MOST_BYTES = 2**20
 DEEPEST = 32
 """Brackets within brackets, and names in one dotted key. Parsing takes a stack for the first, and time that
 grows with the square of the second."""
+
+ALL = sys.maxsize
+"""As a count: whatever there is."""
 
 _TEXTS = re.compile(
     r"""
@@ -46,7 +50,67 @@ class ConfigError(ValueError):
     """A config file that cannot be used; the message names file, line and key."""
 
 
-class TomlFile:
+class Tables:
+    """Sections of settings.
+
+    Args:
+        path: the file that they are in.
+        tables: section -> key -> value.
+    """
+
+    def __init__(self, path: str | Path, tables: dict[str, Any]):
+        self.path, self.tables = Path(path), tables
+
+    def place(self, section: str, key: str, number: int) -> str:
+        """Where in the file something is."""
+        return str(self.path)
+
+    def error(self, section: str, key: str, problem: str, number: int = 0) -> ConfigError:
+        """An error about a key of a section (of the `number`-th, in an array), or about a section."""
+        name = f"[{shortened(section)}] {shortened(key)}" if key else f"[{shortened(section)}]"
+        return ConfigError(f"{self.place(section, key, number)}: {name} {problem}")
+
+    def table(self, section: str) -> dict[str, Any]:
+        """A top-level section; empty when it is not there."""
+        table = self.tables.get(section, {})
+        if not isinstance(table, dict):
+            raise self.error(section, "", f"is {shown(table)}: it must be a section, [{section}]")
+        return table
+
+    def tables_of(self, section: str, key: str) -> list[dict[str, Any]]:
+        """An array of sections, [[section.key]]; empty when it is not there."""
+        array = self.table(section).get(key, [])
+        if not isinstance(array, list) or not all(isinstance(table, dict) for table in array):
+            raise self.error(section, key, f"is {shown(array)}: write one [[{section}.{key}]] for each")
+        return array
+
+
+class JsonFile(Tables):
+    """The same as JSON.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ConfigError: not JSON, or no object.
+    """
+
+    def __init__(self, path: str | Path):
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no such config file")
+        if path.stat().st_size > MOST_BYTES:
+            raise ConfigError(
+                f"{path}: is {path.stat().st_size} bytes long, a config file at most {MOST_BYTES}"
+            )
+        try:
+            tables = parsed_json(path.read_bytes().decode("utf-8-sig"), once=True)
+        except ValueError as error:
+            raise ConfigError(f"{path}: not valid JSON: {error}") from error
+        if not isinstance(tables, dict):
+            raise ConfigError(f"{path}: is {shown(tables)}: it must be an object of sections, {{...}}")
+        super().__init__(path, tables)
+
+
+class TomlFile(Tables):
     """A TOML file that knows its lines. `tables` is its content.
 
     Raises:
@@ -93,12 +157,10 @@ class TomlFile:
                     "is one of them not closed?"
                 )
 
-    def error(self, section: str, key: str, problem: str, number: int = 0) -> ConfigError:
-        """An error about a key of a section (of the `number`-th, in an array), or about a section."""
+    def place(self, section: str, key: str, number: int) -> str:
+        """The file, and the line where it can be told."""
         line = self._line(section, key, number)
-        place = f"{self.path}, line {line}" if line else str(self.path)
-        name = f"[{shortened(section)}] {shortened(key)}" if key else f"[{shortened(section)}]"
-        return ConfigError(f"{place}: {name} {problem}")
+        return f"{self.path}, line {line}" if line else str(self.path)
 
     def _line(self, section: str, key: str, number: int) -> int:
         """1-based; 0 if it cannot be told (a dotted or inline form)."""
@@ -113,20 +175,6 @@ class TomlFile:
             elif inside and key and _sets(text, key):
                 return line
         return 0
-
-    def table(self, section: str) -> dict[str, Any]:
-        """A top-level section; empty when it is not there."""
-        table = self.tables.get(section, {})
-        if not isinstance(table, dict):
-            raise self.error(section, "", f"is {shown(table)}: it must be a section, [{section}]")
-        return table
-
-    def tables_of(self, section: str, key: str) -> list[dict[str, Any]]:
-        """An array of sections, [[section.key]]; empty when it is not there."""
-        array = self.table(section).get(key, [])
-        if not isinstance(array, list) or not all(isinstance(table, dict) for table in array):
-            raise self.error(section, key, f"is {shown(array)}: write one [[{section}.{key}]] for each")
-        return array
 
 
 @dataclass(frozen=True)
@@ -143,7 +191,7 @@ class Setting:
     places: tuple[str, ...]
     others: Mapping[str, Parse] | None = None
 
-    def found(self, file: TomlFile) -> str | None:
+    def found(self, file: Tables) -> str | None:
         """The place where the file has it.
 
         Raises:
@@ -158,7 +206,7 @@ class Setting:
         return there[0] if there else None
 
 
-def given(file: TomlFile, settings: Mapping[str, Setting]) -> dict[str, Any]:
+def given(file: Tables, settings: Mapping[str, Setting]) -> dict[str, Any]:
     """The values that a file gives for some settings, by their names.
 
     Raises:
@@ -174,7 +222,7 @@ def given(file: TomlFile, settings: Mapping[str, Setting]) -> dict[str, Any]:
     return values
 
 
-def parsed(file: TomlFile, section: str, key: str, value: Any, parse: Parse, number: int = 0) -> Any:
+def parsed(file: Tables, section: str, key: str, value: Any, parse: Parse, number: int = 0) -> Any:
     """`parse(value)`; what it raises becomes a ConfigError."""
     try:
         return parse(value)
@@ -183,7 +231,7 @@ def parsed(file: TomlFile, section: str, key: str, value: Any, parse: Parse, num
 
 
 def check_keys(
-    file: TomlFile, section: str, table: Mapping[str, Any], known: Iterable[str], number: int = 0
+    file: Tables, section: str, table: Mapping[str, Any], known: Iterable[str], number: int = 0
 ) -> None:
     """Raise ConfigError for a key of a section that is none of the known ones."""
     names = list(known)
@@ -232,6 +280,8 @@ _SHORT.maxlist = _SHORT.maxdict = 20
 
 def shown(value: Any) -> str:
     """A value as TOML writes it, as far as that matters, and as much of it as a message can have."""
+    if value is None:
+        return "null"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
@@ -239,6 +289,13 @@ def shown(value: Any) -> str:
     if isinstance(value, int):  # Python refuses to write very long ones
         return str(value) if value.bit_length() <= 256 else f"a number of {value.bit_length()} bits"
     return _SHORT.repr(value) if isinstance(value, list | dict) else str(value)
+
+
+def quoted(text: str) -> str:
+    """A text as TOML writes it, also one that is a key; JSON's escapes are a subset of TOML's, which wants
+    that of DEL as well.
+    """
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def whole(low: int, high: int | None = None) -> Parse:
@@ -307,6 +364,17 @@ def memory(value: Any) -> MemorySetting:
         return MemorySetting.of(value)
     except ValueError:
         raise ValueError(WAYS) from None
+
+
+def saved_steps(value: Any) -> int:
+    """Of how many saved steps something stays; `ALL` of all."""
+    words = {"last": 1, "all": ALL}
+    if isinstance(value, str) and value in words:
+        return words[value]
+    try:
+        return whole(0)(value)
+    except ValueError:
+        raise ValueError('it must be "last", "all", or of how many saved steps, 0 or more') from None
 
 
 def texts(value: Any) -> tuple[str, ...]:

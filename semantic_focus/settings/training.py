@@ -5,7 +5,7 @@ that mean nothing here are kept in `TrainConfig.ignored`.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -20,14 +20,19 @@ from ..objective.total import Objective
 from ..training.learning_rate import RATE_SCHEDULES
 from ..training.memory import MemorySetting
 from ..training.optimizers import OPTIMIZERS
+from ..training.run_folder import Keep
 from ..training.settings import TrainingSettings
 from ..training.validation import HoldOut, ValidationSettings
+from .model import MODEL, ModelSettings, model_of
 from .objective import SECTION, objective_of
 from .origin import ORIGIN_KEYS, ORIGIN_SECTIONS
 from .scenes import SCENES, SceneSettings, scenes_of
 from .timesteps import ACRF, TIMESTEPS, timesteps_of
 from .toml import (
+    ALL,
+    JsonFile,
     Setting,
+    Tables,
     TomlFile,
     check_keys,
     flag,
@@ -37,37 +42,17 @@ from .toml import (
     number,
     one_of,
     parsed,
+    saved_steps,
     text,
     texts,
     whole,
 )
 
-MODEL_DTYPES = ("default", "bf16", "fp16", "fp32")
 LORA_DTYPES = ("fp32", "bf16", "fp16")
-DEVICES = ("auto", "cpu")
 RECIPE_MODES = ("auto", "off")
 MAX_SEED = 2**64 - 1
 MOST_REPEATS = 100_000
 """Of one source; `TrainingPictures` has a limit for their sum."""
-
-
-@dataclass(frozen=True)
-class ModelSettings:
-    """[model] and [comfyui].
-
-    Attributes:
-        path: a .safetensors file with a diffusion model that ComfyUI knows.
-        dtype: of its weights; "default": as ComfyUI chooses.
-        device: "auto" takes the CPU where torch sees no accelerator.
-        training_adapter: LoRA file that is active while training only.
-        comfyui: ComfyUI's folder.
-    """
-
-    path: Path
-    dtype: str = "default"
-    device: str = "auto"
-    training_adapter: Path | None = None
-    comfyui: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -96,10 +81,13 @@ class RunPlan:
         name: of the run's folder and of the LoRA file.
         save_every: steps between two states on disk.
         save_every_epochs: passes over the dataset between two states; takes the place of `save_every`.
-        keep_last: how many states stay.
+        keep_last: how many states stay; all LoRAs do.
+        keep_saved: of how many of the last steps that are saved state and LoRA stay, `ALL`: of all; 0: of
+            none once the LoRA is in the output folder, on the way of the last. None: `keep_last` says it.
         resume: go on with an unfinished run of the same settings.
         gradient_checkpointing: less memory, a third more time.
         memory: how much of the model waits in RAM.
+        runs: folder of the runs; None: "runs" below `output`.
     """
 
     output: Path = Path("output")
@@ -107,9 +95,19 @@ class RunPlan:
     save_every: int = 100
     save_every_epochs: int | None = None
     keep_last: int = 3
+    keep_saved: int | None = None
     resume: bool = True
     gradient_checkpointing: bool = True
     memory: MemorySetting = MemorySetting()
+    runs: Path | None = None
+
+    @property
+    def keep(self) -> Keep:
+        """What stays in the run's folder on the way."""
+        if self.keep_saved is None:
+            return Keep(states=self.keep_last)
+        count = None if self.keep_saved == ALL else max(1, self.keep_saved)
+        return Keep(count, count)
 
 
 @dataclass(frozen=True)
@@ -122,6 +120,8 @@ class TrainConfig:
         ignored: keys of the origin trainer without a meaning here, "[section] key".
         recipe: "auto" has what is not stated filled with the values of the model's family, see `filling.py`.
         stated: names of the settings that the file gives.
+        tensors: folder of what a graph trained on, in place of `sources`, see `datasets/given_tensors.py`.
+        state: of an earlier training that this one goes on from; the steps count from its beginning.
     """
 
     model: ModelSettings
@@ -138,6 +138,8 @@ class TrainConfig:
     ignored: tuple[str, ...] = ()
     recipe: str = "off"
     stated: frozenset[str] = frozenset()
+    tensors: Path | None = None
+    state: Path | None = None
 
     def for_pictures(self, repeats: Iterable[int]) -> "TrainConfig":
         """The same with steps in the place of epochs, for pictures with these repeats."""
@@ -168,13 +170,6 @@ def _origin_schedule(value: Any) -> str:
     return one_of(RATE_SCHEDULES)(same.get(value, value) if isinstance(value, str) else value)
 
 
-MODEL = {
-    "path": Setting(text, ("model.path",)),
-    "dtype": Setting(one_of(MODEL_DTYPES), ("model.dtype",)),
-    "device": Setting(one_of(DEVICES), ("model.device",)),
-    "training_adapter": Setting(text, ("model.training_adapter",)),
-    "comfyui": Setting(text, ("comfyui.path",)),
-}
 ADAPTER = {
     "kind": Setting(one_of(ADAPTER_KINDS), ("lora.kind",)),
     "rank": Setting(whole(1), ("lora.rank", "lora.network_dim", "network.dim")),
@@ -230,12 +225,15 @@ RUN = {
         ("training.save_every_epochs", "training.save_every_n_epochs", "advanced.save_every_n_epochs"),
     ),
     "keep_last": Setting(whole(1), ("training.keep_last",)),
+    "keep_saved": Setting(saved_steps, ("training.keep",)),
     "resume": Setting(flag, ("training.resume",)),
     "gradient_checkpointing": Setting(
         flag, ("training.gradient_checkpointing", "advanced.gradient_checkpointing")
     ),
     "memory": Setting(memory, ("training.memory",)),
+    "runs": Setting(text, ("training.runs",)),
 }
+STATE = {"state": Setting(text, ("training.state",))}
 RECIPE = {"recipe": Setting(one_of(RECIPE_MODES), ("training.recipe",))}
 EPOCHS = {
     "epochs": Setting(
@@ -247,7 +245,10 @@ VALIDATION = {
     "share": Setting(number(above=True), ("validation.share",)),
     "every": Setting(whole(0), ("validation.every",)),
 }
-DATASET = {"empty_prompt": Setting(text, ("dataset.empty_prompt",))}
+DATASET = {
+    "empty_prompt": Setting(text, ("dataset.empty_prompt",)),
+    "tensors": Setting(text, ("dataset.tensors",)),
+}
 SOURCE = {
     "cache_directory": text,
     "num_repeats": whole(1, MOST_REPEATS),
@@ -256,13 +257,13 @@ SOURCE = {
 }
 """Keys of [[dataset.sources]]."""
 GROUPS = (
-    MODEL, ADAPTER, LORA, TRAINING, RECIPE, RUN, EPOCHS, TIMESTEPS, ACRF, VALIDATION, SCENES, DATASET,
+    MODEL, ADAPTER, LORA, TRAINING, RECIPE, RUN, STATE, EPOCHS, TIMESTEPS, ACRF, VALIDATION, SCENES, DATASET,
 )  # fmt: skip
 """What the sections hold."""
 
 
 def load_config(path: str | Path) -> TrainConfig:
-    """Read the config.toml of a training; what it leaves out has its default.
+    """Read the config.toml of a training, or the same as .json; what it leaves out has its default.
 
     Paths in it are relative to its folder.
 
@@ -270,22 +271,37 @@ def load_config(path: str | Path) -> TrainConfig:
         FileNotFoundError: no such file.
         ConfigError: not TOML, no model or no dataset, an unknown key, or a value that cannot be used.
     """
-    file = TomlFile(path)
+    return config_of(JsonFile(path) if Path(path).suffix == ".json" else TomlFile(path))
+
+
+def config_of(file: Tables) -> TrainConfig:
+    """The same of tables that were read; paths in them are relative to the folder of `file.path`.
+
+    Raises:
+        ConfigError: as `load_config`.
+    """
     ignored = _check_all_keys(file)
-    model = _with_paths(file, given(file, MODEL), "path", "training_adapter", "comfyui")
-    if "path" not in model:
-        raise file.error("model", "path", "is missing: give the .safetensors file of the diffusion model")
+    model = model_of(file)
     epochs = given(file, EPOCHS).get("epochs")
     training, run = given(file, TRAINING), given(file, RUN)
+    if {"keep_last", "keep_saved"} <= run.keys():
+        raise file.error(
+            "training", "keep_last", "says how many states stay, and so does keep: keep one of them"
+        )
     for steps, passes, values in (("steps", "epochs", training), ("save_every", "save_every_epochs", run)):
         if steps in values and (epochs if passes == "epochs" else values.get(passes)):
             raise file.error("training", steps, f"and {passes} are both given: keep one of them")
-    empty_prompt = _with_paths(file, given(file, DATASET), "empty_prompt").get("empty_prompt")
-    if training.get("caption_dropout") and empty_prompt is None:
+    if model.shard and (waiting := run.get("memory", MemorySetting())).swap:
+        raise file.error(
+            "model", "shard", f'and [training] memory = "{waiting.said()}" do not go together: set memory to '
+            '"auto", with which all that a process holds stays on its device'
+        )  # fmt: skip
+    dataset = file.with_paths(given(file, DATASET), *DATASET)
+    if training.get("caption_dropout") and not dataset:
         raise file.error(
             "training", "caption_dropout", "needs [dataset] empty_prompt: the text file of an empty caption"
         )
-    lora, adapter = _with_paths(file, given(file, LORA), "continue_from"), given(file, ADAPTER)
+    lora, adapter = file.with_paths(given(file, LORA), "continue_from"), given(file, ADAPTER)
     if lora.get("key_style") == "diffusers" and adapter.get("kind", "lora") != "lora":
         raise file.error(
             "lora", "key_style", "is diffusers, which has no LoHa or LoKr: choose kohya or comfyui"
@@ -294,40 +310,28 @@ def load_config(path: str | Path) -> TrainConfig:
     stated = {**training, **lora, **adapter, **({"timesteps": timesteps} if timesteps else {})}
     stated |= {"steps": epochs} if epochs else {}
     return TrainConfig(
-        ModelSettings(**model),
-        _sources(file),
+        model,
+        _sources(file, dataset),
         AdapterSettings(**adapter),
         LoraSettings(**lora),
         TrainingSettings(**training, timesteps=timesteps or TimestepSampling()),
-        RunPlan(**_with_paths(file, {"output": str(RunPlan.output), **run}, "output")),
+        RunPlan(**file.with_paths({"output": str(RunPlan.output), **run}, "output", "runs")),
         objective_of(file) if SECTION in file.tables else Objective(),
         _validation(file),
         scenes_of(file),
         epochs,
-        empty_prompt,
-        ignored,
-        **recipe,
+        ignored=ignored,
         stated=frozenset(stated),
+        **recipe,
+        **dataset,
+        **file.with_paths(given(file, STATE), "state"),
     )
 
 
-def _check_all_keys(file: TomlFile) -> tuple[str, ...]:
+def _check_all_keys(file: Tables) -> tuple[str, ...]:
     """The keys that are ignored; ConfigError for those that nobody knows."""
     known: dict[str, list[str]] = {section: [] for section in (SECTION, "dataset", *ORIGIN_SECTIONS)}
-    for group in (
-        MODEL,
-        ADAPTER,
-        LORA,
-        TRAINING,
-        RECIPE,
-        RUN,
-        EPOCHS,
-        TIMESTEPS,
-        ACRF,
-        VALIDATION,
-        SCENES,
-        DATASET,
-    ):
+    for group in GROUPS:
         for setting in group.values():
             for place in setting.places:
                 section, key = place.split(".")
@@ -348,22 +352,22 @@ def _check_all_keys(file: TomlFile) -> tuple[str, ...]:
     return tuple(ignored)
 
 
-def _with_paths(file: TomlFile, values: dict[str, Any], *names: str) -> dict[str, Any]:
-    """The values, those of these names as paths."""
-    folder = file.path.parent
-    paths = {name: folder / Path(values[name]).expanduser() for name in names if name in values}
-    return {**values, **paths}
-
-
-def _sources(file: TomlFile) -> tuple[DatasetSource, ...]:
+def _sources(file: Tables, dataset: Mapping[str, Any]) -> tuple[DatasetSource, ...]:
     section = "dataset.sources"
     sources = []
+    if "tensors" in dataset:
+        for other in ("sources", "empty_prompt"):
+            if other in file.table("dataset"):
+                raise file.error(
+                    "dataset", other, "and tensors are both given, which has all of it: keep one of them"
+                )
+        return ()
     for index, table in enumerate(file.tables_of("dataset", "sources")):
         check_keys(file, section, table, SOURCE, index)
         values = {key: parsed(file, section, key, value, SOURCE[key], index) for key, value in table.items()}
         if "cache_directory" not in values:
             raise file.error(section, "", "has no cache_directory: give the folder of cached latents", index)
-        sources.append(DatasetSource(**_with_paths(file, values, "cache_directory", "image_directory")))
+        sources.append(DatasetSource(**file.with_paths(values, "cache_directory", "image_directory")))
     if not sources:
         raise file.error(
             "dataset", "", "has no [[dataset.sources]]: name at least one folder of cached latents"
@@ -371,7 +375,7 @@ def _sources(file: TomlFile) -> tuple[DatasetSource, ...]:
     return tuple(sources)
 
 
-def _validation(file: TomlFile) -> ValidationSettings:
+def _validation(file: Tables) -> ValidationSettings:
     try:
         return ValidationSettings(**given(file, VALIDATION))
     except ValueError as error:

@@ -15,12 +15,17 @@ LONGEST_LINE = 1 << 20
 """Bytes of a step that are read; usual are some hundreds for each picture of a batch."""
 
 
-def curve_line(record: StepRecord) -> str:
-    """A step as one line. JSON knows no NaN: null stands for it."""
+def curve_values(record: StepRecord) -> dict[str, Any]:
+    """A step as JSON has it, which knows no NaN: None stands for it."""
     values = dataclasses.asdict(record)
     if record.validation is None:
         del values["validation"]
-    return json.dumps(_without_nan(values))
+    return _without_nan(values)
+
+
+def curve_line(record: StepRecord) -> str:
+    """A step as one line."""
+    return json.dumps(curve_values(record))
 
 
 def read_curves(path: Path) -> list[StepRecord]:
@@ -36,8 +41,8 @@ def read_curves(path: Path) -> list[StepRecord]:
     bad = 0
     for line in _lines(path):
         try:
-            record = _record(json.loads(line))
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+            record = record_of(json.loads(line))
+        except (ValueError, RecursionError):
             bad += line.endswith(b"\n")
             continue
         if records and record.step <= records[-1].step:
@@ -56,6 +61,18 @@ def _lines(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         while line := file.readline(LONGEST_LINE):
             yield line
+
+
+def record_of(values: Mapping[str, Any]) -> StepRecord:
+    """The step whose `curve_values` these are.
+
+    Raises:
+        ValueError: they are damaged.
+    """
+    try:
+        return _record(values)
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise ValueError(f"no step: {error}") from error
 
 
 def _record(line: Mapping[str, Any]) -> StepRecord:

@@ -9,6 +9,7 @@ from .processes import Processes
 from .run_folder import RunFolder
 from .state import TrainState
 from .trainer import Trainer
+from .verdict import verdict
 
 
 def check_same(processes: Processes, identity: Any) -> None:
@@ -62,13 +63,23 @@ def _values(path: Path, state: TrainState | None) -> Any:
 def follow(trainer: Trainer, state: TrainState | None, check: Callable[[], None]) -> None:
     """Do this process's share of a training to its end.
 
+    Where all go in step, so are validation and verdict; what comes of them is the first process's.
+
     Args:
         state: to go on from.
         check: called before each pass through the model; what it raises ends the training for all.
     """
+    processes = trainer.processes
     if state is not None:
         trainer.load(state)
     with trainer.adapters.attached():
+        if processes.in_step and processes.told({}, None)[1]:
+            trainer.measured(check)
         while trainer.steps_done < trainer.settings.steps:
             trainer.step(check)
-    trainer.processes.finish()
+            if processes.in_step:
+                trainer.measured(check)
+        if processes.in_step:
+            with trainer.result():
+                verdict(trainer, [], processes.in_company(check))
+    processes.finish()

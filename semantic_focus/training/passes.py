@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from ..lora.network import LoraAdapters
 from .data import Batch, VelocityModel
@@ -16,6 +17,7 @@ class Passes:
 
     Args:
         backward: one pass with the share that its pictures have in the step; it adds to the gradients.
+        accompany: the same pass, of which nothing counts.
         batch_size: pictures in a pass, as long as they fit.
         processes: that share the step.
 
@@ -28,10 +30,12 @@ class Passes:
         model: VelocityModel,
         adapters: LoraAdapters,
         backward: Callable[[Batch, float], JudgedPass],
+        accompany: Callable[[Batch], None],
         batch_size: int,
         processes: Processes,
     ):
-        self._model, self._adapters, self._backward = model, adapters, backward
+        self._model, self._adapters = model, adapters
+        self._backward, self._accompany = backward, accompany
         self._batch_size, self._processes = batch_size, processes
         self._parameters = adapters.parameters()
         self.at_once = batch_size
@@ -81,19 +85,29 @@ class Passes:
                     self._processes.check()
                     judged.append(self._there_and_back(piece, len(piece.pictures) / pictures, seed))
                 self._processes.done_with(batch)
+            self._go_along(batches[0], seed, check)
         except CalledAway:
             return Attempt()
         except RuntimeError as error:
-            if not out_of_memory(error):
+            if not out_of_memory(error) or self._processes.in_step:  # others need it for this pass
                 raise
             return Attempt(shortage=str(error) or type(error).__name__)
         return Attempt(judged)
 
+    def _go_along(self, batch: Batch, seed: int, check: Callable[[], None]) -> None:
+        """As many passes as others have left, on a picture of the batch; the share is done."""
+        while self._processes.others_go_on(check):
+            piece = batch.cut(0, 1)
+            with self._random_numbers(piece, seed):
+                self._accompany(piece)
+
     def _pieces(self, batch: Batch) -> Iterator[Batch]:
         """The batch as memory has room for it. With dropout only prompts of one size share a pass: it is
-        drawn for each picture over all that the network holds of it.
+        drawn for each picture over all that the network holds of it. So they do in step: several sizes are
+        several passes of the network.
         """
-        alike = getattr(self._model, "alike", None) if self._adapters.dropout else None
+        of_one_size = self._adapters.dropout or self._processes.in_step
+        alike = getattr(self._model, "alike", None) if of_one_size else None
         for piece in batch.split(self.at_once):
             start = 0
             for length in alike(piece.clean, piece.prompts) if alike else [len(piece.pictures)]:
@@ -102,9 +116,14 @@ class Passes:
 
     def _there_and_back(self, piece: Batch, share: float, seed: int) -> JudgedPass:
         """One pass, with random numbers that are its own wherever it is done."""
+        with self._random_numbers(piece, seed):
+            return self._backward(piece, share)
+
+    @contextmanager
+    def _random_numbers(self, piece: Batch, seed: int) -> Iterator[None]:
         own = own_random_numbers((seed + piece.first) % SEEDS, piece.clean.device)
         with own, self._adapters.training(seed, piece.places):
-            return self._backward(piece, share)
+            yield
 
     def _make_room(self) -> bool:
         """Whether the model takes less from now on; see `VelocityModel`."""

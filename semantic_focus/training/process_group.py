@@ -8,7 +8,8 @@ batches, as a single one adds them: where batches are dealt out whole, the sum i
 import contextlib
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -20,12 +21,15 @@ from ..files.text import in_short, printable
 from .data import Batch
 from .messages import Message, packed, unpacked
 from .processes import Attempt, CalledAway, Processes, ProcessFailed, ProcessLost, StopTraining
+from .shortage import TrainingOutOfMemory, out_of_memory, short_in_step
 from .step_report import JudgedPass
 
 WAIT = timedelta(minutes=30)
 """For what another process may be at meanwhile: loading, validating, writing a state."""
 SUM_WAIT = timedelta(seconds=20)
 """For a part of a sum, which all begin together."""
+SHARE_WAIT = timedelta(seconds=60)
+"""For the weights of a block, which all ask for while they go through the model in step."""
 PART = 1 << 22
 """Numbers of a gradient that are on their way at a time."""
 
@@ -41,6 +45,7 @@ class ProcessGroup(Processes):
 
     def __init__(self, rank: int, size: int, store: Any, sums: str | None = None):
         self.rank, self.size = rank, size
+        self.in_step = False
         self._store, self._backend = store, sums
         dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=WAIT)
         self._sums: Any = None
@@ -73,10 +78,31 @@ class ProcessGroup(Processes):
         """This process's part of so many things, one after the other."""
         return self.rank * count // self.size, (self.rank + 1) * count // self.size
 
+    def share_out(self, device: str) -> Any:
+        self.agree(True)  # none has ended before
+        self.in_step = True
+        return self._new_group(_backend_for(device), SHARE_WAIT)
+
     def check(self) -> None:
+        if self.in_step:
+            self._exchange(True)
+            return
         with _with_the_first(self._names[0]):
             if self._store.check([self._away]):
                 raise CalledAway
+
+    def others_go_on(self, check: Callable[[], None]) -> bool:
+        if not self.in_step:
+            return False
+        check()
+        return any(message.value for message in self._exchange(False))
+
+    def in_company(self, check: Callable[[], None]) -> Callable[[], None]:
+        def checked() -> None:
+            check()
+            self._exchange(True)
+
+        return checked if self.in_step else check
 
     @property
     def _away(self) -> str:
@@ -126,8 +152,7 @@ class ProcessGroup(Processes):
 
     def sum_gradients(self) -> None:
         device = self._parts[0].device
-        if self._backend is None:
-            self._backend = "nccl" if device.type == "cuda" and dist.is_nccl_available() else "gloo"
+        self._backend = self._backend or _backend_for(device.type)
         parts = self._parts if self._backend == "nccl" else [part.cpu() for part in self._parts]
         self._parts = []
         try:
@@ -144,8 +169,7 @@ class ProcessGroup(Processes):
     def _added(self, parts: Sequence[Tensor]) -> Tensor:
         """The sum of the parts of all processes, from the first to the last, piece by piece."""
         if self._sums is None:
-            os.environ.setdefault("TORCH_NCCL_BLOCKING_WAIT", "1")  # so that a sum that hangs is an error
-            self._sums = dist.new_group(timeout=SUM_WAIT, backend=self._backend)
+            self._sums = self._new_group(self._backend, SUM_WAIT)
         last = self.size - 1
         total = parts[0] if self.rank == 0 else torch.empty_like(parts[0])
         sent = []
@@ -162,15 +186,37 @@ class ProcessGroup(Processes):
         dist.broadcast(total, last, group=self._sums)
         return total
 
-    def ended(self, error: BaseException) -> None:
+    def _new_group(self, backend: str | None, wait: timedelta) -> Any:
+        """All processes as a group of their own in torch.distributed, for which all ask at once."""
+        os.environ.setdefault("TORCH_NCCL_BLOCKING_WAIT", "1")  # so that what hangs is an error
+        return dist.new_group(timeout=wait, backend=backend)
+
+    def ended(self, error: BaseException) -> BaseException:
         if self._over:
-            return
+            return error
+        if self.in_step:
+            error = self._cause_in_step(error)
+            if self._over:
+                return error
         self._over = True
         how = "stopped" if isinstance(error, StopTraining) else "failed"
         text = printable(str(error)) or type(error).__name__
         with contextlib.suppress(ProcessLost):
             self._call_away()
             self._exchange({"ended": how, "text": text})
+        return error
+
+    def _cause_in_step(self, error: BaseException) -> BaseException:
+        """What an error comes from that has ended a pass through the model."""
+        if isinstance(error, RuntimeError) and out_of_memory(error) and not isinstance(error, KNOWN):
+            return short_in_step(error)
+        if not _without_others(error):
+            return error
+        try:
+            self._exchange(None)  # which tells what has become of them
+        except (StopTraining, ProcessFailed, ProcessLost) as cause:
+            return cause
+        return ProcessLost(f"the processes could not bring the model together: {in_short(error)}")
 
     def finish(self) -> None:
         self._over = True
@@ -227,6 +273,25 @@ class ProcessGroup(Processes):
         return [next(parts) if size >= 0 else None for size in sizes.tolist()]
 
 
+def _backend_for(device: str) -> str:
+    return "nccl" if device == "cuda" and dist.is_nccl_available() else "gloo"
+
+
+def _without_others(error: BaseException | None) -> bool:
+    """Whether an error comes from torch.distributed: it waited for others in vain."""
+    while error is not None and not isinstance(error, KNOWN):
+        if isinstance(error, RuntimeError) and _raised_in(error).startswith("torch.distributed"):
+            return not out_of_memory(error)
+        error = error.__cause__
+    return False
+
+
+def _raised_in(error: BaseException) -> str:
+    """The module whose code has raised an error."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return str(frames[-1].f_globals.get("__name__", "")) if frames else ""
+
+
 def _received(rank: int) -> Tensor | None:
     """The message of a process; None: it is gone."""
     size = torch.zeros(1, dtype=torch.int64)
@@ -260,6 +325,8 @@ def _error_of(name: str, ending: Message) -> Exception:
     )
 
 
+KNOWN = (StopTraining, ProcessFailed, ProcessLost, TrainingOutOfMemory)
+"""Errors that say what has happened."""
 TENSORS = ("positions", "total", "table", "energy", "energy_everywhere")
 """Of a `JudgedPass`; the rest of it is plain values."""
 

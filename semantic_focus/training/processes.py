@@ -4,7 +4,8 @@ Every process draws the whole step, works on its share of it, and holds the same
 optimizer after it. `process_group.ProcessGroup` is the form of several.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,11 +57,25 @@ class Processes:
 
     rank = 0
     size = 1
+    in_step = False
+    """Whether all go through the model together: each pass of one is a pass of all, in the same order."""
 
     @property
     def is_first(self) -> bool:
         """Whether this process writes, prints and judges for all."""
         return self.rank == 0
+
+    def share_out(self, device: str) -> Any:
+        """Go through the model in step from now on, since each process holds a part of it.
+
+        Args:
+            device: kind of device on which it computes.
+
+        Returns:
+            all processes as a group of torch.distributed, in which they bring it together; None: there are no
+            others. Raises as `settle`.
+        """
+        return None
 
     def share(self, batches: Sequence[Batch]) -> Sequence[Batch]:
         """What this process does of the batches of a step."""
@@ -71,7 +86,20 @@ class Processes:
 
         Raises:
             CalledAway: the step cannot be finished.
+            And as `settle`, where all go in step.
         """
+
+    def others_go_on(self, check: Callable[[], None]) -> bool:
+        """Whether another one has a pass of this step left, once this one has none: in step it goes along.
+
+        Args:
+            check: called before they are asked, in step.
+        """
+        return False
+
+    def in_company(self, check: Callable[[], None]) -> Callable[[], None]:
+        """A check to be called before each pass that all make alike, in step; it raises as `settle`."""
+        return check
 
     def begin(self, parameters: Sequence[nn.Parameter]) -> None:
         """A step, or another attempt at it, begins: the parameters have no gradient."""
@@ -98,8 +126,24 @@ class Processes:
         """What the first process gives, on the CPU; `values` are such as JSON has. Raises as `settle`."""
         return tensors, values
 
-    def ended(self, error: BaseException) -> None:
-        """Tell the others that this process has ended by an error, if they do not know it."""
+    def ended(self, error: BaseException) -> BaseException:
+        """Tell the others that this process has ended by an error, if they do not know it.
+
+        Returns:
+            what it has ended by: the error, or the end of another process that the error comes from.
+        """
+        return error
+
+    @contextmanager
+    def ending(self) -> Iterator[None]:
+        """What is raised within ends all, and is told of all: see `ended`."""
+        try:
+            yield
+        except BaseException as error:
+            cause = self.ended(error)
+            if cause is error:
+                raise
+            raise cause from error
 
     def finish(self) -> None:
         """No step follows: from here on each process is on its own."""

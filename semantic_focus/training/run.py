@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from ..lora.file import save_lora
 from ..lora.metadata import Provenance
+from .kept import Kept
 from .processes import ProcessFailed, ProcessLost, StopTraining
 from .run_folder import HELD_OUT_LOSS, RunFolder
 from .shortage import TrainingOutOfMemory
@@ -20,39 +21,6 @@ from .validation import ValidationSettings
 from .verdict import Verdict, verdict
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Kept:
-    """What a training that ended early has left.
-
-    Attributes:
-        step: the last one done.
-        state, lora: files in the run folder; None where none could be written.
-        reason: the name of the error, or what it says.
-        again: whether the same training may simply be run again.
-    """
-
-    step: int
-    state: Path | None
-    lora: Path | None
-    reason: str
-    again: bool = True
-
-    def __str__(self) -> str:
-        stopped = f"Training stopped at step {self.step} ({self.reason})"
-        if self.state is None:
-            return f"{stopped}, and its state could not be written: the last one on disk stays"
-        lora = "could not be written" if self.lora is None else f"is {self.lora}"
-        if not self.again:
-            return (
-                f"{stopped}. Its state is in {self.state}: change what the error names, and go on from there "
-                f"with Load Train State. The LoRA so far {lora}"
-            )
-        return (
-            f"{stopped}. Its state is in {self.state}: run it again with the same settings to go on from "
-            f"there. The LoRA so far {lora}"
-        )
 
 
 @dataclass(frozen=True)
@@ -188,34 +156,46 @@ def _run_steps(
     trainer: Trainer, run: RunFolder, history: list[StepRecord], options: RunOptions, keeper: _Keeper
 ) -> None:
     try:
-        with trainer.adapters.attached():
-            if _lacks_validation(trainer, history):
-                history[-1] = _validated(trainer, history[-1], options, keeper)
-            keeper.attempt("curves", lambda: run.write_curves(history))
-            options.on_begin(run.path, history)
-            while trainer.steps_done < trainer.settings.steps:
-                record = trainer.step(options.check)
-                try:
-                    record = _validated(trainer, record, options, keeper)
-                finally:  # the step is done, whatever becomes of its validation
-                    keeper.attempt("curves", partial(run.add_curve, record))
-                    history.append(record)
-                if _due(record.step, options.save_every):
-                    keeper.keep()
-                if _due(record.step, options.preview_every):
-                    with trainer.result():
-                        options.preview(run.preview_path(record.step))
-                options.on_step(record)
-            trainer.processes.finish()
-            with trainer.result():
-                options.on_verdict(verdict(trainer, history, options.check))
+        with trainer.processes.ending():
+            _steps_and_verdict(trainer, run, history, options, keeper)
         if any(keeper.keep()):  # else the same training goes on from the last state, once there is room
             keeper.attempt("description", run.finish)
     except BaseException as error:
-        trainer.processes.ended(error)
         if trainer.steps_done:
             options.on_kept(keeper.keep_what_there_is(error))
         raise
+
+
+def _steps_and_verdict(
+    trainer: Trainer, run: RunFolder, history: list[StepRecord], options: RunOptions, keeper: _Keeper
+) -> None:
+    processes = trainer.processes
+    with trainer.adapters.attached():
+        lacks = _lacks_validation(trainer, history)
+        if processes.in_step:
+            processes.told({}, lacks)
+        if lacks:
+            history[-1] = _validated(trainer, history[-1], options, keeper)
+        keeper.attempt("curves", lambda: run.write_curves(history))
+        options.on_begin(run.path, history)
+        while trainer.steps_done < trainer.settings.steps:
+            record = trainer.step(options.check)
+            try:
+                record = _validated(trainer, record, options, keeper)
+            finally:  # the step is done, whatever becomes of its validation
+                keeper.attempt("curves", partial(run.add_curve, record))
+                history.append(record)
+            if _due(record.step, options.save_every):
+                keeper.keep()
+            if _due(record.step, options.preview_every):
+                with trainer.result():
+                    options.preview(run.preview_path(record.step))
+            options.on_step(record)
+        if not processes.in_step:  # else the verdict needs all of them
+            processes.finish()
+        with trainer.result():
+            options.on_verdict(verdict(trainer, history, processes.in_company(options.check)))
+        processes.finish()
 
 
 def _lacks_validation(trainer: Trainer, history: Sequence[StepRecord]) -> bool:
@@ -225,10 +205,9 @@ def _lacks_validation(trainer: Trainer, history: Sequence[StepRecord]) -> bool:
 
 def _validated(trainer: Trainer, record: StepRecord, options: RunOptions, keeper: _Keeper) -> StepRecord:
     """The last step's record with its validation, if one is due; the best LoRA is kept."""
-    if trainer.validation is None or not trainer.validation.due(record.step):
+    found = trainer.measured(options.check)
+    if found is None:
         return record
-    with trainer.result():
-        found = trainer.validation.measure(options.check)
     keeper.keep_best(found)
     return dataclasses.replace(record, validation=found)
 

@@ -4,7 +4,7 @@
     run.json                     what is trained how; whether it is finished
     curves.jsonl                 one line per step
     state_000200.safetensors     to go on from; the last few are kept
-    lora_000200.safetensors      the LoRA at that step
+    lora_000200.safetensors      the LoRA at that step; all are kept unless a training asks for less
     lora_best.safetensors        and state_best.safetensors: of the step that was best on what is held out
     previews/                    samples on the way, and grid.png of all of them
 """
@@ -15,6 +15,7 @@ import logging
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from torch import Tensor
 from ..datasets.claims import LOCK_FILE, Claim, claim
 from ..files.names import name_problem
 from ..files.writing import TEMPORARY, NotWrittenError, append_line, check_can_write, write_text
-from ..lora.file import load_metadata, save_lora
+from ..lora.file import is_ours, load_metadata, save_lora
 from .curves_file import curve_line, read_curves
 from .state import (
     TrainState,
@@ -44,6 +45,27 @@ BEST_STATE = "state_best.safetensors"
 HELD_OUT_LOSS = "semantic_focus.held_out_loss"
 """Key of the loss in the header of the best LoRA."""
 _STATE = re.compile(r"state_(\d+)\.safetensors")
+_LORA = re.compile(r"lora_(\d+)\.safetensors")
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Of how many of the last steps that were saved something stays in a run folder; None: of all.
+
+    What was best on what is held out stays besides.
+
+    Attributes:
+        states: to go on from.
+        loras: to choose from.
+    """
+
+    states: int | None = 3
+    loras: int | None = None
+
+    def __post_init__(self):
+        for name, count in (("states", self.states), ("LoRAs", self.loras)):
+            if count is not None and count < 1:
+                raise ValueError(f"{count} {name} are to stay: at least the last one must, give 1 or more")
 
 
 class RunFolder:
@@ -51,14 +73,12 @@ class RunFolder:
 
     Args:
         path: the folder; made when first written to.
-        keep_last: how many states stay, >= 1.
+        keep: what stays in it.
     """
 
-    def __init__(self, path: Path, keep_last: int = 3):
-        if keep_last < 1:
-            raise ValueError(f"keep_last is {keep_last}: at least the last state must stay, give 1 or more")
+    def __init__(self, path: Path, keep: Keep = Keep()):
         self.path = path
-        self._keep_last = keep_last
+        self._keep = keep
         self._claim: Claim | None = None
 
     def claim(self) -> bool:
@@ -91,6 +111,12 @@ class RunFolder:
     def finish(self) -> None:
         """Say that the training reached its end."""
         self._write_run({**(self.description() or {}), "finished": True})
+
+    def reopen(self) -> None:
+        """Let a run that is finished be gone on with, as when its LoRA was lost: from its last state."""
+        found = self.description()
+        if found is not None and found["finished"]:
+            self._write_run({**found, "finished": False})
 
     def description(self) -> dict[str, Any] | None:
         """The content of run.json, "identity" and "finished"; None if there is none that can be read."""
@@ -130,19 +156,38 @@ class RunFolder:
         write_text(self.path / CURVES_FILE, "".join(curve_line(record) + "\n" for record in records))
 
     def save_state(self, state: TrainState) -> Path:
-        """Write a state and remove those that are older than the last few; LoRAs stay, to choose from.
+        """Write a state and remove states and LoRAs that are older than those that stay.
 
         Later ones, which could not be read or the training would not be here, do not count.
         """
         path = self._state_path(state.step)
         save_train_state(path, state)
-        steps = [step for step in self._state_steps() if step <= state.step]
-        for step in steps[: -self._keep_last]:
-            with contextlib.suppress(OSError):
-                older = self._state_path(step)
-                if is_train_state(older):
-                    older.unlink(missing_ok=True)
+        self._remove(_STATE, self._state_path, is_train_state, state.step, self._keep.states)
+        self._remove(_LORA, self.lora_path, is_ours, state.step, self._keep.loras)
         return path
+
+    def remove_saved(self) -> None:
+        """Remove the states and LoRAs of all steps; the best ones stay, and the curves."""
+        last = max((*self._steps(_STATE), *self._steps(_LORA)), default=0)
+        self._remove(_STATE, self._state_path, is_train_state, last, 0)
+        self._remove(_LORA, self.lora_path, is_ours, last, 0)
+
+    def _remove(
+        self,
+        kind: re.Pattern[str],
+        path_of: Callable[[int], Path],
+        is_our_own: Callable[[Path], bool],
+        until: int,
+        stay: int | None,
+    ) -> None:
+        """Remove files of a kind up to a step, but the last few."""
+        if stay is None:
+            return
+        steps = [step for step in self._steps(kind) if step <= until]
+        for step in steps[: max(0, len(steps) - stay)]:
+            with contextlib.suppress(OSError):
+                if is_our_own(path_of(step)):
+                    path_of(step).unlink(missing_ok=True)
 
     def lora_path(self, step: int) -> Path:
         """Where the LoRA of a step goes."""
@@ -173,10 +218,10 @@ class RunFolder:
 
     def has_states(self) -> bool:
         """Whether there is a state, readable or not."""
-        return bool(self._state_steps())
+        return bool(self._steps(_STATE))
 
-    def _state_steps(self) -> list[int]:
-        found = (_STATE.fullmatch(path.name) for path in self.path.glob("state_*.safetensors"))
+    def _steps(self, kind: re.Pattern[str]) -> list[int]:
+        found = (kind.fullmatch(path.name) for path in self.path.glob("*.safetensors"))
         return sorted(int(match[1]) for match in found if match)
 
     def _state_path(self, step: int) -> Path:
@@ -195,7 +240,7 @@ class RunFolder:
         return next(self._readable(load_train_header), None)
 
     def _readable(self, load: Callable[[Path], TrainState]) -> Iterator[TrainState]:
-        for step in reversed(self._state_steps()):
+        for step in reversed(self._steps(_STATE)):
             try:
                 yield load(self._state_path(step))
             except (TrainStateError, FileNotFoundError) as error:
@@ -216,7 +261,7 @@ def choose_run(
     name: str,
     identity: Mapping[str, Any],
     resume: bool,
-    keep_last: int = 3,
+    keep: Keep = Keep(),
     accept: Callable[[TrainState], None] = lambda state: None,
     tell: Callable[[str], None] | None = None,
 ) -> tuple[RunFolder, TrainState | None]:
@@ -238,7 +283,7 @@ def choose_run(
     if problem := name_problem(name):
         raise ValueError(f"run name {name!r}: {problem}. Give a plain folder name, such as my_person")
     for path in run_folders(root, name):
-        run = RunFolder(path, keep_last)
+        run = RunFolder(path, keep)
         try:
             if (found := _claimed(run, identity, resume, accept)) is None:
                 continue

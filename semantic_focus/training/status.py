@@ -12,8 +12,8 @@ from typing import Any
 
 from ..files.text import printable
 from .curves import TrainingCurves
+from .kept import Kept
 from .memory import GIB
-from .run import Kept
 from .step_record import StepRecord
 
 SECONDS_BETWEEN = 0.25
@@ -111,15 +111,17 @@ class TrainingStatus:
             self._about["memory"] = memory
         self._tell()
 
-    def started(self, folder: Path, history: Iterable[StepRecord] = ()) -> None:
+    def started(self, folder: Path, history: Iterable[StepRecord] = (), steps: int | None = None) -> None:
         """The model is there, and the first step begins.
 
         Args:
             folder: of the run.
             history: its steps before this training.
+            steps: how many there will be, where that is known only now.
         """
         with self._lock:
-            self._about.update(state="running", folder=str(folder))
+            self.steps = self.steps if steps is None else steps
+            self._about.update(state="running", folder=str(folder), steps=self.steps)
             for record in history:
                 self._curves.add(record)
             done = self._curves.last_step

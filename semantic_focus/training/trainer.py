@@ -25,7 +25,7 @@ from .sampler import PictureSampler
 from .settings import TrainingSettings
 from .shortage import TrainingOutOfMemory, out_of_memory
 from .state import TrainState, TrainStateError, differences, pack_optimizer, same_groups, unpack_optimizer
-from .step_record import StepRecord
+from .step_record import StepRecord, ValidationRecord
 from .step_report import JudgedPass, report
 from .untrained import check_something_to_learn
 from .validation import Validation, ValidationSettings
@@ -120,7 +120,9 @@ class Trainer:
             self._generator,
             held_out,
         )
-        self._passes = Passes(model, adapters, self._backward, settings.batch_size, self.processes)
+        self._passes = Passes(
+            model, adapters, self._backward, self._accompany, settings.batch_size, self.processes
+        )
         self._loss_scale = LossScale.of(compute_dtype(model))
 
     def step(self, check: Callable[[], None] = lambda: None) -> StepRecord:
@@ -137,12 +139,12 @@ class Trainer:
         before = self._generator.get_state(), self._sampler.state_dict()
         scale = self._loss_scale
         try:
-            record = self._step(check)
-        except BaseException as error:
+            with self.processes.ending():
+                record = self._step(check)
+        except BaseException:
             self._generator.set_state(before[0])
             self._sampler.load_state_dict(before[1])
             self._loss_scale = scale
-            self.processes.ended(error)
             raise
         if change := self._loss_scale.change_since(scale):
             logging.info(f"LoRA training: from step {record.step} on, {change}")
@@ -175,6 +177,17 @@ class Trainer:
         self.steps_done = number
         self.is_whole = True
         return record
+
+    def measured(self, check: Callable[[], None]) -> ValidationRecord | None:
+        """The validation of the last step, if one is due.
+
+        Args:
+            check: called before each pass through the model; what it raises ends it.
+        """
+        if self.validation is None or not self.validation.due(self.steps_done):
+            return None
+        with self.result():
+            return self.validation.measure(self.processes.in_company(check))
 
     def next_batches(self, pictures: int = 1) -> list[Batch]:
         """The first batches of the next steps, one step's at least and with so many pictures or more; the
@@ -224,14 +237,26 @@ class Trainer:
         return batches
 
     def _backward(self, batch: Batch, share: float) -> JudgedPass:
-        with_prior = self.objective.needs_base_prediction_at(self.steps_done)
-        value, v_pred = training_loss(self.model, self.adapters, self.objective, batch, with_prior=with_prior)
-        seen: list[Tensor] = []
+        value, v_pred = self._there(batch)
         scale = self._loss_scale.factor
+        seen: list[Tensor] = []
         if value.total.requires_grad:
             v_pred.register_hook(seen.append)
             (value.total * (share * scale)).backward()
+        elif self.processes.in_step:
+            self._back_for_nothing(v_pred)
         return JudgedPass.of(batch, value, seen[0] / scale if seen else torch.zeros_like(v_pred))
+
+    def _there(self, batch: Batch) -> tuple[ObjectiveValue, Tensor]:
+        with_prior = self.objective.needs_base_prediction_at(self.steps_done)
+        return training_loss(self.model, self.adapters, self.objective, batch, with_prior=with_prior)
+
+    def _accompany(self, batch: Batch) -> None:
+        """A pass that others are in need of, and that counts for nothing."""
+        self._back_for_nothing(self._there(batch)[1])
+
+    def _back_for_nothing(self, v_pred: Tensor) -> None:
+        torch.autograd.grad(v_pred.sum(), self._parameters, allow_unused=True)
 
     def state(self) -> TrainState:
         """Everything needed to go on as if nothing had stopped, copied."""

@@ -177,7 +177,7 @@ def test_samples_are_shown_and_open_large(editor: "Editor", training: dict[str, 
     parts = ("canvas", ".sf-training-legend", ".sf-training-notes")
     boxes = [panel(page).locator(part).bounding_box() for part in parts]
     for above, below in pairwise([*boxes, {"y": bottom(panel(page).bounding_box())}]):
-        assert above and above["height"] > 20 and bottom(above) <= below["y"]
+        assert above and below and above["height"] > 20 and bottom(above) <= below["y"]
     assert node_of(editor.workflow(), TRAIN)["size"] == size
     assert editor.errors == []
 

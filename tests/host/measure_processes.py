@@ -29,6 +29,7 @@ from torch.distributed import FileStore  # noqa: E402  # pyright: ignore[reportP
 from torch.optim.optimizer import register_optimizer_step_pre_hook  # noqa: E402
 
 from semantic_focus.comfy.model import velocity_model  # noqa: E402
+from semantic_focus.comfy.sharding import held_bytes  # noqa: E402
 from semantic_focus.lora.adapters import AdapterSettings  # noqa: E402
 from semantic_focus.lora.layers import linear_layers  # noqa: E402
 from semantic_focus.lora.network import LoraAdapters  # noqa: E402
@@ -51,6 +52,11 @@ CASES: dict[str, dict[str, Any]] = {
         "batch_size": 5, "accumulation": 1, "ema_decay": 0.9, "caption_dropout": 0.3, "snr_gamma": 5.0,
         "dropout": 0.2,
     },
+    "shared out": {"batch_size": 1, "accumulation": 3, "shard": True},
+    "shared out, with everything": {
+        "batch_size": 2, "accumulation": 3, "ema_decay": 0.9, "caption_dropout": 0.3, "prior_every": 2,
+        "dropout": 0.2, "shard": True, "checkpointing": False,
+    },
 }  # fmt: skip
 
 
@@ -65,14 +71,18 @@ def pictures(family: Family) -> TrainingPictures:
 
 
 def trained(family: Family, case: dict[str, Any], processes: Processes) -> dict[str, Tensor]:
-    """The gradient of the first step, and the LoRA after the last."""
+    """The gradient of the first step, the LoRA after the last, and the share of the weights that is held."""
     case = dict(case)
+    checkpointing = case.pop("checkpointing", True)
+    shared_by = processes.share_out("cpu") if case.pop("shard", False) else None
+    processes.in_step = shared_by is not None
     adapter = AdapterSettings(rank=2, alpha=2.0, dropout=case.pop("dropout", 0.0))
     kinds = {name: case.pop(name) for name in ("prior_every", "snr_gamma") if name in case}
     objective = Objective(weights={"face": 1.0}, prior_weight=4.0, **kinds)
     settings = TrainingSettings(steps=STEPS, learning_rate=1e-2, seed=3, **case)
     prompts = [conditioning(family, 5 + number % 2, number) for number in range(PICTURES)]
-    with velocity_model(family.build(), prompts, True, conditioning(family, 5, 99)) as velocity:
+    patcher, empty = family.build(), conditioning(family, 5, 99)
+    with velocity_model(patcher, prompts, checkpointing, empty, shared_by=shared_by) as velocity:
         adapters = LoraAdapters(linear_layers(velocity.network, "attention + feed-forward"), adapter, 3)
         with torch.no_grad():
             for parameter in adapters.parameters():
@@ -90,7 +100,8 @@ def trained(family: Family, case: dict[str, Any], processes: Processes) -> dict[
             for _ in range(STEPS):
                 trainer.step()
         handle.remove()
-    return {"gradient": gradients[0], **trainer.lora()}
+        share = held_bytes(velocity.network) / held_bytes(patcher.model.diffusion_model)
+    return {"gradient": gradients[0], "share": torch.tensor(share), **trainer.lora()}
 
 
 def take_part(rank: int, size: int, folder: Path, families: list[str]) -> None:
@@ -131,8 +142,10 @@ def compared(name: str, number: int, size: int, folder: Path) -> dict[str, float
     """What so many processes have given beside one."""
     one = load_file(folder / f"{name}_{number}_1_0.safetensors")
     found = [load_file(folder / f"{name}_{number}_{size}_{rank}.safetensors") for rank in range(size)]
-    expected = one.pop("gradient")
+    expected, whole = one.pop("gradient"), one.pop("share").item()
+    shares = [other.pop("share").item() for other in found]
     return {
+        "share": max(shares) / whole,
         "gradient": ((found[0]["gradient"] - expected).norm() / expected.norm()).item(),
         "lora": max((found[0][key] - value).abs().max().item() for key, value in one.items()),
         "alike": all(

@@ -19,6 +19,8 @@ from PIL import Image
 
 from semantic_focus.datasets.mask_file import save_masks
 from semantic_focus.settings.access import FILE, VARIABLE
+from semantic_focus.training.curves_file import curve_line
+from semantic_focus.training.step_record import StepRecord
 
 from .graphs import PATIENCE, node
 
@@ -52,20 +54,24 @@ class House:
     def post(self, route: str, **body: Any) -> tuple[int, str, bytes]:
         return self.ask("POST", f"{OWN}/{route}", json.dumps(body).encode())
 
-    def thumbnail(self, folder: str, name: str, **query: str) -> tuple[int, str, bytes]:
+    def thumbnail(
+        self, folder: str, name: str, route: str = "thumbnail", **query: str
+    ) -> tuple[int, str, bytes]:
         asked = {"folder": folder, "name": name, **query}
         quoted = urllib.parse.urlencode(asked, errors="surrogateescape")
-        return self.ask("GET", f"{OWN}/thumbnail?{quoted}")
+        return self.ask("GET", f"{OWN}/{route}?{quoted}")
 
     def rules(self, text: str) -> None:
         (self.server.user_directory / FILE).write_text(text, encoding="utf-8")
 
 
 def dataset(folder: Path, name: str) -> Path:
-    """A folder with one picture, its caption and its masks."""
+    """A folder with one picture, its caption and its masks, and with the curves of a run."""
     folder.mkdir(parents=True)
     Image.new("RGB", (64, 48), (200, 30, 30)).save(folder / f"{name}.png")
     (folder / f"{name}.txt").write_text(WORDS)
+    step = StepRecord(1, 0.5, {WORDS: 0.5}, 0.0, 0.0, 1e-4)
+    (folder / "curves.jsonl").write_text(curve_line(step) + "\n")
     save_masks(folder / f"{name}_zi_masks.safetensors", {"face": torch.ones(48, 64)})
     return folder
 
@@ -196,6 +202,8 @@ def test_without_rules_a_server_of_its_own_computer_shows_what_its_user_can_read
     assert is_private(built.post("dataset", folder=private))
     assert is_private(built.post("caption", folder=private, name="secret.png"))
     assert is_private(built.thumbnail(private, "secret.png"))
+    assert is_private(built.post("training/folder", folder=private))
+    assert is_private(built.thumbnail(private, "secret.png", "training/sample"))
     links = str(built.open.parent / "links" / "file")
     assert is_private(built.post("dataset", folder=links))
 
@@ -208,9 +216,12 @@ def test_no_trick_gets_anything_of_a_folder_that_is_not_allowed(house: House):
         ("caption", lambda folder: house.post("caption", folder=folder, name="secret.png")),
         ("thumbnail", lambda folder: house.thumbnail(folder, "secret.png")),
         ("regions", lambda folder: house.thumbnail(folder, "secret.png", layer="regions")),
+        ("run", lambda folder: house.post("training/folder", folder=folder)),
+        ("sample", lambda folder: house.thumbnail(folder, "secret.png", "training/sample")),
     ]
     for folder, (kind, ask) in itertools.product(tricks(house), requests):
-        if kind in ("thumbnail", "regions") and ("\ud800" in folder or len(folder) > MOST_IN_ADDRESS):
+        in_address = kind in ("thumbnail", "regions", "sample")
+        if in_address and ("\ud800" in folder or len(folder) > MOST_IN_ADDRESS):
             continue  # no address can have it
         asked += 1
         status, _, content = answer = ask(folder)
@@ -285,7 +296,8 @@ def test_other_sites_and_other_methods_get_nothing(house: House):
     body = json.dumps({"folder": str(house.open), "name": "one.png"}).encode()
     house.ask("POST", f"{OWN}/dataset", body)
     query = urllib.parse.urlencode({"folder": str(house.open), "name": "one.png"})
-    routes = [("POST", f"{OWN}/dataset"), ("POST", f"{OWN}/caption"), ("GET", f"{OWN}/thumbnail?{query}")]
+    routes = [("POST", f"{OWN}/{route}") for route in ("dataset", "caption", "training/folder")]
+    routes.append(("GET", f"{OWN}/thumbnail?{query}"))
     for method, route in routes:
         sent = body if method == "POST" else None
         assert house.ask(method, route, sent, Sec_Fetch_Site="same-origin")[0] == 200
@@ -342,7 +354,7 @@ def test_no_node_reads_what_is_not_allowed(house: House, comfy: ModuleType, stan
         *("SemanticFocusLoadDataset", "SemanticFocusCacheDataset", "SemanticFocusLoadMaskPictures"),
         *("SemanticFocusLoadTrainingCache", "SemanticFocusLoadTrainState", "SemanticFocusLoadMasks"),
         *("SemanticFocusSaveMasks", "SemanticFocusSegment", "SemanticFocusExportMasks"),
-        "SemanticFocusPrepare",
+        *("SemanticFocusPrepare", "SemanticFocusWatch"),
     }
     masks = str(house.open / "one_zi_masks.safetensors")
     helpers = {

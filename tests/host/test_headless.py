@@ -16,37 +16,19 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from semantic_focus.datasets.mask_file import save_masks
+from semantic_focus.files.lines import new_lines
+from semantic_focus.training.events import EventReader
 from semantic_focus.training.run_folder import RunFolder
+from semantic_focus.training.status import TrainingStatus, Watched
 
 from ..hearing import hearing_signals
+from ..stand_in_dataset import write_dataset
 from .graphs import PATIENCE
 
 if TYPE_CHECKING:
     from host.serve import ComfyServer
 
 STEPS = 40
-CONTEXT, POOLED = 4096, 2048
-"""Widths of SD3's text embeddings: the tiny model that ComfyUI detects is one."""
-
-
-def write_dataset(folder: Path) -> Path:
-    """Three pictures of two sizes, one odd, in the documented format; captions of two lengths."""
-    folder.mkdir()
-    generator = torch.Generator().manual_seed(5)
-    for stem, rows, columns, tokens in (("a", 8, 8, 5), ("b", 8, 8, 7), ("c", 5, 9, 5)):
-        latents = torch.randn(16, rows, columns, generator=generator).bfloat16()
-        size = f"{columns * 8}x{rows * 8}"
-        save_file({f"latents_1x{rows}x{columns}_bf16": latents}, folder / f"{stem}_{size}_zi.safetensors")
-        text = torch.randn(tokens, CONTEXT, generator=generator).bfloat16()
-        pooled = torch.randn(POOLED, generator=generator)
-        save_file(
-            {"varlen_vl_embed_bf16": text, "pooled_output": pooled}, folder / f"{stem}_zi_te.safetensors"
-        )
-        face = torch.zeros(rows * 8, columns * 8)
-        face[: rows * 4, : columns * 4] = 1
-        save_masks(folder / f"{stem}_zi_masks.safetensors", {"face": face, "background": 1 - face})
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -93,20 +75,20 @@ cache_directory = "{dataset}"
 
 
 @pytest.fixture(scope="module")
-def start(comfy: ModuleType, repo: Path) -> Iterator[Callable[..., subprocess.Popen]]:
-    """Start `train CONFIG` as a message would say it, in a folder that is not ours and in an isolated Python;
-    whatever still runs in the end is killed.
+def program(comfy: ModuleType, repo: Path) -> Iterator[Callable[..., subprocess.Popen]]:
+    """Start a command as a message would say it, with ComfyUI's place, in a folder that is not ours and in an
+    isolated Python; whatever still runs in the end is killed.
     """
     running: list[subprocess.Popen] = []
 
-    def run(path: Path, *more: str) -> subprocess.Popen:
-        command = [comfy.environment_python(), "-I", repo / "semantic_focus", "train", path]
-        command += ["--comfyui", comfy.comfyui_folder(), *more]
+    def run(folder: Path, *words: object) -> subprocess.Popen:
+        command = [comfy.environment_python(), "-I", repo / "semantic_focus", *map(str, words)]
+        command += ["--comfyui", comfy.comfyui_folder()]
         environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
         with hearing_signals():
             process = subprocess.Popen(
                 command,
-                cwd=path.parent,
+                cwd=folder,
                 env=environment,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -119,6 +101,12 @@ def start(comfy: ModuleType, repo: Path) -> Iterator[Callable[..., subprocess.Po
     for process in running:
         process.kill()
         process.wait()
+
+
+@pytest.fixture(scope="module")
+def start(program: Callable[..., subprocess.Popen]) -> Callable[..., subprocess.Popen]:
+    """Start `train CONFIG`."""
+    return lambda path, *more: program(path.parent, "train", path, *more)
 
 
 @pytest.fixture(scope="module")
@@ -247,8 +235,8 @@ def test_a_graph_with_the_same_settings_gives_the_same_lora_bit_for_bit(
 def test_a_stopped_training_resumes_to_the_lora_of_one_that_was_never_stopped(
     start: Callable[..., subprocess.Popen], config: Callable[..., Path], tmp_path: Path, trained: Path
 ):
-    path = config(tmp_path)
-    process = start(path)
+    path, events = config(tmp_path), tmp_path / "events.jsonl"
+    process = start(path, "--events", str(events))
     assert process.stderr is not None
     for line in process.stderr:
         if "step 1/" in line:
@@ -260,12 +248,54 @@ def test_a_stopped_training_resumes_to_the_lora_of_one_that_was_never_stopped(
     state = RunFolder(run).newest_state()
     assert state is not None and 0 < state.step < STEPS
     assert f"{run / f'state_{state.step:06}.safetensors'}" in messages and "Traceback" not in messages
-    again = start(path)
+    last = json.loads(events.read_text().splitlines()[-1])
+    assert (last["event"], last["reason"], last["exit_code"]) == ("stopped", "SIGHUP", 129)
+    again = start(path, "--events", str(events))
     output, messages = again.communicate(timeout=PATIENCE)
     assert again.returncode == 0, messages
     assert f"going on from step {state.step}\n" in messages
     assert_same(load_file(trained), load_file(output.strip()))
-    assert len((run / "curves.jsonl").read_text().splitlines()) == STEPS
+    curves = [json.loads(line) for line in (run / "curves.jsonl").read_text().splitlines()]
+    reader = EventReader(lambda clock: TrainingStatus(Watched(None, "1"), 0, clock=clock))
+    told = [reader.read(line) for line in new_lines(events)[0]]
+    report = reader.status.report()
+    assert (report["state"], report["steps"], report["folder"]) == ("finished", STEPS, str(run))
+    assert report["points"]["total"] == pytest.approx([line["total"] for line in curves], rel=1e-5)
+    assert len(curves) == STEPS and {row["region"] for row in report["rows"]} == {"face", "background"}
+    assert told[-1] and told[-1]["lora"] == output.strip()
+
+
+def test_a_job_that_a_worker_gave_back_goes_on_elsewhere_to_the_same_file(
+    program: Callable[..., subprocess.Popen], config: Callable[..., Path], tmp_path: Path, trained: Path
+):
+    """Its output has a URL: nothing but what lies there is left of the first machine."""
+    pytest.importorskip("fsspec")
+    spool, store = tmp_path / "spool", tmp_path / "store"
+    spool.mkdir()
+    store.mkdir()
+    text = config(tmp_path).read_text().replace('name = "person"', "")
+    (spool / "config.toml").write_text(text)
+    output = f"file://{store}/person.safetensors"
+    job = {"schema": 1, "kind": "train", "config": "config.toml", "output": output}
+    (spool / "person.json").write_text(json.dumps(job))
+    worker = program(spool, "work", "--spool", spool)
+    assert worker.stderr is not None
+    for line in worker.stderr:
+        if "step 1/" in line:
+            worker.send_signal(signal.SIGTERM)
+            break
+    said, messages = worker.communicate(timeout=PATIENCE)
+    assert (worker.returncode, said) == (143, ""), messages
+    assert sorted(path.name for path in store.iterdir()) == ["person.record.json", "person.run.tar"]
+    assert sorted(path.name for path in spool.iterdir()) == [
+        *("config.toml", "person.events.jsonl", "person.json")
+    ]
+    again = program(tmp_path, "run", spool / "person.json")
+    said, messages = again.communicate(timeout=PATIENCE)
+    assert (again.returncode, said) == (0, f"{output}\n"), messages
+    assert "going on from step " in messages
+    assert (store / "person.safetensors").read_bytes() == trained.read_bytes()
+    assert sorted(path.name for path in store.iterdir()) == ["person.record.json", "person.safetensors"]
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of another process")

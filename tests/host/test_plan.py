@@ -12,8 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from ..stand_in_dataset import write_dataset
 from .graphs import PATIENCE
-from .test_headless import write_dataset
 
 
 @pytest.fixture(scope="module")
@@ -26,12 +26,17 @@ def plan(
     config = folder / "config.toml"
 
     def run(
-        *arguments: str, model: Path = stand_in_model, data: Path = dataset, more: str = ""
+        *arguments: str,
+        model: Path = stand_in_model,
+        data: Path = dataset,
+        more: str = "",
+        shard: str = "false",
     ) -> subprocess.CompletedProcess[str]:
         config.write_text(f"""
 [model]
 path = "{model}"
 device = "cpu"
+shard = {shard}
 
 [[dataset.sources]]
 cache_directory = "{data}"
@@ -63,10 +68,13 @@ def test_a_plan_says_what_each_setting_takes_and_what_is_chosen(
 
 
 def test_a_plan_that_does_not_fit_is_exit_code_1(plan: Callable[..., subprocess.CompletedProcess[str]]):
-    done = plan("--free", "0.5")
+    """Nor does it count what is shared out among processes, whose number it does not know."""
+    done = plan("--free", "0.5", shard="true")
     assert done.returncode == 1
     assert "too much" in done.stdout
-    assert "of 0.5 free" in done.stdout.splitlines()[-1]
+    *_, refusal, note = done.stdout.splitlines()
+    assert "of 0.5 free" in refusal
+    assert note.startswith("[model] shard is not counted: each of N processes holds 1/N of the weights")
 
 
 def of_unknown_type(model: Path, _data: Path) -> None:

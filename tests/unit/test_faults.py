@@ -22,6 +22,7 @@ SAYING = (
     "files/names.py",
     "files/tensors.py",
     "files/text.py",
+    "training/watching.py",
 )
 """Files of the library whose errors end up in a panel."""
 PLACE = re.compile(r"\{(\w+)\}")

@@ -16,7 +16,7 @@ FLOORS = (
     ("datasets",),
     ("training",),
     ("settings",),
-    ("comfy",),
+    ("comfy", "jobs"),
     ("commands",),
 )
 """From the bottom up. A wing imports from lower floors and from itself."""
@@ -33,6 +33,8 @@ WRITERS = {
     "files/writing.py": "the one place",
     "datasets/claims.py": "locks, whose file stays empty",
     "datasets/tars/archive.py": "packs a tar in memory",
+    "jobs/carried.py": "packs a tar in memory",
+    "jobs/spool.py": "claims, which are the names of job files",
     "segmenters/embedded/weights.py": "runs before anything is installed",
     "segmenters/hub/transfer.py": "appends what comes to a part file",
     "segmenters/hub/fetch.py": "gives a whole part file to the one place",

@@ -4,25 +4,27 @@
 import { putLast } from "../lib/latest.mjs";
 
 const STORE = "semantic_focus.folders";
+/** The folders of runs: they are no choice for pictures. */
+export const RUNS = "semantic_focus.runs";
 const MOST_KNOWN = 200;
 const MOST_TYPED = 1000;
 
 /** @type {Map<string, true>} texts that were typed or pasted into a field, the latest last */
 const typed = new Map();
 
-/** @returns {Map<string, true>} the latest last */
-function known() {
+/** @param {string} store @returns {Map<string, true>} the latest last */
+function known(store) {
   try {
-    const folders = JSON.parse(localStorage.getItem(STORE) ?? "[]");
+    const folders = JSON.parse(localStorage.getItem(store) ?? "[]");
     return new Map(folders.map((folder) => [folder, true]));
   } catch {
     return new Map();
   }
 }
 
-/** @returns {string[]} the folders that the user has chosen or used, the latest first */
-export function knownFolders() {
-  return [...known().keys()].filter(Boolean).reverse();
+/** @param {string} [store] @returns {string[]} the folders that the user has chosen or used, the latest first */
+export function knownFolders(store = STORE) {
+  return [...known(store).keys()].filter(Boolean).reverse();
 }
 
 /**
@@ -31,20 +33,21 @@ export function knownFolders() {
  */
 export function isKnown(folder) {
   const name = folder.trim();
-  return !name || typed.has(name) || known().has(name);
+  return !name || typed.has(name) || [STORE, RUNS].some((store) => known(store).has(name));
 }
 
 /**
  * The user has chosen or used a folder.
  * @param {string} folder
+ * @param {string} [store]
  */
-export function remember(folder) {
+export function remember(folder, store = STORE) {
   const name = folder.trim();
   typed.set(name, true);
-  const folders = known();
+  const folders = known(store);
   putLast(folders, name, true, MOST_KNOWN);
   try {
-    localStorage.setItem(STORE, JSON.stringify([...folders.keys()]));
+    localStorage.setItem(store, JSON.stringify([...folders.keys()]));
   } catch {
     // a browser that stores nothing asks again after a reload
   }

@@ -152,7 +152,7 @@ export function sourceOf(node) {
  * @param {AbortSignal} [signal]
  * @returns {Promise<any>}
  */
-async function ask(route, body, signal) {
+export async function ask(route, body, signal) {
   const answer = await post(route, body, signal);
   const content = await answer.json().catch(() => ({}));
   if (!answer.ok || content.error) throw new Error(content.error ?? `${route}: HTTP ${answer.status}`);
@@ -217,7 +217,7 @@ export function addTrigger(folder, name, trigger) {
  * surrogate for each odd byte, which URLSearchParams replaces.
  * @param {Record<string, string>} values
  */
-function queryOf(values) {
+export function queryOf(values) {
   /** @param {string} value */
   const quoted = (value) => {
     const parts = value.split(/([\udc80-\udcff])/u); // every other one is an odd byte

@@ -21,7 +21,7 @@ async function load() {
 export const languages = await load();
 
 /** @returns {string} language of the editor, such as "zh" */
-function language() {
+export function language() {
   return app.extensionManager?.setting.get("Comfy.Locale") ?? SPOKEN_WHERE_NOTHING_ELSE_IS;
 }
 

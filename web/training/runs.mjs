@@ -2,7 +2,10 @@
 import { api } from "../../../scripts/api.js";
 import { keyOf, keysFor } from "../lib/by_node.mjs";
 import { runIdsOf, workflowId } from "../lib/graph.mjs";
+import { joined, withNaN } from "./points.mjs";
 import { isRunning } from "./words.mjs";
+
+/** @typedef {"begun" | "reading" | "silent" | "interrupted" | "gone"} FolderState of a training that runs elsewhere */
 
 /**
  * @typedef {{step: number[], loss: number[], regions: Record<string, number[]>, drift: Record<string, number[]>}}
@@ -14,16 +17,17 @@ import { isRunning } from "./words.mjs";
  * @typedef {{kind: string, text: string, values: Record<string, string>}} Note
  * @typedef {{needed: number, free: number, swap: number, inputs: boolean}} Memory GiB; swap in percent
  * @typedef {{run: string, revision: number, workflow: string | null, node: string, prompt: string | null,
- *   state: "starting" | "running" | "stopped" | "failed" | "finished" | "lost", step: number, steps: number,
+ *   state: "starting" | "running" | "stopped" | "failed" | "finished" | "lost" | FolderState, step: number, steps: number,
  *   rate: number | null, folder: string | null, samples?: import("./strip.mjs").Sample[], kept: Kept | null,
  *   error: string | null, rows: Row[] | null, worse?: boolean, memory?: Memory | null, notes: Note[], gradient_share: Record<string, number>,
- *   coverage: Record<string, number>, after: number, points: any}} Report
+ *   coverage: Record<string, number>, after: number, points: any, read?: number, silent?: number}} Report
+ *   `steps` 0: not known; `read` and `silent` of a run folder: the share of its curves that was read, and the seconds since
+ *   something was written
  * @typedef {Omit<Report, "points"> & {points: Points}} Run
  */
 
 const EVENT = "semantic_focus.training";
 const ROUTE = "/semantic_focus/training";
-const MOST_POINTS = 20000; // the server keeps fewer: beyond this, its own are taken
 
 /** @type {Map<string, Run>} by workflow and node */
 const runs = new Map();
@@ -55,101 +59,12 @@ export function onTraining(listener) {
 
 const tell = () => listeners.forEach((listener) => listener());
 
-/** @param {any[]} column */
-const numbers = (column) => column.map((value) => value ?? NaN);
-
-/** @param {Record<string, any[]>} columns */
-const tables = (columns) =>
-  Object.fromEntries(Object.entries(columns).map(([name, column]) => [name, numbers(column)]));
-
-/** @param {any} points as JSON has them @returns {Points} */
-function withNaN({ step, total, prior, learning_rate, regions, validation }) {
-  return {
-    step,
-    total: numbers(total),
-    prior: numbers(prior),
-    learning_rate: numbers(learning_rate),
-    regions: tables(regions),
-    validation: validation && {
-      step: validation.step,
-      loss: numbers(validation.loss),
-      regions: tables(validation.regions),
-      drift: tables(validation.drift),
-    },
-  };
-}
-
-/**
- * Add the columns of later steps.
- * @param {Record<string, number[]>} to
- * @param {Record<string, number[]>} more
- * @param {number} from index in them of the first step that is new
- * @param {number} length of the columns that are there
- */
-function extend(to, more, from, length) {
-  for (const [name, column] of Object.entries(more)) {
-    to[name] ??= Array(length).fill(NaN);
-    to[name].push(...column.slice(from));
-  }
-}
-
-/**
- * @param {Points} to
- * @param {Validation | undefined} more
- */
-function appendValidation(to, more) {
-  if (!more) return;
-  if (!to.validation) {
-    to.validation = more;
-    return;
-  }
-  const { step, loss, regions, drift } = to.validation;
-  const from = more.step.findIndex((later) => later > (step.at(-1) ?? 0));
-  if (from < 0) return;
-  extend(regions, more.regions, from, step.length);
-  extend(drift, more.drift, from, step.length);
-  step.push(...more.step.slice(from));
-  loss.push(...more.loss.slice(from));
-}
-
-/**
- * @param {Points} to
- * @param {Points} more
- */
-function append(to, more) {
-  appendValidation(to, more.validation);
-  const known = to.step.at(-1) ?? 0;
-  const from = more.step.findIndex((step) => step > known);
-  if (from < 0) return;
-  extend(to.regions, more.regions, from, to.step.length);
-  for (const name of ["step", "total", "prior", "learning_rate"]) to[name].push(...more[name].slice(from));
-}
-
-/**
- * @param {Report} report
- * @returns {boolean} whether points are missing before it
- */
+/** @param {Report} report @returns {boolean} whether points are missing before it */
 function take(report) {
   const key = keyOf(report.workflow, report.node);
-  const present = runs.get(key);
-  const known = present?.run === report.run ? present : undefined;
-  const points = withNaN(report.points);
-  const old = known && report.revision < known.revision;
-  if (known && report.after === 0) {
-    // an answer may come after events that are younger
-    append(points, known.points);
-    runs.set(key, { ...(old ? known : report), points });
-    return false;
-  }
-  if (old) return false;
-  if (!known) {
-    runs.set(key, { ...report, points });
-    return report.after > 0;
-  }
-  const reached = known.points.step.at(-1) ?? 0;
-  append(known.points, points);
-  runs.set(key, { ...report, points: known.points });
-  return reached < report.after || known.points.step.length > MOST_POINTS;
+  const { run, missing } = joined(runs.get(key), report);
+  runs.set(key, run);
+  return missing;
 }
 
 /**

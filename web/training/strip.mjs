@@ -1,20 +1,32 @@
 // The samples of a training: the latest beside what is said, all of them as a strip over time, and each large.
 import { api } from "../../../scripts/api.js";
+import { queryOf } from "../dataset/source.mjs";
 import { button, entitle } from "../lib/controls.mjs";
 import { openDialog } from "../lib/dialog.mjs";
 import { element } from "../lib/panel.mjs";
 import { text } from "../lib/text.mjs";
 
 /**
- * @typedef {{filename: string, subfolder: string, type: string, step: number}} Sample
+ * @typedef {{filename: string, subfolder: string, type: string, step: number}} Output below ComfyUI's folders
+ * @typedef {{folder: string, name: string, step: number}} Elsewhere in a run folder
+ * @typedef {Output | Elsewhere} Sample
  * @typedef {import("./runs.mjs").Run} Run
  */
+
+const SMALL = 192;
+const LARGE = 4096; // pixels of the longer side, where the server makes them smaller
 
 /**
  * @param {Sample} sample
  * @param {Run} run the run's folder may have had a picture of this name in an earlier training
+ * @param {number} side
  */
-function urlOf({ filename, subfolder, type }, { run }) {
+function urlOf(sample, { run }, side) {
+  if ("folder" in sample) {
+    const query = { folder: sample.folder, name: sample.name, side: String(side), stamp: run };
+    return api.apiURL(`/semantic_focus/training/sample?${queryOf(query)}`);
+  }
+  const { filename, subfolder, type } = sample;
   return api.apiURL(`/view?${new URLSearchParams({ filename, subfolder, type, run })}`);
 }
 
@@ -45,7 +57,7 @@ export class Samples {
     this.strip.classList.toggle("sf-hidden", samples.length < 2);
     this.strip.setAttribute("aria-label", text("training.samples"));
     if (!run || !last) return;
-    const url = urlOf(last, run);
+    const url = urlOf(last, run, SMALL);
     if (this.picture.getAttribute("src") !== url) this.picture.src = url;
     entitle(this.latest, text("training.sample", { step: last.step }));
     this.drawStrip(run, samples);
@@ -62,7 +74,7 @@ export class Samples {
     this.drawn = drawn;
     const atEnd = this.strip.scrollLeft >= this.strip.scrollWidth - this.strip.clientWidth - 1;
     const tiles = samples.map((sample, index) => {
-      const picture = element("img", { alt: "", decoding: "async", draggable: false, src: urlOf(sample, run) });
+      const picture = element("img", { alt: "", decoding: "async", draggable: false, src: urlOf(sample, run, SMALL) });
       const step = element("span", { textContent: sample.step });
       const tile = button(() => this.enlarge(index), { className: "sf-button" }, [picture, step]);
       entitle(tile, text("training.sample", { step: sample.step }));
@@ -83,7 +95,7 @@ export class Samples {
       if (latest) at = samples.length - 1;
       const sample = samples[at];
       if (!sample || !this.run) return;
-      const url = urlOf(sample, this.run);
+      const url = urlOf(sample, this.run, LARGE);
       if (picture.getAttribute("src") !== url) picture.src = url;
       picture.alt = step.textContent = text("training.sample", { step: sample.step });
       [back.disabled, next.disabled] = [at <= 0, at >= samples.length - 1];

@@ -15,6 +15,21 @@ function duration(seconds) {
 /** @param {{state: string}} run */
 export const isRunning = (run) => run.state === "running" || run.state === "starting";
 
+/** @param {number} seconds that passed, roughly */
+function lasting(seconds) {
+  const [minutes, hours] = [Math.round(seconds / 60), Math.round(seconds / 3600)];
+  if (minutes < 90) return text("training.minutes", { count: minutes });
+  return hours < 48 ? text("training.hours", { count: hours }) : text("training.days", { count: Math.round(hours / 24) });
+}
+
+/** @param {Run} run its state in words */
+export function stateOf({ state, step, worse, silent = 0, read = 1 }) {
+  if (worse) return text("training.worse");
+  const values = { step, time: lasting(silent), percent: Math.floor(100 * read) };
+  if (state === "silent" && !step) return text("training.silentBegun", values);
+  return text(state === "lost" ? "training.ended" : `training.${state}`, values);
+}
+
 /** @param {NonNullable<Run["memory"]>} memory what the training takes of the device, by the estimate */
 function needsOf({ needed, free, swap, inputs }) {
   const setting = text(inputs ? "training.swapInputs" : swap ? "training.swap" : "training.noSwap", { percent: swap });
@@ -23,12 +38,12 @@ function needsOf({ needed, free, swap, inputs }) {
 
 /** @param {Run} run step, what it needs (until the first step is done), pace, time left, learning rate */
 export function progressOf(run) {
-  const parts = [text("training.step", { step: run.step, steps: run.steps })];
+  const parts = [text(run.steps ? "training.step" : "training.stepAlone", { step: run.step, steps: run.steps })];
   if (run.memory && !run.points.step.length) parts.push(needsOf(run.memory));
   if (isRunning(run) && run.rate) {
     const pace = run.rate >= 1 ? "training.stepsPerSecond" : "training.secondsPerStep";
     parts.push(text(pace, { number: (run.rate >= 1 ? run.rate : 1 / run.rate).toPrecision(2) }));
-    parts.push(text("training.left", { time: duration((run.steps - run.step) / run.rate) }));
+    if (run.steps) parts.push(text("training.left", { time: duration((run.steps - run.step) / run.rate) }));
   }
   const rate = run.points.learning_rate.at(-1);
   if (rate !== undefined) parts.push(text("training.rate", { rate: Number(rate.toPrecision(2)).toExponential() }));
@@ -80,7 +95,8 @@ export function notesOf(run) {
   } else if (run.state === "stopped") {
     first.push(text("training.nothingKept"));
   }
-  if (run.state === "finished") first.push(text("training.use"));
+  // a training that is watched by its folder has no node whose LoRA is saved
+  if (run.state === "finished" && run.folder) first.push(text("training.use"));
   if (run.folder && !kept) notes.push(text("training.folder", { folder: shortPath(run.folder) }));
   return [...first, ...notes];
 }

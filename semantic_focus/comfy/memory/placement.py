@@ -165,13 +165,8 @@ class Placement:
 
     def _load_in_part(self, patcher: Any) -> None:
         device, model = patcher.load_device, patcher.model
-        free_device(device)
         self._is_ours = True
-        patcher.model_patches_to(device)
-        patcher.model_patches_to(patcher.model_dtype())
-        _apply_patches(patcher)
-        patcher.patch_model(torch.device("cpu"))
-        model.device = device
+        take(patcher)
         waiting = [self._blocks[number] for number in chosen_blocks(self._blocks, self.share)]
         in_ram = {frozen.layer for layers in waiting for frozen in layers}
         self._swap = BlockSwap(waiting, device)
@@ -189,6 +184,19 @@ class Placement:
             f"({swapped / GIB:.1f} GiB); {self._swap.ring_bytes / GIB:.1f} GiB on the device for those "
             "on their way"
         )
+
+
+def take(patcher: Any) -> None:
+    """Let a MODEL compute on its device, with its patches in its weights, which stay in RAM; all else that is
+    on the device makes room.
+    """
+    device = patcher.load_device
+    free_device(device)
+    patcher.model_patches_to(device)
+    patcher.model_patches_to(patcher.model_dtype())
+    _apply_patches(patcher)
+    patcher.patch_model(torch.device("cpu"))
+    patcher.model.device = device
 
 
 def _apply_patches(patcher: Any) -> None:

@@ -14,8 +14,8 @@ from .plan import Plan
 
 log = logging.getLogger("semantic_focus.datasets.engines.crew")
 
-SECONDS_BETWEEN_LOOKS = 0.1
-"""How often a signal to stop is looked for."""
+SECONDS_BETWEEN_LOOKS = 0.5
+"""How often a signal to stop is looked for, while nothing is told."""
 MOST_REMEMBERED = 1000
 """Lines of the log that are not said again when another worker says them."""
 MOST_KILLED_STARTING = 3
@@ -108,9 +108,9 @@ class Crew(ABC):
     def _deal(self, plan: Plan, waiting: deque[Due]) -> None:
         while waiting and (able := self._able(plan, waiting[0])):
             worker = min(able, key=lambda worker: worker.load)
-            batch = [waiting.popleft()]
+            batch, size = [waiting.popleft()], self._size(plan)
             if not plan.is_suspect(batch[0]):
-                while waiting and len(batch) < self._size(plan) and not plan.is_suspect(waiting[0]):
+                while waiting and len(batch) < size and not plan.is_suspect(waiting[0]):
                     batch.append(waiting.popleft())
             worker.dealt.update({due.picture: due for due in batch})
             worker.give(batch)

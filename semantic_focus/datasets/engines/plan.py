@@ -13,7 +13,7 @@ from pathlib import Path
 from ...files.writing import check_can_write
 from ..folder import DatasetError
 from ..freshness import Due, PictureResult
-from ..mask_file import mask_path
+from ..mask_file import mask_name
 from .order import Order
 
 SECONDS_BETWEEN_LOOKS = 0.1
@@ -123,7 +123,7 @@ class Plan:
 
     def is_suspect(self, due: Due) -> bool:
         """Whether a worker was killed while it had this picture: it is to be worked on alone."""
-        return due.picture in self._deaths
+        return bool(self._deaths) and due.picture in self._deaths  # paths are slow to look up
 
     def leave(self, dues: Iterable[Due] = ()) -> None:
         """Settle these pictures and all that were not handed out as left."""
@@ -186,17 +186,17 @@ class Plan:
 
 def missing_first(pictures: Sequence[Path]) -> list[Path]:
     """The pictures beside which no mask file lies, by the names in their folders; then the others."""
-    names: dict[Path, set[str]] = {}
+    names: dict[str, set[str]] = {}
     first, second = [], []
-    for mask_file, picture in zip(map(mask_path, pictures), pictures, strict=True):
-        folder = mask_file.parent
+    for picture in pictures:
+        folder = os.path.dirname(picture)
         if folder not in names:
             names[folder] = _names(folder)
-        (second if mask_file.name in names[folder] else first).append(picture)
+        (second if mask_name(picture) in names[folder] else first).append(picture)
     return first + second
 
 
-def _names(folder: Path) -> set[str]:
+def _names(folder: str) -> set[str]:
     try:
         return set(os.listdir(folder))
     except OSError:

@@ -1,4 +1,4 @@
-"""A store that fsspec reaches, as far as tars of pictures and of masks have need of it."""
+"""A store that fsspec reaches, as far as tars, inputs and outputs have need of it."""
 
 import re
 import shutil
@@ -32,6 +32,10 @@ VERSION_FIELDS += ("updated", "mtime", "created")
 
 class StoreError(ValueError):
     """A store or an object that cannot be used; the message names it and the way out."""
+
+
+class StoreUnreachable(StoreError):
+    """A store that gave an error of its own: later, or from elsewhere, it may answer."""
 
 
 def is_url(text: str) -> bool:
@@ -70,27 +74,30 @@ def _choices(pattern: str, text: str) -> Sequence[str]:
 class Store:
     """A store; its objects are named by their paths in it."""
 
-    def __init__(self, pattern: str):
+    def __init__(self, pattern: str, puts: bool = True):
         """
         Args:
             pattern: a URL, see `expanded`; `*` and `?` stand for any characters.
+            puts: whether something will be put there.
 
         Raises:
             StoreError: fsspec or its driver is not installed, or the store is none in which a file is seen
                 when it is complete and not before.
         """
         protocol = pattern.partition("://")[0].lower()
-        if protocol not in WHOLE_PUTS | {"file", "local"} or "::" in pattern:
+        if puts and (protocol not in WHOLE_PUTS | {"file", "local"} or "::" in pattern):
             known = ", ".join(sorted(WHOLE_PUTS - {"memory"} | {"file"}))
             raise StoreError(
-                f"{pattern}: masks can be put into {known}. In another store a file may be seen half "
+                f"{pattern}: files can be put into {known}. In another store a file may be seen half "
                 "written: mount it, and give its folder"
             )
         if not is_installed("fsspec"):
             raise StoreError(f"{pattern}: fsspec is not installed. To install it:{to_install('fsspec')}")
         fsspec: Any = import_module("fsspec")
         try:
-            self._fs, _ = fsspec.core.url_to_fs(pattern)
+            self._fs, self.path = fsspec.core.url_to_fs(pattern)
+        except ValueError as error:
+            raise StoreError(f"{pattern}: no store that fsspec knows ({in_short(error)})") from error
         except ImportError as error:
             driver = DRIVERS.get(protocol, "fsspec")
             raise StoreError(f"{pattern}: {error}. To install it:{to_install(driver)}") from error
@@ -127,7 +134,26 @@ class Store:
         told = next((f"{name} {about[name]}" for name in VERSION_FIELDS if about.get(name)), "")
         return f"{about.get('size')} bytes {told}".strip()
 
-    def part(self, path: str, start: int, end: int) -> bytes:
+    def below(self, path: str) -> list[str]:
+        """The objects below a path, by their paths in the store.
+
+        Raises:
+            StoreError: the store cannot be asked.
+        """
+        with _named(path):
+            return sorted(self._fs.find(path))
+
+    def remove(self, path: str) -> None:
+        """Remove an object, if it is there.
+
+        Raises:
+            StoreError: it cannot be removed.
+        """
+        with _named(path):
+            if self._fs.exists(path):
+                self._fs.rm_file(path)
+
+    def part(self, path: str, start: int, end: int | None) -> bytes:
         """Bytes of an object.
 
         Raises:
@@ -151,7 +177,7 @@ class Store:
                 )
             self._fs.get_file(path, str(to))
 
-    def put(self, path: str, content: bytes, make_way: MakeWay) -> None:
+    def put(self, path: str, content: bytes, make_way: MakeWay | None = None) -> None:
         """Put an object: complete, or not at all.
 
         Args:
@@ -176,5 +202,7 @@ def _named(path: str) -> Iterator[None]:
         raise
     except FileNotFoundError as error:
         raise StoreError(f"{path}: nothing is there. Correct the URL") from error
-    except Exception as error:
+    except PermissionError as error:
         raise StoreError(f"{path}: the store gave an error ({in_short(error)})") from error
+    except Exception as error:
+        raise StoreUnreachable(f"{path}: the store gave an error ({in_short(error)})") from error

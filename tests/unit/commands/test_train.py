@@ -1,5 +1,6 @@
 """The command "train" before ComfyUI is needed: every mistake is one message and exit code 2."""
 
+import json
 import logging
 import os
 import signal
@@ -14,9 +15,11 @@ from safetensors.torch import save_file
 from semantic_focus.comfy.headless import LoraNotWrittenError
 from semantic_focus.commands.main import main
 from semantic_focus.commands.stop_signals import StopSignals
+from semantic_focus.commands.train import Finished
 from semantic_focus.datasets.mask_file import save_masks
 from semantic_focus.files.writing import NotWrittenError
 from semantic_focus.regions.masks import SemanticMasks
+from semantic_focus.settings.training import TrainConfig
 from semantic_focus.training.processes import ProcessFailed, ProcessLost, StopTraining
 from semantic_focus.training.shortage import TrainingOutOfMemory
 from semantic_focus.training.trainer import TrainingDiverged
@@ -164,7 +167,7 @@ def test_an_error_has_the_code_of_the_time_at_which_it_comes(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ):
-    def train(config: Path, comfyui: Path | None, check, on_begin, *_) -> Path:
+    def train(config: TrainConfig, comfyui: Path | None, check, on_begin, *_) -> Finished:
         if begun:
             on_begin(folder)
         raise error
@@ -190,7 +193,7 @@ def test_an_error_has_the_code_of_the_time_at_which_it_comes(
 def test_what_ends_another_process_ends_this_one(
     error: Exception, code: int, said: str, folder: Path, monkeypatch, capsys: pytest.CaptureFixture[str]
 ):
-    def train(config: Path, comfyui: Path | None, check, on_begin, *_) -> Path:
+    def train(config: TrainConfig, comfyui: Path | None, check, on_begin, *_) -> Finished:
         on_begin(folder)
         raise error
 
@@ -198,3 +201,58 @@ def test_what_ends_another_process_ends_this_one(
     assert main(["train", str(folder / "config.toml")]) == code
     output, messages = capsys.readouterr()
     assert output == "" and messages.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("error", "end"),
+    [
+        (StopTraining("SIGHUP"), {"event": "stopped", "reason": "SIGHUP", "exit_code": 129}),
+        (ProcessLost("process 1 is gone"), {"event": "failed", "exit_code": 75}),
+        (TrainingDiverged(3, "loss", "the rate is too high"), {"event": "failed", "exit_code": 1}),
+        (
+            ValueError("in the midst of it"),
+            {"event": "failed", "error": "in the midst of it", "exit_code": 1},
+        ),
+        (RuntimeError("a bug"), {"event": "failed", "error": "a bug", "exit_code": 1}),
+        (None, {"event": "done", "rows": [], "worse": True, "exit_code": 0}),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_the_last_event_says_how_it_ended(
+    error: Exception | None, end: dict, folder: Path, monkeypatch, capfd: pytest.CaptureFixture[str]
+):
+    """On standard output there is nothing else then, whatever libraries print."""
+
+    def train(config: TrainConfig, comfyui: Path | None, check, on_begin, *_) -> Finished:
+        on_begin(folder)
+        os.write(1, b"a library says something\n")
+        if error is not None:
+            raise error
+        return Finished(folder / "person.safetensors", [], True)
+
+    monkeypatch.setattr("semantic_focus.commands.train.train", train)
+    arguments = ["train", str(folder / "config.toml"), "--events", "-"]
+    if isinstance(error, RuntimeError) and str(error) == "a bug":
+        with pytest.raises(RuntimeError):
+            main(arguments)
+    else:
+        assert main(arguments) == end["exit_code"]
+    output, messages = capfd.readouterr()
+    first, last = map(json.loads, output.splitlines())
+    assert first["event"] == "opened" and first["config"] == str(folder / "config.toml")
+    assert last | end == last and "a library says something" in messages
+    assert error is not None or last["lora"] == str(folder / "person.safetensors")
+
+
+def test_a_config_with_a_mistake_is_an_event_too(folder: Path, capsys: pytest.CaptureFixture[str]):
+    (folder / "config.toml").write_text(CONFIG + "[lora]\nrnak = 4")
+    file = folder / "events.jsonl"
+    assert main(["train", str(folder / "config.toml"), "--events", str(file)]) == 2
+    _, last = map(json.loads, file.read_text().splitlines())
+    assert last["event"] == "failed" and last["exit_code"] == 2 and "did you mean rank?" in last["error"]
+    assert last["error"] in capsys.readouterr().err
+
+
+def test_events_in_no_folder_are_refused(complaint: Callable[..., str], folder: Path):
+    place = str(folder / "nowhere" / "events.jsonl")
+    assert f"--events {place}: cannot be written (No such file" in complaint("", "--events", place)

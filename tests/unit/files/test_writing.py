@@ -21,6 +21,7 @@ from semantic_focus.files.writing import (
     others_aside,
     version_of,
     write_atomically,
+    write_new_folder,
     write_text,
 )
 from semantic_focus.lora.file import save_lora
@@ -235,3 +236,45 @@ class TestDisksThatTakeNoFile:
         assert [path.name for path in tmp_path.iterdir()] == ["small.txt"]
         check_can_write(tmp_path / "large.txt")
         assert [path.name for path in tmp_path.iterdir()] == ["small.txt"]
+
+
+class TestWriteNewFolder:
+    @staticmethod
+    def fill(folder: Path) -> None:
+        assert list(folder.iterdir()) == []
+        (folder / "a.txt").write_text("content")
+
+    def test_it_goes_where_nothing_is_and_replaces_nothing(self, tmp_path: Path):
+        (tmp_path / "one").mkdir()
+        (tmp_path / "two").write_text("mine")
+        (tmp_path / "three").symlink_to("nowhere")
+        places = [tmp_path / name for name in ("one", "two", "three", "four")]
+        assert write_new_folder(places, self.fill) == tmp_path / "four"
+        assert (tmp_path / "four" / "a.txt").read_text() == "content"
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["four", "one", "three", "two"]
+        assert list((tmp_path / "one").iterdir()) == [] and (tmp_path / "two").read_text() == "mine"
+
+    def test_a_place_that_is_taken_meanwhile_is_left(self, tmp_path: Path):
+        def fill(folder: Path) -> None:
+            self.fill(folder)
+            (tmp_path / "one").mkdir()
+            (tmp_path / "one" / "theirs").touch()
+
+        found = write_new_folder([tmp_path / "one", tmp_path / "two"], fill)
+        assert found == tmp_path / "two" and (tmp_path / "one" / "theirs").exists()
+        assert len(list(tmp_path.iterdir())) == 2
+
+    @pytest.mark.parametrize("error", [OSError, OSError(28, "full"), KeyboardInterrupt, ValueError("x")])
+    def test_what_fails_leaves_nothing(self, tmp_path: Path, error: type[BaseException] | BaseException):
+        def fail(folder: Path) -> None:
+            self.fill(folder)
+            raise error
+
+        with pytest.raises(error if isinstance(error, type) else type(error)):
+            write_new_folder([tmp_path / "one"], fail)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_where_there_is_no_folder_none_is_made(self, tmp_path: Path):
+        with pytest.raises(FileNotFoundError):
+            write_new_folder([tmp_path / "gone" / "one"], self.fill)
+        assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,7 @@
 """The config.toml of a whole training: what it gives, and that an error names file, line and key."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from semantic_focus.objective.timesteps import ACRF_ANCHORS
 from semantic_focus.settings.timesteps import acrf_anchors
 from semantic_focus.settings.toml import ConfigError
 from semantic_focus.settings.training import TrainConfig, load_config
+from semantic_focus.training.run_folder import Keep
 from semantic_focus.training.settings import TrainingSettings
 from semantic_focus.training.validation import ValidationSettings
 
@@ -211,6 +213,13 @@ def test_what_cannot_be_used_is_named_with_file_line_and_key(config, added: str,
         config(NEEDED + added)
 
 
+def test_a_model_that_is_shared_out_does_not_wait_in_ram(config):
+    shared = NEEDED.replace("[model]", "[model]\nshard = true")
+    assert config(shared + '[training]\nmemory = "all on the GPU"').model.shard
+    with pytest.raises(ConfigError, match=r'line \d: \[model\] shard and .* memory = "swap 50 %" do not go'):
+        config(shared + '[training]\nmemory = "swap 50 %"')
+
+
 def test_what_is_missing_is_named(config, tmp_path: Path):
     with pytest.raises(ConfigError, match=r"\[model\] path is missing"):
         config('[[dataset.sources]]\ncache_directory = "cache"')
@@ -227,3 +236,34 @@ def test_sections_of_another_shape_are_errors(config):
         config("training = 5\n" + NEEDED)
     with pytest.raises(ConfigError, match=r"write one \[\[dataset.sources\]\] for each"):
         config('[model]\npath = "m.safetensors"\n[dataset]\nsources = "cache"')
+
+
+@pytest.mark.parametrize(
+    ("said", "states", "loras", "saved"),
+    [
+        ("", 3, None, None),
+        ("keep_last = 5", 5, None, None),
+        ('keep = "last"', 1, 1, 1),
+        ("keep = 2", 2, 2, 2),
+        ("keep = 0", 1, 1, 0),
+        ('keep = "all"', None, None, sys.maxsize),
+    ],
+)
+def test_what_stays_in_a_run_folder(
+    config, said: str, states: int | None, loras: int | None, saved: int | None
+):
+    run = config(f"{NEEDED}[training]\n{said}").run
+    assert (run.keep, run.keep_saved) == (Keep(states, loras), saved)
+
+
+@pytest.mark.parametrize("said", ['"some"', "-1", "1.5", "true", '["last"]'])
+def test_a_wrong_keep_says_what_can_be_given(config, said: str):
+    with pytest.raises(
+        ConfigError, match=r'\[training\] keep is .*: it must be "last", "all", or of how many'
+    ):
+        config(f"{NEEDED}[training]\nkeep = {said}")
+
+
+def test_keep_and_keep_last_are_not_given_together(config):
+    with pytest.raises(ConfigError, match="keep_last says how many states stay, and so does keep"):
+        config(f"{NEEDED}[training]\nkeep = 2\nkeep_last = 3")

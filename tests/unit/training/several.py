@@ -5,6 +5,7 @@ import math
 import os
 import signal
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from semantic_focus.lora.layers import linear_layers
 from semantic_focus.lora.metadata import lora_metadata
 from semantic_focus.lora.network import LoraAdapters
 from semantic_focus.objective.total import Objective
+from semantic_focus.training import process_group
 from semantic_focus.training.followers import choose_together, follow
 from semantic_focus.training.process_group import ProcessGroup
 from semantic_focus.training.processes import Processes, StopTraining
@@ -48,10 +50,23 @@ def group_of(rank: int, size: int, store: str) -> Processes:
     return ProcessGroup(rank, size, FileStore(store, size)) if size > 1 else Processes()
 
 
-def trainer_of(case: Mapping[str, Any], processes: Processes, **more: Any) -> Trainer:
+def share_out(model: TinyVelocity, processes: Processes) -> None:
+    """Let each process hold a part of every layer only, and all go in step."""
+    from torch.distributed.device_mesh import DeviceMesh
+    from torch.distributed.fsdp import fully_shard
+
+    group: Any = processes.share_out("cpu")
+    for layer in (model.first, model.second, model.third):
+        fully_shard(layer, mesh=DeviceMesh.from_group(group, "cpu"))
+
+
+def trainer_of(case: Mapping[str, Any], processes: Processes, in_step: bool = False, **more: Any) -> Trainer:
     """The training of a case: settings, and what else is in the way."""
     case = dict(case)
     model = SaysHalf() if case.pop("half", False) else TinyVelocity()
+    data = pictures()
+    if case.pop("faceless", False):
+        data = dataclasses.replace(data, masks=tuple(mask * (mask.shape[-1] < 16) for mask in data.masks))
     limit, limited = case.pop("limit", 0), case.pop("limited", processes.rank)
     if limit and limited == processes.rank:
         model.predict = _limited(model.predict, limit)
@@ -60,10 +75,12 @@ def trainer_of(case: Mapping[str, Any], processes: Processes, **more: Any) -> Tr
     with torch.no_grad():
         for parameter in adapters.parameters():
             parameter.add_(0.02)  # up begins at zero: so that down gets a gradient too
-    kinds = {name: case.pop(name) for name in ("prior_every", "snr_gamma") if name in case}
+    kinds = {name: case.pop(name) for name in ("prior_weight", "prior_every", "snr_gamma") if name in case}
     objective = Objective(weights={"face": 1.0}, global_fallback=0.0, **kinds)
     settings = TrainingSettings(**{"steps": STEPS, "learning_rate": 1e-2, "seed": 3, **case})
-    return Trainer(model, adapters, pictures(), objective, settings, processes=processes, **more)
+    if in_step and processes.size > 1:
+        share_out(model, processes)
+    return Trainer(model, adapters, data, objective, settings, processes=processes, **more)
 
 
 def _limited(predict: Callable[..., Tensor], pictures: int) -> Callable[..., Tensor]:
@@ -75,20 +92,22 @@ def _limited(predict: Callable[..., Tensor], pictures: int) -> Callable[..., Ten
     return limited
 
 
-def train_cases(rank: int, size: int, store: str, folder: str, cases: list[dict[str, Any]]) -> None:
+def train_cases(
+    rank: int, size: int, store: str, folder: str, cases: list[dict[str, Any]], in_step: bool
+) -> None:
     """Train every case as one of several processes, and keep what came of it in a file for each: the gradient
     of the first step, LoRA and state after the last, and the records in words.
     """
     group = group_of(rank, size, store)
     for number, case in enumerate(cases):
-        trainer, gradients = trainer_of(case, group), []
+        trainer, gradients = trainer_of(case, group, in_step), []
         handle = register_optimizer_step_pre_hook(partial(_note_gradient, gradients))
         with trainer.adapters.attached():
             records = [repr(trainer.step()) for _ in range(STEPS)]
         handle.remove()
         state = {f"state.{name}": tensor for name, tensor in trainer.state().tensors.items()}
         content = {"gradient": gradients[0], **trainer.lora(), **state}
-        path = Path(folder) / f"{size}_{number}_{rank}.safetensors"
+        path = Path(folder) / f"{size}_{in_step}_{number}_{rank}.safetensors"
         save_file(content, path, {"records": "\n".join(records)})
     group.close()
 
@@ -98,13 +117,17 @@ def _note_gradient(gradients: list[Tensor], optimizer: torch.optim.Optimizer, *_
     gradients.append(torch.cat([parameter.grad.flatten() for parameter in parameters]))
 
 
-def train_run(rank: int, size: int, store: str, root: str, steps: int, fault: str = "") -> None:
+def train_run(
+    rank: int, size: int, store: str, root: str, steps: int, in_step: bool = False, fault: str = ""
+) -> None:
     """Begin or go on with the run in `root` as one of several processes, as the command "train" does, up to a
     step; something happens to the second process, or to the first where the fault ends with "first".
     """
     group = group_of(rank, size, store)
+    if "memory" in fault:
+        process_group.SHARE_WAIT = timedelta(seconds=5)
     case = {"batch_size": 1, "accumulation": 4, "steps": 8, "ema_decay": 0.9, "dropout": 0.2}
-    trainer = trainer_of(case, group, identity=IDENTITY, validation=VALIDATION)
+    trainer = trainer_of(case, group, in_step, identity=IDENTITY, validation=VALIDATION)
     check = partial(_check, trainer, steps, fault if rank == (not fault.endswith("first")) else "")
     try:
         choose = partial(choose_run, Path(root), "person", IDENTITY, True)
@@ -134,9 +157,23 @@ def _check(trainer: Trainer, steps: int, fault: str) -> None:
             raise ValueError("broken")
         if fault.startswith("nan"):
             _spoil(trainer)
+        if fault.startswith("midst"):
+            _spoil_in_the_midst(trainer, "kill" in fault)
 
 
 def _spoil(trainer: Trainer) -> None:
     model: Any = trainer.model
     predict = model.predict
     model.predict = lambda *arguments: predict(*arguments) * math.nan
+
+
+def _spoil_in_the_midst(trainer: Trainer, kill: bool) -> None:
+    """Where others wait for what this process holds of the last layer."""
+
+    def short(*_: Any) -> None:
+        if kill:
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    model: Any = trainer.model
+    model.second.register_forward_hook(short)

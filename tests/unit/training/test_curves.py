@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from semantic_focus.training.curves import TrainingCurves
-from semantic_focus.training.run import Kept
+from semantic_focus.training.kept import Kept
 from semantic_focus.training.status import TrainingBoard, TrainingStatus, Watched
 from semantic_focus.training.step_record import SampleRecord, StepRecord, ValidationRecord
 

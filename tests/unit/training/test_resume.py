@@ -20,7 +20,7 @@ from semantic_focus.objective.total import Objective
 from semantic_focus.training.data import TrainingPictures
 from semantic_focus.training.ema import MovingAverage
 from semantic_focus.training.run import Kept, RunOptions, StopTraining, run_training
-from semantic_focus.training.run_folder import choose_run
+from semantic_focus.training.run_folder import Keep, choose_run
 from semantic_focus.training.settings import TrainingSettings
 from semantic_focus.training.state import TrainState, TrainStateError, load_train_state
 from semantic_focus.training.step_record import StepRecord
@@ -210,7 +210,7 @@ class TestStopped:
         with monkeypatch.context() as patch:
             refused = refuse(patch, tmp_path / "runs", FAULTS[fault], after)
             folder, state = choose_run(
-                tmp_path / "runs", NAME, identity_of(SETTINGS), True, 3, trainer.load, told.append
+                tmp_path / "runs", NAME, identity_of(SETTINGS), True, Keep(), trainer.load, told.append
             )
             again = run_training(trainer, folder, state, RunOptions(save_every=2, tell=told.append))
         assert equal(trainer.lora(), expected) and same_records(again, history)

@@ -13,7 +13,9 @@ import torch
 
 from semantic_focus.datasets import claims
 from semantic_focus.datasets.claims import LOCK_FILE
-from semantic_focus.training.run_folder import CURVES_FILE, RUN_FILE, RunFolder, choose_run
+from semantic_focus.lora.file import save_lora
+from semantic_focus.lora.metadata import lora_metadata
+from semantic_focus.training.run_folder import CURVES_FILE, RUN_FILE, Keep, RunFolder, choose_run
 from semantic_focus.training.state import TrainState, TrainStateError
 from semantic_focus.training.step_record import SampleRecord, StepRecord
 
@@ -181,7 +183,7 @@ class TestChoice:
 
 class TestStates:
     def run(self, path: Path, keep_last: int, *steps: int) -> RunFolder:
-        run = RunFolder(path, keep_last)
+        run = RunFolder(path, Keep(keep_last))
         for step in steps:
             run.lora_path(step).parent.mkdir(exist_ok=True, parents=True)
             run.lora_path(step).touch()
@@ -195,6 +197,18 @@ class TestStates:
             *(f"state_{step:06}.safetensors" for step in (10, 100)),
         ]
         assert names(tmp_path) == expected
+
+    def test_a_finished_run_is_gone_on_with_once_it_is_opened_again(self, tmp_path: Path):
+        run, _ = choose(tmp_path)
+        run.save_state(state(4))
+        run.finish()
+        run.release()
+        other, _ = choose(tmp_path)
+        other.release()
+        assert other.path.name == "person_2"
+        run.reopen()
+        again, found = choose(tmp_path)
+        assert again.path == run.path and found is not None and found.step == 4
 
     def test_where_no_state_can_be_read_the_next_free_name_is_taken(self, tmp_path: Path):
         """What there is stays for the user to look at."""
@@ -219,8 +233,41 @@ class TestStates:
         ]
 
     def test_fewer_than_one_is_refused(self, tmp_path: Path):
-        with pytest.raises(ValueError, match="keep_last is 0.*1 or more"):
-            RunFolder(tmp_path, 0)
+        for kept in ({"states": 0}, {"loras": 0}):
+            with pytest.raises(ValueError, match="0 .* are to stay: .* give 1 or more"):
+                RunFolder(tmp_path, Keep(**kept))
+
+    @pytest.mark.parametrize(
+        ("keep", "steps_left"),
+        [(Keep(), "2 4 6 10"), (Keep(1, 1), "10"), (Keep(2, 2), "6 10"), (Keep(None, None), "2 4 6 10")],
+        ids=["default", "last", "two", "all"],
+    )
+    def test_loras_and_states_of_the_last_steps_stay_and_the_best(
+        self, keep: Keep, steps_left: str, tmp_path: Path
+    ):
+        run = RunFolder(tmp_path, keep)
+        header = lora_metadata({}, "comfyui")
+        for step in (2, 4, 6, 10):
+            save_lora(run.lora_path(step), {"a": torch.zeros(1)}, header)
+            if step == 4:
+                run.save_best(state(4), {"a": torch.zeros(1)}, header)
+            run.save_state(state(step))
+        foreign = run.lora_path(1)
+        foreign.write_bytes(b"of another program")
+        run.save_state(state(10))
+        left = [int(step) for step in steps_left.split()]
+        states = [4, 6, 10] if keep == Keep() else left
+        best = ["lora_best.safetensors", "state_best.safetensors"]
+        assert names(tmp_path) == sorted(
+            [
+                *best,
+                foreign.name,
+                *(f"lora_{step:06}.safetensors" for step in left),
+                *(f"state_{step:06}.safetensors" for step in states),
+            ]
+        )
+        run.remove_saved()
+        assert names(tmp_path) == sorted([*best, foreign.name])
 
     def test_the_newest_is_found(self, tmp_path: Path):
         assert RunFolder(tmp_path).newest_state() is None

@@ -8,10 +8,11 @@ average, min-SNR, dropped captions and a prior at every second step; and where e
 the model only: how far the gradient of the first step is off, as a share of its length, the LoRA after two
 steps, and the share of the weights that a process holds.
 
-`ends`: the command `train --processes N` on a small SD3; at a random moment a random process of it, or the
-command, gets SIGKILL or SIGTERM. Another life with 1 to 3 processes follows. Counted are lives that ended
-with another exit code than they should, after more than 30 seconds or with a process left, and trainings
-whose LoRA or curves are not those of one process that nobody disturbed.
+`ends`: the command `train --processes N` on a small SD3, whole in each process or shared out among them; at a
+random moment a random process of it, or the command, gets SIGKILL or SIGTERM. Another life with 1 to 3
+processes follows. Counted are lives that ended with another exit code than they should, after more than 30
+seconds or with a process left, and trainings whose LoRA or curves are not those of one process that nobody
+disturbed.
 """
 
 import argparse
@@ -41,6 +42,7 @@ CONFIG = """
 [model]
 path = "{model}"
 device = "cpu"
+shard = {shard}
 [lora]
 rank = 4
 [training]
@@ -93,15 +95,16 @@ class Ends:
         subprocess.run([environment_python(), made_by, comfyui_folder(), model], check=True)
         written_by = CHECKOUT / "tests" / "stand_in_dataset.py"
         subprocess.run([environment_python(), written_by, dataset], check=True)
-        self.config = CONFIG.format(model=model, dataset=dataset, steps=STEPS)
+        self.config = CONFIG.format(model=model, dataset=dataset, steps=STEPS, shard="SHARD")
         self.run("alone").communicate(timeout=PATIENCE)
         self.expected = self.result("alone")
 
-    def run(self, name: str, processes: int = 1) -> subprocess.Popen[str]:
+    def run(self, name: str, processes: int = 1, shard: bool = False) -> subprocess.Popen[str]:
         """Begin or go on with a training."""
         place = self.folder / name
         place.mkdir(exist_ok=True)
-        (place / "config.toml").write_text(self.config, encoding="utf-8")
+        config = self.config.replace("SHARD", str(shard).lower())
+        (place / "config.toml").write_text(config, encoding="utf-8")
         command = [environment_python(), CHECKOUT / "semantic_focus", "train", place / "config.toml"]
         command += ["--comfyui", comfyui_folder(), "--processes", str(processes)]
         return subprocess.Popen(
@@ -121,8 +124,8 @@ class Ends:
 
     def disturb(self, name: str, chance: random.Random) -> None:
         """One life, and its end."""
-        size = chance.randint(2, 3)
-        process = self.run(name, size)
+        size, shard = chance.randint(2, 3), chance.random() < 0.5
+        process = self.run(name, size, shard)
         step = chance.randint(1, STEPS // 2)
         assert process.stderr is not None
         for line in process.stderr:
@@ -139,14 +142,15 @@ class Ends:
         seconds, expected = time.monotonic() - began, 75 if kind == signal.SIGKILL else 143
         left = [pid for pid in pids if Path(f"/proc/{pid}").is_dir()]
         code = process.returncode
-        said = f"{kind.name} to {victim} of {size} at step {step}: exit {code} in {seconds:.1f} s"
+        held = "with a part of the model each" if shard else "with the whole model each"
+        said = f"{kind.name} to {victim} of {size} {held} at step {step}: exit {code} in {seconds:.1f} s"
         print(said, flush=True)
         if code != expected or seconds > SECONDS or left:
             self.wrong.append(f"{said}, left {left}")
 
     def finish(self, name: str, chance: random.Random) -> None:
         """The last life; its files are those of an undisturbed one."""
-        process = self.run(name, chance.randint(1, 3))
+        process = self.run(name, chance.randint(1, 3), chance.random() < 0.5)
         _, messages = process.communicate(timeout=PATIENCE)
         if process.returncode or self.result(name) != self.expected:
             self.wrong.append(f"{name}: exit {process.returncode}, other files than alone\n{messages[-500:]}")

@@ -30,12 +30,21 @@ def check_shardable(patcher: Any) -> None:
     """Refuse what cannot be shared out.
 
     Raises:
-        ValueError: torch is too old, or some weights are no plain numbers of 16 bit or more.
+        ValueError: torch is too old or has no NCCL for the device, or some weights are no plain numbers of 16
+            bit or more.
     """
+    import torch.distributed as dist
+
     if not hasattr(_fsdp(), "fully_shard"):
         raise ValueError(
             f"[model] shard: torch {torch.__version__} cannot share a model out: install torch 2.6 or newer, "
             "or set shard to false"
+        )
+    device = patcher.load_device.type
+    if device != "cpu" and not (device == "cuda" and dist.is_nccl_available()):
+        raise ValueError(
+            f"[model] shard: this torch has no NCCL for {device} devices, by which they bring a model "
+            "together: use one that has it (on Linux, for NVIDIA and AMD), or set shard to false"
         )
     network: Any = patcher.model.diffusion_model
     kinds = {

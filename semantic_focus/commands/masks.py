@@ -21,7 +21,7 @@ from ..training.events import EventWriter
 from . import in_tars, spreading
 from .asking import check_report, request_of, segmenter_of, settings_of
 from .events import STANDARD_OUTPUT, add_events_argument, events_to, this_process
-from .job_codes import code_of
+from .jobs.codes import code_of
 from .outcome import CANNOT_START, FAILED, SUCCESS, answer, say
 from .told import Outcome, followed, for_machines, summary
 

@@ -7,7 +7,7 @@ from ..jobs.inputs import Inputs
 from .config import Programs, add_packs_argument
 from .counts import process_count
 from .events import STANDARD_OUTPUT, add_events_argument, events_to
-from .job_runner import JobRunner
+from .jobs.runner import JobRunner
 from .outcome import answer
 
 HELP = (

@@ -66,8 +66,8 @@ def _seconds(text: str) -> float:
 
 def run(options: argparse.Namespace) -> int:
     """The exit code: 0 no job has failed, 1 one has, 128 + n stopped by signal n."""
+    from .jobs.worker import Worker
     from .stop_signals import StopSignals
-    from .worker import Worker
 
     if not options.spool.is_dir():
         raise CannotStartError(f"--spool {options.spool}: no such folder. Make it, or correct the path")

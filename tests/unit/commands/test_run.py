@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from semantic_focus.commands import job_codes
-from semantic_focus.commands.job_training import OfJob
+from semantic_focus.commands.jobs import codes
+from semantic_focus.commands.jobs.training import OfJob
 from semantic_focus.commands.main import main
 from semantic_focus.datasets.tars.store import StoreError, StoreUnreachable
 from semantic_focus.files.writing import NotWrittenError
@@ -194,10 +194,10 @@ def test_a_lora_of_a_process_that_could_not_finish_its_record_makes_room(job: Pa
     ids=str,
 )
 def test_what_may_be_other_elsewhere_has_a_code_of_its_own(error: Exception, code: int):
-    assert job_codes.code_of(error, 2) == code
+    assert codes.code_of(error, 2) == code
     outer = RuntimeError("the LoRA could not be written")
     outer.__cause__ = error
-    assert job_codes.code_of(outer, 2) == code
+    assert codes.code_of(outer, 2) == code
 
 
 def test_a_spool_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -2,8 +2,8 @@
 
 import errno
 
-from ..datasets.tars.store import StoreUnreachable
-from .outcome import TRY_AGAIN
+from ...datasets.tars.store import StoreUnreachable
+from ..outcome import TRY_AGAIN
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 

@@ -7,20 +7,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..datasets.tars.store import StoreError
-from ..jobs.inputs import Inputs
-from ..jobs.job import Job, JobError, load_job
-from ..jobs.places import OnDisk
-from ..jobs.ready import Ready, ready
-from ..settings.toml import ConfigError
-from ..training.events import EventWriter
-from .config import Programs
-from .events import this_process
-from .job_codes import code_of
-from .outcome import CANNOT_START, SUCCESS, TRY_AGAIN, CannotStartError, say
+from ...datasets.tars.store import StoreError
+from ...jobs.inputs import Inputs
+from ...jobs.job import Job, JobError, load_job
+from ...jobs.places import OnDisk
+from ...jobs.ready import Ready, ready
+from ...settings.toml import ConfigError
+from ...training.events import EventWriter
+from ..config import Programs
+from ..events import this_process
+from ..outcome import CANNOT_START, SUCCESS, TRY_AGAIN, CannotStartError, say
+from .codes import code_of
 
 if TYPE_CHECKING:
-    from .train import Stops
+    from ..train import Stops
 
 
 class JobRunner:
@@ -90,10 +90,10 @@ class JobRunner:
         return SUCCESS
 
     def _train(self, found: Ready) -> int:
-        from .job_training import OfJob
-        from .joining import place_of
-        from .stop_signals import StopSignals
-        from .train import TrainRun
+        from ..joining import place_of
+        from ..stop_signals import StopSignals
+        from ..train import TrainRun
+        from .training import OfJob
 
         logging.getLogger().setLevel(logging.INFO)
         if self._stops is not None:
@@ -114,8 +114,8 @@ class JobRunner:
 
     def _train_together(self, found: Ready) -> int:
         """Let several processes train; this one sees to inputs and output."""
-        from .job_training import OfJob
-        from .starting import run_processes
+        from ..starting import run_processes
+        from .training import OfJob
 
         if not isinstance(found.output.place, OnDisk):
             raise JobError(
@@ -145,7 +145,7 @@ class JobRunner:
         return code
 
     def _masks(self, job: Job) -> int:
-        from .job_masks import make
+        from .masks import make
 
         try:
             code, self.result = make(job, self._events)

@@ -5,12 +5,12 @@ import json
 from pathlib import Path
 from typing import NoReturn
 
-from ..datasets.ownership import SUFFIX
-from ..datasets.tars.store import is_url
-from ..jobs.job import Job, JobError
-from ..jobs.places import sha256_of
-from ..training.events import EventWriter
-from . import masks
+from ...datasets.ownership import SUFFIX
+from ...datasets.tars.store import is_url
+from ...jobs.job import Job, JobError
+from ...jobs.places import sha256_of
+from ...training.events import EventWriter
+from .. import masks
 
 
 class _Parser(argparse.ArgumentParser):

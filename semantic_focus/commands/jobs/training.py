@@ -4,16 +4,16 @@ import copy
 import logging
 from pathlib import Path
 
-from ..comfy.headless import RUNS, LoraNotWrittenError
-from ..files.writing import make_folder
-from ..jobs import carried
-from ..jobs.inputs import Inputs
-from ..jobs.ready import Ready
-from ..lora.file import is_ours
-from ..settings.training import TrainConfig, config_of
-from ..training.run_folder import RunFolder
-from .job_codes import code_of
-from .outcome import say
+from ...comfy.headless import RUNS, LoraNotWrittenError
+from ...files.writing import make_folder
+from ...jobs import carried
+from ...jobs.inputs import Inputs
+from ...jobs.ready import Ready
+from ...lora.file import is_ours
+from ...settings.training import TrainConfig, config_of
+from ...training.run_folder import RunFolder
+from ..outcome import say
+from .codes import code_of
 
 
 class OfJob:

@@ -9,22 +9,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ..comfy.headless import VARIABLE, LastModel, tidy
-from ..files.lines import Lines, opened
-from ..jobs.inputs import Inputs
-from ..jobs.job import Job, load_job
-from ..jobs.spool import JOB_FILE, Heartbeat, Spool, Taken
-from ..settings.toml import ConfigError
-from ..training.events import EventWriter
-from ..training.processes import StopTraining
-from .config import Programs
-from .job_runner import JobRunner
-from .outcome import FAILED, SUCCESS, TRY_AGAIN, say
-from .starting import PACKAGE, listening
-from .stop_signals import StopSignals
+from ...comfy.headless import VARIABLE, LastModel, tidy
+from ...files.lines import Lines, opened
+from ...jobs.inputs import Inputs
+from ...jobs.job import Job, load_job
+from ...jobs.spool import JOB_FILE, Heartbeat, Spool, Taken
+from ...settings.toml import ConfigError
+from ...training.events import EventWriter
+from ...training.processes import StopTraining
+from ..config import Programs
+from ..outcome import FAILED, SUCCESS, TRY_AGAIN, say
+from ..starting import PACKAGE, listening
+from ..stop_signals import StopSignals
+from .runner import JobRunner
 
 if TYPE_CHECKING:
-    from ..settings.model import ModelSettings
+    from ...settings.model import ModelSettings
 
 LOOK_EVERY = 1.0
 """Seconds between two looks into a folder where nothing waits."""

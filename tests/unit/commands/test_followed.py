@@ -16,14 +16,15 @@ SECONDS = 60
 FAKE = """
 import os, signal, sys, time
 if sys.argv[1:] == ["train"]:  # one of the processes
-    def end(number, frame):
+    def heard(number, frame):
         print("stopped", number, flush=True)
         sys.exit(128 + number)
-    signal.signal(signal.SIGTERM, end if "deaf" not in os.environ["HOW"] else lambda number, frame: None)
+    signal.signal(signal.SIGTERM, heard if "deaf" not in os.environ["HOW"] else lambda number, frame: None)
     print(os.getpid(), flush=True)
     if os.environ["HOW"] == "fail":
         sys.exit(3)
-    while os.environ["HOW"] != "done":
+    end = time.monotonic() + 600  # where a test fails that ought to end it
+    while os.environ["HOW"] != "done" and time.monotonic() < end:
         time.sleep(0.05)
 else:
     import semantic_focus.commands.starting as starting

@@ -1,6 +1,7 @@
 """Fixtures of every tier: unit (no ComfyUI), host (a real ComfyUI), browser (a real Chromium)."""
 
 import json
+import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator
@@ -16,6 +17,10 @@ from .loopback_hub import Hub, serve
 
 if TYPE_CHECKING:
     from host.serve import ComfyServer
+
+# for torch and OpenBLAS, which are not loaded yet, and all that the tests start: one process and several give
+# the same to the bit only with as many threads each
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 WORKFLOWS = REPO / "workflows"
 

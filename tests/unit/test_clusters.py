@@ -13,9 +13,9 @@ import yaml
 from semantic_focus.commands import main as cli
 from semantic_focus.datasets.shards import COUNT_OF_INDEXED_JOBS, told_by
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
-SCRIPTS = sorted((*EXAMPLES.rglob("*.sbatch"), *EXAMPLES.rglob("*.sh")))
-MANIFESTS = sorted(EXAMPLES.rglob("*.yaml"))
+CLUSTERS = Path(__file__).parents[2] / "clusters"
+SCRIPTS = sorted((*CLUSTERS.rglob("*.sbatch"), *CLUSTERS.rglob("*.sh")))
+MANIFESTS = sorted(CLUSTERS.rglob("*.yaml"))
 
 
 def of_scripts() -> Iterator[tuple[str, list[str]]]:
@@ -76,7 +76,7 @@ def test_the_shards_of_an_indexed_job_are_all_its_completions():
 
 
 def test_what_the_image_is_made_of_is_there_and_let_through():
-    folder = EXAMPLES / "container"
+    folder = CLUSTERS / "container"
     copied = re.findall(r"^COPY (.*) \S+$", (folder / "Containerfile").read_text(), re.MULTILINE)
     names = {name for words in copied for name in words.split()}
     let_through = {
@@ -85,4 +85,4 @@ def test_what_the_image_is_made_of_is_there_and_let_through():
         if line.startswith("!")
     }
     assert names == let_through
-    assert all((EXAMPLES.parent / name).exists() for name in names)
+    assert all((CLUSTERS.parent / name).exists() for name in names)

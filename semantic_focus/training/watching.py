@@ -177,7 +177,7 @@ class RunWatch:
             return WatchError(f"{self.folder}: runs are below it, not in it: give one of {some(names)}")
         return WatchError(
             f"{self.folder}: no run in it. A run folder holds {RUN_FILE} and {CURVES_FILE}: LoRA Train Step "
-            "makes it in output/semantic_focus, semantic-focus train in output/runs"
+            "makes it in output/semantic_focus, the command train in output/runs"
         )
 
     def _description(self) -> _Described:

@@ -8,6 +8,11 @@ from pathlib import Path
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """The config, and where ComfyUI is."""
     parser.add_argument("config", type=Path, metavar="CONFIG", help="config.toml, see docs/headless.md")
+    add_comfyui_argument(parser)
+
+
+def add_comfyui_argument(parser: argparse.ArgumentParser) -> None:
+    """Where ComfyUI is."""
     parser.add_argument(
         "--comfyui",
         type=Path,

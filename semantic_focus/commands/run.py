@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from ..jobs.inputs import Inputs
-from .config import Programs, add_packs_argument
+from .config import Programs, add_comfyui_argument, add_packs_argument
 from .counts import process_count
 from .events import STANDARD_OUTPUT, add_events_argument, events_to
 from .jobs.runner import JobRunner
@@ -31,16 +31,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_events_argument(parser)
     add_packs_argument(parser)
-
-
-def add_comfyui_argument(parser: argparse.ArgumentParser) -> None:
-    """Where ComfyUI is."""
-    parser.add_argument(
-        "--comfyui",
-        type=Path,
-        metavar="PATH",
-        help="ComfyUI's folder (default: the variable COMFYUI_PATH, else [comfyui] path of the job)",
-    )
 
 
 def run(options: argparse.Namespace) -> int:

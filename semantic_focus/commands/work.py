@@ -6,10 +6,9 @@ from pathlib import Path
 
 from ..jobs.inputs import Inputs
 from ..jobs.spool import STALE, Spool
-from .config import Programs, add_packs_argument
+from .config import Programs, add_comfyui_argument, add_packs_argument
 from .events import add_events_argument, events_to
 from .outcome import CannotStartError
-from .run import add_comfyui_argument
 
 HELP = (
     "Do the jobs that are put into a folder, one after the other, and keep the model loaded that they share. "

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .formats import PICTURE_SUFFIXES
-from .listing import Bounds, Walk
+from .listing import Bounds, folders_below
 
 MOST_CHOICES = 200
 
@@ -27,12 +27,7 @@ def folders_with_pictures(roots: Iterable[Path], bounds: Bounds) -> list[Choice]
         bounds: how far to look below each root.
     """
     found: dict[Path, Choice] = {}
-    for root in roots:
-        try:
-            for here in Walk(bounds).folders(root, recursive=True):
-                number = sum(file.suffix.lower() in PICTURE_SUFFIXES for file in here.files)
-                if number:
-                    found.setdefault(here.path, Choice(here.path, number))
-        except OSError:
-            continue
+    for here in folders_below(roots, bounds):
+        if number := sum(file.suffix.lower() in PICTURE_SUFFIXES for file in here.files):
+            found.setdefault(here.path, Choice(here.path, number))
     return [found[path] for path in sorted(found)][:MOST_CHOICES]

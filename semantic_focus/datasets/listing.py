@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -112,6 +112,19 @@ class Walk:
         if self._end is not None and time.monotonic() > self._end:
             return f"not all was looked at, it took more than {self.bounds.seconds:g} seconds: {way_out}"
         return ""
+
+
+def folders_below(roots: Iterable[Path], bounds: Bounds) -> Iterator[FolderEntries]:
+    """The folders at and below some roots; those that are not there, or may not be opened, have none.
+
+    Args:
+        bounds: how far to look below each root.
+    """
+    for root in roots:
+        try:
+            yield from Walk(bounds).folders(root, recursive=True)
+        except OSError:
+            continue
 
 
 def _is(question: Callable[[], bool]) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..datasets.listing import Bounds, Walk
+from ..datasets.listing import Bounds, folders_below
 from .run_folder import CURVES_FILE, RUN_FILE
 
 MOST_CHOICES = 200
@@ -27,13 +27,9 @@ def run_folders_below(roots: Iterable[Path], bounds: Bounds) -> list[RunChoice]:
         bounds: how far to look below each root.
     """
     found: dict[Path, RunChoice] = {}
-    for root in roots:
-        try:
-            for here in Walk(bounds).folders(root, recursive=True):
-                if any(file.name == RUN_FILE for file in here.files):
-                    found.setdefault(here.path, RunChoice(here.path, _written(here.files)))
-        except OSError:
-            continue
+    for here in folders_below(roots, bounds):
+        if any(file.name == RUN_FILE for file in here.files):
+            found.setdefault(here.path, RunChoice(here.path, _written(here.files)))
     return sorted(found.values(), key=lambda choice: -choice.written)[:MOST_CHOICES]
 
 

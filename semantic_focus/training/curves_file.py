@@ -75,6 +75,14 @@ def record_of(values: Mapping[str, Any]) -> StepRecord:
         raise ValueError(f"no step: {error}") from error
 
 
+def record_of_any_version(values: Mapping[str, Any]) -> StepRecord:
+    """The same, without what another version tells besides."""
+    return record_of({name: value for name, value in values.items() if name in _FIELDS})
+
+
+_FIELDS = frozenset(StepRecord.__dataclass_fields__)
+
+
 def _record(line: Mapping[str, Any]) -> StepRecord:
     values = _with_nan(dict(line))
     values["samples"] = tuple(SampleRecord(**sample) for sample in values["samples"])

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files.text import parsed_json, printable
-from .curves_file import curve_values, record_of
+from .curves_file import curve_values, record_of_any_version
 from .kept import Kept
 from .status import TrainingStatus
 from .step_record import StepRecord
@@ -183,12 +183,12 @@ class EventReader:
         elif kind == "memory":
             status.needs(event["needed"], event["free"], event["swap"], event["inputs"])
         elif kind == "earlier":
-            self._earlier.append(_record(event))
+            self._earlier.append(record_of_any_version(event))
         elif kind == "begun":
             earlier, self._earlier = self._earlier, []
             status.started(Path(event["folder"]), earlier, event["steps"])
         elif kind == "step":
-            status.stepped(_record(event))
+            status.stepped(record_of_any_version(event))
         elif kind == "sampled":
             status.sampled(event["step"], event["file"])
         elif kind == "kept":
@@ -200,13 +200,6 @@ class EventReader:
             status.stopped(event["error"])
         elif kind == "done":
             status.finished(event["rows"], event["worse"])
-
-
-_FIELDS = frozenset(StepRecord.__dataclass_fields__)
-
-
-def _record(event: Mapping[str, Any]) -> StepRecord:
-    return record_of({name: value for name, value in event.items() if name in _FIELDS})
 
 
 def _parsed(line: bytes) -> dict[str, Any]:

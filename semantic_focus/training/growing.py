@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .curves import MOST_POINTS, TrainingCurves
-from .curves_file import LONGEST_LINE, record_of
-from .step_record import StepRecord
+from .curves_file import LONGEST_LINE, record_of_any_version
 
 BUFFER = 1 << 20
 """Bytes that are asked of the storage at once."""
 TAIL = 256
 """Bytes before the place that was reached, by which the file is known again."""
-_FIELDS = frozenset(StepRecord.__dataclass_fields__)
 _STEP = re.compile(rb'\{"step": (\d{1,18}),')
 """How a line begins."""
 
@@ -111,8 +109,7 @@ class GrowingCurves:
 
     def _parse(self, line: bytes) -> None:
         try:
-            values = json.loads(line)
-            record = record_of({name: value for name, value in values.items() if name in _FIELDS})
+            record = record_of_any_version(json.loads(line))
             if record.step <= self.curves.last_step:
                 raise ValueError("it was there before")
         except (ValueError, AttributeError, RecursionError):

@@ -3,7 +3,7 @@
     python -m benchmarks.ablation [--quick] [--workers 2] [--variants core|all]
 
 trains one LoRA for every person, seed and variant of the objective, measures each, and writes
-docs/ablation.png, docs/ablation_samples.jpg and the table between the markers of docs/ablation.md. Results
+docs/ablation.png, docs/ablation_samples.jpg and the table of velocities in docs/ablation.md. Results
 are kept in .cache/ablation; what is there is not computed again. On one core a LoRA takes about 10 s and the
 base model, once, about 13 minutes. `--quick` runs a tiny version of everything into a temporary folder.
 """
@@ -27,6 +27,7 @@ from benchmarks import ablation_report
 from benchmarks.ablation_measure import Result, clean_estimates, measure_errors, measure_samples
 from benchmarks.ablation_objectives import BASELINE, CORE, MORE, WITH, WITHOUT
 from benchmarks.ablation_subjects import HELD_OUT, REPORTED, SUBJECTS, TRAINED, framed, training_pictures
+from benchmarks.page_tables import insert_table
 from benchmarks.photographs import CHECKOUT
 from benchmarks.small_flow import CACHE, CaptionedFlow, Pretraining, base_model
 from semantic_focus.lora.adapters import AdapterSettings
@@ -154,7 +155,7 @@ def main() -> None:
     found = [result for task, result in run_all(plan, tasks, arguments.workers).items() if task in set(tasks)]
     table = ablation_report.table(found, VARIANTS)
     print(table)
-    ablation_report.insert_table(DOCS / "ablation.md", table)
+    insert_table(DOCS / "ablation.md", "velocities", table)
     ablation_report.draw_fronts(found, VARIANTS, DOCS / "ablation.png")
     ablation_report.draw_samples(shown_strips(plan), DOCS / "ablation_samples.jpg")
 

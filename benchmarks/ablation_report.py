@@ -16,7 +16,6 @@ from benchmarks.ablation_objectives import BASELINE, WITH, WITHOUT, Variant
 
 BAR = (0.10, 0.70)
 """Drift and face error, as shares of the baseline's, that were asked for."""
-BEGIN, END = "<!-- table -->", "<!-- end of table -->"
 NO_PRIOR = "region MSE + cosine, no prior"
 SHOWN = ("base model", BASELINE, NO_PRIOR, f"{WITH} 4")
 SHOWN_SAMPLES = 5
@@ -93,20 +92,6 @@ def table(results: Iterable[Result], variants: Mapping[str, Variant]) -> str:
             numbers = " | ".join(f"{value:.3f}" for value in (*bins, mean(bins)))
             lines.append(f"| {name if region == 'face' else ''} | {region} | {numbers} |")
     return "\n".join(lines)
-
-
-def insert_table(page: Path, text: str) -> None:
-    """Put the table between the markers of a page.
-
-    Raises:
-        ValueError: the page has no markers.
-    """
-    content = page.read_text(encoding="utf-8")
-    before, begin, rest = content.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{page} has no lines {BEGIN} and {END}: put them where the table belongs")
-    page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
 
 
 def draw_fronts(results: Iterable[Result], variants: Mapping[str, Variant], file: Path) -> None:

@@ -1,7 +1,8 @@
 """What LoRAs do in a world where everything is known: python -m benchmarks.world [--small] [--workers 2]
 
 trains the base model and the reader (once), then a LoRA for every task, counts what its samples show, and
-writes table.md and grid.png into .cache/world. A run that was stopped goes on where it was.
+writes tables.md and grid.png into .cache/world; with --page the tables of docs/ablation.md as well. A run
+that was stopped goes on where it was.
 """
 
 import argparse
@@ -14,6 +15,8 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.page_tables import insert_table
+from benchmarks.photographs import CHECKOUT
 from benchmarks.world import report
 from benchmarks.world.base import CACHE, Pretraining
 from benchmarks.world.persons import PERSONS, REPORTED
@@ -21,6 +24,7 @@ from benchmarks.world.recipes import BASE, CORE, DEFAULT, FLOOR, FOREIGN, RECIPE
 from benchmarks.world.runs import SETTINGS, Results, Task, run, run_missing
 from benchmarks.world.world import judge, load_world
 
+PAGE = CHECKOUT / "docs" / "ablation.md"
 SEEDS = (1, 2, 3)
 SMALL = Pretraining(pictures=64, steps=4, batch=4, codec_steps=2, warmup=1)
 
@@ -50,7 +54,7 @@ def small() -> None:
         results = Results(Path(folder) / "runs")
         for recipe in (BASE, WHOLE, FLOOR, DEFAULT, *FOREIGN, *WITH_SCENES):
             results.add(*run(world, Task("p1", recipe.name), replace(SETTINGS, steps=1), share=0.1))
-        print(report.table(results.rows().values(), list(RECIPES)))
+        print(report.tables(results.rows().values(), list(RECIPES)))
 
 
 def main() -> None:
@@ -58,6 +62,7 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="a tiny version, in a temporary folder")
     parser.add_argument("--workers", type=int, default=2, help="LoRAs at a time, one core each")
     parser.add_argument("--at-most", type=int, default=None, metavar="N", help="stop after N new LoRAs")
+    parser.add_argument("--page", action="store_true", help="put the tables into docs/ablation.md")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.workers)
     if arguments.small:
@@ -70,9 +75,14 @@ def main() -> None:
     missing = [task for task in dict.fromkeys(tasks()) if task not in results.rows()][: arguments.at_most]
     for row in run_missing(settings, CACHE, missing, results, arguments.workers):
         print(report.line(row), flush=True)
-    table = report.table(results.rows().values(), list(RECIPES))
-    (CACHE / "table.md").write_text(table + "\n")
-    print(table)
+    rows = results.rows().values()
+    written = report.tables(rows, list(RECIPES))
+    details = report.tables(rows, list(RECIPES), report.DETAILS)
+    (CACHE / "tables.md").write_text(f"{written}\n\n{details}\n", encoding="utf-8")
+    print(written)
+    if arguments.page:
+        insert_table(PAGE, "samples", written)
+        insert_table(PAGE, "details", details)
     report.grid_of(results, [PERSONS["p1"], PERSONS["p2"]], CACHE / "grid.png", world.reader)
 
 

@@ -3,46 +3,91 @@
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.world.grid import Strip, grid
-from benchmarks.world.measure import is_as_asked
+from benchmarks.world.measure import GROUPS, is_as_asked
 from benchmarks.world.persons import Person, other_scenes
 from benchmarks.world.reader import Reader
+from benchmarks.world.recipes import BASE, DEFAULT
 from benchmarks.world.runs import Results, Row, Task
 
-COLUMNS: Mapping[str, Callable[[Row], float]] = {
-    "face parts": lambda row: row.counts.parts,
+Number = Callable[[Row], float]
+COLUMNS: Mapping[str, Number] = {
     "identity": lambda row: row.counts.identity,
-    "same, skin too": lambda row: row.counts.same,
-    "distance": lambda row: row.counts.distance,
+    "same": lambda row: row.counts.same,
     "as asked": lambda row: row.counts.follow["all"],
     "leak": lambda row: row.counts.leak["all"],
-    "leak hair": lambda row: row.counts.leak["hair"],
-    "clothes": lambda row: row.counts.leak["clothes"],
-    "background": lambda row: row.counts.leak["background"],
     "diversity": lambda row: row.counts.diversity,
     "strangers": lambda row: row.counts.strangers,
 }
 """Title of a column -> its number of a row."""
 
 
-def table(rows: Iterable[Row], recipes: Sequence[str]) -> str:
-    """Markdown: the mean over persons and seeds for each recipe, captions, rank and size of the training set,
-    ± the standard deviation between the runs.
+def _grouped(title: str, shares: Callable[[Row], Mapping[str, float]]) -> dict[str, Number]:
+    return {f"{title} {group}": lambda row, group=group: shares(row)[group] for group in GROUPS}
+
+
+DETAILS: Mapping[str, Number] = {
+    "face parts": lambda row: row.counts.parts,
+    "distance": lambda row: row.counts.distance,
+    **_grouped("as asked:", lambda row: row.counts.follow),
+    **_grouped("leak:", lambda row: row.counts.leak),
+    "trigger alone: identity": lambda row: row.counts.bare_identity,
+    "leak": lambda row: row.counts.bare_leak,
+    "others as asked": lambda row: row.counts.strangers_follow,
+}
+
+
+class Set(NamedTuple):
+    """The trainings that stand in one table."""
+
+    full: bool
+    pictures: int
+    rank: int
+
+    @property
+    def title(self) -> str:
+        captions = "full captions" if self.full else "the trigger word alone"
+        return f"Rank {self.rank}, {self.pictures} pictures, {captions}"
+
+
+def tables(rows: Iterable[Row], recipes: Sequence[str], columns: Mapping[str, Number] = COLUMNS) -> str:
+    """Markdown: for each rank, captions and size of the training set a table of these ways of training, in
+    this order: the mean over persons and seeds ± the standard deviation between the trainings.
     """
-    groups: dict[tuple, list[Row]] = {}
+    sets: dict[Set, dict[str, list[Row]]] = {}
     for row in rows:
         task = row.task
-        groups.setdefault((task.full, task.pictures, task.rank, task.recipe), []).append(row)
+        ways = sets.setdefault(Set(task.full, task.pictures, task.rank), {})
+        ways.setdefault(task.recipe, []).append(row)
+    return "\n\n".join(_table(which, sets[which], recipes, columns) for which in sorted(sets))
+
+
+def _table(
+    which: Set, ways: Mapping[str, Sequence[Row]], recipes: Sequence[str], columns: Mapping[str, Number]
+) -> str:
+    most = max(map(len, ways.values()))
+    persons, seeds = (
+        len({value(row.task) for runs in ways.values() for row in runs})
+        for value in (lambda task: task.person, lambda task: task.seed)
+    )
     lines = [
-        f"| captions | pictures | rank | recipe | runs | {' | '.join(COLUMNS)} |",
-        "|" + " --- |" * (5 + len(COLUMNS)),
+        f"**{which.title}** ({_many(persons, 'person')}, {_many(seeds, 'seed')}):",
+        "",
+        f"| way of training | {' | '.join(columns)} |",
+        "|" + " --- |" * (1 + len(columns)),
     ]
-    for full, pictures, rank, recipe in sorted(groups, key=lambda key: (*key[:3], recipes.index(key[3]))):
-        runs = groups[full, pictures, rank, recipe]
-        numbers = [_spread([of(row) for row in runs]) for of in COLUMNS.values()]
-        captions = "full" if full else "trigger"
-        lines.append(f"| {captions} | {pictures} | {rank} | {recipe} | {len(runs)} | {' | '.join(numbers)} |")
+    for recipe in (recipe for recipe in recipes if recipe in ways):
+        runs = ways[recipe]
+        of_fewer = len(runs) < most and recipe != BASE.name
+        cells = [
+            recipe + (f" ({_many(len(runs), 'training')})" if of_fewer else ""),
+            *(_spread([of(row) for row in runs]) for of in columns.values()),
+        ]
+        if recipe == DEFAULT.name:
+            cells = [f"**{cell}**" for cell in cells]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -57,9 +102,18 @@ def line(row: Row) -> str:
     )
 
 
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'s' if count != 1 else ''}"
+
+
 def _spread(values: Sequence[float]) -> str:
-    spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.3f}{spread}"
+    spread = f" ± {_short(statistics.stdev(values), 2)}" if len(values) > 1 else ""
+    return _short(statistics.fmean(values), 3) + spread
+
+
+def _short(value: float, digits: int) -> str:
+    """Without the 0 before the point."""
+    return f"{value:.{digits}f}".removeprefix("0")
 
 
 def grid_of(

@@ -30,7 +30,7 @@ def add_packs_argument(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="PATH",
         help="a folder with packs of nodes besides ComfyUI's custom_nodes, for a model that they give; may "
-        "be given several times (see docs/headless.md)",
+        "be given several times (see docs/jobs.md)",
     )
 
 

@@ -20,7 +20,7 @@ HELP = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line of "run"."""
     parser.set_defaults(command_function=run)
-    parser.add_argument("job", type=Path, metavar="JOB", help="job.json, see docs/headless.md")
+    parser.add_argument("job", type=Path, metavar="JOB", help="job.json, see docs/jobs.md")
     add_comfyui_argument(parser)
     parser.add_argument(
         "--processes",

@@ -1,4 +1,4 @@
-"""A job file: what to do, with what, and where the result goes. docs/headless.md says what it holds."""
+"""A job file: what to do, with what, and where the result goes. docs/jobs.md says what it holds."""
 
 import copy
 import hashlib

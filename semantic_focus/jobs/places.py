@@ -152,7 +152,7 @@ def names_below(folder: Path) -> list[str]:
 
 
 def sha256_of(path: Path, without: str | None = None) -> str:
-    """64 hex digits; of a folder over those of its files and their names, as docs/headless.md has it.
+    """64 hex digits; of a folder over those of its files and their names, as docs/jobs.md has it.
 
     Args:
         without: files whose names end so are left out.

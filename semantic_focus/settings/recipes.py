@@ -47,7 +47,6 @@ class Recipe:
         timesteps: the noise levels to train at.
         layers: a name of `LAYER_CHOICES`.
         preview: how to sample it.
-        memory: what to do on a card that is too small.
         sources: where each of the numbers is from, by attribute.
         guidance: embedded guidance to train at; None: the family takes none.
     """
@@ -59,7 +58,6 @@ class Recipe:
     learning_rate: float
     timesteps: TimestepSampling
     preview: Sampling
-    memory: str
     sources: Mapping[str, str]
     steps_per_picture: int = 100
     fewest_steps: int = 500
@@ -100,7 +98,6 @@ SD15 = Recipe(
     learning_rate=1e-4,
     timesteps=TimestepSampling("uniform"),
     preview=Sampling(20, 8.0, "euler", "normal"),
-    memory="4 GB",
     sources=_sources(
         resolution="the size it was trained at",
         rank=f"{KOHYA}/train_network",
@@ -118,7 +115,6 @@ SDXL = Recipe(
     learning_rate=1e-4,
     timesteps=TimestepSampling("uniform"),
     preview=Sampling(25, 8.0, "euler", "normal"),
-    memory="8 GB with swap 50 %",
     sources=_sources(
         resolution="the size it was trained at",
         rank=f"{KOHYA}/sdxl_train_network",
@@ -137,7 +133,6 @@ SD3 = Recipe(
     learning_rate=1e-4,
     timesteps=TimestepSampling("logit_normal"),
     preview=Sampling(20, 4.0, "euler", "sgm_uniform"),
-    memory="SD3.5 Large: 8 GB with swap 80 %",
     sources=_sources(
         resolution=f"{AI_TOOLKIT}/train_lora_sd35_large_24gb",
         rank=f"{KOHYA}/sd3_train_network",
@@ -156,7 +151,6 @@ FLUX_DEV = Recipe(
     timesteps=shifted_normal(3.1582),
     guidance=1.0,
     preview=Sampling(20, 1.0, "euler", "simple", guidance=3.5),
-    memory="fp8: 8 GB with swap 80 %; 16 bit: 12 GB with swap 85 %",
     sources=_sources(
         resolution=f"{AI_TOOLKIT}/train_lora_flux_24gb",
         rank=f"{KOHYA}/flux_train_network",
@@ -175,7 +169,6 @@ FLUX_SCHNELL = Recipe(
     learning_rate=1e-4,
     timesteps=TimestepSampling("logit_normal"),
     preview=Sampling(4, 1.0, "euler", "simple"),
-    memory="fp8: 8 GB with swap 80 %; 16 bit: 12 GB with swap 85 %",
     sources=_sources(
         resolution=f"{AI_TOOLKIT}/train_lora_flux_schnell_24gb",
         rank=f"{AI_TOOLKIT}/train_lora_flux_schnell_24gb",
@@ -193,7 +186,6 @@ Z_IMAGE = Recipe(
     learning_rate=1e-4,
     timesteps=shifted_normal(2.0),
     preview=Sampling(25, 4.0, "res_multistep", "simple"),
-    memory="12 GB with swap 65 %, or in fp8",
     sources=_sources(
         resolution=f"{TEMPLATES}: image_z_image",
         rank=f"half of {MUSUBI}/zimage: half the memory of the adapters",
@@ -211,7 +203,6 @@ Z_IMAGE_TURBO = Recipe(
     learning_rate=1e-4,
     timesteps=shifted_normal(2.0),
     preview=Sampling(9, 1.0, "res_multistep", "simple"),
-    memory="12 GB with swap 65 %, or in fp8",
     sources=_sources(
         resolution=f"{TEMPLATES}: image_z_image_turbo",
         rank=f"half of {MUSUBI}/zimage: half the memory of the adapters",
@@ -229,7 +220,6 @@ QWEN_IMAGE = Recipe(
     learning_rate=1e-4,
     timesteps=shifted_normal(2.2),
     preview=Sampling(20, 2.5, "euler", "simple"),
-    memory="12 GB: fp8 with swap 80 %, 16 bit with swap 95 % and 48 GB of RAM",
     sources=_sources(
         resolution=f"{AI_TOOLKIT}/train_lora_qwen_image_24gb",
         rank=f"{MUSUBI}/qwen_image",
@@ -247,7 +237,6 @@ WAN = Recipe(
     learning_rate=1e-4,
     timesteps=shifted_normal(3.0),
     preview=Sampling(30, 6.0, "uni_pc", "simple"),
-    memory="14 B in fp8: 12 GB with swap 80 %",
     sources=_sources(
         resolution=f"{AI_TOOLKIT}/train_lora_wan21_14b_24gb: the area of 832 x 480",
         rank=f"{MUSUBI}/wan",
@@ -265,7 +254,6 @@ OTHER = Recipe(
     learning_rate=1e-4,
     timesteps=TimestepSampling("logit_normal"),
     preview=Sampling(20, 4.0, "euler", "simple"),
-    memory="automatic: as much in RAM as is needed",
     sources=_sources(
         resolution="what most models are made for",
         rank="what most of the rows above have",

@@ -252,3 +252,64 @@ class TestCounting:
     def test_one_part_of_three_wrong(self, count: Any, person: Any):
         counts = count(replace(person.face, eyes="happy"), lambda scene: scene)
         assert counts.parts == pytest.approx(2 / 3) and counts.identity == 0
+
+
+class TestTables:
+    """What `python -m benchmarks.world` writes down."""
+
+    @pytest.fixture
+    def row(self, load: Load) -> Callable[..., Any]:
+        runs, counts = load("runs"), load("measure").Counts
+        groups = dict.fromkeys(("all", "hair", "clothes", "background"), 0.25)
+
+        def row(identity: float, recipe: str = "by region (default)", **task: Any) -> Any:
+            counted = counts(0.5, identity, 0.5, 12.5, groups, groups, 0.5, 0.5, 0.5, 0.5, 1.0)
+            return runs.Row(runs.Task(recipe=recipe, **task), 300, 20.0, counted)
+
+        return row
+
+    def test_a_table_for_each_set_of_trainings(self, load: Load, row: Callable[..., Any]):
+        rows = [
+            row(0.9, person="p1", rank=32),
+            row(0.9, person="p1"),
+            row(0.7, person="p2", seed=2),
+            row(0.25, "whole picture (MSE)", person="p1"),
+            row(1.0, person="p1", full=True, pictures=30),
+        ]
+        names = list(load("recipes").RECIPES)
+        first, second, third = (
+            load("report").tables(rows, names, {"identity": lambda r: r.counts.identity}).split("\n\n**")
+        )
+        assert first.splitlines() == [
+            "**Rank 8, 10 pictures, the trigger word alone** (2 persons, 2 seeds):",
+            "",
+            "| way of training | identity |",
+            "| --- | --- |",
+            "| whole picture (MSE) (1 training) | .250 |",
+            "| **by region (default)** | **.800 ± .14** |",
+        ]
+        assert second.startswith("Rank 32, 10 pictures, the trigger word alone** (1 person, 1 seed)")
+        assert third.startswith("Rank 8, 30 pictures, full captions**") and "**1.000**" in third
+
+    def test_every_column_has_its_number(self, load: Load, row: Callable[..., Any]):
+        report = load("report")
+        names = list(load("recipes").RECIPES)
+        line = report.tables([row(0.9, person="p1")], names, report.DETAILS).splitlines()[-1]
+        expected = [".500", "12.500", *[".250"] * 6, ".500", ".500", "1.000"]
+        assert [cell.strip("* ") for cell in line.split("|")[2:-1]] == expected
+
+
+def test_a_table_comes_between_its_two_lines_of_a_page(load: Load, tmp_path: Path):
+    page_tables = importlib.import_module("benchmarks.page_tables")
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# Title\n\n<!-- one -->\nold\n<!-- end of one -->\nmiddle\n<!-- two -->\n<!-- end of two -->\nend\n"
+    )
+    page_tables.insert_table(page, "two", "second")
+    page_tables.insert_table(page, "one", "first")
+    assert page.read_text() == (
+        "# Title\n\n<!-- one -->\n\nfirst\n\n<!-- end of one -->\nmiddle\n"
+        "<!-- two -->\n\nsecond\n\n<!-- end of two -->\nend\n"
+    )
+    with pytest.raises(ValueError, match="page.md has no lines <!-- three --> and <!-- end of three -->"):
+        page_tables.insert_table(page, "three", "third")

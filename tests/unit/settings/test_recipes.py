@@ -1,5 +1,6 @@
 """The recipes: what a row is made of, and that it fills what is untouched and nothing else."""
 
+import json
 import math
 import re
 from collections import Counter
@@ -46,6 +47,24 @@ def test_every_number_of_a_row_says_where_it_is_from(recipe: Recipe):
     assert set(recipe.sources) == wanted
     assert recipe.layers in LAYER_CHOICES
     assert recipe.resolution % 64 == 0
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(f"train_{what}_lora" for what in ("person", "outfit", "style")),
+        *(f"train_{what}_lora" for what in ("z_image", "flux", "qwen_image", "wan")),
+        "train_by_region_simple",
+        "several_people",
+    ],
+)
+def test_a_template_leaves_everything_to_the_recipe(repo: Path, name: str):
+    graph = json.loads((repo / "workflows" / "api" / f"{name}.json").read_text(encoding="utf-8"))
+    (train,) = (node["inputs"] for node in graph.values() if node["class_type"] == "SemanticFocusTrain")
+    values = {column: train[column] for column in COLUMNS} | {
+        "timesteps": TimestepSampling(train["timesteps"])
+    }
+    assert Choice(**values) == UNTOUCHED and train["recipe"] == "auto"
 
 
 def test_a_family_has_one_row():
@@ -162,7 +181,6 @@ def test_the_documented_tables_are_those_of_the_code(repo: Path):
             recipe.timesteps.kind + (f", mean {mean:g}" if (mean := recipe.timesteps.mean) else ""),
             f"{recipe.guidance or ''}".removesuffix(".0"),
             in_words(recipe.preview),
-            recipe.memory,
         ]
         columns = ("rank", "alpha", "learning_rate", "timesteps", "guidance", "preview", "resolution")
         assert row_of(recipe, sources) == [recipe.sources.get(column, "") for column in columns]

@@ -145,7 +145,7 @@ class LoadMaskPictures(ReadsFiles):
         for remark in remarks:
             logging.warning(f"{folder}: {remark}")
         said = {"text": ("\n".join(remarks),)} if remarks else {}
-        return io.NodeOutput([mask[None] for mask in masks], ui=said)
+        return io.NodeOutput(masks, ui=said)
 
 
 def _mask_pictures(folder: Path, form: str, mask_folder: Path | None) -> list[Path]:

@@ -150,7 +150,7 @@ def _with_recipe(
             values = {"family": recipe.name, "guidance": f"{guidance:g}"}
             told.say("no_guidance", NO_GUIDANCE.format(**values), **values)
         return config, None
-    config, taken = fill_config(config, recipe, len(dataset.latents))
+    config, taken = fill_config(config, recipe, len(dataset.times))
     if values := said(taken, guidance):
         told.inform("recipe", f"recipe {recipe.name}: {values}", family=recipe.name, values=values)
     return config, guidance

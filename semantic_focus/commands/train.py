@@ -297,7 +297,7 @@ def train(
     folder = find_comfyui(programs.comfyui, config.model.comfyui)
     check_model_file(config.model)
     inputs = read_inputs(config)
-    config = config.for_pictures(inputs.dataset.repeats)
+    config = config.for_pictures(inputs.dataset.times)
     make_folder(config.run.output)
     if config.model.device != "cpu":
         take_device()

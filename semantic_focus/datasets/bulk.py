@@ -17,8 +17,9 @@ from .bulk_work import CacheSettings
 from .engines.order import Order
 from .engines.pipeline import Pipeline
 from .engines.plan import Plan
+from .folder import sharing
 from .freshness import PictureResult
-from .mask_file import mask_name, mask_path
+from .mask_file import mask_path
 
 log = logging.getLogger("semantic_focus.datasets.bulk")
 
@@ -79,11 +80,8 @@ def cache_pictures(
 
 
 def _refuse_shared_files(pictures: Sequence[Path]) -> None:
-    first: dict[tuple[str, str], Path] = {}
-    for picture in pictures:
-        shared = os.path.dirname(picture), mask_name(picture)
-        if (other := first.setdefault(shared, picture)) is not picture:
-            raise ValueError(f"{other} and {picture.name} would share one mask file: rename one of them")
+    for other, picture in sharing(pictures):
+        raise ValueError(f"{other} and {picture.name} would share one mask file: rename one of them")
 
 
 def _remove_leftovers(pictures: Sequence[Path], folders: Iterable[Path]) -> None:

@@ -13,6 +13,7 @@ ones by reflection; here they keep their size, ComfyUI pads inside the network a
 
 import logging
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from ..files.command_lines import to_run
 from ..files.tensors import DamagedFileError, TensorFile
 from ..regions.masks import SemanticMasks, downsample_mask_to_latent, of_another_picture
 from .cache import is_untouched, picture_digest
+from .contents import is_picture
 from .folder import DatasetError, load_picture
 from .formats import PICTURE_SUFFIXES
 from .mask_file import SUFFIX as MASK_SUFFIX
@@ -83,11 +85,12 @@ class OriginDataset:
     """All pictures, as ComfyUI's nodes would hand them on.
 
     Attributes:
-        names: file stems.
+        names: file stems; with their folder where other pictures have the same. Equal names are one picture
+            in several sizes: of one folder of pictures, or of one content as far as mask files tell it.
         latents: LATENT each, samples Float[1, C, h, w] as VAE Encode gives them.
         conditionings: CONDITIONING each, [[Float[1, N, D], extras]].
         masks: one picture each, on its latent's grid.
-        repeats: how often each picture comes in one pass.
+        repeats: how often each picture comes in one pass; empty: once each.
     """
 
     names: list[str] = field(default_factory=list)
@@ -95,6 +98,11 @@ class OriginDataset:
     conditionings: list[list[Any]] = field(default_factory=list)
     masks: list[SemanticMasks] = field(default_factory=list)
     repeats: list[int] = field(default_factory=list)
+
+    @property
+    def times(self) -> list[int]:
+        """`repeats`, said for every picture: a LATENT may hold several."""
+        return self.repeats or [1] * sum(len(latent["samples"]) for latent in self.latents)
 
 
 def load_dataset(sources: Iterable[DatasetSource]) -> OriginDataset:
@@ -105,16 +113,18 @@ def load_dataset(sources: Iterable[DatasetSource]) -> OriginDataset:
         MaskFileError: a damaged mask file.
     """
     dataset = OriginDataset()
+    read: list[CachedPicture] = []
     for source in sources:
         pictures = find_pictures(source)
         _check_orientations(source.cache_directory, pictures)
         for picture in pictures:
             samples = load_latent(picture)
-            dataset.names.append(picture.stem)
+            read.append(picture)
             dataset.latents.append({"samples": samples / SCALE + SHIFT})
             dataset.conditionings.append(load_conditioning(picture.text))
             dataset.masks.append(load_latent_masks(picture, (samples.shape[-2], samples.shape[-1])))
             dataset.repeats.append(source.num_repeats)
+    dataset.names.extend(_names(read))
     if not dataset.names:
         raise DatasetError("no [[dataset.sources]] given: name at least one folder of cached latents")
     logging.warning(
@@ -122,6 +132,28 @@ def load_dataset(sources: Iterable[DatasetSource]) -> OriginDataset:
         "second-to-last layer, with the chat template: a LoRA trained on others will look weaker there"
     )
     return dataset
+
+
+def _names(pictures: Sequence[CachedPicture]) -> list[str]:
+    """What to call pictures: equal names for one picture in several sizes, and for no others."""
+    identities = [_identity(picture) for picture in pictures]
+    folders = {identity: it.masks.parent for identity, it in zip(identities, pictures, strict=True)}
+    with_stem = Counter(stem for stem, _ in folders)
+    with_folder = Counter((folder.name, stem) for (stem, _), folder in folders.items())
+
+    def name(identity: tuple[str, str]) -> str:
+        stem, folder = identity[0], folders[identity]
+        if with_stem[stem] == 1:
+            return stem
+        return f"{folder.name if with_folder[folder.name, stem] == 1 else folder}/{stem}"
+
+    return list(map(name, identities))
+
+
+def _identity(picture: CachedPicture) -> tuple[str, str]:
+    """The stem, and what tells pictures of one stem apart: their content, else where they are."""
+    content = read_header(picture.masks).get("image_digest")
+    return picture.stem, content or str(picture.masks.parent.resolve())
 
 
 def _check_orientations(folder: Path, pictures: Iterable[CachedPicture]) -> None:
@@ -173,6 +205,7 @@ def _find_pictures(source: DatasetSource, with_masks: bool = True) -> tuple[list
             raise DatasetError(f"{path}: no such folder. Give the folder that holds the cached latents")
     files = sorted(path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     latents, problems = _latents_by_stem(files)
+    beside = _pictures_by_stem(images)
     for stem in sorted({*_stems(files, TEXT_SUFFIX), *_stems(files, MASK_SUFFIX)} - set(latents)):
         problems.append(f"{stem}: no latents ({stem}_<W>x<H>{LATENT_SUFFIX})")
     pictures = []
@@ -186,7 +219,7 @@ def _find_pictures(source: DatasetSource, with_masks: bool = True) -> tuple[list
             folder / name,
             folder / f"{stem}{TEXT_SUFFIX}",
             images / f"{stem}{MASK_SUFFIX}",
-            _picture(images, stem),
+            beside.get(stem),
             pixels,
         )
         problems += _missing(picture, with_masks)
@@ -230,9 +263,11 @@ def _stems(names: Iterable[str], suffix: str) -> Iterator[str]:
     return (name.removesuffix(suffix) for name in names if name.endswith(suffix))
 
 
-def _picture(folder: Path, stem: str) -> Path | None:
-    names = (f"{stem}{suffix}" for suffix in PICTURE_SUFFIXES)
-    return next((folder / name for name in names if (folder / name).is_file()), None)
+def _pictures_by_stem(folder: Path) -> dict[str, Path]:
+    """The pictures of a folder; of several with one stem the one that comes first in `PICTURE_SUFFIXES`."""
+    pictures = [path for path in folder.iterdir() if is_picture(path) and path.is_file()]
+    pictures.sort(key=lambda path: (PICTURE_SUFFIXES.index(path.suffix.lower()), path.name), reverse=True)
+    return {path.stem: path for path in pictures}
 
 
 def _missing(picture: CachedPicture, with_masks: bool) -> Iterator[str]:

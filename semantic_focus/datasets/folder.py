@@ -1,7 +1,7 @@
 """Dataset folders: pictures and captions."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +12,7 @@ import torch
 from PIL import ExifTags, Image
 from torch import Tensor
 
-from ..files.names import named_path, not_allowed
+from ..files.names import folds_case, named_path, not_allowed
 from ..regions.large import too_large
 from .captions import (
     CAPTION_SUFFIXES,
@@ -197,13 +197,27 @@ def list_pictures(folder: str | Path, recursive: bool = False, bounds: Bounds | 
 
 def _shared_stems(pictures: Sequence[Path]) -> list[str]:
     """What is wrong with pictures that have their stem from another in the same folder."""
-    by_stem: dict[str, Path] = {}
     return [
         f"{path.parent}: {first.name} and {path.name} would share one caption and one mask file: rename one "
         "of them"
-        for path in pictures
-        if (first := by_stem.setdefault(os.path.splitext(path)[0], path)) is not path
+        for first, path in sharing(pictures)
     ]
+
+
+def sharing(pictures: Iterable[Path]) -> Iterator[tuple[Path, Path]]:
+    """Pictures whose stem in its folder is that of an earlier one, and this one: Photo.jpg and photo.png too
+    where the disk takes them for one name.
+    """
+    first: dict[tuple[str, str], Path] = {}
+    alike: dict[tuple[str, str], Path] = {}
+    for path in pictures:
+        folder, stem = os.path.dirname(path), path.stem
+        other = first.setdefault((folder, stem), path)
+        if other is path:
+            looks_like = alike.setdefault((folder, stem.casefold()), path)
+            other = looks_like if looks_like is not path and folds_case(path) else path
+        if other is not path:
+            yield other, path
 
 
 def dataset_files(folder: str | Path) -> list[Path]:

@@ -20,6 +20,7 @@ meant, and `import_masks` says so.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +28,14 @@ import torch
 from PIL import Image, ImageChops, ImageStat
 from torch import Tensor
 
-from .captions import named
 from .contents import FOREIGN_MASK_SUFFIX
-from .folder import load_picture, upright
+from .folder import upright
 from .formats import PICTURE_SUFFIXES, opened_picture, why_unreadable
+from .freshness import identity
 from .mask_file import size_problem
-from .orientation import orientation_of, said_of, shape_tells, turned
+from .mask_notes import MaskLook, look_at, notes_on
+from .on_disk import OnDisk
+from .orientation import orientation_of, said_of, shape_tells, turned, upright_size
 
 FORMS = ("masklabel", "folder", "alpha")
 ORIENTATIONS = BY_SIZE, UPRIGHT, AS_STORED = ("by size", "upright", "as stored")
@@ -41,8 +44,6 @@ ORIENTATION_TEXT = "Orientation"
 """PNG text of a mask picture that we wrote for a picture that is stored turned: which way up it is."""
 COLOURED = 8
 """Mean difference of the colour channels, of 255, from which on a picture is no grey mask."""
-EMPTY, FULL = 1 / 255, 254 / 255
-"""A mask with nothing above, or nothing below, is black or white."""
 MOST_TOLD = 10
 """Faults that one message tells; more are counted."""
 
@@ -152,8 +153,11 @@ def import_masks(
     form: str,
     folder: str | Path | None = None,
     orientation: str = BY_SIZE,
-) -> tuple[list[Tensor], list[str]]:
-    """The masks of a dataset's pictures, Float[H, W] in 0..1, and what to look at in them, in sentences.
+) -> tuple[list[OnDisk], list[str]]:
+    """The masks of a dataset's pictures, Float[1, H, W] in 0..1, and what to look at in them, in sentences.
+
+    Each is read once to see that it can be, and again when it is used; one whose file was changed by then
+    raises MaskPictureError.
 
     Raises:
         MaskPictureError: some cannot be had, see `import_mask`; all of them are named.
@@ -162,7 +166,8 @@ def import_masks(
     files = MaskFiles(form, folder)
     if orientation not in ORIENTATIONS:
         raise ValueError(f"orientation must be one of {', '.join(ORIENTATIONS)}; got {orientation!r}")
-    found: list[MaskPicture] = []
+    waiting: list[OnDisk] = []
+    looks: dict[Path, MaskLook] = {}
     faults: list[str] = []
     doubtful: list[Path] = []
     for picture in pictures:
@@ -171,7 +176,12 @@ def import_masks(
             if way_up == BY_SIZE:
                 doubtful.append(picture)
             else:
-                found.append(_imported(picture, files, way_up))
+                path, turn = files.of(picture), orientation_of(picture) if way_up == AS_STORED else None
+                state, now = identity(path), _mask_of(path, files.form, turn)
+                _check_size(path, now.mask, picture)
+                looks[picture] = look_at(now.mask, now.understood)
+                shape = (1, *now.mask.shape)
+                waiting.append(OnDisk(partial(_read_again, path, files.form, turn, state), shape))
         except (ValueError, OSError) as error:
             faults.append(str(error))
     if doubtful:
@@ -179,7 +189,7 @@ def import_masks(
     if faults:
         more = [f"and {len(faults) - MOST_TOLD} more"] if len(faults) > MOST_TOLD else []
         raise MaskPictureError("\n".join([*faults[:MOST_TOLD], *more]))
-    return [one.mask for one in found], notes_on(dict(zip(pictures, found, strict=True)))
+    return waiting, notes_on(looks)
 
 
 def import_mask(
@@ -197,8 +207,8 @@ def import_mask(
         MaskPictureError: no mask, several, one of another size, one whose size does not tell its
             orientation, or a file that is no mask.
     """
-    masks, _ = import_masks([Path(picture)], form, folder, orientation)
-    return masks[0]
+    (mask,), _ = import_masks([Path(picture)], form, folder, orientation)
+    return mask.at_hand()[0]
 
 
 def _orientation_of_mask(picture: Path, files: MaskFiles, wanted: str) -> str:
@@ -223,18 +233,26 @@ def _orientation_of_mask(picture: Path, files: MaskFiles, wanted: str) -> str:
     return AS_STORED if has_stored_size else UPRIGHT
 
 
-def _imported(picture: Path, files: MaskFiles, way_up: str) -> MaskPicture:
-    path = files.of(picture)
-    if files.form == "alpha":
-        return _alpha(path)
-    found = understand(path, orientation_of(picture) if way_up == AS_STORED else None)
-    height, width = load_picture(picture).shape[:2]
-    if found.mask.shape != (height, width):
+def _mask_of(path: Path, form: str, orientation: int | None) -> MaskPicture:
+    return _alpha(path) if form == "alpha" else understand(path, orientation)
+
+
+def _read_again(path: Path, form: str, orientation: int | None, state: tuple[int, ...] | None) -> Tensor:
+    if identity(path) != state:
         raise MaskPictureError(
-            f"{path}: the mask is {found.mask.shape[1]}x{found.mask.shape[0]} but {picture.name} is "
+            f"{path}: it was changed, moved or deleted after the masks had been read. Run again, with the "
+            "file as it is to be"
+        )
+    return _mask_of(path, form, orientation).mask[None]
+
+
+def _check_size(path: Path, mask: Tensor, picture: Path) -> None:
+    height, width = upright_size(picture)
+    if mask.shape != (height, width):
+        raise MaskPictureError(
+            f"{path}: the mask is {mask.shape[1]}x{mask.shape[0]} but {picture.name} is "
             f"{width}x{height}: make it again for this picture, or resize the mask"
         )
-    return found
 
 
 def read_mask_picture(path: str | Path) -> Tensor:
@@ -305,46 +323,6 @@ def _decoded(path: Path, orientation: int | None = None) -> Image.Image:
         raise
     except Exception as error:  # damaged files make Pillow raise nearly anything: struct.error, TypeError ...
         raise MaskPictureError(why_unreadable(path, error)) from error
-
-
-def notes_on(masks: dict[Path, MaskPicture]) -> list[str]:
-    """What to look at in the masks of a dataset: how they were understood, and which train nothing."""
-    notes = []
-    for understood in dict.fromkeys(one.understood for one in masks.values() if one.understood):
-        names = [path.name for path, one in masks.items() if one.understood == understood]
-        notes.append(f"mask read as it is meant ({understood}): {named(names)}")
-    black = [path.name for path, one in masks.items() if _all(one.mask <= EMPTY)]
-    white = [path.name for path, one in masks.items() if _all(one.mask >= FULL)]
-    if black:
-        notes.append(f"{_share(black, masks)} black all over, and train nothing: {named(black)}")
-    if white and len(white) == len(masks):
-        notes.append(f"{_share(white, masks)} white all over: the pictures are trained as a whole")
-    told_apart = [
-        one.mask for one in masks.values() if not (_all(one.mask <= EMPTY) or _all(one.mask >= FULL))
-    ]
-    if told_apart and all(map(_looks_inverted, told_apart)):
-        notes.append(
-            f"{len(told_apart)} of {len(masks)} masks are white at the border and black inside. White is "
-            "trained: if they are meant the other way round, invert them"
-        )
-    return notes
-
-
-def _share(names: Sequence[str], masks: dict[Path, MaskPicture]) -> str:
-    return f"{len(names)} of {len(masks)} masks are"
-
-
-def _all(flags: Tensor) -> bool:
-    return bool(flags.all())
-
-
-def _looks_inverted(mask: Tensor) -> bool:
-    """Whether a mask is white in its corners and darker in its middle than around it."""
-    height, width = mask.shape
-    corners = mask[[0, 0, -1, -1], [0, -1, 0, -1]]
-    middle = mask[height // 4 : height - height // 4, width // 4 : width - width // 4].mean()
-    border = torch.cat((mask[0], mask[-1], mask[:, 0], mask[:, -1])).mean()
-    return bool(corners.min() > 0.5 and border > 0.75 and middle < border)
 
 
 def checked_folder(form: str, folder: str | Path | None) -> Path | None:

@@ -89,13 +89,18 @@ def opened(path: Path) -> int:
     Raises:
         OSError: there is no such folder, say.
     """
-    # a pipe that nobody reads is an error and no wait
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NONBLOCK", 0)
-    handle = os.open(path, flags, 0o666)
-    if hasattr(os, "set_blocking"):
-        os.set_blocking(handle, True)
-    if stat.S_ISREG(os.fstat(handle).st_mode) and not _ends_with_a_line(path):
-        os.write(handle, b"\n")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+    # a pipe that nobody reads is an error and no wait; Windows has neither, and set_blocking refuses files
+    waits = not hasattr(os, "O_NONBLOCK")
+    handle = os.open(path, flags if waits else flags | os.O_NONBLOCK, 0o666)
+    try:
+        if not waits:
+            os.set_blocking(handle, True)
+        if stat.S_ISREG(os.fstat(handle).st_mode) and not _ends_with_a_line(path):
+            os.write(handle, b"\n")
+    except OSError:
+        os.close(handle)
+        raise
     return handle
 
 

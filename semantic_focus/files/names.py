@@ -3,7 +3,7 @@
 import os
 import re
 import unicodedata
-from pathlib import Path
+from pathlib import Path, PurePath, PureWindowsPath
 
 QUOTED = re.compile(r"""^(["'])(.*)\1$""")
 
@@ -41,11 +41,35 @@ def name_problem(name: str) -> str | None:
         return "it has characters that cannot be printed"
     if name[0] in ". " or name[-1] in ". ":
         return "it begins or ends with a dot or a blank"
-    if name.split(".")[0].rstrip().upper() in RESERVED:
+    if _is_reserved(name):
         return "Windows keeps it for a device"
     if is_long(name):
         return f"it is {len(os.fsencode(name))} bytes long, {NAME_BYTES} is the limit"
     return None
+
+
+def folds_case(path: Path) -> bool:
+    """Whether the disk of a file that is there takes names that differ in case alone for one."""
+    try:
+        return os.path.samefile(path, path.with_name(path.name.swapcase()))
+    except OSError:
+        return False
+
+
+def _is_reserved(name: str) -> bool:
+    return name.split(".")[0].rstrip().upper() in RESERVED
+
+
+def leads_out(name: str, system: type[PurePath] = PurePath) -> bool:
+    """Whether a name that comes from elsewhere, of a member of an archive or an object in a store, leads out
+    of the folder that it is joined to, or to a device, on a system with such paths.
+    """
+    path = system(name)
+    if path.anchor or ".." in path.parts:
+        return True
+    if not isinstance(path, PureWindowsPath):
+        return False
+    return any(":" in part or _is_reserved(part) or not part.strip(". ") for part in path.parts)
 
 
 def named_path(text: str | Path) -> Path:

@@ -33,6 +33,8 @@ LARGEST_HEADER = 16 << 20
 CHUNK = 1 << 20
 """Bytes that are read at once to compute a digest."""
 
+MAPPED_FILES_ARE_HELD = os.name == "nt"
+
 _METADATA = "__metadata__"
 
 _DIGEST = re.compile(r"sha256 ([0-9a-f]{32})/(\d+) ([0-9a-f]{32})/(\d+) ([0-9a-f]{16})")
@@ -139,12 +141,17 @@ class TensorFile:
         """All tensors, after `check`. Raises as it."""
         self.check()
         with _damage_named(), utf8_name(self._path) as path, safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            return {name: _unmapped(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 (not a mapping)
 
     def tensor(self, name: str) -> Tensor:
         """One tensor, to be read after `check` where all of them would take much memory. Raises as it."""
         with _damage_named(), utf8_name(self._path) as path, safe_open(path, framework="pt") as file:
-            return file.get_tensor(name)
+            return _unmapped(file.get_tensor(name))
+
+
+def _unmapped(tensor: Tensor) -> Tensor:
+    """The tensor, on Windows in memory of its own: a file that is mapped cannot be replaced there."""
+    return tensor.clone() if MAPPED_FILES_ARE_HELD else tensor
 
 
 def _forget_array_types() -> None:

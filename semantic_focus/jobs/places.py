@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from ..datasets.tars.store import Store, StoreError, is_url
+from ..files.names import leads_out
 from ..files.writing import make_folder, write_bytes
 
 PIECE = 1 << 20
@@ -120,7 +121,7 @@ class InStore(Place):
             self._store.fetch(self._path, target)
             return target
         for name, path in below.items():
-            if ".." in PurePosixPath(name).parts:
+            if leads_out(name):
                 raise StoreError(f"{self.name}: {name} leads out of it. Give it another name")
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             self._store.fetch(path, target / name)

@@ -7,12 +7,13 @@ with the masks. Nothing of the size of K velocities is ever made.
 """
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from ..autocast import without_autocast
 
 RESIDUAL = "residual"
 """Name of the region that no mask covers: 1 − min(1, Σ masks)."""
@@ -112,23 +113,16 @@ class _MaskProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, weights: Tensor) -> Tensor:
         ctx.save_for_backward(values, weights)
-        with _without_autocast(values.device):
+        with without_autocast(values.device):
             return torch.bmm(values, weights.mT)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None]:
         values, weights = ctx.saved_tensors
-        with _without_autocast(values.device):
+        with without_autocast(values.device):
             to_values = torch.bmm(grads[0], weights) if ctx.needs_input_grad[0] else None
             to_weights = torch.bmm(grads[0].mT, values) if ctx.needs_input_grad[1] else None
         return to_values, to_weights
-
-
-def _without_autocast(device: torch.device) -> AbstractContextManager[Any]:
-    """Products in the precision of their factors; some kinds of devices have no autocast at all."""
-    if not torch.amp.is_autocast_available(device.type):
-        return nullcontext()
-    return torch.autocast(device.type, enabled=False)
 
 
 class _ChannelProducts(torch.autograd.Function):

@@ -123,6 +123,12 @@ class Objective:
         object.__setattr__(self, "weights", dict(self.weights))
         object.__setattr__(self, "windows", dict(self.windows))
         check_weights(self.weights, self.global_fallback)
+        for name, weight in {**self.weights, "global_fallback": self.global_fallback}.items():
+            if isinstance(weight, Tensor):
+                raise ValueError(
+                    f"weight of {name!r} is a tensor: an Objective has one number for each region. Weights "
+                    "per sample go to semantic_cosine_loss"
+                )
         for item in fields(self):
             value = getattr(self, item.name)
             if isinstance(value, int | float) and not 0 <= value < float("inf"):

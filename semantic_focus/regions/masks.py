@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from ..autocast import without_autocast
 from ..categories import PARTITION_PRIORITY
 from .blocks import at_full_size
 from .doubts import FIELD as DOUBTS
@@ -181,7 +182,7 @@ def downsample_mask_to_latent(mask: Tensor, latent_size: Sequence[int]) -> Tenso
         raise ValueError(f"latent_size must be positive, got {rows}x{columns}")
     if not mask.is_floating_point():
         mask = (mask != 0).float()
-    if mask.dtype == torch.float16:  # one by one: as fp32, all of them would be twice as large
+    if mask.element_size() == 2:  # one by one: as fp32, all of them would be twice as large
         layers = [
             downsample_mask_to_latent(layer.float(), latent_size)
             for layer in mask.reshape(-1, *mask.shape[-2:])
@@ -193,7 +194,8 @@ def downsample_mask_to_latent(mask: Tensor, latent_size: Sequence[int]) -> Tenso
         )
     vertical = _overlap(mask.shape[-2], rows, mask)
     horizontal = _overlap(mask.shape[-1], columns, mask)
-    return (vertical @ mask @ horizontal.T).clamp(0, 1)
+    with without_autocast(mask.device):
+        return (vertical @ mask @ horizontal.T).clamp(0, 1)
 
 
 def partition(

@@ -1,6 +1,7 @@
 """Samples of a training as one picture: a row for each round, so that a prompt is followed downwards."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from ..files.writing import make_folder, write_png
 
 GRID = "grid.png"
 MAX_SIDE = 4096
-"""Pixels; a taller grid is shrunk."""
+"""Pixels; the rows of a taller grid are shrunk."""
+MOST_ROWS = 24
+"""Of more rounds the grid has some, spread over the training."""
 MARGIN, GAP = 24, 8
 _STEP = re.compile(r"step_(\d+)\.png")
 
@@ -22,9 +25,7 @@ def save_previews(path: Path, images: Tensor) -> None:
     make_folder(path.parent)
     row = np.concatenate(list((images.clamp(0, 1).numpy() * 255).round().astype(np.uint8)), axis=1)
     _save(Image.fromarray(row), path)
-    rounds = rounds_in(path.parent)
-    rows = [(step, Image.open(file, formats=["PNG"]).convert("RGB")) for step, file in rounds]
-    _save(_grid(rows), path.parent / GRID)
+    _save(_grid(_spread(rounds_in(path.parent))), path.parent / GRID)
 
 
 def side_by_side(before: Tensor, after: Tensor) -> Tensor:
@@ -49,17 +50,37 @@ def rounds_in(folder: Path) -> list[tuple[int, Path]]:
     return sorted((int(match[1]), file) for file in files if (match := _STEP.fullmatch(file.name)))
 
 
-def _grid(rows: list[tuple[int, Image.Image]]) -> Image.Image:
-    """The rounds below each other, each with its step above it."""
-    width = max(picture.width for _, picture in rows)
-    grid = Image.new("RGB", (width, sum(picture.height + MARGIN for _, picture in rows)), "white")
+def _spread(rounds: Sequence[tuple[int, Path]]) -> list[tuple[int, Path]]:
+    """As many rounds as fit into a grid, the first and the last among them."""
+    last, rows = len(rounds) - 1, min(len(rounds), MOST_ROWS)
+    return [rounds[round(row * last / max(rows - 1, 1))] for row in range(rows)]
+
+
+def _grid(rounds: Sequence[tuple[int, Path]]) -> Image.Image:
+    """The rounds below each other, each with its step above it; one at a time is there at full size."""
+    sizes = [_size(file) for _, file in rounds]
+    width, height = max(width for width, _ in sizes), sum(height for _, height in sizes)
+    scale = min(1.0, MAX_SIDE / width, (MAX_SIDE - len(rounds) * MARGIN) / height)
+    sizes = [(max(1, int(width * scale)), max(1, int(height * scale))) for width, height in sizes]
+    total = sum(height + MARGIN for _, height in sizes)
+    grid = Image.new("RGB", (max(width for width, _ in sizes), total), "white")
     draw, top = ImageDraw.Draw(grid), 0
-    for step, picture in rows:
+    for (step, file), size in zip(rounds, sizes, strict=True):
         draw.text((4, top + 6), f"step {step}", fill="black")
-        grid.paste(picture, (0, top + MARGIN))
-        top += picture.height + MARGIN
-    grid.thumbnail((MAX_SIDE, MAX_SIDE))
+        with _opened(file) as opened:
+            picture = opened.convert("RGB")
+        grid.paste(picture if picture.size == size else picture.resize(size), (0, top + MARGIN))
+        top += size[1] + MARGIN
     return grid
+
+
+def _size(file: Path) -> tuple[int, int]:
+    with _opened(file) as picture:
+        return picture.size
+
+
+def _opened(file: Path) -> Image.Image:
+    return Image.open(file, formats=["PNG"])
 
 
 def _save(picture: Image.Image, path: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from .dataset_ui import LOADER, graph, only, shows, tile
 from .editor import EACH_ONCE
@@ -44,11 +44,20 @@ def test_a_caption_is_written_when_it_is_left_and_conflicts_are_asked_about(anyw
     expect(dialog).to_contain_text("saved")
     assert (folder / "one.txt").read_text() == "my words\n"
 
+    held: list[Route] = []  # a slow server: the user types on meanwhile
+    editor.page.route("**/caption/save", held.append)
+    field.fill("my words, and")
+    with editor.page.expect_request("**/caption/save"):
+        editor.page.keyboard.press("Control+s")
+    field.fill("my words, and more")
+    editor.page.keyboard.press("Control+s")
+    editor.page.unroute("**/caption/save")
+    held[0].continue_()
     dialog.get_by_label("Trigger word").fill("ohwx")
     (folder / "two.txt").write_text("OHWX in space")
     dialog.get_by_role("button", name="Put it before all").click()
     expect(dialog).to_contain_text("ohwx was put before the captions of 2 pictures.")
-    expect(field).to_have_value("ohwx, my words")
+    expect(field).to_have_value("ohwx, my words, and more")
     assert (folder / "drei 好.txt").read_text("utf-8") == "ohwx, an astronaut, 宇航员\n"
     assert (folder / "two.txt").read_text() == "OHWX in space"
     editor.page.keyboard.press("Escape")

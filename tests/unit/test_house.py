@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 FLOORS = (
-    ("categories", "keywords", "files"),
+    ("autocast", "categories", "keywords", "files"),
     ("regions", "objective", "lora"),
     ("segmenters",),
     ("datasets",),

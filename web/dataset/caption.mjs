@@ -74,11 +74,16 @@ export class CaptionEditor {
     }
   }
 
-  /** @param {Caption} found */
+  /** @param {Caption} found takes the place of what is in the field */
   take(found) {
+    this.field.value = found.caption;
+    this.know(found);
+  }
+
+  /** @param {Caption} found is what the server has now; the field stays */
+  know(found) {
     this.kept = found;
     this.theirs = null;
-    this.field.value = found.caption;
     const words = trainedWords(found.caption, Boolean(found.stamp), this.captions);
     const empty = words ? "captions.emptyFile" : "dataset.says.emptyCaption";
     const none = found.stamp ? empty : this.captions.needed ? "captions.needed" : "dataset.noOwnCaption";
@@ -94,14 +99,14 @@ export class CaptionEditor {
   }
 
   /**
-   * Write what was changed.
-   * @param {string} [stamp] of what it takes the place of
+   * Write what was changed, one after the other.
+   * @param {string} [stamp] of what it takes the place of; without it what the server has by then
    * @returns {Promise<boolean>} whether nothing is left to be written
    */
-  async save(stamp = this.kept.stamp) {
+  async save(stamp) {
     const words = this.field.value.trim();
     const { picture } = this;
-    if (!picture || this.field.disabled || words === this.kept.caption) return true;
+    if (!picture || this.field.disabled) return true;
     this.saving = (this.saving ?? Promise.resolve(true)).then(() => this.write(picture, words, stamp));
     return this.saving;
   }
@@ -109,20 +114,22 @@ export class CaptionEditor {
   /**
    * @param {Picture} picture
    * @param {string} words
-   * @param {string} stamp
+   * @param {string} [stamp]
    */
   async write(picture, words, stamp) {
-    if (words === this.kept.caption) return true; // by the call before this one
+    if (words === this.kept.caption) return true;
     try {
-      const found = await saveCaption(this.folder, picture.name, words, stamp);
+      const found = await saveCaption(this.folder, picture.name, words, stamp ?? this.kept.stamp);
       if (found.conflict) {
         this.theirs = found;
         this.tell(text("captions.conflict", { words: found.caption || "–" }), true);
         return false;
       }
       this.wrote = true;
-      this.take(found);
-      this.tell(text("captions.saved"));
+      const typedOn = this.field.value.trim() !== words;
+      if (typedOn) this.know(found);
+      else this.take(found);
+      if (!typedOn) this.tell(text("captions.saved"));
       return true;
     } catch (error) {
       this.theirs = null;

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
+from ...files.names import leads_out
 from ...files.text import parsed_json
 from ...files.writing import MakeWay, is_regular, make_folder, write_bytes
 from ..contents import is_picture
@@ -164,7 +165,7 @@ def members(tar: Path, called: str) -> Iterator[tuple[tarfile.TarInfo, bytes | N
                 name = PurePosixPath(member.name)
                 if not member.isfile() or not (is_picture(Path(name)) or name.name.endswith(SUFFIX)):
                     continue
-                if name.is_absolute() or ".." in name.parts or member.size > MOST_MEMBER_BYTES:
+                if leads_out(member.name) or member.size > MOST_MEMBER_BYTES:
                     yield member, None
                     continue
                 file = opened.extractfile(member)

@@ -152,6 +152,16 @@ def test_every_tensor_and_setting_comes_back_also_where_the_folder_was_moved(
     assert replace(config.model, training_adapter=None) == MODEL and config.recipe == "off"
 
 
+@pytest.mark.parametrize("given", REQUESTS.values(), ids=REQUESTS.keys())
+def test_epochs_count_every_picture_of_a_job(given: TrainingRequest, tmp_path: Path):
+    """Two pictures in each, as one batch or not, once each where nothing else is said."""
+    write_job(tmp_path, given, MODEL, PLAN)
+    times = read_inputs(load_config(tmp_path / "config.toml")).dataset.times
+    assert times == (list(given.repeats) or [1, 1])
+    config = replace(load_config(tmp_path / "config.toml"), epochs=10, scenes=None).for_pictures(times)
+    assert config.training.steps == 10 * sum(times)
+
+
 def test_a_prompt_of_many_pictures_is_one_object_and_one_file(tmp_path: Path):
     write_job(tmp_path, request(conditionings=[SHARED, SHARED], unconditional=SHARED), MODEL, PLAN)
     assert len(list((tmp_path / "data").glob("prompt_*"))) == 1

@@ -258,3 +258,45 @@ def test_that_text_embeddings_do_not_say_how_they_were_made_is_said_once(
     with caplog.at_level(logging.WARNING):
         load(folder)
     assert len([r for r in caplog.records if "text embeddings do not say" in r.message]) == 1
+
+
+class TestNames:
+    """Pictures of one name are held out together, so a name is one picture's alone."""
+
+    def sources(self, tmp_path: Path, one: str, two: str, **options) -> list[DatasetSource]:
+        """Two folders with a picture 001 each, whose masks tell these digests."""
+        folders = [tmp_path / "anna" / "cache", tmp_path / "bert" / "cache"]
+        for folder, digest in zip(folders, (one, two), strict=True):
+            folder.mkdir(parents=True)
+            write_latent(folder, "001", 64, 32)
+            write_text(folder, "001")
+            write_masks(folder, "001", 64, 32, digest)
+        return [DatasetSource(folder, **options) for folder in folders]
+
+    @pytest.mark.parametrize(("one", "two"), [("a" * 16, "b" * 16), ("", "")])
+    def test_another_picture_of_the_same_stem_has_another_name(self, tmp_path: Path, one: str, two: str):
+        names = load_dataset(self.sources(tmp_path, one, two)).names
+        assert names == [f"{tmp_path / person / 'cache'}/001" for person in ("anna", "bert")]
+
+    def test_the_folder_alone_tells_them_apart_where_it_can(self, tmp_path: Path):
+        sources = self.sources(tmp_path, "a" * 16, "b" * 16)
+        moved = sources[1].cache_directory.rename(tmp_path / "bert" / "latents")
+        assert load_dataset([sources[0], DatasetSource(moved)]).names == ["cache/001", "latents/001"]
+
+    def test_one_picture_in_two_sizes_keeps_its_name(self, tmp_path: Path):
+        assert load_dataset(self.sources(tmp_path, "a" * 16, "a" * 16)).names == ["001", "001"]
+        beside = tmp_path / "images"
+        beside.mkdir()
+        write_masks(beside, "001", 64, 32)
+        sources = [
+            DatasetSource(tmp_path / who / "cache", image_directory=beside) for who in ("anna", "bert")
+        ]
+        assert load_dataset(sources).names == ["001", "001"]
+
+
+@pytest.mark.parametrize("ending", [".JPG", ".Png", ".jpeg"])
+def test_masks_are_compared_with_a_picture_however_its_ending_is_written(folder: Path, ending: str):
+    Image.new("RGB", (64, 32), (0, 0, 0)).save(folder / f"a_b{ending}", "PNG")
+    write_masks(folder, "a_b", 64, 32, digest="0" * 16)
+    with pytest.raises(DatasetError, match=rf"a_b_zi_masks.*stale.*a_b\{ending}"):
+        load(folder)

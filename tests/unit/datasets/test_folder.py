@@ -1,5 +1,6 @@
 """Dataset folders as users have them, and pictures of every kind."""
 
+import os
 import re
 import struct
 from pathlib import Path
@@ -14,6 +15,7 @@ from semantic_focus.datasets.folder import (
     load_picture,
     picture_files,
     scan,
+    sharing,
 )
 
 GRADIENT = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3) * 14
@@ -104,6 +106,29 @@ class TestScan:
         put_picture(tmp_path / "a.jpg")
         with pytest.raises(DatasetError, match="a.jpg and a.png would share one caption.*rename"):
             scan(tmp_path)
+
+    @pytest.mark.parametrize(
+        ("folds", "names", "shared"),
+        [
+            (False, ["A.png", "a.png"], []),
+            (False, ["A.png", "a.jpg", "a.png"], [("a.jpg", "a.png")]),
+            (True, ["A.png", "a.jpg"], [("A.png", "a.jpg")]),
+            (True, ["A.png", "b.png", "B.jpg"], [("b.png", "B.jpg")]),
+        ],
+    )
+    def test_two_stems_are_one_where_the_disk_says_so(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folds: bool, names: list[str], shared: list
+    ):
+        for name in names:
+            put_picture(tmp_path / name)
+        if folds:  # as Windows and macOS have it
+
+            def one_file(path: Path, other: Path) -> bool:
+                return path.exists() and str(path).casefold() == str(other).casefold()
+
+            monkeypatch.setattr(os.path, "samefile", one_file)
+        found = sharing([tmp_path / name for name in names])
+        assert [(one.name, other.name) for one, other in found] == shared
 
 
 class TestLoadPicture:

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from semantic_focus.datasets.mask_pictures import MaskPictureError, import_mask, import_masks
+from semantic_focus.datasets.on_disk import OnDisk
 
 SHAPE, SIZE = (16, 24), (24, 16)
 REGION = np.zeros(SHAPE, bool)
@@ -52,8 +53,18 @@ def test_a_mask_is_read_as_it_is_meant_and_that_is_said(tmp_path: Path, mask: Im
     Image.new("RGB", SIZE).save(tmp_path / "a.png")
     mask.save(tmp_path / "a-masklabel.png")
     (found,), notes = import_masks([tmp_path / "a.png"], "masklabel")
-    torch.testing.assert_close(found, torch.from_numpy(REGION).float())
+    assert isinstance(found, OnDisk) and found.shape == (1, *SHAPE)
+    torch.testing.assert_close(found[0], torch.from_numpy(REGION).float())
     assert [("a.png" in line, note in line) for line in notes] == ([(True, True)] if note else [])
+
+
+def test_a_mask_that_is_changed_meanwhile_is_refused_by_name(tmp_path: Path):
+    Image.new("RGB", SIZE).save(tmp_path / "a.png")
+    grey(255).save(tmp_path / "a-masklabel.png")
+    (found,), _ = import_masks([tmp_path / "a.png"], "masklabel")
+    Image.new("L", SIZE, 7).save(tmp_path / "a-masklabel.png")
+    with pytest.raises(MaskPictureError, match=r"a-masklabel\.png: it was changed, moved or deleted after"):
+        found.sum()
 
 
 FULL, EMPTY = np.full(SHAPE, 255, np.uint8), np.zeros(SHAPE, np.uint8)

@@ -119,6 +119,20 @@ def test_opening_a_named_pipe_that_nobody_reads_is_an_error_and_no_wait(tmp_path
         opened(tmp_path / "pipe")
 
 
+def test_a_system_without_open_pipes_opens_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Windows has no O_NONBLOCK, and set_blocking for pipes alone."""
+
+    def refused(handle: int, blocking: bool) -> None:
+        raise OSError(22, "Invalid argument")
+
+    monkeypatch.delattr(os, "O_NONBLOCK")
+    monkeypatch.setattr(os, "set_blocking", refused)
+    handle = opened(tmp_path / "events.jsonl")
+    os.write(handle, b"line\n")
+    os.close(handle)
+    assert (tmp_path / "events.jsonl").read_bytes() == b"line\n"
+
+
 def test_a_file_in_no_folder_cannot_be_opened(tmp_path: Path):
     with pytest.raises(FileNotFoundError):
         opened(tmp_path / "nowhere" / "events.jsonl")

@@ -3,11 +3,11 @@
 import errno
 import os
 import re
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 
 import pytest
 
-from semantic_focus.files.names import NAME_BYTES, name_problem
+from semantic_focus.files.names import NAME_BYTES, leads_out, name_problem
 from semantic_focus.files.writing import (
     NotWrittenError,
     make_folder,
@@ -74,3 +74,35 @@ class TestNames:
         with pytest.raises(NotWrittenError, match=r"new: cannot be written: \w") as caught:
             make_folder(tmp_path / "new")
         assert "Errno" not in str(caught.value) and caught.value.errno == number
+
+
+class TestNamesFromElsewhere:
+    """Of members of archives and objects in stores, which are joined to a folder."""
+
+    @pytest.mark.parametrize("name", ["a.png", "sub/a.png", "a..b.png", "…/a.png", ".a", "a b/c.png"])
+    @pytest.mark.parametrize("system", [PurePosixPath, PureWindowsPath])
+    def test_plain_names_stay_below(self, name: str, system: type[PurePath]):
+        assert not leads_out(name, system)
+
+    @pytest.mark.parametrize("name", ["../a.png", "sub/../../a.png", "/etc/a.png", "sub/.."])
+    @pytest.mark.parametrize("system", [PurePosixPath, PureWindowsPath])
+    def test_names_that_lead_out_of_any_folder(self, name: str, system: type[PurePath]):
+        assert leads_out(name, system)
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            r"..\a.png",
+            r"sub\..\..\a.png",
+            r"C:\Users\a.png",
+            "C:a.png",
+            r"\\server\share\a.png",
+            r"\a.png",
+            "a.png:stream.png",
+            "NUL",
+            "sub/con.png",
+            ".. /a.png",
+        ],
+    )
+    def test_names_that_lead_out_on_windows_alone(self, name: str):
+        assert leads_out(name, PureWindowsPath) and not leads_out(name, PurePosixPath)

@@ -265,6 +265,13 @@ class TestSettings:
         with pytest.raises(ValueError, match="'hair' is -1"):
             Objective(weights={"face": 1.0, "hair": -1.0})
 
+    @pytest.mark.parametrize(
+        "given", [{"weights": {"face": torch.ones(2)}}, {"global_fallback": torch.ones(2)}]
+    )
+    def test_weights_per_sample_are_refused_with_where_they_go(self, given: dict):
+        with pytest.raises(ValueError, match=r"is a tensor: .*one number for each.* semantic_cosine_loss"):
+            Objective(**{"weights": {"face": 1.0}, **given})
+
     def test_it_is_a_value(self):
         """Equal by content, unchanged when the mapping it was made from changes."""
         weights = {"face": 1.0}

@@ -49,6 +49,20 @@ class TestDownsampling:
             downsample_mask_to_latent(mask, latent).sum((1, 2)), mask.sum((1, 2)) * scale, rtol=1e-12, atol=0
         )
 
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+    @pytest.mark.parametrize("autocast", [None, torch.bfloat16], ids=str)
+    def test_16_bit_costs_no_mass_also_within_autocast(
+        self, dtype: torch.dtype, autocast: torch.dtype | None
+    ):
+        """A foreign trainer brings masks as they are, within its own autocast."""
+        mask = soft(2, 50, 70).to(dtype)
+        with torch.autocast("cpu", autocast or torch.bfloat16, enabled=autocast is not None):
+            latent = downsample_mask_to_latent(mask, (6, 9))
+        assert latent.dtype == torch.float32
+        torch.testing.assert_close(
+            latent.double().mean((1, 2)), mask.double().mean((1, 2)), rtol=1e-6, atol=0
+        )
+
     def test_a_strand_of_3_pixels_keeps_its_share_at_8_times(self):
         strand = torch.zeros(64, 64)
         strand[:, 17:20] = 1

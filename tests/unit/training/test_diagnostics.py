@@ -1,6 +1,7 @@
 """Errors by noise level, the dry run that shows what the masks do, and the grid of samples."""
 
 import dataclasses
+import itertools
 import math
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from semantic_focus.training.diagnostics import (
     format_sigma_bins,
     sigma_bins,
 )
-from semantic_focus.training.preview_grid import GRID, MARGIN, MAX_SIDE, save_previews
+from semantic_focus.training.preview_grid import GRID, MARGIN, MAX_SIDE, MOST_ROWS, save_previews
 from semantic_focus.training.settings import TrainingSettings
 from semantic_focus.training.step_record import SampleRecord, StepRecord
 from semantic_focus.training.trainer import Trainer
@@ -224,4 +225,11 @@ class TestPreviewGrid:
     def test_a_tall_grid_is_shrunk(self, tmp_path: Path):
         for step in (1, 2):
             save_previews(tmp_path / f"step_{step:06}.png", torch.zeros(1, 2500, 16, 3))
-        assert max(Image.open(tmp_path / GRID).size) == MAX_SIDE
+        assert MAX_SIDE - 2 <= max(Image.open(tmp_path / GRID).size) <= MAX_SIDE
+
+    def test_of_many_rounds_the_grid_has_some_from_the_first_to_the_last(self, tmp_path: Path):
+        for step in range(1, 61):
+            save_previews(tmp_path / f"step_{step:06}.png", self.colour((step / 255, 0, 0), size=8))
+        rows = np.asarray(Image.open(tmp_path / GRID))[MARGIN :: MARGIN + 8, 0, 0].tolist()
+        assert len(rows) == MOST_ROWS and (rows[0], rows[-1]) == (1, 60)
+        assert {after - before for before, after in itertools.pairwise(rows)} <= {2, 3}

@@ -111,10 +111,9 @@ class CompareLoraByRegion(io.ComfyNode):
             _loaded(model[0], latents, conditioning, latent_masks, read.fixed) as (velocity, data),
             LoraAdapters.of_adapters(velocity.network, read.adapters).attached(),
         ):
-            after = predictions(velocity, data)
+            rows = compare(before, velocity, data)
             changed = _samples(velocity, data, plan)
         pictures = [side_by_side(one, other)[None] for one, other in zip(plain, changed, strict=True)]
-        rows = compare(before, after, data)
         report = json.dumps([dataclasses.asdict(row) for row in rows])
         shown = {"text": (format_table(rows),), "semantic_focus_report": [report]}
         if pictures:

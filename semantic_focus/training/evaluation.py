@@ -1,6 +1,6 @@
 """What a LoRA changed, region by region, measured on noise that training never saw."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -30,15 +30,17 @@ class RegionChange:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model says of every picture at every noise position, Float[1, C, *grid] each, on the CPU.
+    """What a model says of every picture at every noise position.
 
     Attributes:
-        answers: the predictions, picture by picture.
-        targets: what they should be.
+        answers: Float[1, C, *grid] each, on the CPU, picture by picture.
+        seed: of the noise.
+        positions: of each picture.
     """
 
     answers: tuple[Tensor, ...]
-    targets: tuple[Tensor, ...]
+    seed: int
+    positions: tuple[float, ...]
 
 
 def predictions(
@@ -53,36 +55,47 @@ def predictions(
         model: with the adapters that are attached to it now.
         seed: of the evaluation noise; picture i at position j gets the same noise for every LoRA compared.
     """
-    generator = torch.Generator().manual_seed(seed)
-    answers, targets = [], []
-    with torch.no_grad():
-        for index in range(len(data.latents)):
-            clean, _ = data.batch([index])
-            for position in positions:
-                noise = torch.randn(clean.shape, generator=generator).to(clean)
-                u = torch.tensor([position], device=clean.device)
-                noisy, sigma, target = model.corrupt(clean, noise, u)
-                answers.append(model.predict(noisy, sigma, [index]).cpu())
-                targets.append(target.cpu())
-    return Predictions(tuple(answers), tuple(targets))
+    answers = tuple(answer for _, answer, _ in _passes(model, data, seed, positions))
+    return Predictions(answers, seed, tuple(positions))
 
 
-def compare(before: Predictions, after: Predictions, data: TrainingPictures) -> list[RegionChange]:
-    """Region by region, the predictions of two models on the same noise."""
-    positions = len(before.answers) // len(data.latents)
+def compare(before: Predictions, model: VelocityModel, data: TrainingPictures) -> list[RegionChange]:
+    """Region by region, what a model with the adapters that it has now says otherwise on the same noise.
+
+    One picture at a time: of many, no more is kept than `before`.
+    """
     rows, areas = [], []
-    for index in range(len(data.latents)):
-        clean, masks = data.batch([index])
-        regions = stack_masks(masks, clean).cpu()
-        areas.append(regions[0].flatten(1).mean(1))
-        for i in range(index * positions, (index + 1) * positions):
-            rows.append(_measure(before.answers[i], after.answers[i], before.targets[i], regions))
+    regions = torch.empty(0)
+    after = _passes(model, data, before.seed, before.positions)
+    for number, (index, answer, target) in enumerate(after):
+        if number % len(before.positions) == 0:
+            clean, masks = data.batch([index])
+            regions = stack_masks(masks, clean).cpu()
+            areas.append(regions[0].flatten(1).mean(1))
+        rows.append(_measure(before.answers[number], answer, target, regions))
     values = torch.stack(rows).nanmean(0)
     coverage = torch.stack(areas).mean(0).tolist()
     return [
         RegionChange(name, coverage[k], *values[:, k].tolist())
         for k, name in enumerate((*data.labels, RESIDUAL))
     ]
+
+
+def _passes(
+    model: VelocityModel, data: TrainingPictures, seed: int, positions: Sequence[float]
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Picture, answer and target of each, on the CPU."""
+    generator = torch.Generator().manual_seed(seed)
+    for index in range(len(data.latents)):
+        clean, _ = data.batch([index])
+        for position in positions:
+            noise = torch.randn(clean.shape, generator=generator).to(clean)
+            with torch.no_grad():
+                noisy, sigma, target = model.corrupt(
+                    clean, noise, torch.tensor([position], device=clean.device)
+                )
+                answer = model.predict(noisy, sigma, [index])
+            yield index, answer.cpu(), target.cpu()
 
 
 def _measure(before: Tensor, after: Tensor, target: Tensor, regions: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 
 from ...comfy.headless import RUNS, LoraNotWrittenError
-from ...files.writing import make_folder
+from ...files.writing import make_folder, write_bytes
 from ...jobs import carried
 from ...jobs.inputs import Inputs
 from ...jobs.ready import Ready
@@ -36,7 +36,7 @@ class OfJob:
         make_folder(self._target.parent)
         run = (config.run.runs or config.run.output / RUNS) / config.run.name
         if self._ready.output.is_local:
-            self._make_room()
+            self._check_target()
         else:
             self._bring(run)
         if self._ready.is_begun:
@@ -44,15 +44,15 @@ class OfJob:
         self._ready.begin()
         return config
 
-    def _make_room(self) -> None:
-        """Remove the LoRA of an earlier process that could not finish its record."""
-        if self._target.is_file():
-            if not is_ours(self._target):
-                raise FileExistsError(
-                    f"{self._target}: something else came there since the job was begun. Move it away, or "
-                    "give the job another output"
-                )
-            self._target.unlink()
+    def _check_target(self) -> None:
+        """The LoRA of an earlier process that could not finish its record may be there, or of one that is
+        about to: it stays until this one has its own.
+        """
+        if self._target.is_file() and not is_ours(self._target):
+            raise FileExistsError(
+                f"{self._target}: something else came there since the job was begun. Move it away, or "
+                "give the job another output"
+            )
 
     def _bring(self, run: Path) -> None:
         """Bring a run here that was stopped on another machine."""
@@ -71,6 +71,10 @@ class OfJob:
         if lora.absolute() == self._target.absolute():
             self._ready.finish(lora)
         elif self._ready.came_meanwhile():
+            lora.unlink()
+        elif self._ready.output.is_local and is_ours(self._target):  # of this job, but without its record
+            write_bytes(self._target, [lora.read_bytes()])
+            self._ready.finish(self._target)
             lora.unlink()
         else:
             raise LoraNotWrittenError(

@@ -18,7 +18,7 @@ from semantic_focus.files.writing import NotWrittenError
 from semantic_focus.jobs.inputs import Inputs
 from semantic_focus.jobs.job import load_job
 from semantic_focus.jobs.ready import ready
-from semantic_focus.lora.file import save_lora
+from semantic_focus.lora.file import load_lora, save_lora
 from semantic_focus.lora.metadata import lora_metadata
 from semantic_focus.training.run_folder import RunFolder
 
@@ -168,13 +168,29 @@ def test_a_finished_run_without_its_lora_is_gone_on_with_if_it_is_the_jobs_own(j
     assert (run.description() or {})["finished"] is not is_begun
 
 
-def test_a_lora_of_a_process_that_could_not_finish_its_record_makes_room(job: Path):
+@pytest.mark.parametrize("others_finish", [False, True])
+def test_a_lora_without_its_record_stays_until_there_is_another(job: Path, others_finish: bool):
+    """Of a process that was killed, or of one that is about to write it."""
+    lora, own = job.parent / "me.safetensors", job.parent / "me_2.safetensors"
+    with Inputs() as inputs:
+        other = ready(load_job(job), inputs)
+        other.begin()
+        save_lora(lora, {"a": torch.zeros(1)}, lora_metadata({}, "comfyui"))
+        again = OfJob(ready(load_job(job), inputs), inputs)
+        again.config()
+        assert load_lora(lora)["a"].item() == 0
+        if others_finish:
+            other.finish(lora)
+        save_lora(own, {"a": torch.ones(1)}, lora_metadata({}, "comfyui"))
+        assert again.put(own) == str(lora)
+        assert load_lora(lora)["a"].item() == (0 if others_finish else 1) and not own.exists()
+        assert ready(load_job(job), inputs).is_done
+
+
+def test_what_is_no_lora_of_ours_is_never_replaced(job: Path):
     lora = job.parent / "me.safetensors"
     with Inputs() as inputs:
         ready(load_job(job), inputs).begin()
-        save_lora(lora, {"a": torch.zeros(1)}, lora_metadata({}, "comfyui"))
-        OfJob(ready(load_job(job), inputs), inputs).config()
-        assert not lora.exists()
         lora.write_bytes(b"mine")
         with pytest.raises(FileExistsError, match="something else came there since the job was begun"):
             OfJob(ready(load_job(job), inputs), inputs).config()

@@ -61,10 +61,9 @@ def test_every_number_of_a_row_says_where_it_is_from(recipe: Recipe):
 def test_a_template_leaves_everything_to_the_recipe(repo: Path, name: str):
     graph = json.loads((repo / "workflows" / "api" / f"{name}.json").read_text(encoding="utf-8"))
     (train,) = (node["inputs"] for node in graph.values() if node["class_type"] == "SemanticFocusTrain")
-    values = {column: train[column] for column in COLUMNS} | {
-        "timesteps": TimestepSampling(train["timesteps"])
-    }
-    assert Choice(**values) == UNTOUCHED and train["recipe"] == "auto"
+    values = {column: train[column] for column in COLUMNS}
+    values["timesteps"] = TimestepSampling(train["timesteps"])
+    assert values == vars(UNTOUCHED) and train["recipe"] == "auto"
 
 
 def test_a_family_has_one_row():

@@ -4,12 +4,14 @@
 
 Run it again when a widget changes its looks. `help` writes web/docs/<node>/node.webp for every node, and
 work.webp for the nodes in WORK; `widgets` writes docs/widgets/<widget>_{dark,light}.png. What they show is
-real: photographs, a segmentation of them, and a short training of a model with random weights.
-It takes about two minutes.
+real: photographs, a segmentation of them, and a short training of a model with random weights, seen while it
+is on its way. Then a mask is mended and kept, a picture is edited and the masks of another are taken away, so
+that the dataset has something to tell. It takes about three minutes.
 """
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,7 +24,7 @@ from typing import Any
 from PIL import Image
 from playwright.sync_api import Browser, FloatRect, Page
 
-from docs.portrait import write_framings
+from docs.portrait import FRAMINGS, write_framings
 from host.browser import open_browser, open_editor
 from host.serve import ComfyServer, comfyui_folder
 
@@ -47,24 +49,26 @@ class Work:
     name: str
 
 
+TRAINING = Work("SemanticFocusTrain", 9, (440, 1240), "training")
+DATASET = Work("SemanticFocusCacheDataset", CACHE, (440, 820), "dataset")
 WORK = (
     Work("SemanticFocusSegment", 3, (440, 760), "mask_overlay"),
     Work("SemanticFocusCosineLoss", 8, (380, 720), "weights"),
-    Work("SemanticFocusTrain", 9, (440, 1040), "training"),
-    Work("SemanticFocusCacheDataset", CACHE, (440, 820), "dataset"),
     Work("SemanticFocusCompare", COMPARE, (440, 360), "report"),
 )
+"""Those that are shown when all is done."""
 
 VALUES = {
     "SemanticFocusFit": {"resolution": 128, "multiple_of": 16},
     "SemanticFocusTrain": {
-        "steps": 160,
+        "steps": 240,
         "batch_size": 2,
         "learning_rate": 2e-3,
         "rank": 8,
         "alpha": 8.0,
         "gradient_checkpointing": False,
     },
+    "SemanticFocusPreviewOptions": {"every": 40, "steps": 2},
     "EmptySD3LatentImage": {"width": 128, "height": 128},
     "KSampler": {"steps": 2},
 }
@@ -75,6 +79,10 @@ SCALE = 1.5
 MARGIN = 10
 MENDING: Any = {"width": 1200, "height": 800}
 """Size of the page in which masks are mended."""
+BRUSH_STEPS = 6
+"""How often the brush is made smaller."""
+RIM = ((0.01, 0.85), (0.05, 0.8), (0.1, 0.77), (0.16, 0.755))
+"""Places along the rim of the collar, as shares of the picture."""
 SHADES = 256
 FOLDER = "datasets/astronaut"
 """What the pictures show in place of the temporary folder's name."""
@@ -108,6 +116,11 @@ BRING = """([id, size]) => {
 """Show a node away from the others."""
 RENAME = """([folder, name]) => {
     for (const input of document.querySelectorAll("input")) if (input.value === folder) input.value = name;
+}"""
+IS_ON_ITS_WAY = """([id, step, total]) => {
+    const text = document.querySelector(`[data-node-id="${id}"]`)?.textContent ?? "";
+    const found = text.match(new RegExp(`(\\\\d+) / ${total}`));
+    return found && Number(found[1]) >= step;
 }"""
 SET_VALUES = """values => {
     for (const node of app.graph.nodes) {
@@ -155,19 +168,39 @@ def main(wanted: list[str]) -> None:
 
 
 def _at_work(server: ComfyServer, browser: Browser, subject: Path, kinds: list[str]) -> None:
-    """The pictures of widgets with something in them; a run is made once and shown in both themes."""
+    """The pictures of widgets with something in them, in both themes; each trains for itself."""
     themes = ["dark", "light"] if "widgets" in kinds else ["dark"]
-    for theme in themes:
-        with _page(server, browser, theme) as page:
-            _run(page, subject)
-            for work in WORK:
-                picture = _picture(page, work.id, work.size, subject)
-                if "help" in kinds and theme == "dark":
-                    _save_webp(picture, HELP / work.node / "work.webp")
-                if "widgets" in kinds:
-                    _save_png(picture, WIDGETS / f"{work.name}_{theme}.png")
+    for seed, theme in enumerate(themes):
+
+        def keep(work: Work, picture: Image.Image, theme: str = theme) -> None:
+            if "help" in kinds and theme == "dark":
+                _save_webp(picture, HELP / work.node / "work.webp")
             if "widgets" in kinds:
-                _save_png(_mending(page), WIDGETS / f"mending_{theme}.png")
+                _save_png(picture, WIDGETS / f"{work.name}_{theme}.png")
+
+        shutil.rmtree(subject, ignore_errors=True)
+        write_framings(CHECKOUT / ".cache" / "photographs", subject)
+        with _page(server, browser, theme) as page:
+            _begin(page, subject, seed)
+            keep(TRAINING, _on_its_way(page, subject))
+            _end(page)
+            for work in WORK:
+                keep(work, _picture(page, work.id, work.size, subject))
+            mending = _mending(page)
+            if "widgets" in kinds:
+                _save_png(mending, WIDGETS / f"mending_{theme}.png")
+            _change(subject)
+            page.locator(f'[data-node-id="{CACHE}"]').get_by_title("look at the folder again").click()
+            keep(DATASET, _picture(page, DATASET.id, DATASET.size, subject))
+
+
+def _change(subject: Path) -> None:
+    """Edit a picture, and take the masks of another away."""
+    edited, bare = (subject / f"{FRAMINGS[number].name}.png" for number in (3, 7))
+    with Image.open(edited) as picture:
+        brighter = picture.convert("RGB").point(lambda value: min(255, value + 25))
+    brighter.save(edited)
+    bare.with_name(f"{bare.stem}_zi_masks.safetensors").unlink()
 
 
 @contextmanager
@@ -177,14 +210,12 @@ def _editor(folder: Path) -> Iterator[tuple[ComfyServer, Browser, Path]]:
     models.mkdir(parents=True)
     program = [sys.executable, CHECKOUT / "tests" / "stand_in_model.py", comfyui_folder()]
     subprocess.run([*program, models / "stand_in.safetensors"], check=True)
-    subject = folder / "astronaut"
-    write_framings(CHECKOUT / ".cache" / "photographs", subject)
     stand_ins = [CHECKOUT / "host" / "standins"]
     with (
         ComfyServer(folder, extra_custom_nodes=stand_ins, front_end_root=NEWER_EDITOR) as server,
         open_browser() as browser,
     ):
-        yield server, browser, subject
+        yield server, browser, folder / "astronaut"
 
 
 @contextmanager
@@ -195,8 +226,8 @@ def _page(server: ComfyServer, browser: Browser, theme: str = "dark") -> Iterato
         yield page
 
 
-def _run(page: Page, subject: Path) -> None:
-    """Train with the shared workflow on these pictures, and make a report of the folder's masks."""
+def _begin(page: Page, subject: Path, seed: int) -> None:
+    """Press Run in the shared workflow for these pictures, with a report of the folder's masks."""
     path = CHECKOUT / "workflows" / "train_person_lora.json"
     workflow = json.loads(path.read_text(encoding="utf-8"))
     checkpoint = next(node for node in workflow["nodes"] if node["type"] == "CheckpointLoaderSimple")
@@ -211,8 +242,20 @@ def _run(page: Page, subject: Path) -> None:
         ["SemanticFocusLoadDataset", "SemanticFocusCacheDataset"], {"folder": str(subject)}
     )
     page.evaluate(SET_VALUES, {**VALUES, **folders})
+    page.evaluate(SET_VALUES, {TRAINING.node: {"seed": seed}})
     page.evaluate(LISTEN)
     page.evaluate("() => app.queuePrompt(0, 1)")
+
+
+def _on_its_way(page: Page, subject: Path) -> Image.Image:
+    """The training when it has done two thirds."""
+    page.evaluate(BRING, [TRAINING.id, TRAINING.size])
+    steps = VALUES[TRAINING.node]["steps"]
+    page.wait_for_function(IS_ON_ITS_WAY, arg=[TRAINING.id, steps * 2 // 3, steps], timeout=300_000)
+    return _picture(page, TRAINING.id, TRAINING.size, subject)
+
+
+def _end(page: Page) -> None:
     page.wait_for_function("() => window.outcome", timeout=300_000)
     outcome = page.evaluate("() => window.outcome")
     if outcome["event"] != "execution_success":
@@ -241,7 +284,9 @@ def _picture(
 
 
 def _mending(page: Page) -> Image.Image:
-    """The editor of masks over the first picture of the folder, with a stroke in it that is not kept."""
+    """The editor of masks over the first picture of the folder, in which the rim of the collar, which was
+    nobody's, becomes clothing; it is kept.
+    """
     page.evaluate(BRING, [CACHE, None])
     page.set_viewport_size(MENDING)
     page.locator(f'[data-node-id="{CACHE}"] [role=option]').first.click()
@@ -252,14 +297,17 @@ def _mending(page: Page) -> Image.Image:
     place = editor.locator(".sf-mend-masks").bounding_box()
     if place is None:
         raise SystemExit("the editor of masks is not on the page")
-    x, y = place["x"] + 0.12 * place["width"], place["y"] + 0.72 * place["height"]
-    page.mouse.move(x, y)
-    page.mouse.down()
-    page.mouse.move(x + 0.12 * place["width"], y - 0.05 * place["height"], steps=8)
+    for _ in range(BRUSH_STEPS):
+        page.keyboard.press("[")
+    for number, (x, y) in enumerate(RIM):
+        page.mouse.move(place["x"] + x * place["width"], place["y"] + y * place["height"], steps=6)
+        if number == 0:
+            page.mouse.down()
     page.mouse.up()
     page.evaluate(NEXT_FRAMES)
     picture = Image.open(io.BytesIO(editor.screenshot())).convert("RGB")
-    page.keyboard.press("Control+z")
+    editor.get_by_role("button", name="Save").click()
+    editor.get_by_text("saved").wait_for()
     for _ in range(2):
         page.keyboard.press("Escape")
     return picture

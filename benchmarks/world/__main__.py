@@ -1,8 +1,8 @@
 """What LoRAs do in a world where everything is known: python -m benchmarks.world [--small] [--workers 2]
 
 trains the base model and the reader (once), then a LoRA for every task, counts what its samples show, and
-writes tables.md and grid.png into .cache/world; with --page the tables of docs/ablation.md as well. A run
-that was stopped goes on where it was.
+writes tables.md and grid.png into .cache/world; with --page the tables of docs/ablation.md and its picture as
+well. A run that was stopped goes on where it was.
 """
 
 import argparse
@@ -24,8 +24,8 @@ from benchmarks.world.recipes import BASE, CORE, DEFAULT, FLOOR, FOREIGN, RECIPE
 from benchmarks.world.runs import SETTINGS, Results, Task, run, run_missing
 from benchmarks.world.world import judge, load_world
 
-PAGE = CHECKOUT / "docs" / "ablation.md"
-SEEDS = (1, 2, 3)
+DOCS = CHECKOUT / "docs"
+SEEDS, RANKS = (1, 2, 3), (8, 32)
 SMALL = Pretraining(pictures=64, steps=4, batch=4, codec_steps=2, warmup=1)
 
 
@@ -38,7 +38,7 @@ def tasks() -> Iterator[Task]:
     for name, recipe in itertools.product(names, (BASE, WHOLE, FLOOR, DEFAULT)):
         yield Task(name, recipe.name)
     trained = [recipe.name for recipe in (*CORE[1:], *FOREIGN, *WITH_SCENES)]
-    for seed, rank, name, recipe in itertools.product(SEEDS, (8, 32), names, trained):
+    for seed, rank, name, recipe in itertools.product(SEEDS, RANKS, names, trained):
         yield Task(name, recipe, seed, rank)
     compared = [recipe.name for recipe in (WHOLE, FLOOR, DEFAULT, *FOREIGN)]
     for full, pictures, ranks in ((True, 10, (4, 8, 32)), (False, 10, (4,)), (False, 30, (8, 32))):
@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="a tiny version, in a temporary folder")
     parser.add_argument("--workers", type=int, default=2, help="LoRAs at a time, one core each")
     parser.add_argument("--at-most", type=int, default=None, metavar="N", help="stop after N new LoRAs")
-    parser.add_argument("--page", action="store_true", help="put the tables into docs/ablation.md")
+    parser.add_argument("--page", action="store_true", help="put tables and picture into docs")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.workers)
     if arguments.small:
@@ -76,14 +76,24 @@ def main() -> None:
     for row in run_missing(settings, CACHE, missing, results, arguments.workers):
         print(report.line(row), flush=True)
     rows = results.rows().values()
-    written = report.tables(rows, list(RECIPES))
-    details = report.tables(rows, list(RECIPES), report.DETAILS)
-    (CACHE / "tables.md").write_text(f"{written}\n\n{details}\n", encoding="utf-8")
-    print(written)
+    of_all_ways = [
+        row for row in rows if row.task.rank in RANKS and row.task.pictures == 10 and not row.task.full
+    ]
+    names = list(RECIPES)
+    others = [name for name in names if name not in (BASE.name, DEFAULT.name)]
+    written = {
+        "samples": report.tables(rows, names),
+        "differences": report.tables(of_all_ways, others, report.differences(rows)),
+        "details": report.tables(of_all_ways, names, report.DETAILS),
+    }
+    (CACHE / "tables.md").write_text("\n\n".join(written.values()) + "\n", encoding="utf-8")
+    print(written["samples"])
+    shown = [PERSONS["p1"], PERSONS["p2"]]
+    report.grid_of(results, shown, CACHE / "grid.png", world.reader)
     if arguments.page:
-        insert_table(PAGE, "samples", written)
-        insert_table(PAGE, "details", details)
-    report.grid_of(results, [PERSONS["p1"], PERSONS["p2"]], CACHE / "grid.png", world.reader)
+        for name, text in written.items():
+            insert_table(DOCS / "ablation.md", name, text)
+        report.grid_of(results, shown, DOCS / "world.jpg", world.reader)
 
 
 if __name__ == "__main__":

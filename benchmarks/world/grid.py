@@ -90,7 +90,7 @@ def grid(
             canvas.paste(row, place, strip.pixels[:COLUMNS])
             canvas.rate(row, place, strip.is_as_asked[:COLUMNS])
     canvas.explain()
-    canvas.picture.save(path)
+    canvas.picture.save(path, quality=90)  # of a JPEG
 
 
 class _Canvas:

@@ -54,7 +54,8 @@ MASKED = on_face(
 BASE = Recipe("base model", None)
 WHOLE = Recipe("whole picture (MSE)", whole_picture(0.0))
 FLOOR = Recipe("masked MSE, floor 0.1", MASKED)
-DEFAULT = Recipe("by region (default)", on_face())
+DEFAULT = Recipe("by region", on_face())
+"""Cosine, squared error and prior as a new node has them; the face alone has a weight."""
 
 CORE = (
     BASE,

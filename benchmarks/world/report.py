@@ -1,7 +1,9 @@
 """The picture and the tables of the benchmark."""
 
+import re
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,6 +39,16 @@ DETAILS: Mapping[str, Number] = {
     "leak": lambda row: row.counts.bare_leak,
     "others as asked": lambda row: row.counts.strangers_follow,
 }
+
+
+def differences(rows: Iterable[Row]) -> Mapping[str, Number]:
+    """Columns as `COLUMNS`, each less the number of `DEFAULT` for the same pictures, rank and seed."""
+    own = {row.task: row for row in rows if row.task.recipe == DEFAULT.name}
+
+    def less(of: Number) -> Number:
+        return lambda row: of(row) - of(own[replace(row.task, recipe=DEFAULT.name)])
+
+    return {title: less(of) for title, of in COLUMNS.items()}
 
 
 class Set(NamedTuple):
@@ -113,7 +125,7 @@ def _spread(values: Sequence[float]) -> str:
 
 def _short(value: float, digits: int) -> str:
     """Without the 0 before the point."""
-    return f"{value:.{digits}f}".removeprefix("0")
+    return re.sub(r"^(-?)0\.", r"\1.", f"{value:.{digits}f}")
 
 
 def grid_of(

@@ -23,9 +23,9 @@ export function change(share) {
  * A loss or another number that may be small or large.
  * @param {number} value NaN: there is none
  */
-export function figure(value) {
+export function figure(value, digits = 4) {
   if (value !== value) return "–";
   if (value === 0) return "0";
   const size = Math.abs(value);
-  return size >= 0.001 && size < 1000 ? value.toFixed(size < 10 ? 4 : 2) : value.toExponential(2);
+  return size >= 0.001 && size < 1000 ? value.toFixed(size < 10 ? digits : 2) : value.toExponential(2);
 }

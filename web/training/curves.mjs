@@ -185,7 +185,7 @@ export class TrainingCurves {
     const values = new Map(chart.curves.map((curve) => [curve.name, chart.meanOf(curve)[at] ?? NaN]));
     for (const button of /** @type {Iterable<HTMLElement>} */ (this.legend.children)) {
       const value = /** @type {HTMLElement} */ (button.lastElementChild);
-      value.textContent = figure(values.get(button.dataset.curve ?? "") ?? NaN);
+      value.textContent = figure(values.get(button.dataset.curve ?? "") ?? NaN, 3); // names need the room
     }
     const step = chart.steps[at] ?? 0;
     const read = chart.shown.map(({ name }) => `${nameOf(name)} ${figure(values.get(name) ?? NaN)}`);

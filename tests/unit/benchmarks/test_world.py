@@ -262,7 +262,7 @@ class TestTables:
         runs, counts = load("runs"), load("measure").Counts
         groups = dict.fromkeys(("all", "hair", "clothes", "background"), 0.25)
 
-        def row(identity: float, recipe: str = "by region (default)", **task: Any) -> Any:
+        def row(identity: float, recipe: str = "by region", **task: Any) -> Any:
             counted = counts(0.5, identity, 0.5, 12.5, groups, groups, 0.5, 0.5, 0.5, 0.5, 1.0)
             return runs.Row(runs.Task(recipe=recipe, **task), 300, 20.0, counted)
 
@@ -286,10 +286,19 @@ class TestTables:
             "| way of training | identity |",
             "| --- | --- |",
             "| whole picture (MSE) (1 training) | .250 |",
-            "| **by region (default)** | **.800 ± .14** |",
+            "| **by region** | **.800 ± .14** |",
         ]
         assert second.startswith("Rank 32, 10 pictures, the trigger word alone** (1 person, 1 seed)")
         assert third.startswith("Rank 8, 30 pictures, full captions**") and "**1.000**" in third
+
+    def test_differences_are_taken_between_trainings_that_share_everything_else(
+        self, load: Load, row: Callable[..., Any]
+    ):
+        rows = [row(0.9, person="p1"), row(0.5, person="p2"), row(0.5, person="p1", seed=2)]
+        rows += [row(0.8, "whole picture (MSE)", person="p1"), row(0.6, "whole picture (MSE)", person="p2")]
+        report = load("report")
+        last = report.tables(rows, ["whole picture (MSE)"], report.differences(rows)).splitlines()[-1]
+        assert last.startswith("| whole picture (MSE) (2 trainings) | .000 ± .14 | .000 ± .00 |")
 
     def test_every_column_has_its_number(self, load: Load, row: Callable[..., Any]):
         report = load("report")

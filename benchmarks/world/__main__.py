@@ -88,7 +88,7 @@ def main() -> None:
     }
     (CACHE / "tables.md").write_text("\n\n".join(written.values()) + "\n", encoding="utf-8")
     print(written["samples"])
-    shown = [PERSONS["p1"], PERSONS["p2"]]
+    shown = [PERSONS["p1"], PERSONS["p3"]]
     report.grid_of(results, shown, CACHE / "grid.png", world.reader)
     if arguments.page:
         for name, text in written.items():

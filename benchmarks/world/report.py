@@ -36,7 +36,7 @@ DETAILS: Mapping[str, Number] = {
     **_grouped("as asked:", lambda row: row.counts.follow),
     **_grouped("leak:", lambda row: row.counts.leak),
     "trigger alone: identity": lambda row: row.counts.bare_identity,
-    "leak": lambda row: row.counts.bare_leak,
+    "trigger alone: leak": lambda row: row.counts.bare_leak,
     "others as asked": lambda row: row.counts.strangers_follow,
 }
 
@@ -125,7 +125,7 @@ def _spread(values: Sequence[float]) -> str:
 
 def _short(value: float, digits: int) -> str:
     """Without the 0 before the point."""
-    return re.sub(r"^(-?)0\.", r"\1.", f"{value:.{digits}f}")
+    return re.sub(r"^(-?)0\.", r"\1.", f"{round(value, digits) or 0.0:.{digits}f}")  # no -.000
 
 
 def grid_of(

@@ -45,13 +45,12 @@ def test_a_caption_is_written_when_it_is_left_and_conflicts_are_asked_about(anyw
     assert (folder / "one.txt").read_text() == "my words\n"
 
     held: list[Route] = []  # a slow server: the user types on meanwhile
-    editor.page.route("**/caption/save", held.append)
+    editor.page.route("**/caption/save", lambda route: route.continue_() if held else held.append(route))
     field.fill("my words, and")
     with editor.page.expect_request("**/caption/save"):
         editor.page.keyboard.press("Control+s")
     field.fill("my words, and more")
     editor.page.keyboard.press("Control+s")
-    editor.page.unroute("**/caption/save")
     held[0].continue_()
     dialog.get_by_label("Trigger word").fill("ohwx")
     (folder / "two.txt").write_text("OHWX in space")
@@ -60,6 +59,7 @@ def test_a_caption_is_written_when_it_is_left_and_conflicts_are_asked_about(anyw
     expect(field).to_have_value("ohwx, my words, and more")
     assert (folder / "drei 好.txt").read_text("utf-8") == "ohwx, an astronaut, 宇航员\n"
     assert (folder / "two.txt").read_text() == "OHWX in space"
+    editor.page.unroute("**/caption/save")
     editor.page.keyboard.press("Escape")
     expect(dialog).to_have_count(0)
     expect(tile(editor, "drei 好.JPG")).not_to_have_attribute("title", "no caption")

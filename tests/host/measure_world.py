@@ -78,13 +78,13 @@ def main() -> None:
         world, results = load_world(SMALL, folder, reader_steps=2), Results(folder / "runs")
         for recipe in RECIPES:
             results.add(*run(world, Task("p1", recipe), replace(SETTINGS, steps=1), share=0.04))
-        table = report.table(results.rows().values(), list(RECIPES))
+        table = report.tables(results.rows().values(), list(RECIPES))
         report.grid_of(results, REPORTED[:1], folder / "grid.png", world.reader)
         measured = {
             "resumed": pretraining_resumed(folder),
             "comfyui": in_comfyui(path),
             "judged": {kind: sorted(found) for kind, found in judge(world, 4).items()},
-            "rows": [line.split("|")[4].strip() for line in table.splitlines()[2:]],
+            "rows": [line.split("|")[1].strip("* ") for line in table.splitlines()[4:]],
             "recipes": list(RECIPES),
             "grid": (folder / "grid.png").stat().st_size,
             "left": sorted(path.suffix for path in folder.glob("unfinished_*")),

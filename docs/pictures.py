@@ -49,7 +49,7 @@ class Work:
     name: str
 
 
-TRAINING = Work("SemanticFocusTrain", 9, (440, 1240), "training")
+TRAINING = Work("SemanticFocusTrain", 9, (440, 1040), "training")
 DATASET = Work("SemanticFocusCacheDataset", CACHE, (440, 820), "dataset")
 WORK = (
     Work("SemanticFocusSegment", 3, (440, 760), "mask_overlay"),
@@ -68,7 +68,7 @@ VALUES = {
         "alpha": 8.0,
         "gradient_checkpointing": False,
     },
-    "SemanticFocusPreviewOptions": {"every": 40, "steps": 2},
+    "SemanticFocusPreviewOptions": {"every": 1000},
     "EmptySD3LatentImage": {"width": 128, "height": 128},
     "KSampler": {"steps": 2},
 }
@@ -77,6 +77,7 @@ VALUES = {
 SCALE = 1.5
 """Pixels of a picture per pixel of the page."""
 MARGIN = 10
+PAGE = (1500, 1500)
 MENDING: Any = {"width": 1200, "height": 800}
 """Size of the page in which masks are mended."""
 BRUSH_STEPS = 6
@@ -97,6 +98,7 @@ NEXT_FRAMES = """async () => {
     await Promise.all([...document.images].map(image => image.decode().catch(() => {})));
     for (let frame = 0; frame < 20; frame++) await new Promise(requestAnimationFrame);
 }"""
+STYLE = """css => document.head.append(Object.assign(document.createElement("style"), {textContent: css}))"""
 SHOW_ONE = """type => {
     app.graph.clear();
     const node = LiteGraph.createNode(type);
@@ -221,8 +223,8 @@ def _editor(folder: Path) -> Iterator[tuple[ComfyServer, Browser, Path]]:
 @contextmanager
 def _page(server: ComfyServer, browser: Browser, theme: str = "dark") -> Iterator[Page]:
     settings = {**SETTINGS, "Comfy.ColorPalette": theme}
-    with open_editor(browser, server.url, settings, (1500, 1500), SCALE) as page:
-        page.add_style_tag(content=".p-toast, .p-tooltip, [role=tooltip] { display: none !important }")
+    with open_editor(browser, server.url, settings, PAGE, SCALE) as page:
+        page.evaluate(STYLE, ".p-toast, .p-tooltip, [role=tooltip] { display: none !important }")
         yield page
 
 
@@ -271,6 +273,7 @@ def _picture(
     box.wait_for()
     page.evaluate(NEXT_FRAMES)
     page.evaluate(RENAME, [str(folder), FOLDER])
+    page.mouse.move(PAGE[0] - 1, PAGE[1] - 1)
     place = box.bounding_box()
     if place is None:
         raise SystemExit(f"node {node} is not on the page")
@@ -310,6 +313,7 @@ def _mending(page: Page) -> Image.Image:
     editor.get_by_text("saved").wait_for()
     for _ in range(2):
         page.keyboard.press("Escape")
+    page.set_viewport_size({"width": PAGE[0], "height": PAGE[1]})
     return picture
 
 

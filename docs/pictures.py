@@ -200,7 +200,7 @@ def _change(subject: Path) -> None:
     """Edit a picture, and take the masks of another away."""
     edited, bare = (subject / f"{FRAMINGS[number].name}.png" for number in (3, 7))
     with Image.open(edited) as picture:
-        brighter = picture.convert("RGB").point(lambda value: min(255, value + 25))
+        brighter = picture.convert("RGB").point([min(255, value + 25) for value in range(256)] * 3)
     brighter.save(edited)
     bare.with_name(f"{bare.stem}_zi_masks.safetensors").unlink()
 

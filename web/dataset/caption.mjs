@@ -126,10 +126,10 @@ export class CaptionEditor {
         return false;
       }
       this.wrote = true;
-      const typedOn = this.field.value.trim() !== words;
-      if (typedOn) this.know(found);
-      else this.take(found);
-      if (!typedOn) this.tell(text("captions.saved"));
+      if (this.field.value.trim() === words) {
+        this.take(found);
+        this.tell(text("captions.saved"));
+      } else this.know(found); // the user typed on meanwhile
       return true;
     } catch (error) {
       this.theirs = null;

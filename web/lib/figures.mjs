@@ -22,6 +22,7 @@ export function change(share) {
 /**
  * A loss or another number that may be small or large.
  * @param {number} value NaN: there is none
+ * @param {number} [digits] behind the point, of a number below 10
  */
 export function figure(value, digits = 4) {
   if (value !== value) return "–";
